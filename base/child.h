@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The one runner of child processes: argv only, no shell, a clean environment (PATH, LANG=C), standard
+ * input from /dev/null, a process group of its own (so that Ctrl-C on the terminal is ours alone), and
+ * limits on wall time and output. Death by a signal is an error of its own. A child dies with the
+ * thread that started it (PR_SET_PDEATHSIG).
+ */
+#pragma once
+
+#include <glib.h>
+
+typedef struct {
+    gint64 timeout_ms;  /* wall time; 0 = 60 s. At the deadline the process group gets SIGKILL */
+    gsize max_output;   /* bytes kept of each of stdout and stderr; 0 = 1 MiB. More is VR_ERROR_CHILD and kills it */
+    guint64 max_memory; /* RLIMIT_AS in bytes; 0 = none */
+    guint max_cpu_s;    /* RLIMIT_CPU in seconds; 0 = none */
+} VrChildLimits;
+
+typedef struct {
+    int exit_status; /* 0..255 */
+    char *out, *err; /* NUL-terminated; owned */
+    gsize out_length, err_length;
+} VrChildResult;
+
+void vr_child_result_clear(VrChildResult *result);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VrChildResult, vr_child_result_clear)
+
+/* Runs argv[0] (looked up in PATH) to its end. TRUE for any exit status when result is given; with result NULL, a
+ * status other than 0 is VR_ERROR_CHILD with the last line of stderr. limits may be NULL. */
+gboolean vr_child_run(const char *const *argv, const VrChildLimits *limits, VrChildResult *result, GError **error);

@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "base/support.h"
+
+#include "base/clock.h"
+
+#include <signal.h>
+
+static gboolean run(const char *const *argv, const VrChildLimits *limits, VrChildResult *result, GError **error)
+{
+    return vr_child_run(argv, limits, result, error);
+}
+
+#define sh(script) ((const char *const[]){"sh", "-c", script, NULL})
+
+static void output_and_status_come_back(void **state)
+{
+    g_auto(VrChildResult) result = {0};
+    g_autoptr(GError) error = NULL;
+    assert_true(run(sh("echo out; echo err >&2; exit 3"), NULL, &result, &error));
+    assert_int_equal(result.exit_status, 3);
+    assert_string_equal(result.out, "out\n");
+    assert_string_equal(result.err, "err\n");
+    assert_int_equal(result.out_length, 4);
+    assert_int_equal(result.err_length, 4);
+}
+
+static void bytes_come_back_as_they_are(void **state)
+{
+    g_auto(VrChildResult) result = {0};
+    assert_true(run(sh("head -c 300000 /dev/zero; printf '\\000x'"), NULL, &result, NULL));
+    assert_int_equal(result.out_length, 300002);
+    assert_int_equal(result.out[300001], 'x');
+    assert_int_equal(result.out[300002], 0);
+}
+
+static void a_status_is_an_error_where_no_result_is_asked_for(void **state)
+{
+    GError *error = NULL;
+    assert_true(run(sh("exit 0"), NULL, NULL, &error));
+    assert_false(run(sh("echo first >&2; printf 'the \\033[1mreason\\n' >&2; exit 7"), NULL, NULL, &error));
+    expect_error(&error, VR_ERROR_CHILD, "sh failed with status 7: the ?[1mreason");
+}
+
+static void a_signal_is_an_error_of_its_own(void **state)
+{
+    GError *error = NULL;
+    g_auto(VrChildResult) result = {0};
+    assert_false(run(sh("kill -SEGV $$"), NULL, &result, &error));
+    expect_error(&error, VR_ERROR_CHILD, "killed by signal 11");
+    assert_null(result.out);
+}
+
+static void a_program_that_cannot_run_is_named(void **state)
+{
+    TestDir *dir = *state;
+    GError *error = NULL;
+    assert_false(run((const char *const[]){"no-such-tool", NULL}, NULL, NULL, &error));
+    expect_error(&error, VR_ERROR_CHILD, "no-such-tool: it is not installed");
+    put_file(dir, "data", "x", 1);
+    g_autofree char *path = in_dir(dir, "data");
+    assert_int_equal(chmod(path, 0644), 0);
+    assert_false(run((const char *const[]){path, NULL}, NULL, NULL, &error));
+    expect_error(&error, VR_ERROR_CHILD, "Permission denied");
+}
+
+static void the_deadline_kills_the_whole_group(void **state)
+{
+    TestDir *dir = *state;
+    GError *error = NULL;
+    g_autofree char *mark = in_dir(dir, "mark");
+    g_autofree char *script = g_strdup_printf("(sleep 1; : > %s) & sleep 60", mark);
+    gint64 before = g_get_monotonic_time();
+    assert_false(run(sh(script), &(VrChildLimits){.timeout_ms = 200}, NULL, &error));
+    assert_true(g_get_monotonic_time() - before < 5 * G_USEC_PER_SEC);
+    expect_error(&error, VR_ERROR_TIMEOUT, "sh did not end in time");
+    g_usleep(1200000);
+    assert_false(is_there(dir, "mark"));
+}
+
+static void what_a_child_leaves_running_ends_with_it(void **state)
+{
+    TestDir *dir = *state;
+    g_autofree char *mark = in_dir(dir, "mark");
+    g_autofree char *script = g_strdup_printf("(sleep 1; : > %s) & echo done", mark);
+    g_auto(VrChildResult) result = {0};
+    gint64 before = g_get_monotonic_time();
+    assert_true(run(sh(script), NULL, &result, NULL));
+    assert_true(g_get_monotonic_time() - before < G_USEC_PER_SEC / 2); /* the pipe is still open over there */
+    assert_string_equal(result.out, "done\n");
+    g_usleep(1200000);
+    assert_false(is_there(dir, "mark"));
+}
+
+static void too_much_output_is_an_error(void **state)
+{
+    GError *error = NULL;
+    const VrChildLimits limits = {.max_output = 1000};
+    g_auto(VrChildResult) result = {0};
+    assert_true(run(sh("head -c 1000 /dev/zero"), &limits, &result, &error));
+    assert_false(run(sh("head -c 1001 /dev/zero"), &limits, NULL, &error));
+    expect_error(&error, VR_ERROR_CHILD, "more than 1000 bytes");
+    assert_false(run(sh("yes >&2"), &limits, NULL, &error));
+    expect_error(&error, VR_ERROR_CHILD, "more than 1000 bytes");
+}
+
+static void limits_reach_the_child(void **state)
+{
+    GError *error = NULL;
+    g_auto(VrChildResult) result = {0};
+    const VrChildLimits limits = {.max_memory = 256 * 1024 * 1024, .max_cpu_s = 1, .timeout_ms = 20000};
+    assert_true(run(sh("ulimit -v; ulimit -t; ulimit -c"), &limits, &result, &error));
+    assert_string_equal(result.out, "262144\n1\n0\n");
+    assert_false(run(sh("while :; do :; done"), &limits, NULL, &error));
+    expect_error(&error, VR_ERROR_CHILD, "killed by signal");
+}
+
+static void the_environment_is_clean(void **state)
+{
+    g_auto(VrChildResult) result = {0};
+    g_setenv("VR_TEST_SECRET", "x", TRUE);
+    assert_true(run((const char *const[]){"env", NULL}, NULL, &result, NULL));
+    assert_null(strstr(result.out, "SECRET"));
+    assert_true(g_str_has_prefix(result.out, "PATH="));
+    assert_true(g_str_has_suffix(result.out, "\nLANG=C\n"));
+}
+
+static void descriptors_and_signals_are_not_inherited(void **state)
+{
+    vr_autofd leak = dup(STDOUT_FILENO); /* without CLOEXEC on purpose */
+    sigset_t some, before;
+    sigemptyset(&some);
+    sigaddset(&some, SIGUSR1);
+    sigaddset(&some, SIGTERM);
+    pthread_sigmask(SIG_BLOCK, &some, &before);
+    sighandler_t old = signal(SIGPIPE, SIG_IGN);
+    g_auto(VrChildResult) result = {0};
+    assert_true(run((const char *const[]){"python3", "-c",
+                                          "import os,re\n"
+                                          "fds=[f for f in os.listdir('/proc/self/fd')]\n"
+                                          "print(len(fds)-1, os.readlink('/proc/self/fd/0'))\n"
+                                          "s=open('/proc/self/status').read()\n"
+                                          "print(re.search('SigBlk:\\s*(\\w+)',s)[1])\n"
+                                          "print(os.getpgid(0)==os.getpid()==os.getsid(0))\n",
+                                          NULL},
+                    NULL, &result, NULL));
+    assert_string_equal(result.out, "3 /dev/null\n0000000000000000\nTrue\n");
+    vr_child_result_clear(&result);
+    assert_true(run(sh("grep SigIgn /proc/self/status"), NULL, &result, NULL));
+    assert_string_equal(result.out, "SigIgn:\t0000000000000000\n");
+    sigset_t now;
+    pthread_sigmask(SIG_SETMASK, &before, &now);
+    assert_true(sigismember(&now, SIGUSR1)); /* ours is as it was */
+    assert_false(sigismember(&now, SIGINT));
+    signal(SIGPIPE, old);
+}
+
+static gpointer run_many(gpointer data)
+{
+    for (int i = 0; i < 30; i++) {
+        g_auto(VrChildResult) result = {0};
+        g_autofree char *number = g_strdup_printf("%d", i);
+        g_autofree char *want = g_strdup_printf("%d\n", i);
+        if (!vr_child_run((const char *const[]){"echo", number, NULL}, NULL, &result, NULL) ||
+            strcmp(result.out, want) != 0)
+            return GINT_TO_POINTER(1);
+    }
+    return NULL;
+}
+
+static void many_threads_may_run_children(void **state)
+{
+    GThread *threads[8];
+    for (gsize i = 0; i < G_N_ELEMENTS(threads); i++)
+        threads[i] = g_thread_new("child", run_many, NULL);
+    for (gsize i = 0; i < G_N_ELEMENTS(threads); i++)
+        assert_null(g_thread_join(threads[i]));
+}
+
+static void nothing_is_left_open(void **state)
+{
+    guint before = count_entries("/proc/self/fd");
+    for (int i = 0; i < 20; i++) {
+        (void)run(sh("exit 1"), NULL, NULL, NULL);
+        (void)run((const char *const[]){"no-such-tool", NULL}, NULL, NULL, NULL);
+    }
+    assert_int_equal(count_entries("/proc/self/fd"), before);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(output_and_status_come_back),
+        cmocka_unit_test(bytes_come_back_as_they_are),
+        cmocka_unit_test(a_status_is_an_error_where_no_result_is_asked_for),
+        cmocka_unit_test(a_signal_is_an_error_of_its_own),
+        dir_test(a_program_that_cannot_run_is_named),
+        dir_test(the_deadline_kills_the_whole_group),
+        dir_test(what_a_child_leaves_running_ends_with_it),
+        cmocka_unit_test(too_much_output_is_an_error),
+        cmocka_unit_test(limits_reach_the_child),
+        cmocka_unit_test(the_environment_is_clean),
+        cmocka_unit_test(descriptors_and_signals_are_not_inherited),
+        cmocka_unit_test(many_threads_may_run_children),
+        cmocka_unit_test(nothing_is_left_open),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
