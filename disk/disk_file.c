@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "disk/disk_file.h"
+
+#include "base/error.h"
+#include "base/fd.h"
+#include "disk/image_check.h"
+#include "disk/qcow2.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* QEMU block/file-posix.c: one byte a permission from each of these on. It uses a handful; the ranges have room. */
+#define QEMU_PERMISSION_BASE 100
+#define QEMU_SHARED_BASE 200
+#define QEMU_LOCK_BYTES 64
+
+/* Read-only, following links (a guest's disk may be /dev/vg/lv); never waits for the writer of a FIFO. */
+static int open_disk(const char *path, struct stat *st, GError **error)
+{
+    vr_autofd fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, st) < 0) {
+        vr_set_error_errno(error, errno, "cannot open %s", path);
+        return -1;
+    }
+    if (S_ISREG(st->st_mode) || S_ISBLK(st->st_mode))
+        return vr_fd_steal(&fd);
+    g_set_error(error, VR_ERROR, VR_ERROR_INVALID, "%s is neither a file nor a block device", path);
+    return -1;
+}
+
+static gboolean size_of(int fd, const struct stat *st, const char *path, guint64 *size, GError **error)
+{
+    *size = (guint64)st->st_size;
+    if (!S_ISBLK(st->st_mode) || ioctl(fd, BLKGETSIZE64, size) == 0)
+        return TRUE;
+    vr_set_error_errno(error, errno, "cannot learn the size of %s", path);
+    return FALSE;
+}
+
+gboolean vr_disk_file_id(const char *path, VrFileId *id, GError **error)
+{
+    struct stat st;
+    vr_autofd fd = open_disk(path, &st, error);
+    if (fd < 0)
+        return FALSE;
+    /* A device is itself, not the node in /dev that names it. */
+    id->device = S_ISBLK(st.st_mode) ? st.st_rdev : st.st_dev;
+    id->inode = S_ISBLK(st.st_mode) ? 0 : st.st_ino;
+    id->mtime_ns = S_ISBLK(st.st_mode) ? 0 : (gint64)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
+    return size_of(fd, &st, path, &id->size, error);
+}
+
+/* Somebody else's lock of any kind in the range. */
+static gboolean ask_lock(int fd, off_t start, gboolean *held, const char *path, GError **error)
+{
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = start, .l_len = QEMU_LOCK_BYTES};
+    if (fcntl(fd, F_OFD_GETLK, &lock) < 0) {
+        vr_set_error_errno(error, errno, "cannot ask for the locks of %s", path);
+        return FALSE;
+    }
+    *held = lock.l_type != F_UNLCK;
+    return TRUE;
+}
+
+gboolean vr_disk_file_is_open_by_qemu(const char *path, gboolean *held, GError **error)
+{
+    struct stat st;
+    vr_autofd fd = open_disk(path, &st, error);
+    if (fd < 0 || !ask_lock(fd, QEMU_PERMISSION_BASE, held, path, error))
+        return FALSE;
+    return *held || ask_lock(fd, QEMU_SHARED_BASE, held, path, error);
+}
+
+gboolean vr_disk_file_virtual_size(const char *path, const char *format, guint64 *bytes, GError **error)
+{
+    struct stat st;
+    VrImageFormat known;
+    VrQcow2Header header;
+    if (!vr_image_format_parse(format, &known, error))
+        return FALSE;
+    vr_autofd fd = open_disk(path, &st, error);
+    if (fd < 0)
+        return FALSE;
+    if (known == VR_FORMAT_RAW) {
+        if (!size_of(fd, &st, path, bytes, error))
+            return FALSE;
+        *bytes = (*bytes + 511) / 512 * 512; /* as QEMU shows it to the guest */
+        return TRUE;
+    }
+    if (!vr_qcow2_header_read(fd, &header, error)) {
+        g_prefix_error(error, "%s: ", path);
+        return FALSE;
+    }
+    *bytes = header.size;
+    return TRUE;
+}

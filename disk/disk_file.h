@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What can be asked of a guest's disk file from outside without opening it for writing. */
+#pragma once
+
+#include <glib.h>
+
+/* Identity of a file for records and for data-disk proof. */
+typedef struct {
+    guint64 device, inode, size;
+    gint64 mtime_ns;
+} VrFileId;
+
+gboolean vr_disk_file_id(const char *path, VrFileId *id, GError **error);
+
+/* TRUE in *held when some process holds a QEMU image lock (OFD locks on bytes 100..., 200... of the file; QEMU
+ * block/file-posix.c). Opens read-only; asks with F_OFD_GETLK and takes no lock. Works on files and block devices. */
+gboolean vr_disk_file_is_open_by_qemu(const char *path, gboolean *held, GError **error);
+
+/* The virtual size in bytes that a disk of this format has (raw: file or device size; qcow2: from its header). */
+gboolean vr_disk_file_virtual_size(const char *path, const char *format, guint64 *bytes, GError **error);

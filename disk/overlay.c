@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * qemu-img follows links and overwrites whatever has the name (SAFETY 4.7), so it is given a name that nobody else has:
+ *
+ *   locked temp directory in disks/UUID -> qemu-img create there, both formats and an absolute backing path written ->
+ *   our own look at the header: it names that base, that format, that size -> 0600 -> fsync -> rename without replacing
+ */
+#include "disk/overlay.h"
+
+#include "base/child.h"
+#include "base/durable.h"
+#include "base/error.h"
+#include "base/fd.h"
+#include "disk/qcow2.h"
+#include "disk/version.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define SECTOR 512
+#define LOOK                                                                                                           \
+    4096 /* bytes of the file that hold the header, its extensions and the backing name, which QEMU limits to 1,023 */
+
+/* SAFETY section 3: 30 s of CPU and 1 GiB for any tool that opens an image. */
+static const VrChildLimits limits = {.timeout_ms = 60000, .max_memory = 1024 * 1024 * 1024, .max_cpu_s = 30};
+
+static gboolean run_qemu_img(const char *path, const VrImage *image, guint64 size, GError **error)
+{
+    g_autofree char *bytes = g_strdup_printf("%" G_GUINT64_FORMAT, size);
+    const char *argv[] = {"qemu-img", "create",    "-q", "-f",  "qcow2", "-F", vr_image_format_name(image->format),
+                          "-b",       image->path, path, bytes, NULL};
+    return vr_child_run(argv, &limits, NULL, error);
+}
+
+/* ---- what it made ---- */
+
+/* The backing format in the header's extensions; TRUE when it is `format`. */
+static gboolean has_backing_format(const guint8 *bytes, gsize got, const VrQcow2Header *header, const char *format)
+{
+    gsize at = header->header_length;
+    while (at + 8 <= got) {
+        guint32 type = vr_be32(bytes + at), length = vr_be32(bytes + at + 4);
+        at += 8;
+        if (type == VR_QCOW2_EXT_END || length > got - at)
+            return FALSE;
+        if (type == VR_QCOW2_EXT_BACKING_FORMAT)
+            return length == strlen(format) && memcmp(bytes + at, format, length) == 0;
+        at += ((gsize)length + 7) / 8 * 8;
+    }
+    return FALSE;
+}
+
+static gboolean has_backing_name(const guint8 *bytes, gsize got, const VrQcow2Header *header, const char *path)
+{
+    gsize length = strlen(path);
+    return header->backing_length == length && header->backing_offset <= got &&
+           length <= got - header->backing_offset && memcmp(bytes + header->backing_offset, path, length) == 0;
+}
+
+static gboolean check_result(int fd, const VrImage *image, guint64 size, GError **error)
+{
+    guint8 bytes[LOOK];
+    gsize got;
+    VrQcow2Header header;
+    if (!vr_pread_all(fd, bytes, sizeof bytes, 0, &got, error))
+        return FALSE;
+    const char *wrong = NULL;
+    if (!vr_qcow2_header_decode(bytes, got, &header))
+        wrong = "has no qcow2 header";
+    else if (header.size != size)
+        wrong = "has another size";
+    else if (!has_backing_name(bytes, got, &header, image->path))
+        wrong = "names another base";
+    else if (!has_backing_format(bytes, got, &header, vr_image_format_name(image->format)))
+        wrong = "does not name the base's format";
+    if (wrong)
+        g_set_error(error, VR_ERROR, VR_ERROR_CHILD, "what qemu-img made %s", wrong);
+    return wrong == NULL;
+}
+
+/* ---- in its place ---- */
+
+static gboolean seal(int dir_fd, const char *name, const VrImage *image, guint64 size, GError **error)
+{
+    struct stat st;
+    vr_autofd fd = vr_open_beneath(dir_fd, name, O_RDWR, 0, error);
+    if (fd < 0)
+        return FALSE;
+    if (fstat(fd, &st) < 0 || fchmod(fd, 0600) < 0) {
+        vr_set_error_errno(error, errno, "cannot set the mode of %s", name);
+        return FALSE;
+    }
+    if (!S_ISREG(st.st_mode) || st.st_nlink != 1) {
+        g_set_error(error, VR_ERROR, VR_ERROR_CHILD, "what qemu-img made is not a plain file");
+        return FALSE;
+    }
+    return check_result(fd, image, size, error) && vr_fsync(fd, name, error);
+}
+
+static gboolean make_in(int dir_fd, const char *dir_path, const char *name, const VrImage *image, guint64 size,
+                        GError **error)
+{
+    g_autofree char *opid = g_uuid_string_random();
+    g_autoptr(VrTmpdir) tmp = vr_tmpdir_new(dir_fd, opid, error);
+    if (!tmp)
+        return FALSE;
+    g_autofree char *path = g_build_filename(dir_path, tmp->name, name, NULL);
+    return run_qemu_img(path, image, size, error) && seal(tmp->dir_fd, name, image, size, error) &&
+           vr_durable_rename(tmp->dir_fd, name, dir_fd, name, error);
+}
+
+gboolean vr_overlay_create(VrStore *store, const char *uuid, const char *name, const VrImage *image, guint64 min_size,
+                           GError **error)
+{
+    g_autofree char *dir_path = NULL;
+    struct stat st;
+    if (!vr_name_check(name, "disk", error))
+        return FALSE;
+    vr_autofd dir_fd = vr_store_instance_dir(store, uuid, &dir_path, error);
+    if (dir_fd < 0)
+        return FALSE;
+    /* Before the work; the rename says it again if somebody comes in between. */
+    if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+        g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "%s/%s exists already", dir_path, name);
+        return FALSE;
+    }
+    guint64 size = MAX(image->virtual_size, min_size);
+    size += (SECTOR - size % SECTOR) % SECTOR;
+    if (make_in(dir_fd, dir_path, name, image, size, error))
+        return TRUE;
+    g_prefix_error(error, "cannot make %s/%s on %s %s: ", dir_path, name, image->name, image->version);
+    return FALSE;
+}

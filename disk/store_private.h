@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Between the parts of the store: places, image.json, records, publication. Not for others. */
+#pragma once
+
+#include "disk/store.h"
+
+struct VrStore {
+    char *root;  /* canonical */
+    int root_fd; /* owned */
+    VrDb *db;    /* owned */
+};
+
+#define VR_DIR_MODE 0711 /* QEMU's user passes through, nobody lists */
+
+/* ---- store.c ---- */
+
+/* The names in a directory beneath the root, unsorted; an absent directory has none. Element: char *, freed with it. */
+GPtrArray *vr_store_names(VrStore *store, const char *relpath, GError **error);
+
+/* The directory name of a version of equal number ("1.2" is "1.2.0"); NULL without an error: there is none. */
+char *vr_store_find_version(VrStore *store, const char *name, const char *version, GError **error);
+
+/* Every version of an image (NULL: of all) that can be read, without what the database says; others are reported. */
+GPtrArray *vr_store_scan(VrStore *store, const char *name, GError **error);
+
+/* ---- image_file.c ---- */
+
+/* The text of image.json. Free with g_free. */
+char *vr_image_to_json(const VrImage *image);
+
+/* Reads images/NAME/VERSION and checks that the record and the disk beside it agree: else VR_ERROR_INVALID. */
+VrImage *vr_image_load(VrStore *store, const char *name, const char *version, GError **error);
+
+/* Opens the disk of a version: regular, ours, one link, not writable by others. */
+int vr_image_open_disk(VrStore *store, const VrImage *image, GError **error);
+
+/* ---- store_records.c ---- */
+
+gboolean vr_store_schema(VrDb *db, GError **error);
+
+/* Writes into each image what the database says of it. */
+gboolean vr_store_apply_excludes(VrStore *store, GPtrArray *images, GError **error);

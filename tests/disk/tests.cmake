@@ -1,0 +1,3 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+vr_test(disk version LINK vr_disk)
+vr_test(disk image_check LINK vr_disk)
