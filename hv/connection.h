@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The libvirt connection. One thread runs libvirt's event loop (it iterates GLib's default main context:
+ * nothing else of ours runs that context). Calls run on worker threads with a deadline, because a call
+ * can block for ever when a worker of libvirtd hangs while keepalive still answers (SAFETY 4.13): at
+ * the deadline the thread is abandoned with its connection, and the next call opens a new one.
+ */
+#pragma once
+
+#include "hv/hv.h"
+
+typedef struct {
+    gint64 call_timeout_ms; /* a call's deadline; 0 = 60 s */
+} VrConnectionOptions;
+
+/* Opens uri (NULL: libvirt's default, LIBVIRT_DEFAULT_URI and so on, else qemu:///system). options may be NULL. libvirtd not
+ * running is VR_ERROR_DISCONNECTED with what to do. */
+VrHv *vr_connection_open(const char *uri, const VrConnectionOptions *options, GError **error);
+
+/* The URI that libvirt says it is connected to. Free with g_free. */
+char *vr_connection_uri(VrHv *hv, GError **error);
+
+/* For doctor: libvirt's and the hypervisor's version as "9.0.0". Free with g_free. */
+char *vr_connection_versions(VrHv *hv, GError **error);
+
+/* Pools of libvirt whose target directory is `path` or above it: SAFETY 4.15. Element: char * name, freed with the array. */
+GPtrArray *vr_connection_pools_over(VrHv *hv, const char *path, GError **error);
+
+/* Resolves a disk of type='volume' to its local path. Free with g_free. */
+char *vr_connection_volume_path(VrHv *hv, const char *pool, const char *volume, GError **error);

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Power of one domain over any VrHv: stop with a deadline, start, waiting on events with a level-triggered re-check. */
+#pragma once
+
+#include "hv/hv.h"
+
+/* Waits until the domain is in `state`; re-reads the state after each event and at least every 500 ms. VR_ERROR_TIMEOUT
+ * at the deadline. *info (may be NULL) is the last that was read. VR_ERROR_DISCONNECTED is retried until the deadline. */
+gboolean vr_domain_wait_state(VrHv *hv, const char *uuid, VrDomainState state, gint64 deadline_ms, VrDomainInfo *info,
+                              GError **error);
+
+typedef enum { VR_STOP_AUTO, VR_STOP_AGENT, VR_STOP_ACPI } VrStopMethod;
+
+typedef struct {
+    VrStopMethod method; /* AUTO: the agent, and ACPI when there is none */
+    gint64 timeout_ms;
+    gboolean force; /* destroy at the deadline; else VR_ERROR_TIMEOUT and the guest goes on */
+} VrStopPolicy;
+
+typedef struct {
+    gboolean forced; /* destroyed at the deadline */
+    VrDomainReason reason;
+} VrStopResult;
+
+/* Asks the guest to stop, waits, then forces or gives up. A domain that is off already is success. A guest that reboots
+ * instead is noticed (still running with the same id and a new boot) by its not being off at the deadline. Off because of a migration is
+ * VR_ERROR_PERSON: it runs elsewhere. result may be NULL. */
+gboolean vr_domain_stop(VrHv *hv, const char *uuid, const VrStopPolicy *policy, VrStopResult *result, GError **error);
+
+/* destroy, then wait until it is off (at most 30 s). Off already is success. */
+gboolean vr_domain_force_off(VrHv *hv, const char *uuid, GError **error);
+
+/* Starts it and waits until it runs (at most 60 s). An unknown outcome is read back; a domain that already runs is
+ * success (the caller compares its live XML). */
+gboolean vr_domain_start(VrHv *hv, const char *uuid, VrDomainInfo *info, GError **error);

@@ -1,0 +1,345 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The one edit that we make to a domain.
+ *
+ * It starts from libvirt's own inactive, secure dump and touches five things: the OS disk's `type`
+ * attribute, <driver type>, <source>, <backingStore>, and our element in <metadata>. A forward swap
+ * writes the whole chain, overlay -> base -> empty <backingStore/>, because libvirt else opens and chowns
+ * whatever a backing name points to (SAFETY 4.2):
+ *
+ *   <disk type='file' device='disk'>
+ *     <driver name='qemu' type='qcow2' .../>          other attributes stay
+ *     <source file='OVERLAY'/>
+ *     <backingStore type='file'>
+ *       <format type='qcow2'/>
+ *       <source file='BASE'>
+ *         <seclabel model='dac' relabel='no'/>        a published base is shared, 0444 and root's
+ *         <seclabel model='selinux' relabel='no'/>
+ *       </source>
+ *       <backingStore/>                               the end: libvirt looks no further
+ *     </backingStore>
+ *
+ * Seen on libvirt 9.0 with no driver but DAC: a seclabel of model selinux, or apparmor, is accepted by VALIDATE and define,
+ * comes back in the dump, and the guest starts; so selinux is always written, as the same XML is then
+ * right on a host of the other kind. None is written for apparmor: its driver does not label files.
+ *
+ * A rollback copies the same parts from the kept XML of that generation, a block device or a volume too.
+ */
+#include "hv/domain_xml.h"
+
+#include "base/error.h"
+#include "hv/domain_dom.h"
+#include <string.h>
+
+static xmlNode *require_disk(xmlDoc *doc, const char *target, GError **error)
+{
+    xmlNode *disk = vr_dom_disk(doc, target);
+
+    if (disk == NULL)
+        g_set_error(error, VR_ERROR, VR_ERROR_NOT_FOUND, "domain XML has no disk %s",
+                    target != NULL ? target : "(null)");
+    return disk;
+}
+
+static void set_attribute(xmlNode *node, const char *name, const char *value)
+{
+    if (value != NULL)
+        xmlSetProp(node, (const xmlChar *)name, (const xmlChar *)value);
+    else
+        xmlUnsetProp(node, (const xmlChar *)name);
+}
+
+static xmlNode *new_element(const char *name)
+{
+    return xmlNewNode(NULL, (const xmlChar *)name);
+}
+
+static xmlNode *add_element(xmlNode *parent, const char *name)
+{
+    return xmlAddChild(parent, new_element(name));
+}
+
+static xmlNode *indentation(guint depth)
+{
+    g_autofree char *text = g_strdup_printf("\n%*s", (int)depth * 2, "");
+
+    return xmlNewText((const xmlChar *)text);
+}
+
+/* White space as libvirt writes it, for people who read the difference. */
+static void indent(xmlNode *node, guint depth)
+{
+    xmlNode *last = NULL;
+
+    for (xmlNode *child = vr_dom_child(node, NULL); child != NULL; child = vr_dom_next(child, NULL)) {
+        xmlAddPrevSibling(child, indentation(depth + 1));
+        indent(child, depth + 1);
+        last = child;
+    }
+    if (last != NULL)
+        xmlAddNextSibling(last, indentation(depth));
+}
+
+/* Takes the element out together with the white space before it, so that no empty lines pile up. */
+static void remove_with_space(xmlNode *node)
+{
+    if (node != NULL && node->prev != NULL && xmlIsBlankNode(node->prev))
+        vr_dom_remove(node->prev);
+    vr_dom_remove(node);
+}
+
+static void insert_after(xmlNode *place, xmlNode *node, guint depth)
+{
+    xmlAddNextSibling(place, node);
+    xmlAddPrevSibling(node, indentation(depth));
+}
+
+#define DISK_CHILD_DEPTH 3 /* domain / devices / disk / here */
+
+/* libvirt's dump always has a <driver>; a hand-made one may not. */
+static xmlNode *ensure_driver(xmlNode *disk)
+{
+    xmlNode *driver = vr_dom_child(disk, "driver");
+
+    if (driver == NULL) {
+        driver = new_element("driver");
+        set_attribute(driver, "name", "qemu");
+        if (disk->children != NULL)
+            xmlAddPrevSibling(disk->children, driver);
+        else
+            xmlAddChild(disk, driver);
+        xmlAddPrevSibling(driver, indentation(DISK_CHILD_DEPTH));
+    }
+    return driver;
+}
+
+/* Puts source and chain (may be NULL) in the place of what was there. */
+static void replace_chain(xmlNode *disk, xmlNode *source, xmlNode *chain)
+{
+    remove_with_space(vr_dom_child(disk, "source"));
+    remove_with_space(vr_dom_child(disk, "backingStore"));
+    insert_after(vr_dom_child(disk, "driver"), source, DISK_CHILD_DEPTH);
+    if (chain != NULL)
+        insert_after(source, chain, DISK_CHILD_DEPTH);
+}
+
+/* -- Our record ----------------------------------------------------------------------------------- */
+
+static xmlNode *ensure_metadata(xmlNode *root)
+{
+    static const char *const before[] = {"description", "title", "uuid", "name"};
+    xmlNode *metadata = vr_dom_child(root, "metadata");
+
+    if (metadata != NULL)
+        return metadata;
+    metadata = new_element("metadata");
+    for (gsize i = 0; i < G_N_ELEMENTS(before); i++) {
+        xmlNode *place = vr_dom_child(root, before[i]);
+        if (place != NULL) {
+            insert_after(place, metadata, 1);
+            return metadata;
+        }
+    }
+    return xmlAddChild(root, metadata);
+}
+
+/* As the last child, indented like the others, so that writing it again gives the same text. */
+static xmlNode *append_to_metadata(xmlNode *metadata)
+{
+    xmlNode *last = xmlGetLastChild(metadata);
+    xmlNode *node = new_element("instance");
+
+    while (last != NULL && last->type != XML_ELEMENT_NODE)
+        last = last->prev;
+    if (last != NULL) {
+        insert_after(last, node, 2);
+    } else {
+        xmlAddChild(metadata, node);
+        indent(metadata, 1);
+    }
+    return node;
+}
+
+static void add_record(xmlNode *root, const VrDomainRecord *record)
+{
+    g_autofree char *generation = g_strdup_printf("%u", record->generation);
+    xmlNode *node = append_to_metadata(ensure_metadata(root));
+    xmlNs *ns = xmlNewNs(node, (const xmlChar *)VR_METADATA_NS, (const xmlChar *)"vr");
+
+    xmlSetNs(node, ns);
+    set_attribute(node, "set", record->set);
+    set_attribute(node, "generation", generation);
+    set_attribute(node, "image", record->image);
+    set_attribute(node, "version", record->version);
+    set_attribute(node, "swap", record->swap_id);
+}
+
+/* Other people's metadata stays; a record of NULL takes ours away. */
+static void write_record(xmlDoc *doc, const VrDomainRecord *record)
+{
+    xmlNode *ours;
+
+    while ((ours = vr_dom_record(doc)) != NULL)
+        remove_with_space(ours);
+    if (record != NULL)
+        add_record(xmlDocGetRootElement(doc), record);
+}
+
+static void copy_record(xmlDoc *doc, xmlDoc *from)
+{
+    xmlNode *theirs = vr_dom_record(from);
+    xmlNode *metadata = theirs != NULL ? ensure_metadata(xmlDocGetRootElement(doc)) : NULL;
+
+    if (metadata != NULL)
+        xmlAddChild(metadata, xmlDocCopyNode(theirs, doc, 1));
+}
+
+/* -- Forward -------------------------------------------------------------------------------------- */
+
+static gboolean link_is_valid(const VrChainLink *link, GError **error)
+{
+    if (link->path == NULL || link->path[0] != '/' || !g_utf8_validate(link->path, -1, NULL)) {
+        g_set_error(error, VR_ERROR, VR_ERROR_INVALID, "a link of a chain has no absolute UTF-8 path");
+        return FALSE;
+    }
+    for (const char *c = link->path; *c != '\0'; c++) {
+        if (g_ascii_iscntrl(*c)) {
+            g_set_error(error, VR_ERROR, VR_ERROR_INVALID, "a path with a control character cannot be in domain XML");
+            return FALSE;
+        }
+    }
+    if (g_strcmp0(link->format, "qcow2") != 0 && g_strcmp0(link->format, "raw") != 0) {
+        g_set_error(error, VR_ERROR, VR_ERROR_INVALID, "%s: format %s is neither qcow2 nor raw", link->path,
+                    link->format != NULL ? link->format : "(null)");
+        return FALSE;
+    }
+    return TRUE;
+}
+
+static gboolean chain_is_valid(const VrChainLink *links, guint n, GError **error)
+{
+    if (n == 0) {
+        g_set_error(error, VR_ERROR, VR_ERROR_INVALID, "an empty chain is no disk");
+        return FALSE;
+    }
+    for (guint i = 0; i < n; i++) {
+        if (!link_is_valid(&links[i], error))
+            return FALSE;
+    }
+    return TRUE;
+}
+
+static void add_no_relabel(xmlNode *source)
+{
+    static const char *const models[] = {"dac", "selinux"};
+
+    for (gsize i = 0; i < G_N_ELEMENTS(models); i++) {
+        xmlNode *label = add_element(source, "seclabel");
+        set_attribute(label, "model", models[i]);
+        set_attribute(label, "relabel", "no");
+    }
+}
+
+/* <backingStore> of links[0..n-1]; empty for n = 0, which ends the chain. */
+static xmlNode *chain_element(const VrChainLink *links, guint n)
+{
+    xmlNode *store = new_element("backingStore");
+
+    if (n == 0)
+        return store;
+    set_attribute(store, "type", "file");
+    set_attribute(add_element(store, "format"), "type", links[0].format);
+    xmlNode *source = add_element(store, "source");
+    set_attribute(source, "file", links[0].path);
+    add_no_relabel(source);
+    xmlAddChild(store, chain_element(links + 1, n - 1));
+    return store;
+}
+
+/* A seclabel of the old source goes (our file is labelled as libvirt does it), its startupPolicy stays. */
+static xmlNode *source_element(const xmlNode *old, const char *path)
+{
+    xmlNode *source = new_element("source");
+    g_autofree char *policy = vr_dom_attribute(old, "startupPolicy");
+
+    set_attribute(source, "file", path);
+    set_attribute(source, "startupPolicy", policy);
+    return source;
+}
+
+/* Preflight says all this with a remedy; here it is the last line of defence before something is lost. */
+static gboolean disk_can_be_edited(const char *xml, const char *target, GError **error)
+{
+    g_autoptr(VrDomainDef) def = vr_domain_def_parse(xml, error);
+    const VrDomainDisk *disk = def != NULL ? vr_domain_def_os_disk(def, target, error) : NULL;
+
+    if (disk == NULL)
+        return FALSE;
+    if (strcmp(disk->device, "disk") != 0 || disk->mirror) {
+        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "disk %s %s", target,
+                    disk->mirror ? "is being mirrored" : "is no hard disk");
+        return FALSE;
+    }
+    if (disk->foreign_child != NULL) {
+        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "the source of disk %s has a part that a swap cannot carry: %s",
+                    target, disk->foreign_child);
+        return FALSE;
+    }
+    return TRUE;
+}
+
+char *vr_domain_xml_with_chain(const char *xml, const char *target, const VrChainLink *links, guint n,
+                               const VrDomainRecord *record, GError **error)
+{
+    if (!chain_is_valid(links, n, error))
+        return NULL;
+    g_autoptr(xmlDoc) doc = vr_dom_parse(xml, "domain", error);
+    xmlNode *disk = doc != NULL ? require_disk(doc, target, error) : NULL;
+    if (disk == NULL || !disk_can_be_edited(xml, target, error))
+        return NULL;
+    set_attribute(disk, "type", "file");
+    set_attribute(ensure_driver(disk), "type", links[0].format);
+    xmlNode *source = source_element(vr_dom_child(disk, "source"), links[0].path);
+    xmlNode *chain = chain_element(links + 1, n - 1);
+    indent(chain, DISK_CHILD_DEPTH);
+    replace_chain(disk, source, chain);
+    write_record(doc, record);
+    return vr_dom_text_of(doc);
+}
+
+/* -- Back ----------------------------------------------------------------------------------------- */
+
+static xmlNode *copy_into(xmlDoc *doc, xmlNode *node)
+{
+    return node != NULL ? xmlDocCopyNode(node, doc, 1) : NULL;
+}
+
+static void copy_attribute(xmlNode *to, const xmlNode *from, const char *name)
+{
+    g_autofree char *value = vr_dom_attribute(from, name);
+
+    set_attribute(to, name, value);
+}
+
+char *vr_domain_xml_with_kept(const char *xml, const char *target, const char *kept_xml, const VrDomainRecord *record,
+                              GError **error)
+{
+    g_autoptr(xmlDoc) doc = vr_dom_parse(xml, "domain", error);
+    g_autoptr(xmlDoc) kept = doc != NULL ? vr_dom_parse(kept_xml, "domain", error) : NULL;
+    xmlNode *disk = kept != NULL ? require_disk(doc, target, error) : NULL;
+    xmlNode *old = disk != NULL ? require_disk(kept, target, error) : NULL;
+
+    if (old == NULL)
+        return NULL;
+    if (vr_dom_child(old, "source") == NULL) {
+        g_set_error(error, VR_ERROR, VR_ERROR_INVALID, "the kept XML has no source for disk %s", target);
+        return NULL;
+    }
+    copy_attribute(disk, old, "type");
+    copy_attribute(ensure_driver(disk), vr_dom_child(old, "driver"), "type");
+    replace_chain(disk, copy_into(doc, vr_dom_child(old, "source")), copy_into(doc, vr_dom_child(old, "backingStore")));
+    write_record(doc, record);
+    if (record == NULL)
+        copy_record(doc, kept);
+    return vr_dom_text_of(doc);
+}

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Domain XML, pure: what we read from it, and the one edit that we make to it. The edit happens in a DOM
+ * on libvirt's own inactive, secure dump, so that everything that we do not know of stays as it was. Only
+ * these may differ: the OS disk's type, driver type, source and backing chain; our seed CD-ROM; our
+ * metadata; the nvram path (SAFETY invariant 10, 4.2 to 4.4). vr_domain_xml_prove() shows that of two dumps.
+ */
+#pragma once
+
+#include <glib.h>
+
+typedef struct {
+    char *type;          /* file, block, volume, network, ... */
+    char *device;        /* disk, cdrom, floppy, lun */
+    char *driver;        /* <driver type>: qcow2, raw; NULL when not said */
+    char *source;        /* path of file or block device; NULL otherwise or when empty */
+    char *pool, *volume; /* of type volume */
+    char *target, *bus;  /* vda, virtio */
+    char *serial, *wwn;
+    char *address;    /* its <address> as "pci 0000:04:00.0" (attributes in document order), NULL when none */
+    guint boot_order; /* per-device <boot order>, 0 when none */
+    gboolean transient, shareable, readonly, mirror;
+    char *
+        foreign_child; /* name of a child of <source> that we do not know (encryption, slices, reservations), else NULL */
+} VrDomainDisk;
+
+typedef struct {
+    char *name, *uuid;
+    char *type; /* kvm, qemu */
+    char *arch, *machine;
+    char *loader, *nvram; /* NULL when none */
+    gboolean uefi;        /* loader of type pflash, or <os firmware='efi'> */
+    gboolean tpm;
+    gboolean agent_channel; /* org.qemu.guest_agent.0 */
+    char *on_poweroff, *on_reboot, *on_crash;
+    gboolean os_boot_hd_first; /* <os><boot dev='hd'/> is first, or there is no <os><boot> at all */
+    gboolean per_device_boot;  /* some device has <boot order> */
+    GPtrArray *disks;          /* VrDomainDisk * */
+    GPtrArray *macs;           /* char *, in document order */
+    guint64 memory_bytes;
+} VrDomainDef;
+
+VrDomainDef *vr_domain_def_parse(const char *xml, GError **error);
+void vr_domain_def_free(VrDomainDef *def);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrDomainDef, vr_domain_def_free)
+
+/* The OS disk: the disk with `target`, or with target NULL the only one that boots: the only <boot order=1> disk, or the
+ * only disk of device 'disk'. Several candidates or none: VR_ERROR_REFUSED that names them and says to set
+ * osDisk.target. Not owned by the caller. */
+const VrDomainDisk *vr_domain_def_os_disk(const VrDomainDef *def, const char *target, GError **error);
+
+/* One link of a backing chain; the OS disk itself first. */
+typedef struct {
+    const char *path, *format;
+} VrChainLink;
+
+/* What our <metadata> says of the current generation, so that virsh dumpxml shows it and the journal can be rebuilt. */
+#define VR_METADATA_NS "urn:virt-reimage:instance:1"
+typedef struct {
+    const char *set;
+    guint generation;
+    const char *image, *version; /* NULL: not known */
+    const char *swap_id;
+} VrDomainRecord;
+
+/* The edit of a forward swap: the OS disk `target` becomes type='file' with the explicit chain links[0..n-1], each base
+ * with relabel='no' for dac and selinux, ended by an empty <backingStore/>. Returns the new XML; free with g_free. */
+char *vr_domain_xml_with_chain(const char *xml, const char *target, const VrChainLink *links, guint n,
+                               const VrDomainRecord *record, GError **error);
+
+/* The edit of a rollback: the OS disk's type, driver type, source and chain as they are in kept_xml, all else as in xml.
+ * record NULL: our metadata too is as in kept_xml, absent when it has none. */
+char *vr_domain_xml_with_kept(const char *xml, const char *target, const char *kept_xml, const VrDomainRecord *record,
+                              GError **error);
+
+/* Proof on two dumps of libvirt: TRUE when nothing differs but what may (above). Else VR_ERROR_CONFLICT names the first
+ * element that differs. before and after may be any mix of our edit and libvirt's dump of it. */
+gboolean vr_domain_xml_prove(const char *before, const char *after, const char *target, GError **error);
+
+/* TRUE when two inactive dumps say the same, our metadata too (white space and attribute order do not matter). */
+gboolean vr_domain_xml_same(const char *a, const char *b);
+
+/* TRUE when dump `a` has the OS disk (type, driver type, source path) and record of our metadata that `intent` has. For
+ * read-back and recovery, which ask "is it old or new?". */
+gboolean vr_domain_xml_same_os_disk(const char *a, const char *intent, const char *target);
+
+/* After a start: the live XML's OS disk source, UUID, MACs, machine type, nvram path and TPM are those of the intent
+ * (invariant 14). Else VR_ERROR_CONFLICT with what differs. */
+gboolean vr_domain_xml_live_matches(const char *live, const char *intent, const char *target, GError **error);

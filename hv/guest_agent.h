@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The QEMU guest agent over any VrHv. Every answer is hostile input: bounded, parsed, never trusted for its form. */
+#pragma once
+
+#include "hv/hv.h"
+
+/* TRUE when the agent answers within timeout_s. */
+gboolean vr_agent_ping(VrHv *hv, const char *uuid, int timeout_s, GError **error);
+
+typedef struct {
+    int exit_status; /* 0..255; 128 + signal when it was killed */
+    char *out, *err; /* at most max_output bytes of each, NUL-terminated, owned */
+} VrAgentResult;
+void vr_agent_result_clear(VrAgentResult *result);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VrAgentResult, vr_agent_result_clear)
+
+/* Runs argv in the guest and waits for its end until deadline_ms (boot time): VR_ERROR_TIMEOUT after it. */
+gboolean vr_agent_exec(VrHv *hv, const char *uuid, const char *const *argv, gsize max_output, gint64 deadline_ms,
+                       VrAgentResult *result, GError **error);
+
+/* Reads a file of the guest, at most max bytes: more is VR_ERROR_AGENT. NUL-terminated, *length may be NULL. */
+char *vr_agent_read_file(VrHv *hv, const char *uuid, const char *path, gsize max, gint64 deadline_ms, gsize *length,
+                         GError **error);
+
+/* The guest's boot id (/proc/sys/kernel/random/boot_id), 36 characters checked. Free with g_free. */
+char *vr_agent_boot_id(VrHv *hv, const char *uuid, gint64 deadline_ms, GError **error);

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "hv/hv.h"
+
+const char *vr_domain_state_name(VrDomainState state)
+{
+    static const char *const names[] = {
+        [VR_DOMAIN_RUNNING] = "running", [VR_DOMAIN_PAUSED] = "paused",   [VR_DOMAIN_STOPPING] = "in shutdown",
+        [VR_DOMAIN_OFF] = "shut off",    [VR_DOMAIN_CRASHED] = "crashed", [VR_DOMAIN_SUSPENDED] = "pmsuspended",
+        [VR_DOMAIN_UNKNOWN] = "unknown",
+    };
+
+    return (guint)state < G_N_ELEMENTS(names) ? names[state] : "unknown";
+}
+
+void vr_domain_info_clear(VrDomainInfo *info)
+{
+    g_clear_pointer(&info->name, g_free);
+    g_clear_pointer(&info->job, g_free);
+}
+
+gboolean vr_hv_lookup(VrHv *hv, const char *name_or_uuid, char uuid[VR_UUID_LENGTH + 1], GError **error)
+{
+    return hv->ops->lookup(hv, name_or_uuid, uuid, error);
+}
+
+gboolean vr_hv_info(VrHv *hv, const char *uuid, VrDomainInfo *info, GError **error)
+{
+    return hv->ops->info(hv, uuid, info, error);
+}
+
+char *vr_hv_inactive_xml(VrHv *hv, const char *uuid, GError **error)
+{
+    return hv->ops->inactive_xml(hv, uuid, error);
+}
+
+char *vr_hv_live_xml(VrHv *hv, const char *uuid, GError **error)
+{
+    return hv->ops->live_xml(hv, uuid, error);
+}
+
+gboolean vr_hv_define(VrHv *hv, const char *uuid, const char *xml, GError **error)
+{
+    return hv->ops->define(hv, uuid, xml, error);
+}
+
+gboolean vr_hv_start(VrHv *hv, const char *uuid, GError **error)
+{
+    return hv->ops->start(hv, uuid, error);
+}
+
+gboolean vr_hv_shutdown(VrHv *hv, const char *uuid, VrShutdownMode mode, GError **error)
+{
+    return hv->ops->shutdown(hv, uuid, mode, error);
+}
+
+gboolean vr_hv_destroy(VrHv *hv, const char *uuid, GError **error)
+{
+    return hv->ops->destroy(hv, uuid, error);
+}
+
+void vr_hv_wait_change(VrHv *hv, const char *uuid, gint64 deadline_ms)
+{
+    hv->ops->wait_change(hv, uuid, deadline_ms);
+}
+
+char *vr_hv_agent(VrHv *hv, const char *uuid, const char *command, int timeout_s, GError **error)
+{
+    return hv->ops->agent(hv, uuid, command, timeout_s, error);
+}
+
+void vr_hv_close(VrHv *hv)
+{
+    if (hv != NULL)
+        hv->ops->close(hv);
+}

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What the rest of the program asks of a hypervisor, as a table of operations: libvirt behind
+ * hv/connection, a scripted one in the tests. Every call blocks its thread for at most its deadline.
+ *
+ * Errors tell three things apart (SAFETY invariant 16):
+ *   VR_ERROR_HYPERVISOR    it was refused; nothing has changed
+ *   VR_ERROR_DISCONNECTED  outcome unknown: the connection broke or the call was abandoned at its deadline;
+ *                          the caller reads the state back before it decides anything
+ *   VR_ERROR_NOT_FOUND     there is no such domain
+ */
+#pragma once
+
+#include <glib.h>
+
+#define VR_UUID_LENGTH 36
+
+typedef enum {
+    VR_DOMAIN_RUNNING, /* running or blocked */
+    VR_DOMAIN_PAUSED,
+    VR_DOMAIN_STOPPING, /* being shut down */
+    VR_DOMAIN_OFF,
+    VR_DOMAIN_CRASHED,
+    VR_DOMAIN_SUSPENDED, /* pmsuspended */
+    VR_DOMAIN_UNKNOWN
+} VrDomainState;
+const char *vr_domain_state_name(VrDomainState state);
+
+/* Why it is off or paused; libvirt's reasons, those that matter to us told apart. */
+typedef enum {
+    VR_REASON_OTHER,
+    VR_REASON_SHUTDOWN, /* the guest shut down */
+    VR_REASON_DESTROYED,
+    VR_REASON_CRASHED,
+    VR_REASON_FAILED,   /* QEMU could not start */
+    VR_REASON_MIGRATED, /* it runs elsewhere: never start it here */
+    VR_REASON_SAVED,
+    VR_REASON_IO_ERROR /* paused: no space or I/O error */
+} VrDomainReason;
+
+typedef struct {
+    char uuid[VR_UUID_LENGTH + 1];
+    char *name;
+    VrDomainState state;
+    VrDomainReason reason;
+    int id; /* libvirt's id of the running domain, -1 when off: a new QEMU has a new one */
+    gboolean persistent, autostart, managed_save;
+    guint snapshots, checkpoints;
+    char *job; /* a running job or block job ("block copy on vda", "migration"), NULL when none */
+} VrDomainInfo;
+
+void vr_domain_info_clear(VrDomainInfo *info);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VrDomainInfo, vr_domain_info_clear)
+
+typedef enum { VR_SHUTDOWN_AGENT, VR_SHUTDOWN_ACPI } VrShutdownMode;
+
+typedef struct VrHv VrHv;
+
+typedef struct {
+    gboolean (*lookup)(VrHv *hv, const char *name_or_uuid, char uuid[VR_UUID_LENGTH + 1], GError **error);
+    gboolean (*info)(VrHv *hv, const char *uuid, VrDomainInfo *info, GError **error);
+    char *(*inactive_xml)(VrHv *hv, const char *uuid, GError **error); /* INACTIVE | SECURE */
+    char *(*live_xml)(VrHv *hv, const char *uuid, GError **error);     /* VR_ERROR_HYPERVISOR when it is off */
+    gboolean (*define)(VrHv *hv, const char *uuid, const char *xml,
+                       GError **error); /* VALIDATE, then the directory that holds it is flushed */
+    gboolean (*start)(VrHv *hv, const char *uuid, GError **error);
+    gboolean (*shutdown)(VrHv *hv, const char *uuid, VrShutdownMode mode, GError **error); /* a request */
+    gboolean (*destroy)(VrHv *hv, const char *uuid, GError **error);
+    /* Waits until something may have changed about the domain or deadline_ms (boot time) passed. */
+    void (*wait_change)(VrHv *hv, const char *uuid, gint64 deadline_ms);
+    /* One guest agent command (JSON text) and its reply. VR_ERROR_AGENT when there is no agent or no answer in time. */
+    char *(*agent)(VrHv *hv, const char *uuid, const char *command, int timeout_s, GError **error);
+    void (*close)(VrHv *hv);
+} VrHvOps;
+
+struct VrHv {
+    const VrHvOps *ops;
+};
+
+/* Thin wrappers, so that callers do not spell the table out. Strings are freed with g_free. */
+gboolean vr_hv_lookup(VrHv *hv, const char *name_or_uuid, char uuid[VR_UUID_LENGTH + 1], GError **error);
+gboolean vr_hv_info(VrHv *hv, const char *uuid, VrDomainInfo *info, GError **error);
+char *vr_hv_inactive_xml(VrHv *hv, const char *uuid, GError **error);
+char *vr_hv_live_xml(VrHv *hv, const char *uuid, GError **error);
+gboolean vr_hv_define(VrHv *hv, const char *uuid, const char *xml, GError **error);
+gboolean vr_hv_start(VrHv *hv, const char *uuid, GError **error);
+gboolean vr_hv_shutdown(VrHv *hv, const char *uuid, VrShutdownMode mode, GError **error);
+gboolean vr_hv_destroy(VrHv *hv, const char *uuid, GError **error);
+void vr_hv_wait_change(VrHv *hv, const char *uuid, gint64 deadline_ms);
+char *vr_hv_agent(VrHv *hv, const char *uuid, const char *command, int timeout_s, GError **error);
+void vr_hv_close(VrHv *hv);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrHv, vr_hv_close)

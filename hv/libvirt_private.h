@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Private to hv/: pieces of libvirt_ops.c that have a file of their own. All run on a worker. */
+#pragma once
+
+#include "hv/call.h"
+#include <libvirt/libvirt.h>
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(virDomain, virDomainFree)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(virStoragePool, virStoragePoolFree)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(virStorageVol, virStorageVolFree)
+
+/* The last error of libvirt on this thread as ours: NOT_FOUND, AGENT, DISCONNECTED (the connection is dead) or
+ * HYPERVISOR. Sets call->retry when another client's job was in the way. Always returns FALSE. */
+gboolean vr_libvirt_error(VrCall *call, GError **error);
+
+/* The domain whose UUID is the call's subject. */
+virDomainPtr vr_libvirt_domain(VrCall *call, GError **error);
+
+/* Fills call->info. */
+gboolean vr_libvirt_do_info(VrCall *call, GError **error);
+
+/* libvirt renames a definition into place and does not flush the directory (SAFETY 4.6): we do, where the
+ * directory is on this host. An error means: configured, and perhaps not yet durable. */
+gboolean vr_libvirt_flush_config(virConnectPtr conn, GError **error);

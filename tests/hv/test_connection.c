@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The connection: over test:///default, which is in this process, and over a private libvirtd (tests/lib/libvirtd.py) that the
+ * tests hang and kill. Without root, Python's libvirt module or libvirtd the latter are skipped, with the reason.
+ */
+#include "hv/support.h"
+
+#include "hv/connection.h"
+#include "hv/domain.h"
+#include "hv/domain_xml.h"
+#include <glib/gstdio.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static gboolean skipped;
+
+static void skip_because(const char *why)
+{
+    print_message("SKIP: %s\n", why);
+    skipped = TRUE;
+    skip();
+}
+
+/* -- In this process ------------------------------------------------------------------------------ */
+
+static void cannot_be_reached(void **state)
+{
+    static const char *const bad[] = {"qemu:///system?socket=/nonexistent/sock", "nonsense:///x",
+                                      "qemu+unix:///nowhere"};
+
+    for (gsize i = 0; i < G_N_ELEMENTS(bad); i++) {
+        g_autoptr(GError) error = NULL;
+        assert_null(vr_connection_open(bad[i], NULL, &error));
+        expect_error(&error, VR_ERROR_DISCONNECTED, "libvirtd running?");
+    }
+}
+
+static void test_driver_domain(void **state)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(VrHv) hv = vr_connection_open("test:///default", NULL, &error);
+    char uuid[VR_UUID_LENGTH + 1], again[VR_UUID_LENGTH + 1];
+    g_auto(VrDomainInfo) info = {0};
+
+    expect_no_error(error);
+    g_autofree char *uri = vr_connection_uri(hv, &error);
+    assert_string_equal(uri, "test:///default");
+    assert_true(vr_hv_lookup(hv, "test", uuid, &error));
+    assert_true(vr_hv_lookup(hv, uuid, again, &error));
+    assert_string_equal(uuid, again);
+    assert_false(vr_hv_lookup(hv, "no such", again, &error));
+    expect_error(&error, VR_ERROR_NOT_FOUND, "no such");
+    assert_false(vr_hv_lookup(hv, "", again, &error));
+    expect_error(&error, VR_ERROR_NOT_FOUND, "without a name");
+    assert_true(vr_hv_info(hv, uuid, &info, &error));
+    assert_string_equal(info.name, "test");
+    assert_int_equal(info.state, VR_DOMAIN_RUNNING);
+    assert_true(info.persistent);
+    assert_null(info.job);
+    assert_false(vr_hv_info(hv, UUID, &info, &error));
+    expect_error(&error, VR_ERROR_NOT_FOUND, "state");
+    g_autofree char *versions = vr_connection_versions(hv, &error);
+    assert_non_null(strstr(versions, "libvirt "));
+}
+
+static void test_driver_power(void **state)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(VrHv) hv = vr_connection_open("test:///default", NULL, &error);
+    char uuid[VR_UUID_LENGTH + 1];
+
+    assert_true(vr_hv_lookup(hv, "test", uuid, &error));
+    g_autofree char *inactive = vr_hv_inactive_xml(hv, uuid, &error);
+    assert_non_null(inactive);
+    assert_true(vr_hv_define(hv, uuid, inactive, &error));
+    assert_false(vr_hv_define(hv, UUID, inactive, &error));
+    expect_error(&error, VR_ERROR_INVALID, "not of " UUID);
+    assert_true(vr_domain_force_off(hv, uuid, &error));
+    assert_null(vr_hv_live_xml(hv, uuid, &error));
+    expect_error(&error, VR_ERROR_HYPERVISOR, "is not running");
+    assert_true(vr_domain_start(hv, uuid, NULL, &error));
+    assert_false(vr_hv_start(hv, uuid, &error));
+    expect_error(&error, VR_ERROR_HYPERVISOR, "start");
+}
+
+static void test_driver_pools(void **state)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(VrHv) hv = vr_connection_open("test:///default", NULL, &error);
+    g_autoptr(GPtrArray) over = vr_connection_pools_over(hv, "/default-pool/sub/dir", &error);
+
+    expect_no_error(error);
+    assert_int_equal(over->len, 1);
+    g_autoptr(GPtrArray) beside = vr_connection_pools_over(hv, "/default-pool-2", &error);
+    assert_int_equal(beside->len, 0);
+    assert_null(vr_connection_volume_path(hv, "no-pool", "x", &error));
+    expect_error(&error, VR_ERROR_NOT_FOUND, "volume");
+}
+
+/* An event between reading the state and waiting must not be lost. */
+static void test_driver_events(void **state)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(VrHv) hv = vr_connection_open("test:///default", NULL, &error);
+    char uuid[VR_UUID_LENGTH + 1];
+    g_auto(VrDomainInfo) info = {0};
+
+    assert_true(vr_hv_lookup(hv, "test", uuid, &error));
+    assert_true(vr_hv_info(hv, uuid, &info, &error));
+    assert_true(vr_hv_destroy(hv, uuid, &error));
+    gint64 before = vr_clock_now_ms();
+    vr_hv_wait_change(hv, uuid, before + 10000);
+    assert_in_range(vr_clock_now_ms() - before, 0, 2000);
+    assert_true(vr_hv_start(hv, uuid, &error));
+    vr_hv_wait_change(hv, uuid, vr_clock_now_ms() + 10000);
+    before = vr_clock_now_ms();
+    vr_hv_wait_change(hv, uuid, before + 300);
+    assert_in_range(vr_clock_now_ms() - before, 299, 2000);
+}
+
+/* -- Many threads --------------------------------------------------------------------------------- */
+
+static gpointer hammer(gpointer data)
+{
+    VrHv *hv = data;
+    char uuid[VR_UUID_LENGTH + 1];
+
+    for (int i = 0; i < 50; i++) {
+        g_auto(VrDomainInfo) info = {0};
+        if (!vr_hv_lookup(hv, "test", uuid, NULL) || !vr_hv_info(hv, uuid, &info, NULL))
+            return GINT_TO_POINTER(1);
+        vr_hv_wait_change(hv, uuid, vr_clock_now_ms() + 1);
+    }
+    return NULL;
+}
+
+static void many_threads_share_a_connection(void **state)
+{
+    g_autoptr(VrHv) hv = vr_connection_open("test:///default", NULL, NULL);
+    GThread *threads[16];
+
+    for (gsize i = 0; i < G_N_ELEMENTS(threads); i++)
+        threads[i] = g_thread_new("hammer", hammer, hv);
+    for (gsize i = 0; i < G_N_ELEMENTS(threads); i++)
+        assert_null(g_thread_join(threads[i]));
+}
+
+/* -- A private libvirtd --------------------------------------------------------------------------- */
+
+typedef struct {
+    GPid helper;
+    int stdin_fd;
+    char *uri;
+    pid_t libvirtd;
+} Private;
+
+static gboolean read_line(int fd, char *line, gsize size)
+{
+    gsize n = 0;
+
+    while (n + 1 < size && read(fd, line + n, 1) == 1 && line[n] != '\n')
+        n++;
+    line[n] = '\0';
+    return n > 0;
+}
+
+static int private_setup(void **state)
+{
+    g_autofree char *script = g_build_filename(g_getenv("VR_SOURCE_DIR"), "tests", "lib", "libvirtd.py", NULL);
+    char *argv[] = {(char *)"/usr/bin/python3", script, (char *)"--serve", NULL};
+    Private *private = g_new0(Private, 1);
+    char line[512];
+    int out;
+
+    if (geteuid() != 0 || !g_spawn_async_with_pipes(NULL, argv, NULL, G_SPAWN_DO_NOT_REAP_CHILD, NULL, NULL,
+                                                    &private->helper, &private->stdin_fd, &out, NULL, NULL)) {
+        g_free(private);
+        return 0;
+    }
+    char **words = read_line(out, line, sizeof line) ? g_strsplit(line, " ", 2) : NULL;
+    close(out);
+    if (words != NULL) {
+        private->uri = g_strdup(words[0]);
+        private->libvirtd = (pid_t)atoi(words[1]);
+    }
+    g_strfreev(words);
+    *state = private;
+    return 0;
+}
+
+static int private_teardown(void **state)
+{
+    Private *private = *state;
+    int status;
+
+    if (private == NULL)
+        return 0;
+    close(private->stdin_fd);
+    waitpid(private->helper, &status, 0);
+    g_free(private->uri);
+    g_free(private);
+    return 0;
+}
+
+static VrHv *open_private(void **state, gint64 timeout_ms)
+{
+    const Private *private = *state;
+    const VrConnectionOptions options = {timeout_ms};
+    g_autoptr(GError) error = NULL;
+
+    if (private == NULL || private->uri == NULL)
+        skip_because("a private libvirtd cannot be started (root, libvirtd and python3-libvirt are needed)");
+    VrHv *hv = vr_connection_open(private->uri, &options, &error);
+    expect_no_error(error);
+    return hv;
+}
+
+/* libvirtd is stopped like a process that hangs: the call is abandoned at its deadline, others too, and when libvirtd
+ * goes on the same VrHv works again. */
+static void a_hanging_libvirtd(void **state)
+{
+    g_autoptr(VrHv) hv = open_private(state, 1000);
+    const Private *private = *state;
+    g_autoptr(GError) error = NULL;
+    char uuid[VR_UUID_LENGTH + 1];
+
+    assert_false(vr_hv_lookup(hv, "x", uuid, &error));
+    expect_error(&error, VR_ERROR_NOT_FOUND, "look-up");
+    kill(private->libvirtd, SIGSTOP);
+    gint64 before = vr_clock_now_ms();
+    assert_false(vr_hv_lookup(hv, "x", uuid, &error));
+    expect_error(&error, VR_ERROR_DISCONNECTED, "outcome is unknown");
+    assert_in_range(vr_clock_now_ms() - before, 990, 1500);
+    assert_false(vr_hv_lookup(hv, "x", uuid, &error));
+    expect_error(&error, VR_ERROR_DISCONNECTED, "did not answer");
+    kill(private->libvirtd, SIGCONT);
+    for (int i = 0; i < 5 && !g_error_matches(error, VR_ERROR, VR_ERROR_NOT_FOUND); i++) {
+        g_clear_error(&error);
+        vr_hv_lookup(hv, "x", uuid, &error);
+    }
+    expect_error(&error, VR_ERROR_NOT_FOUND, "look-up");
+}
+
+/* Keepalive ends a call before its deadline, when that is longer than 20 s. */
+static void keepalive_ends_a_call(void **state)
+{
+    g_autoptr(VrHv) hv = open_private(state, 60000);
+    const Private *private = *state;
+    g_autoptr(GError) error = NULL;
+    char uuid[VR_UUID_LENGTH + 1];
+
+    kill(private->libvirtd, SIGSTOP);
+    gint64 before = vr_clock_now_ms();
+    assert_false(vr_hv_lookup(hv, "x", uuid, &error));
+    kill(private->libvirtd, SIGCONT);
+    expect_error(&error, VR_ERROR_DISCONNECTED, "broke");
+    assert_in_range(vr_clock_now_ms() - before, 10000, 30000);
+    assert_false(vr_hv_lookup(hv, "x", uuid, &error));
+    expect_error(&error, VR_ERROR_NOT_FOUND, "look-up");
+}
+
+static void a_killed_libvirtd(void **state)
+{
+    g_autoptr(VrHv) hv = open_private(state, 5000);
+    const Private *private = *state;
+    g_autoptr(GError) error = NULL;
+    char uuid[VR_UUID_LENGTH + 1];
+
+    assert_false(vr_hv_lookup(hv, "x", uuid, &error));
+    expect_error(&error, VR_ERROR_NOT_FOUND, "look-up");
+    kill(private->libvirtd, SIGKILL);
+    gint64 before = vr_clock_now_ms();
+    for (int i = 0; i < 4; i++) {
+        assert_false(vr_hv_lookup(hv, "x", uuid, &error));
+        expect_error(&error, VR_ERROR_DISCONNECTED, "");
+    }
+    assert_in_range(vr_clock_now_ms() - before, 0, 4000); /* the back-off is short and bounded */
+}
+
+#define private_test(f) cmocka_unit_test_setup_teardown(f, private_setup, private_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(cannot_be_reached),  cmocka_unit_test(test_driver_domain),
+        cmocka_unit_test(test_driver_power),  cmocka_unit_test(test_driver_pools),
+        cmocka_unit_test(test_driver_events), cmocka_unit_test(many_threads_share_a_connection),
+        private_test(a_hanging_libvirtd),     private_test(keepalive_ends_a_call),
+        private_test(a_killed_libvirtd),
+    };
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+
+    return failed == 0 && skipped ? 77 : failed;
+}

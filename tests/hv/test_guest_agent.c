@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The agent's protocol against a script of answers, most of them from a guest that means no good. */
+#include "hv/support.h"
+
+#include "hv/guest_agent.h"
+
+/* Answers one after the other; the last one again and again. An answer of NULL is VR_ERROR_AGENT, "!" a lost connection. */
+typedef struct {
+    VrHv hv;
+    const char *const *answers;
+    guint n, calls;
+    GPtrArray *commands;
+} Agent;
+
+static char *agent_answer(VrHv *hv, const char *uuid, const char *command, int timeout_s, GError **error)
+{
+    Agent *agent = (Agent *)hv;
+    const char *text = agent->answers[MIN(agent->calls, agent->n - 1)];
+
+    agent->calls++;
+    g_ptr_array_add(agent->commands, g_strdup(command));
+    assert_in_range(timeout_s, 1, 60);
+    if (text == NULL || strcmp(text, "!") == 0) {
+        fake_now_ms += 1000;
+        g_set_error(error, VR_ERROR, text == NULL ? VR_ERROR_AGENT : VR_ERROR_DISCONNECTED, "scripted silence");
+        return NULL;
+    }
+    return g_strdup(text);
+}
+
+static const VrHvOps agent_ops = {.agent = agent_answer};
+
+#define SCRIPT(name, ...)                                                                                              \
+    const char *const name##_answers[] = {__VA_ARGS__};                                                                \
+    g_autoptr(GPtrArray) name##_commands = g_ptr_array_new_with_free_func(g_free);                                     \
+    Agent name = {{&agent_ops}, name##_answers, G_N_ELEMENTS(name##_answers), 0, name##_commands}
+
+static const char *const uname[] = {"/bin/uname", "-r", "quo\"te", NULL};
+
+#define DEADLINE (fake_now_ms + 30000)
+#define PID "{\"return\":{\"pid\":42}}"
+
+static void pings(void **state)
+{
+    g_autoptr(GError) error = NULL;
+    SCRIPT(good, "{\"return\":{}}");
+    SCRIPT(silent, NULL);
+    SCRIPT(lost, "!");
+    SCRIPT(odd, "[]");
+
+    assert_true(vr_agent_ping(&good.hv, UUID, 5, &error));
+    assert_string_equal(g_ptr_array_index(good.commands, 0), "{\"execute\":\"guest-ping\"}");
+    assert_false(vr_agent_ping(&silent.hv, UUID, 5, &error));
+    expect_error(&error, VR_ERROR_AGENT, "guest-ping");
+    assert_false(vr_agent_ping(&lost.hv, UUID, 5, &error));
+    expect_error(&error, VR_ERROR_DISCONNECTED, "scripted");
+    assert_false(vr_agent_ping(&odd.hv, UUID, 5, &error));
+    expect_error(&error, VR_ERROR_AGENT, "no JSON object");
+}
+
+static void runs_a_command(void **state)
+{
+    g_autoptr(GError) error = NULL;
+    g_auto(VrAgentResult) result = {0};
+    SCRIPT(agent, PID, "{\"return\":{\"exited\":false}}", NULL,
+           "{\"return\":{\"exited\":true,\"exitcode\":3,\"out-data\":\"aGFsbG8K\",\"err-data\":\"\"}}");
+
+    assert_true(vr_agent_exec(&agent.hv, UUID, uname, 100, DEADLINE, &result, &error));
+    assert_int_equal(result.exit_status, 3);
+    assert_string_equal(result.out, "hallo\n");
+    assert_string_equal(result.err, "");
+    assert_string_equal(g_ptr_array_index(agent.commands, 0),
+                        "{\"execute\":\"guest-exec\",\"arguments\":{\"path\":\"/bin/uname\",\"arg\":[\"-r\","
+                        "\"quo\\\"te\"],\"capture-output\":true}}");
+    assert_string_equal(g_ptr_array_index(agent.commands, 1),
+                        "{\"execute\":\"guest-exec-status\",\"arguments\":{\"pid\":42}}");
+}
+
+static void a_signal_and_cut_output(void **state)
+{
+    g_autoptr(GError) error = NULL;
+    g_auto(VrAgentResult) result = {0};
+    SCRIPT(agent, PID, "{\"return\":{\"exited\":true,\"signal\":9,\"out-data\":\"MDEyMzQ1Njc4OWFiY2RlZg==\"}}");
+
+    assert_true(vr_agent_exec(&agent.hv, UUID, uname, 7, DEADLINE, &result, &error));
+    assert_int_equal(result.exit_status, 137);
+    assert_string_equal(result.out, "0123456");
+}
+
+static void a_command_that_never_ends(void **state)
+{
+    g_autoptr(GError) error = NULL;
+    g_auto(VrAgentResult) result = {0};
+    SCRIPT(agent, PID, "{\"return\":{\"exited\":false}}");
+    gint64 deadline = DEADLINE;
+
+    assert_false(vr_agent_exec(&agent.hv, UUID, uname, 7, deadline, &result, &error));
+    expect_error(&error, VR_ERROR_TIMEOUT, "/bin/uname");
+    assert_int_equal(fake_now_ms, deadline);
+    assert_in_range(agent.calls, 60, 70); /* 30 s at 500 ms: the back-off holds */
+}
+
+static void an_agent_that_falls_silent(void **state)
+{
+    g_autoptr(GError) error = NULL;
+    g_auto(VrAgentResult) result = {0};
+    SCRIPT(agent, PID, NULL);
+    SCRIPT(lost, PID, "!");
+
+    assert_false(vr_agent_exec(&agent.hv, UUID, uname, 7, DEADLINE, &result, &error));
+    expect_error(&error, VR_ERROR_AGENT, "scripted");
+    assert_int_equal(agent.calls, 4);
+    assert_false(vr_agent_exec(&lost.hv, UUID, uname, 7, DEADLINE, &result, &error));
+    expect_error(&error, VR_ERROR_DISCONNECTED, "scripted");
+}
+
+static void hostile_answers_to_exec(void **state)
+{
+    static const char *const starts[] = {
+        "",
+        "null",
+        "{",
+        "{\"return\":",
+        "{\"error\":{}}",
+        "{\"return\":{}}",
+        "{\"return\":[]}",
+        "{\"return\":null}",
+        "{\"return\":{\"pid\":-1}}",
+        "{\"return\":{\"pid\":0}}",
+        "{\"return\":{\"pid\":1.5}}",
+        "{\"return\":{\"pid\":\"1\"}}",
+        "{\"return\":{\"pid\":true}}",
+        "{\"return\":{\"pid\":99999999999999999999}}",
+        "{\"return\":{\"pid\":1},\"return\":{\"pid\":2}}",
+        "{\"return\":{\"pid\":1}} x",
+        "\xff\xfe",
+    };
+    static const char *const statuses[] = {
+        "{\"return\":{}}",
+        "{\"return\":7}",
+        "{\"return\":{\"exited\":1}}",
+        "{\"return\":{\"exited\":\"true\"}}",
+        "{\"return\":{\"exited\":true}}",
+        "{\"return\":{\"exited\":true,\"exitcode\":256}}",
+        "{\"return\":{\"exited\":true,\"exitcode\":-1}}",
+        "{\"return\":{\"exited\":true,\"signal\":0}}",
+        "{\"return\":{\"exited\":true,\"signal\":\"9\"}}",
+        "{\"return\":{\"exited\":true,\"exitcode\":0,\"out-data\":7}}",
+        "{\"return\":{\"exited\":true,\"exitcode\":0,\"out-data\":null}}",
+        "{\"return\":{\"exited\":true,\"exitcode\":0,\"out-data\":\"a\"}}",
+        "{\"return\":{\"exited\":true,\"exitcode\":0,\"out-data\":\"a===\"}}",
+        "{\"return\":{\"exited\":true,\"exitcode\":0,\"out-data\":\"ab=c\"}}",
+        "{\"return\":{\"exited\":true,\"exitcode\":0,\"out-data\":\"abcd\",\"err-data\":\"<>\"}}",
+        "{\"return\":{\"exited\":true,\"exitcode\":0,\"out-data\":\"ab\\u0000d\"}}",
+    };
+
+    for (gsize i = 0; i < G_N_ELEMENTS(starts); i++) {
+        g_autoptr(GError) error = NULL;
+        g_auto(VrAgentResult) result = {0};
+        SCRIPT(agent, starts[i]);
+        assert_false(vr_agent_exec(&agent.hv, UUID, uname, 100, DEADLINE, &result, &error));
+        expect_error(&error, VR_ERROR_AGENT, "answer");
+        assert_int_equal(agent.calls, 1);
+    }
+    for (gsize i = 0; i < G_N_ELEMENTS(statuses); i++) {
+        g_autoptr(GError) error = NULL;
+        g_auto(VrAgentResult) result = {0};
+        SCRIPT(agent, PID, statuses[i]);
+        assert_false(vr_agent_exec(&agent.hv, UUID, uname, 100, DEADLINE, &result, &error));
+        expect_error(&error, VR_ERROR_AGENT, "answer");
+        assert_null(result.out);
+    }
+}
+
+static char *filled(const char *head, char fill, gsize n, const char *tail)
+{
+    g_autofree char *middle = g_strnfill(n, fill);
+
+    return g_strconcat(head, middle, tail, NULL);
+}
+
+static void huge_and_deep_answers(void **state)
+{
+    g_autoptr(GError) error = NULL;
+    g_auto(VrAgentResult) result = {0};
+    g_autofree char *deep = filled("{\"return\":", '[', 100000, "");
+    g_autofree char *huge = filled("{\"return\":{\"exited\":true,\"exitcode\":0,\"out-data\":\"", 'A', 4000000, "\"}}");
+    SCRIPT(nested, deep);
+    SCRIPT(large, PID, huge);
+
+    assert_false(vr_agent_ping(&nested.hv, UUID, 5, &error));
+    expect_error(&error, VR_ERROR_AGENT, "no JSON object");
+    assert_true(vr_agent_exec(&large.hv, UUID, uname, 1000, DEADLINE, &result, &error));
+    assert_int_equal(result.out[999], 0);
+    expect_no_error(error);
+}
+
+static void bad_arguments(void **state)
+{
+    static const char *const none[] = {NULL};
+    static const char *const latin[] = {"/bin/echo", "\xe4", NULL};
+    g_autoptr(GError) error = NULL;
+    g_auto(VrAgentResult) result = {0};
+    SCRIPT(agent, PID);
+
+    assert_false(vr_agent_exec(&agent.hv, UUID, none, 1, DEADLINE, &result, &error));
+    expect_error(&error, VR_ERROR_INVALID, "without a name");
+    assert_false(vr_agent_exec(&agent.hv, UUID, latin, 1, DEADLINE, &result, &error));
+    expect_error(&error, VR_ERROR_INVALID, "UTF-8");
+    assert_null(vr_agent_read_file(&agent.hv, UUID, "/\xe4", 1, DEADLINE, NULL, &error));
+    expect_error(&error, VR_ERROR_INVALID, "UTF-8");
+    assert_int_equal(agent.calls, 0);
+}
+
+#define HANDLE "{\"return\":1000}"
+
+static void reads_a_file(void **state)
+{
+    g_autoptr(GError) error = NULL;
+    gsize length;
+    SCRIPT(agent, HANDLE, "{\"return\":{\"count\":3,\"buf-b64\":\"YWJj\",\"eof\":false}}",
+           "{\"return\":{\"count\":1,\"buf-b64\":\"ZA==\",\"eof\":true}}", "{\"return\":{}}");
+    g_autofree char *text = vr_agent_read_file(&agent.hv, UUID, "/etc/x", 4, DEADLINE, &length, &error);
+
+    expect_no_error(error);
+    assert_string_equal(text, "abcd");
+    assert_int_equal(length, 4);
+    assert_string_equal(g_ptr_array_index(agent.commands, 3),
+                        "{\"execute\":\"guest-file-close\",\"arguments\":{\"handle\":1000}}");
+}
+
+static void hostile_files(void **state)
+{
+    static const struct {
+        const char *chunk;
+        int code;
+        const char *text;
+    } cases[] = {
+        {"{\"return\":{\"buf-b64\":\"YWJjZGU=\",\"eof\":true}}", VR_ERROR_AGENT, "larger than 4"},
+        {"{\"return\":{\"buf-b64\":\"YQ==\",\"eof\":false}}", VR_ERROR_AGENT, "larger than 4"},
+        {"{\"return\":{\"buf-b64\":\"\",\"eof\":false}}", VR_ERROR_AGENT, "neither data nor the end"},
+        {"{\"return\":{\"buf-b64\":\"YQ==\"}}", VR_ERROR_AGENT, "'eof'"},
+        {"{\"return\":{\"buf-b64\":7,\"eof\":true}}", VR_ERROR_AGENT, "'buf-b64'"},
+        {"{\"return\":[]}", VR_ERROR_AGENT, "'eof'"},
+        {NULL, VR_ERROR_AGENT, "scripted"},
+    };
+
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(GError) error = NULL;
+        SCRIPT(agent, HANDLE, cases[i].chunk);
+        assert_null(vr_agent_read_file(&agent.hv, UUID, "/etc/x", 4, DEADLINE, NULL, &error));
+        expect_error(&error, cases[i].code, cases[i].text);
+        assert_non_null(strstr(g_ptr_array_index(agent.commands, agent.commands->len - 1), "guest-file-close"));
+    }
+    g_autoptr(GError) error = NULL;
+    SCRIPT(handle, "{\"return\":\"1000\"}");
+    assert_null(vr_agent_read_file(&handle.hv, UUID, "/etc/x", 4, DEADLINE, NULL, &error));
+    expect_error(&error, VR_ERROR_AGENT, "handle");
+}
+
+static void reads_the_boot_id(void **state)
+{
+    g_autoptr(GError) error = NULL;
+    SCRIPT(good, HANDLE,
+           "{\"return\":{\"buf-b64\":\"NWIyYThhMDgtMjZhNS00ZmQ4LTlhNmUtMGQ3YThmMGMxYjExCg==\",\"eof\":true}}",
+           "{\"return\":{}}");
+    SCRIPT(bad, HANDLE, "{\"return\":{\"buf-b64\":\"bm8gYm9vdCBpZAo=\",\"eof\":true}}", "{\"return\":{}}");
+    g_autofree char *id = vr_agent_boot_id(&good.hv, UUID, DEADLINE, &error);
+
+    assert_string_equal(id, UUID);
+    assert_null(vr_agent_boot_id(&bad.hv, UUID, DEADLINE, &error));
+    expect_error(&error, VR_ERROR_AGENT, "boot id");
+}
+
+#define clock_test(f) cmocka_unit_test_setup_teardown(f, use_fake_clock, use_real_clock)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        clock_test(pings),
+        clock_test(runs_a_command),
+        clock_test(a_signal_and_cut_output),
+        clock_test(a_command_that_never_ends),
+        clock_test(an_agent_that_falls_silent),
+        clock_test(hostile_answers_to_exec),
+        clock_test(huge_and_deep_answers),
+        clock_test(bad_arguments),
+        clock_test(reads_a_file),
+        clock_test(hostile_files),
+        clock_test(reads_the_boot_id),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,334 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A guest that costs next to nothing: its whole operating system is one boot sector.
+
+It starts in half a second under TCG, says its version on the serial console, and powers
+itself off when its ACPI power button is pressed, as a good guest does.  Options make the bad
+ones: one that ignores the button, one that does not boot.  Everything about it is real to
+libvirt and QEMU: OS disk, data disks, temp disk, network, agent channel.
+
+A Fleet is a number of them with their files in one directory under /var/lib, where QEMU's user
+can reach them; leaving its `with` block removes guests and files whatever happened.
+
+usage: cheap_guest.py PATH VERSION FORMAT    makes an OS disk, for tests that are not Python
+"""
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import uuid as uuid_module
+from xml.etree import ElementTree
+from xml.sax.saxutils import quoteattr
+
+import libvirt
+
+URI = os.environ.get("LIBVIRT_DEFAULT_URI", "qemu:///system")
+STATE_DIR = "/var/lib"
+DIR_PREFIX = "virt-reimage-test-"
+MIB = 1024 * 1024
+
+# libvirt's errors are raised; it need not print them too.
+libvirt.registerErrorHandler(lambda context, error: None, None)
+
+# The boot sector, loaded by SeaBIOS at 0x7c00 in real mode.  The ports are those of the i440fx
+# machine (PIIX4 power management at 0x600, where SeaBIOS puts it): PM1 status 0x600,
+# PM1 enable 0x602, PM1 control 0x604.  `hlt` sleeps until the timer's next tick (18.2 Hz).
+CODE = bytes.fromhex(
+    "fa"          # 00 start:  cli
+    "31c0"        # 01         xor  ax, ax
+    "8ed8"        # 03         mov  ds, ax
+    "8ed0"        # 05         mov  ss, ax
+    "bc007c"      # 07         mov  sp, 0x7c00
+    "fc"          # 0a         cld
+    "be607c"      # 0b         mov  si, 0x7c60      the banner
+    "ac"          # 0e next:   lodsb
+    "84c0"        # 0f         test al, al
+    "7406"        # 11         jz   listen
+    "baf803"      # 13         mov  dx, 0x3f8       COM1
+    "ee"          # 16         out  dx, al
+    "ebf5"        # 17         jmp  next
+    "ba0206"      # 19 listen: mov  dx, 0x602
+    "ed"          # 1c         in   ax, dx
+    "80cc01"      # 1d         or   ah, 1           PWRBTN_EN
+    "ef"          # 20         out  dx, ax
+    "fb"          # 21         sti
+    "f4"          # 22 wait:   hlt
+    "ba0006"      # 23         mov  dx, 0x600
+    "ed"          # 26         in   ax, dx
+    "f6c401"      # 27         test ah, 1           PWRBTN_STS
+    "74f6"        # 2a         jz   wait
+    "ba0406"      # 2c         mov  dx, 0x604
+    "b80020"      # 2f         mov  ax, 0x2000      SLP_EN with type 0: soft off
+    "ef"          # 32         out  dx, ax
+    "ebed"        # 33         jmp  wait
+)
+JZ_WAIT = 0x2A
+BANNER_AT = 0x60
+BANNER_MAX = 0x1B8 - BANNER_AT - 1
+
+
+def banner(version):
+    """What the guest prints once at boot."""
+    return f"cheap guest version {version}\r\n"
+
+
+def boot_sector(version, ignore_acpi=False, boots=True):
+    """The 512 bytes of the guest's operating system."""
+    code = bytearray(CODE)
+    if ignore_acpi:
+        code[JZ_WAIT] = 0xEB  # jz becomes jmp: it never looks at the button
+    text = banner(version).encode()
+    if len(text) > BANNER_MAX:
+        raise ValueError("the version is too long for a boot sector")
+    sector = bytearray(512)
+    sector[: len(code)] = code
+    sector[BANNER_AT : BANNER_AT + len(text)] = text
+    if boots:
+        sector[510:] = b"\x55\xaa"  # without it the BIOS finds nothing to boot
+    return bytes(sector)
+
+
+def write_os_disk(path, version, disk_format="raw", ignore_acpi=False, boots=True, size=MIB):
+    """Makes an OS disk of the version; a qcow2 one has no backing file."""
+    raw = path if disk_format == "raw" else path + ".raw"
+    with open(raw, "wb") as disk:
+        disk.write(boot_sector(version, ignore_acpi, boots))
+        disk.truncate(size)
+    if disk_format != "raw":
+        subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", disk_format, raw, path], check=True)
+        os.unlink(raw)
+    return path
+
+
+def write_data_disk(path, size=MIB, seed=b"data"):
+    """A raw data disk with a content that can be told from any other's."""
+    with open(path, "wb") as disk:
+        disk.write((seed + b" " + os.path.basename(path).encode() + b"\n") * 64)
+        disk.truncate(size)
+    return path
+
+
+def disk_xml(path, disk_format, target, serial=None, extra=""):
+    serial_xml = f"<serial>{serial}</serial>" if serial else ""
+    return (f"<disk type='file' device='disk'><driver name='qemu' type='{disk_format}'/>"
+            f"<source file={quoteattr(path)}/><target dev='{target}' bus='virtio'/>{serial_xml}{extra}</disk>")
+
+
+def domain_xml(name, os_path, os_format="qcow2", uuid=None, data=(), temp=None, mac=None, console=None,
+               agent=False, memory_mib=16, extra_devices="", os_extra=""):
+    """The domain.  data: (path, format, serial) each, vdb and on; temp: a path, the last disk."""
+    disks = [disk_xml(os_path, os_format, "vda", "OS01", os_extra)]
+    more = list(data) + ([(temp, "raw", "TEMP01")] if temp else [])
+    for letter, (path, disk_format, serial) in zip("bcdefghijkl", more):
+        disks.append(disk_xml(path, disk_format, "vd" + letter, serial))
+    devices = "".join(disks)
+    if mac:
+        devices += f"<interface type='user'><mac address='{mac}'/><model type='virtio'/></interface>"
+    if console:
+        devices += (f"<serial type='file'><source path={quoteattr(console)} append='on'/>"
+                    "<target port='0'/></serial>")
+    if agent:
+        devices += "<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>"
+    return f"""<domain type='qemu'>
+  <name>{name}</name>
+  <uuid>{uuid or uuid_module.uuid4()}</uuid>
+  <memory unit='MiB'>{memory_mib}</memory>
+  <vcpu>1</vcpu>
+  <os><type arch='x86_64' machine='pc'>hvm</type><boot dev='hd'/></os>
+  <features><acpi/></features>
+  <on_poweroff>destroy</on_poweroff>
+  <on_reboot>restart</on_reboot>
+  <on_crash>destroy</on_crash>
+  <devices>
+    {devices}
+    <controller type='usb' model='none'/>
+    <memballoon model='none'/>
+    {extra_devices}
+  </devices>
+</domain>
+"""
+
+
+UNDEFINE_FLAGS = (libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA |
+                  libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM)
+
+
+def remove_domain(domain):
+    """Destroys and undefines, whatever state it is in; a domain that is gone is fine."""
+    for step in (domain.destroy, lambda: domain.undefineFlags(UNDEFINE_FLAGS)):
+        try:
+            step()
+        except libvirt.libvirtError:
+            pass
+
+
+def sweep(prefix, uri=URI):
+    """Removes the guests that a killed test left behind.  Their files go with the next Fleet's."""
+    connection = libvirt.open(uri)
+    for domain in connection.listAllDomains():
+        if domain.name().startswith(prefix):
+            remove_domain(domain)
+    connection.close()
+
+
+class Guest:
+    """One guest of a fleet: its paths and its libvirt domain."""
+
+    def __init__(self, fleet, name, index):
+        self.fleet = fleet
+        self.name = name
+        self.uuid = str(uuid_module.uuid4())
+        self.mac = f"52:54:00:c6:{index // 256:02x}:{index % 256:02x}"
+        self.os_disk = fleet.path(f"{name}.os.{fleet.os_format}")
+        self.data = [(fleet.path(f"{name}.data{i}.raw"), "raw", f"DATA{i:02d}") for i in range(1, fleet.n_data + 1)]
+        self.temp = fleet.path(f"{name}.temp.raw") if fleet.temp else None
+        self.console = fleet.path(f"{name}.console.log")
+        self.domain = None
+
+    def make_files(self, version, **options):
+        write_os_disk(self.os_disk, version, self.fleet.os_format, **options)
+        for path, _, _ in self.data:
+            write_data_disk(path, seed=self.name.encode())
+        if self.temp:
+            write_data_disk(self.temp, seed=b"temp")
+
+    def xml(self, **changes):
+        settings = {"name": self.name, "os_path": self.os_disk, "os_format": self.fleet.os_format,
+                    "uuid": self.uuid, "data": self.data, "temp": self.temp, "mac": self.mac,
+                    "console": self.console, "agent": self.fleet.agent}
+        return domain_xml(**{**settings, **changes})
+
+    def define(self, **changes):
+        self.domain = self.fleet.connection.defineXML(self.xml(**changes))
+        return self.domain
+
+    def start(self):
+        self.domain.create()
+
+    def destroy(self):
+        if self.domain.isActive():
+            self.domain.destroy()
+
+    def is_running(self):
+        return self.domain.isActive() == 1
+
+    def console_text(self):
+        try:
+            with open(self.console, encoding="utf-8", errors="replace") as log:
+                return log.read()
+        except FileNotFoundError:
+            return ""
+
+    def booted_versions(self):
+        """The versions it printed, one for each boot, oldest first."""
+        mark = banner("").strip() + " "
+        return [line[len(mark):].strip() for line in self.console_text().splitlines() if line.startswith(mark)]
+
+    def wait_boot(self, version, timeout=20, boots=1):
+        """Waits until it has booted `boots` times, the last one into this version."""
+        def booted():
+            seen = self.booted_versions()
+            return len(seen) >= boots and seen[-1] == version
+        wait_for(booted, timeout, f"{self.name} boots {version}; it printed {self.booted_versions()}")
+
+    def wait_off(self, timeout=20):
+        wait_for(lambda: not self.is_running(), timeout, f"{self.name} is off")
+
+    def configured_os_disk(self):
+        """The path that the inactive XML names for vda."""
+        root = ElementTree.fromstring(self.domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
+        for disk in root.iter("disk"):
+            if disk.find("target").get("dev") == "vda":
+                return disk.find("source").get("file")
+        return None
+
+
+def wait_for(condition, timeout, what):
+    """Polls until the condition is true; TimeoutError names what did not happen."""
+    end = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError(f"not within {timeout} s: {what}")
+        time.sleep(0.05)
+
+
+class Fleet:
+    """n guests PREFIX-0 ... with their files in one directory; a context manager that leaves nothing behind."""
+
+    def __init__(self, n, prefix, version="1", os_format="qcow2", n_data=1, temp=False, agent=False, uri=URI,
+                 start=False, **os_options):
+        self.n, self.prefix, self.version, self.uri = n, prefix, version, uri
+        self.os_format, self.n_data, self.temp, self.agent = os_format, n_data, temp, agent
+        self.start_them, self.os_options = start, os_options
+        self.dir = self.connection = None
+        self.guests = []
+
+    def path(self, name):
+        return os.path.join(self.dir, name)
+
+    def __enter__(self):
+        try:
+            self._make()
+        except BaseException:
+            self.clean_up()
+            raise
+        return self
+
+    def _make(self):
+        self.connection = libvirt.open(self.uri)
+        self.dir = tempfile.mkdtemp(prefix=DIR_PREFIX, dir=STATE_DIR)
+        os.chmod(self.dir, 0o711)  # QEMU's user passes through, and lists nothing
+        for index in range(self.n):
+            guest = Guest(self, f"{self.prefix}-{index}", index)
+            self.guests.append(guest)
+            guest.make_files(self.version, **self.os_options)
+            guest.define()
+        if self.start_them:
+            self.start_all()
+
+    def start_all(self):
+        for guest in self.guests:
+            guest.start()
+        for guest in self.guests:
+            guest.wait_boot(self.version)
+
+    def __getitem__(self, index):
+        return self.guests[index]
+
+    def __iter__(self):
+        return iter(self.guests)
+
+    def __exit__(self, *exception):
+        self.clean_up()
+        return False
+
+    def _remove_guest(self, guest):
+        """By UUID and on a new look-up: a test may have redefined or renamed it."""
+        try:
+            remove_domain(self.connection.lookupByUUIDString(guest.uuid))
+        except libvirt.libvirtError:
+            pass
+
+    def _reconnect(self):
+        """A test may have broken the connection, or the libvirtd behind it."""
+        try:
+            if not self.connection or not self.connection.isAlive():
+                self.connection = libvirt.open(self.uri)
+        except libvirt.libvirtError:
+            self.connection = None
+
+    def clean_up(self):
+        self._reconnect()
+        for guest in self.guests if self.connection else []:
+            self._remove_guest(guest)
+        if self.dir:
+            shutil.rmtree(self.dir, ignore_errors=True)
+        if self.connection:
+            self.connection.close()
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
+    write_os_disk(*sys.argv[1:])

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""libvirtd for tests: the host's, started when none runs, and private ones that a test may hang or kill.
+
+A PrivateLibvirtd lives in a mount namespace with its own /etc/libvirt/qemu, /var/lib/libvirt and so on, all
+empty; only its socket lies in a directory that others see.  It knows nothing of the host's guests, and
+whatever a test does to it harms nobody.  Its processes are known by being below our sub-reaper.
+
+usage: libvirtd.py --serve    a private libvirtd until the end of standard input; prints its "URI PID"
+"""
+import atexit
+import ctypes
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+import libvirt
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+if __name__ == "__main__":
+    sys.path.insert(0, os.path.dirname(HERE))
+
+from lib import subreaper  # noqa: E402  (after the path, when this is the program)
+
+PYTHON = sys.executable or "/usr/bin/python3"
+SUBREAPER = [PYTHON, os.path.join(HERE, "subreaper.py")]
+SYSTEM_URI = "qemu:///system"
+CLONE_NEWNS = 0x00020000
+PRIVATE_DIRS = ["/run/libvirt", "/var/lib/libvirt", "/etc/libvirt/qemu", "/etc/libvirt/storage",
+                "/etc/libvirt/secrets", "/var/cache/libvirt", "/var/log/libvirt"]
+
+libvirt.registerErrorHandler(lambda context, error: None, None)
+
+
+def answers(uri):
+    try:
+        libvirt.open(uri).close()
+        return True
+    except libvirt.libvirtError:
+        return False
+
+
+def wait_answer(uri, process, timeout=30):
+    end = time.monotonic() + timeout
+    while not answers(uri):
+        if process.poll() is not None or time.monotonic() > end:
+            raise RuntimeError(f"libvirtd does not answer at {uri}")
+        time.sleep(0.1)
+
+
+def stop_tree(process):
+    """Ends a sub-reaper that we started and all that is below it, by pid."""
+    for sent in (signal.SIGTERM, signal.SIGKILL):
+        for pid in subreaper.descendants(process.pid):
+            for one in (signal.SIGCONT, sent):
+                try:
+                    os.kill(pid, one)
+                except ProcessLookupError:
+                    pass
+        try:
+            process.wait(timeout=5)
+            return
+        except subprocess.TimeoutExpired:
+            continue
+    process.kill()
+    process.wait()
+
+
+def start(command):
+    return subprocess.Popen([*SUBREAPER, *command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                            stderr=subprocess.DEVNULL, start_new_session=True)
+
+
+def ensure():
+    """Starts virtlogd and libvirtd when qemu:///system does not answer; what was started ends with this process."""
+    if answers(SYSTEM_URI):
+        return
+    for daemon in ("virtlogd", "libvirtd"):
+        process = start([shutil.which(daemon) or f"/usr/sbin/{daemon}", "-d"])
+        atexit.register(stop_tree, process)
+    wait_answer(SYSTEM_URI, process)
+
+
+class PrivateLibvirtd:
+    """A context manager; .uri to connect to, .pid of libvirtd itself for signals."""
+
+    def __init__(self):
+        self.dir = self.process = self.pid = None
+
+    @property
+    def uri(self):
+        return f"qemu:///system?socket={self.dir}/libvirt-sock"
+
+    def __enter__(self):
+        self.dir = tempfile.mkdtemp(prefix="vr-libvirtd-", dir="/run")
+        try:
+            self.start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *exception):
+        self.end()
+        shutil.rmtree(self.dir, ignore_errors=True)
+        return False
+
+    def start(self):
+        self.process = start([PYTHON, os.path.abspath(__file__), "--become", self.dir])
+        wait_answer(self.uri, self.process)
+        with open(f"{self.dir}/pid", encoding="ascii") as file:
+            self.pid = int(file.read())
+
+    def end(self):
+        """Ends libvirtd and its guests.  Its namespace and so its definitions go too."""
+        if self.process:
+            stop_tree(self.process)
+            self.process = None
+
+    def hang(self):
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def go_on(self):
+        os.kill(self.pid, signal.SIGCONT)
+
+
+def mount(*arguments):
+    subprocess.run(["mount", *arguments], check=True)
+
+
+def become_private(directory):
+    """Makes the namespace and turns this process into its libvirtd."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(CLONE_NEWNS) != 0:
+        raise OSError(ctypes.get_errno(), "unshare(CLONE_NEWNS)")
+    mount("--make-rprivate", "/")
+    for path in PRIVATE_DIRS:
+        if os.path.isdir(path):
+            mount("-t", "tmpfs", "-o", "mode=0755", "tmpfs", path)
+    # virtlogd's socket is the host's business: QEMU's output goes to files.
+    for name, text in (("qemu.conf", 'stdio_handler = "file"\n'),
+                       ("libvirtd.conf", f'unix_sock_dir = "{directory}"\nauth_unix_rw = "none"\n')):
+        with open(f"{directory}/{name}", "w", encoding="ascii") as file:
+            file.write(text)
+    mount("--bind", f"{directory}/qemu.conf", "/etc/libvirt/qemu.conf")
+    libvirtd = shutil.which("libvirtd") or "/usr/sbin/libvirtd"
+    os.execv(libvirtd, [libvirtd, "-f", f"{directory}/libvirtd.conf", "-p", f"{directory}/pid"])
+
+
+def main(arguments):
+    if len(arguments) == 2 and arguments[0] == "--become":
+        become_private(arguments[1])
+    elif arguments == ["--serve"]:
+        with PrivateLibvirtd() as private:
+            print(private.uri, private.pid, flush=True)
+            sys.stdin.read()
+    else:
+        sys.exit(__doc__)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

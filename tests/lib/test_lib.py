@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The cheap guest and the private libvirtd do what other tests take for granted."""
+import os
+import sys
+import time
+
+import pytest
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+libvirt = pytest.importorskip("libvirt", reason="python3-libvirt is needed (Debian's /usr/bin/python3 has it)")
+
+from lib import libvirtd  # noqa: E402
+from lib.cheap_guest import Fleet, boot_sector  # noqa: E402
+
+
+@pytest.fixture(scope="module", autouse=True)
+def system():
+    if os.geteuid() != 0:
+        pytest.skip("root is needed for qemu:///system")
+    libvirtd.ensure()
+
+
+def names(uri=libvirtd.SYSTEM_URI):
+    return {domain.name() for domain in libvirt.open(uri).listAllDomains()}
+
+
+def test_boots_stops_and_leaves_nothing():
+    with Fleet(2, "hvtest-lib", version="12.1", n_data=2, temp=True, agent=True) as fleet:
+        directory = fleet.dir
+        fleet.start_all()
+        assert [guest.booted_versions() for guest in fleet] == [["12.1"], ["12.1"]]
+        assert fleet[0].configured_os_disk() == fleet[0].os_disk
+        fleet[0].domain.shutdown()
+        fleet[0].wait_off(5)
+        fleet[0].start()
+        fleet[0].wait_boot("12.1", boots=2)
+    assert not os.path.exists(directory)
+    assert not {name for name in names() if name.startswith("hvtest-lib")}
+
+
+def test_bad_guests():
+    with Fleet(1, "hvtest-deaf", os_format="raw", ignore_acpi=True) as deaf, \
+         Fleet(1, "hvtest-blank", boots=False) as blank:
+        deaf.start_all()
+        blank[0].start()
+        deaf[0].domain.shutdown()
+        time.sleep(1.5)
+        assert deaf[0].is_running() and blank[0].is_running()
+        assert blank[0].booted_versions() == []
+
+
+def test_cleans_up_after_a_failure():
+    with pytest.raises(RuntimeError):
+        with Fleet(1, "hvtest-fail", start=True) as fleet:
+            directory = fleet.dir
+            raise RuntimeError
+    assert not os.path.exists(directory)
+    assert "hvtest-fail-0" not in names()
+
+
+def test_private_libvirtd_is_another_host():
+    with libvirtd.PrivateLibvirtd() as private:
+        with Fleet(1, "hvtest-private", uri=private.uri, start=True) as fleet:
+            assert names(private.uri) == {"hvtest-private-0"}
+            assert "hvtest-private-0" not in names()
+            assert fleet[0].booted_versions() == ["1"]
+            directory = private.dir
+    assert not os.path.exists(directory)
+
+
+def test_a_version_that_is_too_long_is_refused():
+    with pytest.raises(ValueError):
+        boot_sector("1" * 400)
