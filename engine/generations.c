@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The generations of an instance in the journal. */
+#include "base/clock.h"
+#include "base/error.h"
+#include "engine/journal.h"
+
+const char *vr_generation_state_name(VrGenerationState state)
+{
+    static const char *const names[] = {"new", "current", "kept", "failed", "discarded"};
+
+    return (guint)state < G_N_ELEMENTS(names) ? names[state] : "?";
+}
+
+void vr_generation_free(VrGeneration *generation)
+{
+    if (!generation)
+        return;
+    g_free(generation->path);
+    g_free(generation->format);
+    g_free(generation->disk_type);
+    g_free(generation->image);
+    g_free(generation->version);
+    g_free(generation);
+}
+
+#define GENERATION_COLUMNS                                                                                             \
+    "SELECT uuid, number, path, format, disk_type, image, version, ours, state, made_us, device, inode "               \
+    "FROM generations WHERE uuid = ?1 "
+
+static VrGeneration *read_generation(sqlite3_stmt *stmt)
+{
+    VrGeneration *generation = g_new0(VrGeneration, 1);
+
+    g_strlcpy(generation->uuid, (const char *)sqlite3_column_text(stmt, 0), sizeof(generation->uuid));
+    generation->number = (guint)sqlite3_column_int64(stmt, 1);
+    generation->path = vr_db_text(stmt, 2);
+    generation->format = vr_db_text(stmt, 3);
+    generation->disk_type = vr_db_text(stmt, 4);
+    generation->image = vr_db_text(stmt, 5);
+    generation->version = vr_db_text(stmt, 6);
+    generation->ours = sqlite3_column_int(stmt, 7) != 0;
+    generation->state = (VrGenerationState)sqlite3_column_int(stmt, 8);
+    generation->made_us = sqlite3_column_int64(stmt, 9);
+    generation->file.device = (guint64)sqlite3_column_int64(stmt, 10);
+    generation->file.inode = (guint64)sqlite3_column_int64(stmt, 11);
+    return generation;
+}
+
+static GPtrArray *read_generations(VrJournal *journal, const char *sql, const char *uuid, gint64 number, GError **error)
+{
+    g_autoptr(GPtrArray) rows = g_ptr_array_new_with_free_func((GDestroyNotify)vr_generation_free);
+    VrDb *db = vr_journal_db(journal);
+    int step = -1;
+
+    if (!vr_db_begin(db, error))
+        return NULL;
+    {
+        g_autoptr(sqlite3_stmt) stmt = vr_db_prepare(db, error, sql, "si", uuid, number);
+        while (stmt && (step = vr_db_step(db, stmt, error)) == 1)
+            g_ptr_array_add(rows, read_generation(stmt));
+    }
+    vr_db_rollback(db);
+    return step == 0 ? g_steal_pointer(&rows) : NULL;
+}
+
+static VrGeneration *first_of(GPtrArray *rows)
+{
+    return rows && rows->len > 0 ? g_ptr_array_steal_index(rows, 0) : NULL;
+}
+
+GPtrArray *vr_journal_generations(VrJournal *journal, const char *uuid, GError **error)
+{
+    return read_generations(journal, GENERATION_COLUMNS "AND ?2 = 0 ORDER BY number", uuid, 0, error);
+}
+
+VrGeneration *vr_journal_generation(VrJournal *journal, const char *uuid, guint number, GError **error)
+{
+    g_autoptr(GError) local = NULL;
+    g_autoptr(GPtrArray) rows = read_generations(journal, GENERATION_COLUMNS "AND number = ?2", uuid, number, &local);
+    VrGeneration *found = first_of(rows);
+
+    if (local)
+        g_propagate_error(error, g_steal_pointer(&local));
+    else if (!found)
+        g_set_error(error, VR_ERROR, VR_ERROR_NOT_FOUND,
+                    "there is no generation %u; 'virt-reimage generations' lists those that there are", number);
+    return found;
+}
+
+VrGeneration *vr_journal_current(VrJournal *journal, const char *uuid, GError **error)
+{
+    g_autoptr(GPtrArray) rows =
+        read_generations(journal, GENERATION_COLUMNS "AND state = ?2", uuid, VR_GENERATION_CURRENT, error);
+
+    return first_of(rows);
+}
+
+gboolean vr_journal_record_found(VrJournal *journal, const VrOwner *owner, const VrGeneration *found, GError **error)
+{
+    VrDb *db = vr_journal_db(journal);
+
+    if (!vr_owner_begin(journal, owner, error))
+        return FALSE;
+    if (vr_db_run(
+            db, NULL, error,
+            "INSERT INTO generations (uuid, number, path, format, disk_type, image, version, ours, state, made_us)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, ?) ON CONFLICT (uuid, number) DO UPDATE SET "
+            "image = excluded.image, version = excluded.version",
+            "sisssssii", found->uuid, (gint64)found->number, found->path, found->format, found->disk_type, found->image,
+            found->version, (gint64)VR_GENERATION_CURRENT, vr_clock_wall_us()))
+        return vr_db_commit(db, error);
+    vr_db_rollback(db);
+    return FALSE;
+}
+
+gboolean vr_journal_generation_made(VrJournal *journal, const VrOwner *owner, const char *uuid, guint number,
+                                    const VrFileId *file, GError **error)
+{
+    VrDb *db = vr_journal_db(journal);
+
+    if (!vr_owner_begin(journal, owner, error))
+        return FALSE;
+    if (vr_db_run(db, NULL, error, "UPDATE generations SET device = ?, inode = ? WHERE uuid = ? AND number = ?", "iisi",
+                  (gint64)file->device, (gint64)file->inode, uuid, (gint64)number))
+        return vr_db_commit(db, error);
+    vr_db_rollback(db);
+    return FALSE;
+}

@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Swaps, steps and events of the journal; generations are in generations.c, ownership in owner.c. */
+#include "engine/journal.h"
+
+#include "base/clock.h"
+#include "base/error.h"
+
+struct VrJournal {
+    VrDb *db; /* not owned */
+};
+
+static const char *const schema[] = {
+    "CREATE TABLE owners (set_name TEXT PRIMARY KEY, fence INTEGER NOT NULL) WITHOUT ROWID;"
+    "CREATE TABLE generations ("
+    "  uuid TEXT NOT NULL, number INTEGER NOT NULL, path TEXT NOT NULL, format TEXT NOT NULL,"
+    "  disk_type TEXT NOT NULL, image TEXT, version TEXT, ours INTEGER NOT NULL, state INTEGER NOT NULL,"
+    "  made_us INTEGER NOT NULL, device INTEGER NOT NULL DEFAULT 0, inode INTEGER NOT NULL DEFAULT 0,"
+    "  PRIMARY KEY (uuid, number)) WITHOUT ROWID;"
+    "CREATE TABLE swaps ("
+    "  seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, run_id TEXT, set_name TEXT NOT NULL,"
+    "  domain TEXT NOT NULL, uuid TEXT NOT NULL, os_target TEXT NOT NULL, rollback INTEGER NOT NULL,"
+    "  from_number INTEGER NOT NULL, to_number INTEGER NOT NULL, state INTEGER NOT NULL, reached INTEGER NOT NULL,"
+    "  backward INTEGER NOT NULL, was_running INTEGER NOT NULL, old_boot_id TEXT, new_boot_id TEXT, reason TEXT);"
+    "CREATE INDEX swaps_run ON swaps (run_id);"
+    "CREATE INDEX swaps_uuid ON swaps (uuid);"
+    /* 5, 6, 7 = COMMITTED, DISCARDED, UNDONE: at most one open swap an instance, whoever asks */
+    "CREATE UNIQUE INDEX swaps_open ON swaps (uuid) WHERE state NOT IN (5, 6, 7);"
+    "CREATE TABLE steps ("
+    "  seq INTEGER PRIMARY KEY AUTOINCREMENT, swap_id TEXT NOT NULL REFERENCES swaps (id), name TEXT NOT NULL,"
+    "  at_us INTEGER NOT NULL, at_ms INTEGER NOT NULL, boot_id TEXT NOT NULL, detail TEXT);"
+    "CREATE INDEX steps_swap ON steps (swap_id);"
+    "CREATE TABLE events ("
+    "  seq INTEGER PRIMARY KEY AUTOINCREMENT, at_us INTEGER NOT NULL, set_name TEXT NOT NULL, fence INTEGER NOT NULL,"
+    "  run_id TEXT, uuid TEXT, kind TEXT NOT NULL, text TEXT);"
+    "CREATE INDEX events_run ON events (run_id);"};
+
+G_STATIC_ASSERT(VR_SWAP_COMMITTED == 5 && VR_SWAP_DISCARDED == 6 && VR_SWAP_UNDONE == 7);
+
+VrJournal *vr_journal_new(VrDb *db, GError **error)
+{
+    if (!vr_db_schema(db, "engine", schema, G_N_ELEMENTS(schema), error))
+        return NULL;
+    VrJournal *journal = g_new0(VrJournal, 1);
+    journal->db = db;
+    return journal;
+}
+
+void vr_journal_free(VrJournal *journal)
+{
+    g_free(journal);
+}
+
+VrDb *vr_journal_db(VrJournal *journal)
+{
+    return journal->db;
+}
+
+const char *vr_swap_state_name(VrSwapState state)
+{
+    static const char *const names[] = {"PLANNED",   "PREPARED",  "STOPPED", "SWITCHED", "STARTED",
+                                        "COMMITTED", "DISCARDED", "UNDONE",  "UNKNOWN"};
+
+    return (guint)state < G_N_ELEMENTS(names) ? names[state] : "?";
+}
+
+gboolean vr_swap_state_is_final(VrSwapState state)
+{
+    return state == VR_SWAP_COMMITTED || state == VR_SWAP_DISCARDED || state == VR_SWAP_UNDONE;
+}
+
+VrSwapRow *vr_swap_row_copy(const VrSwapRow *row)
+{
+    VrSwapRow *copy = g_memdup2(row, sizeof(*row));
+
+    copy->run_id = g_strdup(row->run_id);
+    copy->set_name = g_strdup(row->set_name);
+    copy->domain = g_strdup(row->domain);
+    copy->os_target = g_strdup(row->os_target);
+    copy->old_boot_id = g_strdup(row->old_boot_id);
+    copy->new_boot_id = g_strdup(row->new_boot_id);
+    copy->reason = g_strdup(row->reason);
+    return copy;
+}
+
+void vr_swap_row_free(VrSwapRow *row)
+{
+    if (!row)
+        return;
+    g_free(row->run_id);
+    g_free(row->set_name);
+    g_free(row->domain);
+    g_free(row->os_target);
+    g_free(row->old_boot_id);
+    g_free(row->new_boot_id);
+    g_free(row->reason);
+    g_free(row);
+}
+
+/* Ends a transaction: commit when what was done went well, else rollback. */
+static gboolean end(VrJournal *journal, gboolean ok, GError **error)
+{
+    if (ok)
+        return vr_db_commit(journal->db, error);
+    vr_db_rollback(journal->db);
+    return FALSE;
+}
+
+static gboolean add_step(VrJournal *journal, const char *swap_id, const char *name, const char *detail, GError **error)
+{
+    return vr_db_run(journal->db, NULL, error,
+                     "INSERT INTO steps (swap_id, name, at_us, at_ms, boot_id, detail) VALUES (?, ?, ?, ?, ?, ?)",
+                     "ssiiss", swap_id, name, vr_clock_wall_us(), vr_clock_now_ms(), vr_clock_boot_id(), detail);
+}
+
+/* --- writing ---------------------------------------------------------------------------------------- */
+
+static gboolean next_number(VrJournal *journal, const char *uuid, guint *number, GError **error)
+{
+    g_autoptr(sqlite3_stmt) stmt = vr_db_prepare(
+        journal->db, error, "SELECT COALESCE(MAX(number), 0) + 1 FROM generations WHERE uuid = ?", "s", uuid);
+
+    if (!stmt || vr_db_step(journal->db, stmt, error) != 1)
+        return FALSE;
+    *number = (guint)sqlite3_column_int64(stmt, 0);
+    return TRUE;
+}
+
+static gboolean insert_made(VrJournal *journal, const VrGeneration *made, GError **error)
+{
+    return vr_db_run(journal->db, NULL, error,
+                     "INSERT INTO generations (uuid, number, path, format, disk_type, image, version, ours, state, "
+                     "made_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                     "sisssssiii", made->uuid, (gint64)made->number, made->path, made->format, made->disk_type,
+                     made->image, made->version, (gint64)made->ours, (gint64)made->state, made->made_us);
+}
+
+static gboolean insert_swap(VrJournal *journal, const VrSwapRow *row, GError **error)
+{
+    g_autoptr(GError) local = NULL;
+
+    if (vr_db_run(
+            journal->db, NULL, &local,
+            "INSERT INTO swaps (id, run_id, set_name, domain, uuid, os_target, rollback, from_number, to_number, "
+            "state, reached, backward, was_running, old_boot_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?)",
+            "ssssssiiiiiis", row->id, row->run_id, row->set_name, row->domain, row->uuid, row->os_target,
+            (gint64)row->rollback, (gint64)row->from, (gint64)row->to, (gint64)row->state, (gint64)row->reached,
+            (gint64)row->was_running, row->old_boot_id))
+        return TRUE;
+    if (g_error_matches(local, VR_ERROR, VR_ERROR_CONFLICT))
+        g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "'%s' has an open swap; run 'virt-reimage recover' first",
+                    row->domain);
+    else
+        g_propagate_error(error, g_steal_pointer(&local));
+    return FALSE;
+}
+
+/* The path of a generation is known only with its number: until then `path` is its directory. */
+static gboolean number_generation(VrJournal *journal, VrSwapRow *row, VrGeneration *made, GError **error)
+{
+    if (!next_number(journal, row->uuid, &made->number, error))
+        return FALSE;
+    row->to = made->number;
+    g_autofree char *directory = g_steal_pointer(&made->path);
+    made->path = g_strdup_printf("%s/g%u.qcow2", directory, made->number);
+    return insert_made(journal, made, error);
+}
+
+gboolean vr_journal_swap_begin(VrJournal *journal, const VrOwner *owner, VrSwapRow *row, VrGeneration *made,
+                               GError **error)
+{
+    if (!vr_owner_begin(journal, owner, error))
+        return FALSE;
+    return end(journal,
+               (!made || number_generation(journal, row, made, error)) && insert_swap(journal, row, error) &&
+                   add_step(journal, row->id, "begin", NULL, error),
+               error);
+}
+
+static gboolean update_swap(VrJournal *journal, const VrSwapRow *row, const char *step, GError **error)
+{
+    return vr_db_run(journal->db, NULL, error,
+                     "UPDATE swaps SET state = ?, reached = ?, backward = ?, old_boot_id = ?, new_boot_id = ?, "
+                     "reason = ? WHERE id = ?",
+                     "iiissss", (gint64)row->state, (gint64)row->reached, (gint64)row->backward, row->old_boot_id,
+                     row->new_boot_id, row->reason, row->id) &&
+           add_step(journal, row->id, step, row->backward ? row->reason : NULL, error);
+}
+
+gboolean vr_journal_swap_write(VrJournal *journal, const VrOwner *owner, const VrSwapRow *row, const char *step,
+                               GError **error)
+{
+    return vr_owner_begin(journal, owner, error) && end(journal, update_swap(journal, row, step, error), error);
+}
+
+static gboolean set_generation(VrJournal *journal, const char *uuid, guint number, VrGenerationState state,
+                               GError **error)
+{
+    return vr_db_run(journal->db, NULL, error, "UPDATE generations SET state = ? WHERE uuid = ? AND number = ?", "isi",
+                     (gint64)state, uuid, (gint64)number);
+}
+
+gboolean vr_journal_swap_end(VrJournal *journal, const VrOwner *owner, const VrSwapRow *row, const char *step,
+                             VrGenerationState from, VrGenerationState to, GError **error)
+{
+    return vr_owner_begin(journal, owner, error) &&
+           end(journal,
+               update_swap(journal, row, step, error) && set_generation(journal, row->uuid, row->from, from, error) &&
+                   set_generation(journal, row->uuid, row->to, to, error),
+               error);
+}
+
+gboolean vr_journal_mark(VrJournal *journal, const VrOwner *owner, const char *swap_id, const char *step,
+                         const char *detail, GError **error)
+{
+    return vr_owner_begin(journal, owner, error) &&
+           end(journal, add_step(journal, swap_id, step, detail, error), error);
+}
+
+gboolean vr_journal_event(VrJournal *journal, const VrOwner *owner, const char *run_id, const char *uuid,
+                          const char *kind, const char *text, GError **error)
+{
+    return vr_owner_begin(journal, owner, error) &&
+           end(journal,
+               vr_db_run(journal->db, NULL, error,
+                         "INSERT INTO events (at_us, set_name, fence, run_id, uuid, kind, text) "
+                         "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                         "isissss", vr_clock_wall_us(), owner->set_name, owner->fence, run_id, uuid, kind, text),
+               error);
+}
+
+/* --- reading ---------------------------------------------------------------------------------------- */
+
+#define SWAP_COLUMNS                                                                                                   \
+    "SELECT id, run_id, set_name, domain, uuid, os_target, rollback, from_number, to_number, state, reached, "         \
+    "backward, was_running, old_boot_id, new_boot_id, reason FROM swaps "
+
+static VrSwapRow *read_swap(sqlite3_stmt *stmt)
+{
+    VrSwapRow *row = g_new0(VrSwapRow, 1);
+
+    g_strlcpy(row->id, (const char *)sqlite3_column_text(stmt, 0), sizeof(row->id));
+    row->run_id = vr_db_text(stmt, 1);
+    row->set_name = vr_db_text(stmt, 2);
+    row->domain = vr_db_text(stmt, 3);
+    g_strlcpy(row->uuid, (const char *)sqlite3_column_text(stmt, 4), sizeof(row->uuid));
+    row->os_target = vr_db_text(stmt, 5);
+    row->rollback = sqlite3_column_int(stmt, 6) != 0;
+    row->from = (guint)sqlite3_column_int64(stmt, 7);
+    row->to = (guint)sqlite3_column_int64(stmt, 8);
+    row->state = (VrSwapState)sqlite3_column_int(stmt, 9);
+    row->reached = (VrSwapState)sqlite3_column_int(stmt, 10);
+    row->backward = sqlite3_column_int(stmt, 11) != 0;
+    row->was_running = sqlite3_column_int(stmt, 12) != 0;
+    row->old_boot_id = vr_db_text(stmt, 13);
+    row->new_boot_id = vr_db_text(stmt, 14);
+    row->reason = vr_db_text(stmt, 15);
+    return row;
+}
+
+/* Rows of a statement with at most one text argument, which may be NULL. */
+static GPtrArray *read_swaps(VrJournal *journal, const char *sql, const char *argument, GError **error)
+{
+    g_autoptr(GPtrArray) rows = g_ptr_array_new_with_free_func((GDestroyNotify)vr_swap_row_free);
+    int step = -1;
+
+    if (!vr_db_begin(journal->db, error))
+        return NULL;
+    {
+        g_autoptr(sqlite3_stmt) stmt = vr_db_prepare(journal->db, error, sql, "s", argument);
+        while (stmt && (step = vr_db_step(journal->db, stmt, error)) == 1)
+            g_ptr_array_add(rows, read_swap(stmt));
+    }
+    vr_db_rollback(journal->db);
+    return step == 0 ? g_steal_pointer(&rows) : NULL;
+}
+
+GPtrArray *vr_journal_open_swaps(VrJournal *journal, const char *set_name, GError **error)
+{
+    return read_swaps(journal,
+                      SWAP_COLUMNS "WHERE state NOT IN (5, 6, 7) AND (?1 IS NULL OR set_name = ?1) ORDER BY seq",
+                      set_name, error);
+}
+
+GPtrArray *vr_journal_run_swaps(VrJournal *journal, const char *run_id, GError **error)
+{
+    return read_swaps(journal, SWAP_COLUMNS "WHERE run_id = ?1 ORDER BY seq", run_id, error);
+}
+
+VrSwapRow *vr_journal_last_swap(VrJournal *journal, const char *uuid, GError **error)
+{
+    g_autoptr(GPtrArray) rows =
+        read_swaps(journal, SWAP_COLUMNS "WHERE uuid = ?1 ORDER BY seq DESC LIMIT 1", uuid, error);
+
+    return rows && rows->len > 0 ? g_ptr_array_steal_index(rows, 0) : NULL;
+}
+
+gboolean vr_journal_has_mark(VrJournal *journal, const char *swap_id, const char *step, gboolean *has, GError **error)
+{
+    int row = -1;
+
+    if (!vr_db_begin(journal->db, error))
+        return FALSE;
+    {
+        g_autoptr(sqlite3_stmt) stmt = vr_db_prepare(
+            journal->db, error, "SELECT 1 FROM steps WHERE swap_id = ? AND name = ? LIMIT 1", "ss", swap_id, step);
+        if (stmt)
+            row = vr_db_step(journal->db, stmt, error);
+    }
+    vr_db_rollback(journal->db);
+    *has = row == 1;
+    return row >= 0;
+}
+
+/* --- times ------------------------------------------------------------------------------------------ */
+
+/* A span from the first step of one name to the first later step of another. */
+static const struct {
+    const char *from, *to;
+    gsize offset;
+} spans[] = {
+    {"begin", "PREPARED", offsetof(VrSwapTimes, prepare_ms)},
+    {"stop-asked", "off", offsetof(VrSwapTimes, stop_ms)},
+    {"off", "SWITCHED", offsetof(VrSwapTimes, switch_ms)},
+    {"start-asked", "running", offsetof(VrSwapTimes, start_ms)},
+    {"running", "healthy", offsetof(VrSwapTimes, healthy_ms)},
+    {"off", "running", offsetof(VrSwapTimes, off_ms)},
+    {"stop-asked", "healthy", offsetof(VrSwapTimes, os_down_ms)},
+};
+
+typedef struct {
+    char *name, *boot_id;
+    gint64 at_ms;
+} Step;
+
+static void step_clear(gpointer data)
+{
+    Step *step = data;
+
+    g_free(step->name);
+    g_free(step->boot_id);
+}
+
+static gint64 span_of(const GArray *steps, const char *from, const char *to)
+{
+    const Step *first = NULL;
+
+    for (guint i = 0; i < steps->len; i++) {
+        const Step *step = &g_array_index(steps, Step, i);
+        if (!first && g_str_equal(step->name, from))
+            first = step;
+        else if (first && g_str_equal(step->name, to))
+            return g_str_equal(step->boot_id, first->boot_id) ? step->at_ms - first->at_ms : -1;
+    }
+    return -1;
+}
+
+gboolean vr_journal_swap_times(VrJournal *journal, const char *swap_id, VrSwapTimes *times, GError **error)
+{
+    g_autoptr(GArray) steps = g_array_new(FALSE, FALSE, sizeof(Step));
+    int row = -1;
+
+    g_array_set_clear_func(steps, step_clear);
+    if (!vr_db_begin(journal->db, error))
+        return FALSE;
+    {
+        g_autoptr(sqlite3_stmt) stmt = vr_db_prepare(
+            journal->db, error, "SELECT name, boot_id, at_ms FROM steps WHERE swap_id = ? ORDER BY seq", "s", swap_id);
+        while (stmt && (row = vr_db_step(journal->db, stmt, error)) == 1) {
+            Step step = {vr_db_text(stmt, 0), vr_db_text(stmt, 1), sqlite3_column_int64(stmt, 2)};
+            g_array_append_val(steps, step);
+        }
+    }
+    vr_db_rollback(journal->db);
+    for (guint i = 0; i < G_N_ELEMENTS(spans); i++)
+        G_STRUCT_MEMBER(gint64, times, spans[i].offset) = span_of(steps, spans[i].from, spans[i].to);
+    return row == 0;
+}

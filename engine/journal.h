@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The journal: what was intended and what was done, in SQLite, one transaction a transition.
+ *
+ *   owners       one row a set: its fencing number (SAFETY invariant 22)
+ *   generations  what each swap made, and generation 0 as it was found
+ *   swaps        one row a swap: from, to, state; `backward` says that it is on its way back
+ *   steps        append-only: each transition and each mark within one, with both clocks
+ *   events       append-only audit of every decision (invariant 28), without secrets
+ *
+ * Every write is made by an owner and checks his fencing number in the same transaction: one who was
+ * stopped, lost the set and wakes up again writes nothing any more (VR_ERROR_FENCED).
+ */
+#pragma once
+
+#include "base/db.h"
+#include "base/lock.h"
+#include "disk/disk_file.h"
+#include "hv/hv.h"
+
+typedef struct VrJournal VrJournal;
+
+/* Brings the engine's tables up to date. db is not owned and outlives the journal. */
+VrJournal *vr_journal_new(VrDb *db, GError **error);
+void vr_journal_free(VrJournal *journal);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrJournal, vr_journal_free)
+
+VrDb *vr_journal_db(VrJournal *journal);
+
+/* --- ownership ------------------------------------------------------------------------------------- */
+
+typedef struct {
+    char *set_name;
+    gint64 fence;
+    VrLock *lock; /* held for the owner's lifetime */
+} VrOwner;
+
+/* Becomes the owner of a set: takes the lock on locks/SET beneath root_fd and raises the fencing number. what: the command,
+ * for the next one's error ("upgrade shop"). Owned by another process: VR_ERROR_BUSY, the holder named. */
+VrOwner *vr_owner_acquire(VrJournal *journal, int root_fd, const char *set_name, const char *what, GError **error);
+void vr_owner_release(VrOwner *owner);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrOwner, vr_owner_release)
+
+/* Still the owner? Read again before every libvirt call that changes something. VR_ERROR_FENCED. */
+gboolean vr_owner_check(VrJournal *journal, const VrOwner *owner, GError **error);
+
+/* For other tables of the database: BEGIN with the owner's number checked; vr_db_commit() or vr_db_rollback() ends it. */
+gboolean vr_owner_begin(VrJournal *journal, const VrOwner *owner, GError **error);
+
+/* --- generations ----------------------------------------------------------------------------------- */
+
+typedef enum {
+    VR_GENERATION_NEW, /* being made or on trial: belongs to an open swap */
+    VR_GENERATION_CURRENT,
+    VR_GENERATION_KEPT,   /* was current once and can be again */
+    VR_GENERATION_FAILED, /* was booted, did not become healthy; kept for a post-mortem, never booted again by itself */
+    VR_GENERATION_DISCARDED /* never booted; its file is gone */
+} VrGenerationState;
+const char *vr_generation_state_name(VrGenerationState state);
+
+typedef struct {
+    char uuid[VR_UUID_LENGTH + 1];
+    guint number;
+    char *path, *format;   /* of the OS disk; format as libvirt spells it */
+    char *disk_type;       /* file, block, volume: how the domain names it */
+    char *image, *version; /* NULL: not known (generation 0 before adoption) */
+    gboolean ours;         /* made by us: may be sealed and deleted; generation 0 never is */
+    VrGenerationState state;
+    gint64 made_us; /* wall clock */
+    VrFileId file;  /* of ours: the file that was made; device 0 when not yet */
+} VrGeneration;
+void vr_generation_free(VrGeneration *generation);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrGeneration, vr_generation_free)
+
+/* Element: VrGeneration *, by number, freed with the array. */
+GPtrArray *vr_journal_generations(VrJournal *journal, const char *uuid, GError **error);
+VrGeneration *vr_journal_generation(VrJournal *journal, const char *uuid, guint number, GError **error);
+
+/* The current one; NULL without error when the instance has none yet. */
+VrGeneration *vr_journal_current(VrJournal *journal, const char *uuid, GError **error);
+
+/* Records generation 0 as found (state CURRENT), or changes what version it is said to be. */
+gboolean vr_journal_record_found(VrJournal *journal, const VrOwner *owner, const VrGeneration *found, GError **error);
+
+/* --- swaps ----------------------------------------------------------------------------------------- */
+
+typedef enum {
+    VR_SWAP_PLANNED,
+    VR_SWAP_PREPARED,
+    VR_SWAP_STOPPED,
+    VR_SWAP_SWITCHED,
+    VR_SWAP_STARTED,
+    VR_SWAP_COMMITTED,
+    VR_SWAP_DISCARDED,
+    VR_SWAP_UNDONE,
+    VR_SWAP_UNKNOWN
+} VrSwapState;
+const char *vr_swap_state_name(VrSwapState state);
+/* COMMITTED, DISCARDED and UNDONE end a swap; UNKNOWN is open until a recovery or a person settles it. */
+gboolean vr_swap_state_is_final(VrSwapState state);
+
+typedef struct {
+    char id[VR_UUID_LENGTH + 1];
+    char *run_id, *set_name, *domain;
+    char uuid[VR_UUID_LENGTH + 1];
+    char *os_target;   /* vda */
+    gboolean rollback; /* to a kept generation */
+    guint from, to;
+    VrSwapState state;
+    VrSwapState reached; /* the furthest state before UNKNOWN, for recovery */
+    gboolean backward;   /* its undo has begun */
+    gboolean was_running;
+    char *old_boot_id, *new_boot_id; /* of the guest; NULL when not known */
+    char *reason;                    /* why it went backward or is UNKNOWN */
+} VrSwapRow;
+VrSwapRow *vr_swap_row_copy(const VrSwapRow *row);
+void vr_swap_row_free(VrSwapRow *row);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrSwapRow, vr_swap_row_free)
+
+/* A new swap, with its new generation (number = highest ever + 1, filled in) when `made` is given; one transaction. An instance
+ * that has an open swap already is VR_ERROR_CONFLICT. */
+gboolean vr_journal_swap_begin(VrJournal *journal, const VrOwner *owner, VrSwapRow *row, VrGeneration *made,
+                               GError **error);
+
+/* Writes the row's state, reached, backward, boot ids and reason as they are now, with a step of name `step`. */
+gboolean vr_journal_swap_write(VrJournal *journal, const VrOwner *owner, const VrSwapRow *row, const char *step,
+                               GError **error);
+
+/* As above, and sets the state of two generations in the same transaction (the end of a swap). */
+gboolean vr_journal_swap_end(VrJournal *journal, const VrOwner *owner, const VrSwapRow *row, const char *step,
+                             VrGenerationState from, VrGenerationState to, GError **error);
+
+/* The file that was made for generation `number`. */
+gboolean vr_journal_generation_made(VrJournal *journal, const VrOwner *owner, const char *uuid, guint number,
+                                    const VrFileId *file, GError **error);
+
+/* A mark within a transition ("stop-asked", "intent", "running", "healthy"). */
+gboolean vr_journal_mark(VrJournal *journal, const VrOwner *owner, const char *swap_id, const char *step,
+                         const char *detail, GError **error);
+gboolean vr_journal_has_mark(VrJournal *journal, const char *swap_id, const char *step, gboolean *has, GError **error);
+
+/* Open swaps of a set (NULL: of all), oldest first. Element: VrSwapRow *, freed with the array. */
+GPtrArray *vr_journal_open_swaps(VrJournal *journal, const char *set_name, GError **error);
+/* All swaps of a run, in order. */
+GPtrArray *vr_journal_run_swaps(VrJournal *journal, const char *run_id, GError **error);
+/* The last swap of an instance; NULL without error when there is none. */
+VrSwapRow *vr_journal_last_swap(VrJournal *journal, const char *uuid, GError **error);
+
+/* Milliseconds on one boot-time clock; -1 = did not happen or was on another boot of the host. Off is measured until the guest runs again,
+ * on whichever disk. */
+typedef struct {
+    gint64 prepare_ms; /* begin -> PREPARED */
+    gint64 stop_ms;    /* stop asked -> off */
+    gint64 switch_ms;  /* off -> SWITCHED */
+    gint64 start_ms;   /* start asked -> running */
+    gint64 healthy_ms; /* running -> healthy */
+    gint64 off_ms;     /* off -> running */
+    gint64 os_down_ms; /* stop asked -> healthy */
+} VrSwapTimes;
+gboolean vr_journal_swap_times(VrJournal *journal, const char *swap_id, VrSwapTimes *times, GError **error);
+
+/* --- audit ----------------------------------------------------------------------------------------- */
+
+/* run_id and uuid may be NULL. */
+gboolean vr_journal_event(VrJournal *journal, const VrOwner *owner, const char *run_id, const char *uuid,
+                          const char *kind, const char *text, GError **error);

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Recovery: reads the journal and the world (libvirt's XML and power, files) and brings each open swap of a set
+ * forward to STARTED or back to the old disk. What is STARTED is left open: health is judged by the caller.
+ */
+#pragma once
+
+#include "engine/swap.h"
+
+typedef struct {
+    VrSwapRow *row;    /* as it stands after recovery; owned */
+    VrSwapState found; /* the state in which it was found */
+    char *told;        /* what was found and done, for a person; owned */
+} VrRecovered;
+void vr_recovered_free(VrRecovered *recovered);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrRecovered, vr_recovered_free)
+
+/* Recovers every open swap of the owner's set. dry_run: only says what it would do. Element: VrRecovered *, freed with the array. A swap that
+ * cannot be decided is UNKNOWN in the answer, not an error. */
+GPtrArray *vr_recover(const VrEngine *engine, gboolean dry_run, GError **error);

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The swap of one instance: the state table and the one function that moves along it. Read this file first.
+ *
+ *   PLANNED -> PREPARED -> STOPPED -> SWITCHED -> STARTED -> COMMITTED
+ *                 |           |           |          |
+ *             DISCARDED    UNDONE <------+----------+        UNKNOWN: keeps its slot; a person must look
+ *
+ * What each state promises, and so what a crash in it means:
+ *
+ *   PLANNED    the journal has the swap and the number of its new generation; there may be part of an overlay
+ *              in a temp directory, or a whole one that nothing refers to. The guest was not touched.
+ *   PREPARED   the overlay is whole and flushed, and so are g<from>.xml (the domain as we read it) and
+ *              g<to>.xml (the domain as it shall be). The guest still runs. A rollback begins here.
+ *   STOPPED    libvirt says off, for a reason that is a stop, and no QEMU holds any of its disks. libvirt's
+ *              XML still names the old disk: a host that reboots now starts the old system.
+ *   (intent)   a mark in the journal, not a state: from here on libvirt's XML may be either one. Which, is
+ *              read back, never assumed: define may return and yet the old XML survive a power cut.
+ *   SWITCHED   the XML was redefined, read back, and differs from before in what may differ. A host that
+ *              reboots now starts the new system.
+ *   STARTED    the live XML is the intent; health is now judged by the orchestrator. (For a guest that was
+ *              off, nothing was started.)
+ *   COMMITTED  the new disk is the current generation; the old one, if of our making, is sealed (0400).
+ *              (Also where the policy leaves an unhealthy guest on its new disk: the step then says "left".)
+ *
+ * The way back is one function for all states, because it looks at the world and not at the state: is the
+ * guest on the new disk? then off with it. Does the XML name the new disk? then put the old one back, and
+ * leave whatever else somebody changed meanwhile. Did it run before, and is off? then start it. Each of these is
+ * repeatable, needs no space beyond libvirt's own small file, no network and no gallery. `backward` is
+ * journaled before the first of them, so a crash on the way back goes on back.
+ *
+ * The old disk is never opened for writing here, and its bytes do not change between STOPPED and COMMITTED.
+ */
+#include "engine/swap_private.h"
+
+#include "base/clock.h"
+#include "base/error.h"
+
+typedef gboolean (*VrSwapAction)(VrSwap *swap, const VrStopPolicy *stop, GError **error);
+
+static const struct {
+    VrSwapState from, to;
+    VrSwapAction act;
+} transitions[] = {
+    {VR_SWAP_PLANNED, VR_SWAP_PREPARED, vr_swap_step_prepare},
+    {VR_SWAP_PREPARED, VR_SWAP_STOPPED, vr_swap_step_stop},
+    {VR_SWAP_STOPPED, VR_SWAP_SWITCHED, vr_swap_step_switch},
+    {VR_SWAP_SWITCHED, VR_SWAP_STARTED, vr_swap_step_start},
+};
+
+/* The only place where a swap's state changes: the journal first, then the row in memory. */
+static gboolean enter(VrSwap *swap, VrSwapState state, GError **error)
+{
+    VrSwapRow next = *swap->row;
+
+    next.state = state;
+    if (state <= VR_SWAP_COMMITTED)
+        next.reached = state;
+    if (!vr_journal_swap_write(swap->engine.journal, swap->engine.owner, &next, vr_swap_state_name(state), error))
+        return FALSE;
+    swap->row->state = next.state;
+    swap->row->reached = next.reached;
+    return TRUE;
+}
+
+gboolean vr_swap_correct_state(VrSwap *swap, VrSwapState state, GError **error)
+{
+    return swap->row->state == state || enter(swap, state, error);
+}
+
+static gboolean advance_once(VrSwap *swap, const VrStopPolicy *stop, GError **error)
+{
+    for (guint i = 0; i < G_N_ELEMENTS(transitions); i++)
+        if (transitions[i].from == swap->row->state)
+            return transitions[i].act(swap, stop, error) && enter(swap, transitions[i].to, error);
+    g_set_error(error, VR_ERROR, VR_ERROR_FAILED, "a swap in %s does not go forward",
+                vr_swap_state_name(swap->row->state));
+    return FALSE;
+}
+
+gboolean vr_swap_advance(VrSwap *swap, VrSwapState to, const VrStopPolicy *stop, GError **error)
+{
+    g_return_val_if_fail(to <= VR_SWAP_STARTED, FALSE);
+    while (swap->row->state != to) {
+        if (!advance_once(swap, stop, error)) {
+            g_prefix_error(error, "'%s': ", swap->row->domain);
+            return FALSE;
+        }
+    }
+    return TRUE;
+}
+
+/* STARTED -> COMMITTED, with the step that says why. */
+static gboolean commit_with(VrSwap *swap, const char *step, const char *detail, GError **error)
+{
+    VrSwapRow next = *swap->row;
+
+    if (swap->row->state != VR_SWAP_STARTED) {
+        g_set_error(error, VR_ERROR, VR_ERROR_FAILED, "'%s': a swap in %s cannot be committed", swap->row->domain,
+                    vr_swap_state_name(swap->row->state));
+        return FALSE;
+    }
+    next.state = next.reached = VR_SWAP_COMMITTED;
+    if (!vr_journal_mark(swap->engine.journal, swap->engine.owner, swap->row->id, step, detail, error) ||
+        !vr_journal_swap_end(swap->engine.journal, swap->engine.owner, &next, "COMMITTED", VR_GENERATION_KEPT,
+                             VR_GENERATION_CURRENT, error))
+        return FALSE;
+    swap->row->state = swap->row->reached = VR_SWAP_COMMITTED;
+    vr_swap_seal(swap, swap->from);
+    return TRUE;
+}
+
+gboolean vr_swap_commit(VrSwap *swap, const char *new_boot_id, GError **error)
+{
+    g_free(swap->row->new_boot_id);
+    swap->row->new_boot_id = g_strdup(new_boot_id);
+    return commit_with(swap, swap->row->was_running ? "healthy" : "NotBooted", NULL, error);
+}
+
+gboolean vr_swap_leave(VrSwap *swap, const char *reason, GError **error)
+{
+    g_free(swap->row->reason);
+    swap->row->reason = g_strdup(reason);
+    return commit_with(swap, "left", reason, error);
+}
+
+/* --- the way back ------------------------------------------------------------------------------------ */
+
+static gboolean begin_backward(VrSwap *swap, const char *reason, GError **error)
+{
+    VrSwapRow next = *swap->row;
+
+    if (swap->row->backward)
+        return TRUE;
+    next.backward = TRUE;
+    next.reason = (char *)reason;
+    if (!vr_journal_swap_write(swap->engine.journal, swap->engine.owner, &next, "undo", error))
+        return FALSE;
+    swap->row->backward = TRUE;
+    g_free(swap->row->reason);
+    swap->row->reason = g_strdup(reason);
+    return TRUE;
+}
+
+/* What becomes of the generation that was not taken after all. */
+static VrGenerationState rejected_state(const VrSwap *swap, gboolean was_booted)
+{
+    if (swap->row->rollback)
+        return VR_GENERATION_KEPT;
+    return was_booted ? VR_GENERATION_FAILED : VR_GENERATION_DISCARDED;
+}
+
+static gboolean end_backward(VrSwap *swap, GError **error)
+{
+    VrSwapRow next = *swap->row;
+    gboolean was_booted;
+    VrGenerationState to_state;
+
+    if (!vr_journal_has_mark(swap->engine.journal, swap->row->id, "start-asked", &was_booted, error))
+        return FALSE;
+    to_state = rejected_state(swap, was_booted);
+    if (to_state == VR_GENERATION_DISCARDED)
+        vr_swap_discard_files(swap);
+    else
+        vr_swap_seal(swap, swap->to);
+    next.state = swap->row->reached <= VR_SWAP_PREPARED ? VR_SWAP_DISCARDED : VR_SWAP_UNDONE;
+    if (!vr_journal_swap_end(swap->engine.journal, swap->engine.owner, &next, vr_swap_state_name(next.state),
+                             VR_GENERATION_CURRENT, to_state, error))
+        return FALSE;
+    swap->row->state = next.state;
+    return TRUE;
+}
+
+gboolean vr_swap_give_up(VrSwap *swap, const char *reason, GError **error)
+{
+    g_free(swap->row->reason);
+    swap->row->reason = g_strdup(reason);
+    return enter(swap, VR_SWAP_UNKNOWN, error);
+}
+
+/* Turns the failure of an undo into UNKNOWN. An owner who was fenced says nothing: the set is another's now. */
+static gboolean give_up_on_undo(VrSwap *swap, GError *cause, GError **error)
+{
+    g_autoptr(GError) why = cause;
+
+    if (g_error_matches(why, VR_ERROR, VR_ERROR_FENCED) || !vr_swap_give_up(swap, why->message, error)) {
+        if (error && !*error)
+            g_propagate_error(error, g_steal_pointer(&why));
+        return FALSE;
+    }
+    g_set_error(error, VR_ERROR, VR_ERROR_PERSON,
+                "'%s' could not be put back and its state is UNKNOWN: %s; look at 'virsh domstate' and 'virsh dumpxml' "
+                "of it, mend what is said here, then run 'virt-reimage recover %s'",
+                swap->row->domain, why->message, swap->row->set_name);
+    return FALSE;
+}
+
+gboolean vr_swap_undo(VrSwap *swap, const char *reason, GError **error)
+{
+    GError *cause = NULL;
+
+    if (vr_swap_state_is_final(swap->row->state)) {
+        if (swap->row->state != VR_SWAP_COMMITTED)
+            return TRUE;
+        g_set_error(error, VR_ERROR, VR_ERROR_FAILED, "'%s': a committed swap is not undone; roll it back",
+                    swap->row->domain);
+        return FALSE;
+    }
+    if (begin_backward(swap, reason, &cause) && vr_swap_put_back(swap, &cause) && end_backward(swap, &cause))
+        return TRUE;
+    return give_up_on_undo(swap, cause, error);
+}

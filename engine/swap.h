@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * One instance's swap. See swap.c for the state table and the crash story.
+ *
+ * A VrSwap is driven by one thread at a time. Every function leaves the swap in a state of the table; when one
+ * fails, the caller decides to undo. Nothing is undone behind the caller's back.
+ */
+#pragma once
+
+#include "disk/store.h"
+#include "engine/journal.h"
+#include "hv/domain.h"
+
+/* What a swap works with; owned by the caller, outlives the swap. */
+typedef struct {
+    VrStore *store;
+    VrHv *hv;
+    VrJournal *journal;
+    const VrOwner *owner;
+} VrEngine;
+
+typedef struct {
+    const char *run_id;
+    const char *uuid;
+    const char *os_target; /* NULL: found in the XML */
+    const VrImage *image;  /* a forward swap: the version to move to; NULL: a rollback */
+    guint to_generation;   /* of a rollback */
+    gboolean needs_agent;  /* the model's health asks for it (preflight) */
+} VrSwapRequest;
+
+typedef struct VrSwap VrSwap;
+
+/* Begins a swap: preflight, generation 0 recorded when this is the first, journal row. It is in PLANNED, a rollback in PREPARED.
+ * VR_ERROR_REFUSED: preflight; VR_ERROR_CONFLICT: an open swap, or the OS disk is not the recorded one;
+ * VR_ERROR_NOT_FOUND: the generation is not kept. Nothing about the guest was changed on an error. */
+VrSwap *vr_swap_begin(const VrEngine *engine, const VrSwapRequest *request, GError **error);
+
+/* An open swap as the journal has it, for recovery. */
+VrSwap *vr_swap_resume(const VrEngine *engine, const VrSwapRow *row, GError **error);
+
+void vr_swap_free(VrSwap *swap);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrSwap, vr_swap_free)
+
+const VrSwapRow *vr_swap_row(const VrSwap *swap);
+
+/* Moves forward, step by step, until the state is `to` (PREPARED, STOPPED, SWITCHED, STARTED). stop is needed to pass PREPARED.
+ * After an error it stands in the last state that it reached. */
+gboolean vr_swap_advance(VrSwap *swap, VrSwapState to, const VrStopPolicy *stop, GError **error);
+
+/* The guest is healthy (or was off before: NotBooted): STARTED -> COMMITTED; the old disk, if of our making, is sealed. new_boot_id
+ * may be NULL. A seal that fails is a warning in the log, not an error: recovery seals again. */
+gboolean vr_swap_commit(VrSwap *swap, const char *new_boot_id, GError **error);
+
+/* The guest is not healthy, and the policy leaves it on the new disk (no automatic rollback; a rollback that did not help): the swap
+ * ends as COMMITTED too, with the reason. */
+gboolean vr_swap_leave(VrSwap *swap, const char *reason, GError **error);
+
+/* Back to the old disk from wherever it stands; destroys a guest on the new disk. Ends in DISCARDED or UNDONE. On an error it is UNKNOWN
+ * (VR_ERROR_PERSON says what to look at) or, when we were fenced, unchanged. */
+gboolean vr_swap_undo(VrSwap *swap, const char *reason, GError **error);
+
+/* Puts it in UNKNOWN with a reason. */
+gboolean vr_swap_give_up(VrSwap *swap, const char *reason, GError **error);

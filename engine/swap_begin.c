@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* How a swap comes to be: from a request, with preflight, or from its journal row. */
+#include "base/clock.h"
+#include "base/durable.h"
+#include "base/error.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "engine/swap_private.h"
+#include "hv/guest_agent.h"
+#include "hv/preflight.h"
+
+#define BOOT_ID_WAIT_MS 5000
+
+void vr_swap_free(VrSwap *swap)
+{
+    if (!swap)
+        return;
+    vr_swap_row_free(swap->row);
+    vr_generation_free(swap->from);
+    vr_generation_free(swap->to);
+    vr_image_free(swap->image);
+    g_free(swap->before_xml);
+    g_free(swap->intent_xml);
+    g_free(swap);
+}
+
+const VrSwapRow *vr_swap_row(const VrSwap *swap)
+{
+    return swap->row;
+}
+
+static VrImage *copy_image(const VrImage *image)
+{
+    VrImage *copy = g_memdup2(image, sizeof(*image));
+
+    copy->name = g_strdup(image->name);
+    copy->version = g_strdup(image->version);
+    copy->publisher = g_strdup(image->publisher);
+    copy->offer = g_strdup(image->offer);
+    copy->sku = g_strdup(image->sku);
+    copy->path = g_strdup(image->path);
+    copy->published_at = g_strdup(image->published_at);
+    copy->excluded_reason = g_strdup(image->excluded_reason);
+    return copy;
+}
+
+char *vr_swap_disk_path(const VrDomainDisk *disk)
+{
+    return disk->source ? g_strdup(disk->source) : g_strdup_printf("%s/%s", disk->pool, disk->volume);
+}
+
+/* The OS disk as the domain names it now. */
+static VrGeneration *generation_as_found(const char *uuid, const VrDomainDisk *disk)
+{
+    VrGeneration *found = g_new0(VrGeneration, 1);
+
+    g_strlcpy(found->uuid, uuid, sizeof(found->uuid));
+    found->path = vr_swap_disk_path(disk);
+    found->format = g_strdup(disk->driver ? disk->driver : "raw");
+    found->disk_type = g_strdup(disk->type);
+    found->state = VR_GENERATION_CURRENT;
+    found->made_us = vr_clock_wall_us();
+    return found;
+}
+
+/* The current generation by the journal, which must be the disk that the domain names; the first time, generation 0. */
+static VrGeneration *current_generation(const VrEngine *engine, const char *uuid, const char *domain,
+                                        const VrDomainDisk *disk, GError **error)
+{
+    g_autoptr(GError) local = NULL;
+    g_autoptr(VrGeneration) found = generation_as_found(uuid, disk);
+    g_autoptr(VrGeneration) current = vr_journal_current(engine->journal, uuid, &local);
+
+    if (local) {
+        g_propagate_error(error, g_steal_pointer(&local));
+        return NULL;
+    }
+    if (!current) {
+        if (!vr_journal_record_found(engine->journal, engine->owner, found, error))
+            return NULL;
+        return g_steal_pointer(&found);
+    }
+    if (g_str_equal(current->path, found->path))
+        return g_steal_pointer(&current);
+    g_set_error(
+        error, VR_ERROR, VR_ERROR_CONFLICT,
+        "the OS disk of '%s' is %s, but its generation %u is %s: somebody changed the domain; put the disk back "
+        "with 'virsh edit', then try again",
+        domain, found->path, current->number, current->path);
+    return NULL;
+}
+
+/* The generation that a rollback goes to: kept, and its file still the one that was recorded. */
+static VrGeneration *rollback_target(const VrEngine *engine, const char *domain, const char *uuid, guint number,
+                                     GError **error)
+{
+    g_autoptr(VrGeneration) to = vr_journal_generation(engine->journal, uuid, number, error);
+    VrFileId id;
+
+    if (!to) {
+        g_prefix_error(error, "'%s': ", domain);
+        return NULL;
+    }
+    if (to->state != VR_GENERATION_KEPT) {
+        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "'%s': generation %u is %s, so it cannot be gone back to",
+                    domain, number, vr_generation_state_name(to->state));
+        return NULL;
+    }
+    if (g_str_equal(to->disk_type, "volume"))
+        return g_steal_pointer(&to);
+    if (!vr_disk_file_id(to->path, &id, error)) {
+        g_prefix_error(error, "'%s': the disk of generation %u: ", domain, number);
+        return NULL;
+    }
+    if (to->ours && (id.device != to->file.device || id.inode != to->file.inode)) {
+        g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "'%s': %s is not the file that was made for generation %u",
+                    domain, to->path, number);
+        return NULL;
+    }
+    return g_steal_pointer(&to);
+}
+
+static VrGeneration *new_generation(const VrEngine *engine, const char *uuid, const VrImage *image, GError **error)
+{
+    g_autoptr(VrGeneration) made = g_new0(VrGeneration, 1);
+    vr_autofd dir_fd = vr_store_instance_dir(engine->store, uuid, &made->path, error);
+
+    if (dir_fd < 0)
+        return NULL;
+    g_strlcpy(made->uuid, uuid, sizeof(made->uuid));
+    made->format = g_strdup("qcow2");
+    made->disk_type = g_strdup("file");
+    made->image = g_strdup(image->name);
+    made->version = g_strdup(image->version);
+    made->ours = TRUE;
+    made->state = VR_GENERATION_NEW;
+    made->made_us = vr_clock_wall_us();
+    return g_steal_pointer(&made);
+}
+
+/* The boot id before the swap, for the proof of a new boot. Not every guest has an agent; NULL then. */
+static char *boot_id_now(VrHv *hv, const VrDomainInfo *info, const VrDomainDef *def)
+{
+    g_autoptr(GError) local = NULL;
+    char *boot_id;
+
+    if (info->state != VR_DOMAIN_RUNNING || !def->agent_channel)
+        return NULL;
+    boot_id = vr_agent_boot_id(hv, info->uuid, vr_clock_now_ms() + BOOT_ID_WAIT_MS, &local);
+    if (!boot_id)
+        vr_debug("%s: no boot id before the swap: %s", info->name, local->message);
+    return boot_id;
+}
+
+static VrSwapRow *new_row(const VrEngine *engine, const VrSwapRequest *request, const VrDomainInfo *info,
+                          const VrDomainDisk *disk)
+{
+    g_autofree char *id = g_uuid_string_random();
+    VrSwapRow *row = g_new0(VrSwapRow, 1);
+
+    g_strlcpy(row->id, id, sizeof(row->id));
+    g_strlcpy(row->uuid, info->uuid, sizeof(row->uuid));
+    row->run_id = g_strdup(request->run_id);
+    row->set_name = g_strdup(engine->owner->set_name);
+    row->domain = g_strdup(info->name);
+    row->os_target = g_strdup(disk->target);
+    row->rollback = request->image == NULL;
+    row->was_running = info->state != VR_DOMAIN_OFF;
+    row->state = row->reached = row->rollback ? VR_SWAP_PREPARED : VR_SWAP_PLANNED;
+    return row;
+}
+
+/* Everything that can refuse, before the journal knows of the swap. */
+static gboolean look(VrSwap *swap, const VrSwapRequest *request, VrDomainInfo *info, GError **error)
+{
+    VrPreflightNeeds needs = {.os_target = request->os_target, .needs_agent = request->needs_agent};
+    const VrEngine *engine = &swap->engine;
+    g_autoptr(VrDomainDef) def = NULL;
+    g_autoptr(GPtrArray) findings = NULL;
+    const VrDomainDisk *disk;
+
+    if (!vr_hv_info(engine->hv, request->uuid, info, error))
+        return FALSE;
+    swap->before_xml = vr_hv_inactive_xml(engine->hv, request->uuid, error);
+    def = swap->before_xml ? vr_domain_def_parse(swap->before_xml, error) : NULL;
+    if (!def)
+        return FALSE;
+    findings = vr_preflight(info, def, &needs);
+    if (!vr_preflight_require(findings, info->name, error))
+        return FALSE;
+    disk = vr_domain_def_os_disk(def, request->os_target, error);
+    if (!disk)
+        return FALSE;
+    swap->row = new_row(engine, request, info, disk);
+    swap->row->old_boot_id = boot_id_now(engine->hv, info, def);
+    swap->from = current_generation(engine, info->uuid, info->name, disk, error);
+    return swap->from != NULL;
+}
+
+VrSwap *vr_swap_begin(const VrEngine *engine, const VrSwapRequest *request, GError **error)
+{
+    g_autoptr(VrSwap) swap = g_new0(VrSwap, 1);
+    g_auto(VrDomainInfo) info = {0};
+
+    swap->engine = *engine;
+    if (!look(swap, request, &info, error))
+        return NULL;
+    swap->row->from = swap->from->number;
+    if (request->image) {
+        swap->image = copy_image(request->image);
+        swap->to = new_generation(engine, request->uuid, request->image, error);
+    } else {
+        swap->to = rollback_target(engine, info.name, request->uuid, request->to_generation, error);
+    }
+    if (!swap->to)
+        return NULL;
+    swap->row->to = swap->to->number;
+    /* A rollback starts at PREPARED, so its files are written before the journal says so. */
+    if (swap->row->rollback && !vr_swap_write_xml(swap, error))
+        return NULL;
+    if (!vr_journal_swap_begin(engine->journal, engine->owner, swap->row, request->image ? swap->to : NULL, error))
+        return NULL;
+    return g_steal_pointer(&swap);
+}
+
+VrSwap *vr_swap_resume(const VrEngine *engine, const VrSwapRow *row, GError **error)
+{
+    g_autoptr(VrSwap) swap = g_new0(VrSwap, 1);
+
+    swap->engine = *engine;
+    swap->row = vr_swap_row_copy(row);
+    swap->from = vr_journal_generation(engine->journal, row->uuid, row->from, error);
+    swap->to = swap->from ? vr_journal_generation(engine->journal, row->uuid, row->to, error) : NULL;
+    if (!swap->to)
+        return NULL;
+    if (row->reached >= VR_SWAP_PREPARED && !vr_swap_load_xml(swap, error))
+        return NULL;
+    return g_steal_pointer(&swap);
+}

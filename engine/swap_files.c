@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The files of a generation: its sealed disk and its domain XML (0600: it may hold passwords). */
+#include "base/durable.h"
+#include "base/error.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "engine/swap_private.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define MAX_XML_BYTES (8 * 1024 * 1024)
+
+static char *xml_name(guint number)
+{
+    return g_strdup_printf("g%u.xml", number);
+}
+
+static char *disk_name(const VrGeneration *generation)
+{
+    return g_path_get_basename(generation->path);
+}
+
+static gboolean write_xml_file(int dir_fd, guint number, const char *xml, GError **error)
+{
+    g_autofree char *name = xml_name(number);
+
+    return vr_durable_write(dir_fd, name, xml, strlen(xml), 0600, TRUE, error);
+}
+
+static char *read_xml_file(int dir_fd, guint number, GError **error)
+{
+    g_autofree char *name = xml_name(number);
+    g_autofree char *text = NULL;
+    gsize got = 0;
+    vr_autofd fd = vr_open_beneath(dir_fd, name, O_RDONLY, 0, error);
+
+    if (fd < 0)
+        return NULL;
+    text = g_malloc(MAX_XML_BYTES + 1);
+    if (!vr_pread_all(fd, text, MAX_XML_BYTES, 0, &got, error))
+        return NULL;
+    text[got] = '\0';
+    return g_strndup(text, got);
+}
+
+static VrDomainRecord record_of(const VrSwap *swap)
+{
+    return (VrDomainRecord){.set = swap->row->set_name,
+                            .generation = swap->to->number,
+                            .image = swap->to->image,
+                            .version = swap->to->version,
+                            .swap_id = swap->row->id};
+}
+
+/* A rollback takes the OS disk's element from the kept XML, everything else from the domain as it is now. */
+static char *make_intent(VrSwap *swap, int dir_fd, GError **error)
+{
+    VrDomainRecord record = record_of(swap);
+    g_autofree char *kept = NULL;
+
+    if (!swap->row->rollback) {
+        VrChainLink chain[] = {{swap->to->path, "qcow2"},
+                               {swap->image->path, vr_image_format_name(swap->image->format)}};
+        return vr_domain_xml_with_chain(swap->before_xml, swap->row->os_target, chain, G_N_ELEMENTS(chain), &record,
+                                        error);
+    }
+    kept = read_xml_file(dir_fd, swap->to->number, error);
+    return kept ? vr_domain_xml_with_kept(swap->before_xml, swap->row->os_target, kept, &record, error) : NULL;
+}
+
+gboolean vr_swap_write_xml(VrSwap *swap, GError **error)
+{
+    vr_autofd dir_fd = vr_store_instance_dir(swap->engine.store, swap->row->uuid, NULL, error);
+
+    if (dir_fd < 0)
+        return FALSE;
+    g_free(swap->intent_xml);
+    swap->intent_xml = make_intent(swap, dir_fd, error);
+    return swap->intent_xml && write_xml_file(dir_fd, swap->from->number, swap->before_xml, error) &&
+           write_xml_file(dir_fd, swap->to->number, swap->intent_xml, error);
+}
+
+gboolean vr_swap_load_xml(VrSwap *swap, GError **error)
+{
+    vr_autofd dir_fd = vr_store_instance_dir(swap->engine.store, swap->row->uuid, NULL, error);
+
+    if (dir_fd < 0)
+        return FALSE;
+    swap->before_xml = read_xml_file(dir_fd, swap->from->number, error);
+    if (!swap->before_xml)
+        return FALSE;
+    swap->intent_xml = read_xml_file(dir_fd, swap->to->number, error);
+    return swap->intent_xml != NULL;
+}
+
+/* Opens the disk that we made for a generation: the recorded inode and no other. */
+static int open_own_disk(VrSwap *swap, const VrGeneration *generation, GError **error)
+{
+    g_autofree char *name = disk_name(generation);
+    struct stat st;
+    vr_autofd dir_fd = vr_store_instance_dir(swap->engine.store, swap->row->uuid, NULL, error);
+    vr_autofd fd = dir_fd < 0 ? -1 : vr_open_beneath(dir_fd, name, O_RDONLY, 0, error);
+
+    if (fd < 0)
+        return -1;
+    if (fstat(fd, &st) < 0) {
+        vr_set_error_errno(error, errno, "%s", generation->path);
+        return -1;
+    }
+    if (!S_ISREG(st.st_mode) || st.st_dev != generation->file.device || st.st_ino != generation->file.inode) {
+        g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "%s is not the file that was made for generation %u",
+                    generation->path, generation->number);
+        return -1;
+    }
+    return vr_fd_steal(&fd);
+}
+
+static gboolean set_mode(VrSwap *swap, const VrGeneration *generation, mode_t mode, GError **error)
+{
+    vr_autofd fd = open_own_disk(swap, generation, error);
+
+    if (fd < 0)
+        return FALSE;
+    /* libvirt gives the file back to root when QEMU ends, but not when it was killed meanwhile */
+    if ((geteuid() == 0 && fchown(fd, 0, 0) < 0) || fchmod(fd, mode) < 0) {
+        vr_set_error_errno(error, errno, "changing the mode of %s", generation->path);
+        return FALSE;
+    }
+    return vr_fsync(fd, generation->path, error);
+}
+
+void vr_swap_seal(VrSwap *swap, const VrGeneration *generation)
+{
+    g_autoptr(GError) local = NULL;
+
+    if (generation->ours && generation->file.device != 0 && !set_mode(swap, generation, 0400, &local))
+        vr_warning(swap->row->domain, "the kept disk could not be sealed: %s", local->message);
+}
+
+gboolean vr_swap_unseal(VrSwap *swap, const VrGeneration *generation, GError **error)
+{
+    return !generation->ours || set_mode(swap, generation, 0600, error);
+}
+
+void vr_swap_discard_files(VrSwap *swap)
+{
+    g_autoptr(GError) local = NULL;
+    g_autofree char *disk = disk_name(swap->to);
+    g_autofree char *xml = xml_name(swap->to->number);
+    vr_autofd dir_fd = vr_store_instance_dir(swap->engine.store, swap->row->uuid, NULL, &local);
+    vr_autofd fd = -1;
+
+    if (dir_fd < 0) {
+        vr_warning(swap->row->domain, "%s", local->message);
+        return;
+    }
+    /* A crash between rename and the record of the inode leaves device 0: the name in our own directory with this
+     * swap's fresh number is then ours all the same. */
+    if (swap->to->file.device != 0)
+        fd = open_own_disk(swap, swap->to, &local);
+    if ((swap->to->file.device == 0 || fd >= 0) &&
+        (!vr_durable_unlink(dir_fd, disk, &local) || !vr_durable_unlink(dir_fd, xml, &local)))
+        vr_warning(swap->row->domain, "a discarded overlay stays behind: %s", local->message);
+    else if (local && !g_error_matches(local, VR_ERROR, VR_ERROR_NOT_FOUND))
+        vr_warning(swap->row->domain, "a discarded overlay stays behind: %s", local->message);
+}

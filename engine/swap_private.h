@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What the files of a swap share: swap.c (the table), swap_begin.c (from nothing or the journal to a swap), swap_steps.c (what each
+ * step does), swap_files.c (disks and XML files of a generation). */
+#pragma once
+
+#include "engine/swap.h"
+#include "hv/domain_xml.h"
+
+struct VrSwap {
+    VrEngine engine;
+    VrSwapRow *row;
+    VrGeneration *from, *to;
+    VrImage *image;   /* of a forward swap that is not PREPARED yet; else NULL */
+    char *before_xml; /* the domain as we read it: g<from>.xml; NULL until it was read */
+    char *intent_xml; /* the domain as it shall be: g<to>.xml; NULL until it was made */
+};
+
+/* The steps. Each leaves the world so that it can be repeated. */
+gboolean vr_swap_step_prepare(VrSwap *swap, const VrStopPolicy *stop, GError **error);
+gboolean vr_swap_step_stop(VrSwap *swap, const VrStopPolicy *stop, GError **error);
+gboolean vr_swap_step_switch(VrSwap *swap, const VrStopPolicy *stop, GError **error);
+gboolean vr_swap_step_start(VrSwap *swap, const VrStopPolicy *stop, GError **error);
+
+/* The guest back on the old disk, running if it ran. Looks at the world; repeatable. */
+gboolean vr_swap_put_back(VrSwap *swap, GError **error);
+
+/* The path by which a generation's disk is known: its file or device, or "POOL/VOLUME". Free with g_free. */
+char *vr_swap_disk_path(const VrDomainDisk *disk);
+
+/* For recovery: puts the row into the state that the world has (SWITCHED after an intent, or the furthest before
+ * UNKNOWN) without doing anything. */
+gboolean vr_swap_correct_state(VrSwap *swap, VrSwapState state, GError **error);
+
+/* Intent from before and g<to>.xml's disk (rollback) or the new overlay, both written to files, durable. */
+gboolean vr_swap_write_xml(VrSwap *swap, GError **error);
+gboolean vr_swap_load_xml(VrSwap *swap, GError **error);
+
+/* A disk of our making: 0400 root while it is kept, 0600 when it may run. Generation 0 is never touched. */
+void vr_swap_seal(VrSwap *swap, const VrGeneration *generation);
+gboolean vr_swap_unseal(VrSwap *swap, const VrGeneration *generation, GError **error);
+
+/* Unlinks the overlay and XML of a generation that never booted, if the file is the one that we made. Best effort, logged. */
+void vr_swap_discard_files(VrSwap *swap);

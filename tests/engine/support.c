@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "engine/support.h"
+
+#include "base/child.h"
+#include "base/durable.h"
+#include "base/fd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <glib/gstdio.h>
+#include <sys/stat.h>
+
+#define DISK_BYTES (1024 * 1024)
+
+const VrStopPolicy world_stop = {.method = VR_STOP_ACPI, .timeout_ms = 200, .force = TRUE};
+
+static const char domain_xml[] =
+    "<domain type='qemu'><name>fake</name><uuid>" FAKE_UUID "</uuid><memory unit='KiB'>16384</memory>"
+    "<os><type arch='x86_64' machine='pc'>hvm</type></os><devices>"
+    "<disk type='file' device='disk'><driver name='qemu' type='raw' discard='unmap'/><source file='%s'/>"
+    "<target dev='vda' bus='virtio'/><serial>OS01</serial>"
+    "<address type='pci' domain='0x0000' bus='0x00' slot='0x04' function='0x0'/></disk>"
+    "<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='%s'/>"
+    "<target dev='vdb' bus='virtio'/><serial>DATA01</serial>"
+    "<address type='pci' domain='0x0000' bus='0x00' slot='0x05' function='0x0'/></disk>"
+    "<interface type='user'><mac address='52:54:00:00:00:01'/></interface>"
+    "</devices></domain>";
+
+static void make_disk(const char *path, char fill, char digest[VR_DIGEST_HEX_LENGTH + 1])
+{
+    g_autofree char *bytes = g_malloc(DISK_BYTES);
+    vr_autofd fd = -1;
+
+    memset(bytes, fill, DISK_BYTES);
+    g_assert_true(g_file_set_contents_full(path, bytes, DISK_BYTES, G_FILE_SET_CONTENTS_NONE, 0640, NULL));
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    g_assert_true(vr_digest_fd(fd, DISK_BYTES, digest, NULL));
+}
+
+static void publish(World *world)
+{
+    g_autofree char *file = g_build_filename(world->top, "image.raw", NULL);
+    char digest[VR_DIGEST_HEX_LENGTH + 1];
+    VrPublication publication = {.name = "os", .version = "2.0.0", .file = file};
+    gboolean already;
+
+    make_disk(file, 'N', digest);
+    g_assert_true(vr_store_publish(world->store, &publication, NULL, &already, NULL));
+}
+
+World *world_new(gboolean running)
+{
+    World *world = g_new0(World, 1);
+    g_autofree char *xml = NULL;
+
+    world->top = g_dir_make_tmp("vr-engine-XXXXXX", NULL);
+    world->root = g_build_filename(world->top, "root", NULL);
+    world->hv_dir = g_build_filename(world->top, "hv", NULL);
+    world->old_path = g_build_filename(world->top, "old.raw", NULL);
+    world->data_path = g_build_filename(world->top, "data.raw", NULL);
+    g_assert_cmpint(g_mkdir(world->hv_dir, 0700), ==, 0);
+    make_disk(world->old_path, 'O', world->old_digest);
+    make_disk(world->data_path, 'D', world->data_digest);
+    xml = g_strdup_printf(domain_xml, world->old_path, world->data_path);
+    fake_hv_free(fake_hv_new(world->hv_dir, xml, running));
+    world->store = vr_store_open(world->root, FALSE, NULL);
+    g_assert_nonnull(world->store);
+    publish(world);
+    vr_store_close(world->store);
+    world_open(world);
+    return world;
+}
+
+void world_open(World *world)
+{
+    g_autoptr(GError) error = NULL;
+
+    world->store = vr_store_open(world->root, FALSE, &error);
+    g_assert_no_error(error);
+    world->journal = vr_journal_new(vr_store_db(world->store), &error);
+    g_assert_no_error(error);
+    world->owner = vr_owner_acquire(world->journal, vr_store_root_fd(world->store), "shop", "test", &error);
+    g_assert_no_error(error);
+    world->image = vr_store_get(world->store, "os", "latest", &error);
+    g_assert_no_error(error);
+    world->fake = fake_hv_new(world->hv_dir, NULL, FALSE);
+    world->engine =
+        (VrEngine){.store = world->store, .hv = &world->fake->hv, .journal = world->journal, .owner = world->owner};
+}
+
+void world_close(World *world)
+{
+    g_clear_pointer(&world->owner, vr_owner_release);
+    g_clear_pointer(&world->image, vr_image_free);
+    g_clear_pointer(&world->journal, vr_journal_free);
+    g_clear_pointer(&world->store, vr_store_close);
+    g_clear_pointer(&world->fake, fake_hv_free);
+}
+
+void world_free(World *world)
+{
+    const char *argv[] = {"rm", "-rf", "--", world->top, NULL};
+
+    world_close(world);
+    vr_child_run(argv, NULL, NULL, NULL);
+    g_free(world->top);
+    g_free(world->root);
+    g_free(world->hv_dir);
+    g_free(world->old_path);
+    g_free(world->data_path);
+    g_free(world);
+}
+
+VrSwap *world_begin(World *world, int to_generation, GError **error)
+{
+    VrSwapRequest request = {.run_id = "run",
+                             .uuid = FAKE_UUID,
+                             .os_target = "vda",
+                             .image = to_generation < 0 ? world->image : NULL,
+                             .to_generation = to_generation < 0 ? 0 : (guint)to_generation};
+
+    return vr_swap_begin(&world->engine, &request, error);
+}
+
+void world_swap(World *world, int to_generation)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(VrSwap) swap = world_begin(world, to_generation, &error);
+
+    g_assert_no_error(error);
+    vr_swap_advance(swap, VR_SWAP_STARTED, &world_stop, &error);
+    g_assert_no_error(error);
+    vr_swap_commit(swap, NULL, &error);
+    g_assert_no_error(error);
+}
+
+guint world_current(World *world)
+{
+    g_autoptr(VrGeneration) current = vr_journal_current(world->journal, FAKE_UUID, NULL);
+
+    g_assert_nonnull(current);
+    return current->number;
+}
+
+mode_t world_mode(const char *path)
+{
+    struct stat st;
+
+    g_assert_cmpint(stat(path, &st), ==, 0);
+    return st.st_mode & 07777;
+}
+
+static void check_bytes(const char *path, const char *digest)
+{
+    char now[VR_DIGEST_HEX_LENGTH + 1];
+    vr_autofd fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    g_assert_true(vr_digest_fd(fd, DISK_BYTES, now, NULL));
+    g_assert_cmpstr(now, ==, digest);
+    g_assert_cmpint(world_mode(path), ==, 0640);
+}
+
+void world_check(World *world, gboolean closed)
+{
+    g_autoptr(GPtrArray) open_swaps = vr_journal_open_swaps(world->journal, "shop", NULL);
+    g_autoptr(GPtrArray) generations = vr_journal_generations(world->journal, FAKE_UUID, NULL);
+    g_autofree char *configured = fake_hv_os_path(world->fake, FALSE);
+    g_autofree char *live = fake_hv_os_path(world->fake, TRUE);
+    gboolean known = generations->len == 0;
+    guint current = 0;
+    guint64 size;
+
+    for (guint i = 0; i < generations->len; i++) {
+        const VrGeneration *generation = g_ptr_array_index(generations, i);
+        gboolean is_it = g_str_equal(generation->path, configured);
+        known |= is_it;
+        current += generation->state == VR_GENERATION_CURRENT;
+        if (closed && is_it)
+            g_assert_cmpint(generation->state, ==, VR_GENERATION_CURRENT);
+        if (generation->state == VR_GENERATION_DISCARDED)
+            g_assert_false(g_file_test(generation->path, G_FILE_TEST_EXISTS));
+        if (closed && generation->ours && generation->state == VR_GENERATION_KEPT)
+            g_assert_cmpint(world_mode(generation->path), ==, 0400);
+    }
+    g_assert_true(known);                                       /* invariant 8: one of them */
+    g_assert_true(g_file_test(configured, G_FILE_TEST_EXISTS)); /* ... that exists */
+    g_assert_true(
+        vr_disk_file_virtual_size(configured, g_str_has_suffix(configured, ".raw") ? "raw" : "qcow2", &size, NULL));
+    g_assert_cmpuint(size, ==, DISK_BYTES);                      /* ... and is whole */
+    g_assert_cmpuint(current, ==, generations->len > 0 ? 1 : 0); /* invariant 13 */
+    check_bytes(world->old_path, world->old_digest);             /* invariant 9 */
+    check_bytes(world->data_path, world->data_digest);           /* invariant 10 */
+    if (closed) {
+        g_assert_cmpuint(open_swaps->len, ==, 0);
+        if (live)
+            g_assert_cmpstr(live, ==, configured); /* invariant 14 */
+    }
+}

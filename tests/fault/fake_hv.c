@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "fault/fake_hv.h"
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "hv/domain_xml.h"
+
+#include <string.h>
+#include <unistd.h>
+
+static char *read_part(FakeHv *fake, const char *name)
+{
+    g_autofree char *path = g_build_filename(fake->dir, name, NULL);
+    char *text = NULL;
+
+    g_file_get_contents(path, &text, NULL, NULL);
+    return text;
+}
+
+static void write_part(FakeHv *fake, const char *name, const char *text)
+{
+    g_autofree char *path = g_build_filename(fake->dir, name, NULL);
+
+    if (text)
+        g_assert_true(g_file_set_contents(path, text, -1, NULL));
+    else
+        unlink(path);
+}
+
+VrDomainState fake_hv_state(FakeHv *fake)
+{
+    g_autofree char *text = read_part(fake, "state");
+
+    return (VrDomainState)atoi(text);
+}
+
+void fake_hv_set_state(FakeHv *fake, VrDomainState state)
+{
+    g_autofree char *text = g_strdup_printf("%d", state);
+
+    write_part(fake, "state", text);
+    if (state == VR_DOMAIN_OFF)
+        write_part(fake, "live.xml", NULL);
+}
+
+static void run(FakeHv *fake)
+{
+    g_autofree char *xml = read_part(fake, "inactive.xml");
+
+    write_part(fake, "live.xml", xml);
+    fake_hv_set_state(fake, VR_DOMAIN_RUNNING);
+    fake->starts++;
+}
+
+char *fake_hv_os_path(FakeHv *fake, gboolean live)
+{
+    g_autofree char *xml = read_part(fake, live ? "live.xml" : "inactive.xml");
+    g_autoptr(VrDomainDef) def = xml ? vr_domain_def_parse(xml, NULL) : NULL;
+    const VrDomainDisk *disk = def ? vr_domain_def_os_disk(def, "vda", NULL) : NULL;
+
+    return disk ? g_strdup(disk->source) : NULL;
+}
+
+void fake_hv_edit(FakeHv *fake, const char *from, const char *to)
+{
+    g_autofree char *xml = read_part(fake, "inactive.xml");
+    g_autoptr(GString) text = g_string_new(xml);
+
+    g_assert_cmpuint(g_string_replace(text, from, to, 1), ==, 1);
+    write_part(fake, "inactive.xml", text->str);
+}
+
+/* --- the script -------------------------------------------------------------------------------------- */
+
+static FakeFault next_fault(FakeHv *fake)
+{
+    fake->point++;
+    if (fake->fault_at == 0 || fake->point < fake->fault_at || (fake->point > fake->fault_at && !fake->fault_stays))
+        return FAKE_NONE;
+    if (fake->fault == FAKE_KILL_BEFORE)
+        _exit(FAKE_KILLED);
+    return fake->fault;
+}
+
+/* TRUE: the effect shall happen. */
+static gboolean before(FakeFault fault, GError **error)
+{
+    if (fault == FAKE_REFUSE)
+        g_set_error(error, VR_ERROR, VR_ERROR_HYPERVISOR, "scripted refusal");
+    else if (fault == FAKE_LOST_BEFORE)
+        g_set_error(error, VR_ERROR, VR_ERROR_DISCONNECTED, "scripted loss of the connection");
+    return fault != FAKE_REFUSE && fault != FAKE_LOST_BEFORE;
+}
+
+static gboolean after(FakeFault fault, GError **error)
+{
+    if (fault == FAKE_KILL_AFTER)
+        _exit(FAKE_KILLED);
+    if (fault == FAKE_LOST_AFTER)
+        g_set_error(error, VR_ERROR, VR_ERROR_DISCONNECTED, "scripted loss of the connection");
+    return fault != FAKE_LOST_AFTER;
+}
+
+/* --- operations -------------------------------------------------------------------------------------- */
+
+static gboolean do_lookup(VrHv *hv, const char *name, char uuid[VR_UUID_LENGTH + 1], GError **error)
+{
+    if (!g_str_equal(name, "fake") && !g_str_equal(name, FAKE_UUID)) {
+        g_set_error(error, VR_ERROR, VR_ERROR_NOT_FOUND, "no domain '%s'", name);
+        return FALSE;
+    }
+    g_strlcpy(uuid, FAKE_UUID, VR_UUID_LENGTH + 1);
+    return TRUE;
+}
+
+static gboolean do_info(VrHv *hv, const char *uuid, VrDomainInfo *info, GError **error)
+{
+    FakeHv *fake = (FakeHv *)hv;
+    FakeFault fault = next_fault(fake);
+
+    memset(info, 0, sizeof(*info));
+    if (!before(fault, error))
+        return FALSE;
+    g_strlcpy(info->uuid, uuid, sizeof(info->uuid));
+    info->name = g_strdup("fake");
+    info->state = fake_hv_state(fake);
+    info->reason = info->state == VR_DOMAIN_OFF ? VR_REASON_SHUTDOWN : VR_REASON_OTHER;
+    info->id = info->state == VR_DOMAIN_OFF ? -1 : 1;
+    info->persistent = TRUE;
+    return after(fault, error);
+}
+
+static char *xml_part(VrHv *hv, const char *name, GError **error)
+{
+    FakeHv *fake = (FakeHv *)hv;
+    FakeFault fault = next_fault(fake);
+    g_autofree char *xml = NULL;
+
+    if (!before(fault, error))
+        return NULL;
+    xml = read_part(fake, name);
+    if (!xml)
+        g_set_error(error, VR_ERROR, VR_ERROR_HYPERVISOR, "the domain is off");
+    return xml && after(fault, error) ? g_steal_pointer(&xml) : NULL;
+}
+
+static char *do_inactive_xml(VrHv *hv, const char *uuid, GError **error)
+{
+    return xml_part(hv, "inactive.xml", error);
+}
+
+static char *do_live_xml(VrHv *hv, const char *uuid, GError **error)
+{
+    return xml_part(hv, "live.xml", error);
+}
+
+static gboolean do_define(VrHv *hv, const char *uuid, const char *xml, GError **error)
+{
+    FakeFault fault = next_fault((FakeHv *)hv);
+
+    if (!before(fault, error))
+        return FALSE;
+    write_part((FakeHv *)hv, "inactive.xml", xml);
+    return after(fault, error);
+}
+
+static gboolean do_start(VrHv *hv, const char *uuid, GError **error)
+{
+    FakeHv *fake = (FakeHv *)hv;
+    FakeFault fault = next_fault(fake);
+    g_autofree char *path = fake_hv_os_path(fake, FALSE);
+
+    if (!before(fault, error))
+        return FALSE;
+    if (fake_hv_state(fake) != VR_DOMAIN_OFF) {
+        g_set_error(error, VR_ERROR, VR_ERROR_HYPERVISOR, "the domain is running already");
+        return FALSE;
+    }
+    if (fake->fail_new_disk && strstr(path, "/disks/")) {
+        g_set_error(error, VR_ERROR, VR_ERROR_HYPERVISOR, "QEMU does not start");
+        return FALSE;
+    }
+    run(fake);
+    return after(fault, error);
+}
+
+static gboolean do_shutdown(VrHv *hv, const char *uuid, VrShutdownMode mode, GError **error)
+{
+    FakeHv *fake = (FakeHv *)hv;
+    FakeFault fault = next_fault(fake);
+
+    if (!before(fault, error))
+        return FALSE;
+    if (!fake->deaf)
+        fake_hv_set_state(fake, VR_DOMAIN_OFF);
+    return after(fault, error);
+}
+
+static gboolean do_destroy(VrHv *hv, const char *uuid, GError **error)
+{
+    FakeFault fault = next_fault((FakeHv *)hv);
+
+    if (!before(fault, error))
+        return FALSE;
+    fake_hv_set_state((FakeHv *)hv, VR_DOMAIN_OFF);
+    return after(fault, error);
+}
+
+static void do_wait_change(VrHv *hv, const char *uuid, gint64 deadline_ms)
+{
+    vr_clock_sleep_until(MIN(deadline_ms, vr_clock_now_ms() + 5));
+}
+
+static char *do_agent(VrHv *hv, const char *uuid, const char *command, int timeout_s, GError **error)
+{
+    g_set_error(error, VR_ERROR, VR_ERROR_AGENT, "the scripted guest has no agent");
+    return NULL;
+}
+
+static void do_close(VrHv *hv)
+{
+}
+
+static const VrHvOps ops = {.lookup = do_lookup,
+                            .info = do_info,
+                            .inactive_xml = do_inactive_xml,
+                            .live_xml = do_live_xml,
+                            .define = do_define,
+                            .start = do_start,
+                            .shutdown = do_shutdown,
+                            .destroy = do_destroy,
+                            .wait_change = do_wait_change,
+                            .agent = do_agent,
+                            .close = do_close};
+
+FakeHv *fake_hv_new(const char *dir, const char *xml, gboolean running)
+{
+    FakeHv *fake = g_new0(FakeHv, 1);
+
+    fake->hv.ops = &ops;
+    fake->dir = g_strdup(dir);
+    if (!xml)
+        return fake;
+    write_part(fake, "inactive.xml", xml);
+    fake_hv_set_state(fake, VR_DOMAIN_OFF);
+    if (running)
+        run(fake);
+    fake->starts = 0;
+    return fake;
+}
+
+void fake_hv_free(FakeHv *fake)
+{
+    if (!fake)
+        return;
+    g_free(fake->dir);
+    g_free(fake);
+}

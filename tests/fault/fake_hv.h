@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A scripted hypervisor: one domain whose state lies in files, so that it outlives the process that a test kills
+ * in the middle of a call. Each call is a point: the script may fail it before or after its effect, or end the process.
+ */
+#pragma once
+
+#include "hv/hv.h"
+
+typedef enum {
+    FAKE_NONE,
+    FAKE_REFUSE,      /* nothing happens, VR_ERROR_HYPERVISOR */
+    FAKE_LOST_BEFORE, /* nothing happens, VR_ERROR_DISCONNECTED */
+    FAKE_LOST_AFTER,  /* it happens, VR_ERROR_DISCONNECTED */
+    FAKE_KILL_BEFORE, /* _exit before it happens */
+    FAKE_KILL_AFTER
+} FakeFault;
+
+#define FAKE_UUID "11111111-2222-4333-8444-555555555555"
+#define FAKE_KILLED 42 /* exit status of a killed process */
+
+typedef struct {
+    VrHv hv;
+    char *dir;      /* inactive.xml, live.xml, state */
+    guint point;    /* calls so far */
+    guint fault_at; /* the point (from 1) at which the fault fires; 0: never */
+    FakeFault fault;
+    gboolean fault_stays;   /* fires at every later point too */
+    gboolean deaf;          /* ignores shutdown requests */
+    gboolean fail_new_disk; /* a guest on a disk under /disks/ does not start */
+    guint starts;           /* in this process */
+} FakeHv;
+
+/* The domain is made with `xml` in dir, running or off, unless dir holds one already (xml NULL). */
+FakeHv *fake_hv_new(const char *dir, const char *xml, gboolean running);
+void fake_hv_free(FakeHv *fake);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(FakeHv, fake_hv_free)
+
+VrDomainState fake_hv_state(FakeHv *fake);
+/* The source path of the disk vda in inactive.xml or live.xml (NULL when off). Free with g_free. */
+char *fake_hv_os_path(FakeHv *fake, gboolean live);
+void fake_hv_set_state(FakeHv *fake, VrDomainState state);
+/* Somebody else's edit of the inactive XML: replaces the first `from` by `to`. */
+void fake_hv_edit(FakeHv *fake, const char *from, const char *to);

@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The kill sweep, first part (row B17): a process is ended before and after each hypervisor call, and before each journal
+ * write, of a forward swap, a swap with its undo, and a rollback. Then a new process recovers, and every invariant is
+ * checked; then a third, which finds nothing to do. A second sweep ends the recovery as well.
+ */
+#include "engine/support.h"
+
+#include "base/clock.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+/* A cut: the at-th call of the hypervisor (before, after) or the at-th reading of the wall clock, which each journal write
+ * does inside its transaction. */
+typedef enum { CUT_BEFORE_CALL, CUT_AFTER_CALL, CUT_IN_JOURNAL, CUT_KINDS } CutKind;
+
+static guint clock_at, clock_count;
+
+static gint64 counted_wall_us(void *data)
+{
+    if (++clock_count == clock_at)
+        _exit(FAKE_KILLED);
+    return g_get_real_time();
+}
+
+static gint64 real_now_ms(void *data)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_BOOTTIME, &now);
+    return (gint64)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static void real_sleep(gint64 deadline_ms, void *data)
+{
+    gint64 left = deadline_ms - real_now_ms(NULL);
+
+    if (left > 0)
+        g_usleep((gulong)left * 1000);
+}
+
+static void arm(World *world, CutKind kind, guint at)
+{
+    static const VrClockSource source = {real_now_ms, counted_wall_us, real_sleep, NULL};
+
+    vr_clock_set_source(&source);
+    clock_count = 0;
+    clock_at = kind == CUT_IN_JOURNAL ? at : 0;
+    world->fake->fault_at = kind == CUT_IN_JOURNAL ? 0 : at;
+    world->fake->fault = kind == CUT_BEFORE_CALL ? FAKE_KILL_BEFORE : FAKE_KILL_AFTER;
+}
+
+static void commit_started(World *world, GPtrArray *recovered)
+{
+    for (guint i = 0; i < recovered->len; i++) {
+        const VrRecovered *one = g_ptr_array_index(recovered, i);
+        g_autoptr(VrSwap) swap = NULL;
+        if (one->row->state != VR_SWAP_STARTED)
+            continue;
+        swap = vr_swap_resume(&world->engine, one->row, NULL);
+        assert_true(vr_swap_commit(swap, NULL, NULL));
+    }
+}
+
+static void recover(World *world)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GPtrArray) recovered = vr_recover(&world->engine, FALSE, &error);
+
+    assert_null(error);
+    commit_started(world, recovered);
+}
+
+/* --- what is killed ---------------------------------------------------------------------------------- */
+
+static void scenario_forward(World *world)
+{
+    world_swap(world, -1);
+}
+
+static void scenario_undo(World *world)
+{
+    g_autoptr(VrSwap) swap = world_begin(world, -1, NULL);
+
+    vr_swap_advance(swap, VR_SWAP_STARTED, &world_stop, NULL);
+    vr_swap_undo(swap, "not healthy", NULL);
+}
+
+static void scenario_rollback(World *world)
+{
+    world_swap(world, 1);
+}
+
+static void prepare_two(World *world)
+{
+    world_swap(world, -1);
+    world_swap(world, -1);
+}
+
+static const struct {
+    const char *name;
+    gboolean running;
+    void (*before)(World *world);
+    void (*act)(World *world);
+} scenarios[] = {
+    {"forward", TRUE, NULL, scenario_forward},
+    {"forward, off", FALSE, NULL, scenario_forward},
+    {"undo", TRUE, NULL, scenario_undo},
+    {"rollback", TRUE, prepare_two, scenario_rollback},
+};
+
+/* Runs `act` in a process that is ended at the cut. TRUE when the cut fired. */
+static gboolean killed(World *world, void (*act)(World *world), CutKind kind, guint at)
+{
+    int status = 0;
+    pid_t pid;
+
+    world_close(world);
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        world_open(world);
+        arm(world, kind, at);
+        act(world);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    world_open(world);
+    assert_true(WIFEXITED(status));
+    assert_true(WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == FAKE_KILLED);
+    return WEXITSTATUS(status) == FAKE_KILLED;
+}
+
+static World *world_for(guint scenario)
+{
+    World *world = world_new(scenarios[scenario].running);
+
+    if (scenarios[scenario].before)
+        scenarios[scenario].before(world);
+    return world;
+}
+
+static void check_after(World *world, guint scenario)
+{
+    g_autoptr(GPtrArray) open = NULL;
+
+    world_check(world, TRUE);
+    assert_int_equal(fake_hv_state(world->fake), scenarios[scenario].running ? VR_DOMAIN_RUNNING : VR_DOMAIN_OFF);
+    open = vr_recover(&world->engine, FALSE, NULL); /* converged: a second run finds nothing */
+    assert_int_equal(open->len, 0);
+}
+
+static guint sweep(guint scenario, CutKind kind)
+{
+    for (guint at = 1;; at++) {
+        g_autoptr(World) world = world_for(scenario);
+        if (!killed(world, scenarios[scenario].act, kind, at))
+            return at - 1;
+        world_check(world, FALSE);
+        recover(world);
+        check_after(world, scenario);
+    }
+}
+
+static void test_kill_once(void **state)
+{
+    guint cuts = 0;
+
+    for (guint scenario = 0; scenario < G_N_ELEMENTS(scenarios); scenario++) {
+        for (CutKind kind = 0; kind < CUT_KINDS; kind++) {
+            guint fired = sweep(scenario, kind);
+            print_message("%s, kind %d: %u cuts\n", scenarios[scenario].name, kind, fired);
+            assert_true(fired >= 5);
+            cuts += fired;
+        }
+    }
+    print_message("%u cuts, no violation\n", cuts);
+}
+
+/* Every third first cut, then every second cut of its recovery. */
+static void test_kill_twice(void **state)
+{
+    guint cuts = 0;
+
+    for (guint at = 2;; at += 3) {
+        for (guint again = 1;; again += 2) {
+            g_autoptr(World) world = world_for(0);
+            if (!killed(world, scenario_forward, CUT_AFTER_CALL, at)) {
+                print_message("%u double cuts, no violation\n", cuts);
+                assert_true(cuts > 5);
+                return;
+            }
+            if (!killed(world, recover, CUT_AFTER_CALL, again))
+                break;
+            cuts++;
+            recover(world);
+            check_after(world, 0);
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_kill_once),
+        cmocka_unit_test(test_kill_twice),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
