@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "orchestrator/history.h"
+
+#include "base/clock.h"
+#include "base/error.h"
+
+#include <stdlib.h>
+
+static void run_instance_free(gpointer data)
+{
+    VrRunInstance *instance = data;
+
+    g_free(instance->domain);
+    g_free(instance->reason);
+    g_free(instance->swap_id);
+    g_free(instance);
+}
+
+void vr_run_free(VrRun *run)
+{
+    if (!run)
+        return;
+    g_free(run->id);
+    g_free(run->set_name);
+    g_free(run->image);
+    g_free(run->version);
+    g_free(run->started_by);
+    g_free(run->reason);
+    g_free(run->error_code);
+    g_free(run->error_text);
+    g_clear_pointer(&run->instances, g_ptr_array_unref);
+    g_free(run);
+}
+
+GPtrArray *vr_run_instances_new(void)
+{
+    return g_ptr_array_new_with_free_func(run_instance_free);
+}
+
+/* --- writing ----------------------------------------------------------------------------------------- */
+
+/* Sortable by time, short enough to type, and unique by its random tail. */
+static char *new_run_id(gint64 wall_us)
+{
+    g_autoptr(GDateTime) when = g_date_time_new_from_unix_utc(wall_us / G_USEC_PER_SEC);
+    g_autofree char *stamp = g_date_time_format(when, "%Y%m%d-%H%M%S");
+
+    return g_strdup_printf("%s-%04x", stamp, g_random_int() & 0xffff);
+}
+
+static gboolean write_instance(VrDb *db, const char *run_id, gint64 ordinal, const VrRunInstance *instance,
+                               GError **error)
+{
+    return vr_db_run(db, NULL, error,
+                     "INSERT INTO run_instances (run_id, ordinal, uuid, domain, batch, phase, reason, swap_id) "
+                     "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run_id, uuid) DO UPDATE SET batch = excluded.batch, "
+                     "phase = excluded.phase, reason = excluded.reason, swap_id = excluded.swap_id",
+                     "sissiiss", run_id, ordinal, instance->uuid, instance->domain, (gint64)instance->batch,
+                     (gint64)instance->phase, instance->reason, instance->swap_id);
+}
+
+static gboolean write_run(VrDb *db, const VrRun *run, GError **error)
+{
+    if (!vr_db_run(db, NULL, error,
+                   "INSERT INTO runs (id, set_name, kind, status, image, version, started_by, reason, started_us) "
+                   "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                   "ssiissssi", run->id, run->set_name, (gint64)run->kind, (gint64)run->status, run->image,
+                   run->version, run->started_by, run->reason, run->started_us))
+        return FALSE;
+    for (guint i = 0; i < run->instances->len; i++)
+        if (!write_instance(db, run->id, i, g_ptr_array_index(run->instances, i), error))
+            return FALSE;
+    return TRUE;
+}
+
+static gboolean end(VrDb *db, gboolean ok, GError **error)
+{
+    if (ok)
+        return vr_db_commit(db, error);
+    vr_db_rollback(db);
+    return FALSE;
+}
+
+gboolean vr_history_begin(VrJournal *journal, const VrOwner *owner, VrRun *run, GError **error)
+{
+    VrDb *db = vr_journal_db(journal);
+
+    run->started_us = vr_clock_wall_us();
+    run->status = VR_RUN_ROLLING_FORWARD;
+    g_free(run->id);
+    run->id = new_run_id(run->started_us);
+    return vr_owner_begin(journal, owner, error) && end(db, write_run(db, run, error), error);
+}
+
+gboolean vr_history_instance(VrJournal *journal, const VrOwner *owner, const char *run_id,
+                             const VrRunInstance *instance, GError **error)
+{
+    VrDb *db = vr_journal_db(journal);
+
+    return vr_owner_begin(journal, owner, error) && end(db, write_instance(db, run_id, 0, instance, error), error);
+}
+
+gboolean vr_history_end(VrJournal *journal, const VrOwner *owner, const VrRun *run, GError **error)
+{
+    VrDb *db = vr_journal_db(journal);
+
+    return vr_owner_begin(journal, owner, error) &&
+           end(db,
+               vr_db_run(db, NULL, error,
+                         "UPDATE runs SET status = ?, completed_us = ?, error_code = ?, error_text = ? WHERE id = ?",
+                         "iisss", (gint64)run->status, run->completed_us, run->error_code, run->error_text, run->id),
+               error);
+}
+
+gboolean vr_history_close_open(VrJournal *journal, const VrOwner *owner, const char *code, const char *text,
+                               guint *closed, GError **error)
+{
+    VrDb *db = vr_journal_db(journal);
+    int changes = 0;
+    gboolean ok;
+
+    ok = vr_owner_begin(journal, owner, error) &&
+         end(db,
+             vr_db_run(db, &changes, error,
+                       "UPDATE runs SET status = ?, completed_us = ?, error_code = ?, error_text = ? "
+                       "WHERE set_name = ? AND completed_us = 0",
+                       "iisss", (gint64)VR_RUN_FAULTED, vr_clock_wall_us(), code, text, owner->set_name),
+             error);
+    if (closed)
+        *closed = (guint)changes;
+    return ok;
+}
+
+/* --- reading ----------------------------------------------------------------------------------------- */
+
+static gboolean read_instances(VrDb *db, VrRun *run, GError **error)
+{
+    g_autoptr(sqlite3_stmt) stmt = vr_db_prepare(
+        db, error,
+        "SELECT uuid, domain, batch, phase, reason, swap_id FROM run_instances WHERE run_id = ? ORDER BY ordinal", "s",
+        run->id);
+    int row = -1;
+
+    while (stmt && (row = vr_db_step(db, stmt, error)) == 1) {
+        VrRunInstance *instance = g_new0(VrRunInstance, 1);
+        g_strlcpy(instance->uuid, (const char *)sqlite3_column_text(stmt, 0), sizeof(instance->uuid));
+        instance->domain = vr_db_text(stmt, 1);
+        instance->batch = (guint)sqlite3_column_int64(stmt, 2);
+        instance->phase = (VrInstancePhase)sqlite3_column_int(stmt, 3);
+        instance->reason = vr_db_text(stmt, 4);
+        instance->swap_id = vr_db_text(stmt, 5);
+        g_ptr_array_add(run->instances, instance);
+    }
+    return row == 0;
+}
+
+static VrRun *read_run(sqlite3_stmt *stmt)
+{
+    VrRun *run = g_new0(VrRun, 1);
+
+    run->id = vr_db_text(stmt, 0);
+    run->set_name = vr_db_text(stmt, 1);
+    run->kind = (VrRunKind)sqlite3_column_int(stmt, 2);
+    run->status = (VrRunStatus)sqlite3_column_int(stmt, 3);
+    run->image = vr_db_text(stmt, 4);
+    run->version = vr_db_text(stmt, 5);
+    run->started_by = vr_db_text(stmt, 6);
+    run->reason = vr_db_text(stmt, 7);
+    run->started_us = sqlite3_column_int64(stmt, 8);
+    run->completed_us = sqlite3_column_int64(stmt, 9);
+    run->error_code = vr_db_text(stmt, 10);
+    run->error_text = vr_db_text(stmt, 11);
+    run->instances = vr_run_instances_new();
+    return run;
+}
+
+static gboolean read_runs(VrDb *db, GPtrArray *runs, const char *set_name, const char *run_id, gint64 limit,
+                          GError **error)
+{
+    g_autoptr(sqlite3_stmt) stmt = vr_db_prepare(
+        db, error,
+        "SELECT id, set_name, kind, status, image, version, started_by, reason, started_us, completed_us, "
+        "error_code, error_text FROM runs WHERE set_name = ?1 AND (?2 IS NULL OR id = ?2) "
+        "ORDER BY seq DESC LIMIT ?3",
+        "ssi", set_name, run_id, limit);
+    int row = -1;
+
+    while (stmt && (row = vr_db_step(db, stmt, error)) == 1)
+        g_ptr_array_add(runs, read_run(stmt));
+    for (guint i = 0; row == 0 && i < runs->len; i++)
+        if (!read_instances(db, g_ptr_array_index(runs, i), error))
+            return FALSE;
+    return row == 0;
+}
+
+static GPtrArray *list(VrDb *db, const char *set_name, const char *run_id, gint64 limit, GError **error)
+{
+    g_autoptr(GPtrArray) runs = g_ptr_array_new_with_free_func((GDestroyNotify)vr_run_free);
+    gboolean ok;
+
+    if (!vr_db_begin(db, error))
+        return NULL;
+    ok = read_runs(db, runs, set_name, run_id, limit, error);
+    vr_db_rollback(db);
+    return ok ? g_steal_pointer(&runs) : NULL;
+}
+
+GPtrArray *vr_history_list(VrDb *db, const char *set_name, guint limit, GError **error)
+{
+    return list(db, set_name, NULL, limit == 0 ? -1 : (gint64)limit, error);
+}
+
+VrRun *vr_history_get(VrDb *db, const char *set_name, const char *run_id, GError **error)
+{
+    g_autoptr(GPtrArray) runs = list(db, set_name, run_id, 1, error);
+
+    if (runs && runs->len == 0)
+        g_set_error(error, VR_ERROR, VR_ERROR_NOT_FOUND,
+                    "set '%s' has no run '%s'; 'virt-reimage history %s' lists them", set_name, run_id, set_name);
+    return runs && runs->len > 0 ? g_ptr_array_steal_index(runs, 0) : NULL;
+}
+
+VrRun *vr_history_last(VrDb *db, const char *set_name, GError **error)
+{
+    g_autoptr(GPtrArray) runs = list(db, set_name, NULL, 1, error);
+
+    return runs && runs->len > 0 ? g_ptr_array_steal_index(runs, 0) : NULL;
+}
+
+/* --- spread ------------------------------------------------------------------------------------------ */
+
+static int compare_int64(const void *a, const void *b)
+{
+    gint64 x = *(const gint64 *)a, y = *(const gint64 *)b;
+
+    return (x > y) - (x < y);
+}
+
+/* Nearest rank: the smallest value that at least percent % of all are not above. */
+static gint64 rank(const gint64 *sorted, guint count, guint percent)
+{
+    return sorted[(count * percent + 99) / 100 - 1];
+}
+
+VrSpread vr_spread_of(const gint64 *values, guint count)
+{
+    g_autofree gint64 *sorted = g_new(gint64, count + 1);
+    VrSpread spread = {-1, -1, -1, 0};
+
+    for (guint i = 0; i < count; i++)
+        if (values[i] >= 0)
+            sorted[spread.count++] = values[i];
+    if (spread.count == 0)
+        return spread;
+    qsort(sorted, spread.count, sizeof(*sorted), compare_int64);
+    spread.p50 = rank(sorted, spread.count, 50);
+    spread.p95 = rank(sorted, spread.count, 95);
+    spread.max = sorted[spread.count - 1];
+    return spread;
+}

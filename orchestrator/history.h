@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What ran: runs and what became of each instance in them, in the tables `runs` and `run_instances`. */
+#pragma once
+
+#include "engine/journal.h"
+#include "orchestrator/rollout.h"
+
+typedef struct {
+    char uuid[VR_UUID_LENGTH + 1];
+    char *domain;
+    guint batch;           /* 0: was in none */
+    VrInstancePhase phase; /* the last that was written */
+    char *reason;          /* why it failed or was skipped; NULL */
+    char *swap_id;         /* NULL: none was begun */
+} VrRunInstance;
+
+typedef struct {
+    char *id; /* short: "20261121-230232-1a2b" */
+    char *set_name;
+    VrRunKind kind;
+    VrRunStatus status;
+    char *image, *version;           /* target; NULL for a rollback */
+    char *started_by;                /* user name (J4) */
+    char *reason;                    /* --reason; NULL */
+    gint64 started_us, completed_us; /* completed 0: it runs, or was killed */
+    char *error_code, *error_text;
+    GPtrArray *instances; /* VrRunInstance * */
+} VrRun;
+void vr_run_free(VrRun *run);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrRun, vr_run_free)
+
+/* An empty array of VrRunInstance * that frees its elements. */
+GPtrArray *vr_run_instances_new(void);
+
+/* Writes a new run (status RollingForward) and its instances; run->id is filled in. */
+gboolean vr_history_begin(VrJournal *journal, const VrOwner *owner, VrRun *run, GError **error);
+gboolean vr_history_instance(VrJournal *journal, const VrOwner *owner, const char *run_id,
+                             const VrRunInstance *instance, GError **error);
+gboolean vr_history_end(VrJournal *journal, const VrOwner *owner, const VrRun *run, GError **error);
+
+/* Runs of a set that have no end: closed as Faulted with code and text. *closed counts them (may be NULL). For recovery. */
+gboolean vr_history_close_open(VrJournal *journal, const VrOwner *owner, const char *code, const char *text,
+                               guint *closed, GError **error);
+
+/* Newest first; limit 0 = all. Element: VrRun *, freed with the array. Instances are read too. */
+GPtrArray *vr_history_list(VrDb *db, const char *set_name, guint limit, GError **error);
+VrRun *vr_history_get(VrDb *db, const char *set_name, const char *run_id, GError **error);
+/* The newest of a set; NULL without error when there is none. */
+VrRun *vr_history_last(VrDb *db, const char *set_name, GError **error);
+
+/* p50, p95 (nearest rank) and max of the values that are not negative; all -1 when there is none. */
+typedef struct {
+    gint64 p50, p95, max;
+    guint count;
+} VrSpread;
+VrSpread vr_spread_of(const gint64 *values, guint count);

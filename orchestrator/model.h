@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The model of a scale set: a YAML (so JSON too) document to a checked struct. Keys are Azure's, matched
+ * without regard to case. An unknown key, a wrong type, a value out of range is refused with file, line, key, value
+ * and range; a key of DESIGN that this version does not support yet is refused by that name, never ignored.
+ */
+#pragma once
+
+#include "hv/domain.h"
+
+#include <glib.h>
+
+typedef enum { VR_HEALTH_SOURCE_POWER, VR_HEALTH_SOURCE_AGENT_FILE, VR_HEALTH_SOURCE_AGENT_COMMAND } VrHealthSource;
+
+typedef struct {
+    VrHealthSource source;
+    char **command;         /* agent command: argv in the guest */
+    char *file;             /* agent file: absolute path in the guest */
+    gint64 interval_ms;     /* intervalInSeconds 5..60, default 5 (FEATURES E9) */
+    guint number_of_probes; /* 1..24, default 1: equal answers in a row */
+    gint64 grace_period_ms; /* gracePeriod 0..14400 s, default interval * numberOfProbes; only delays Unhealthy */
+    gint64 timeout_ms;      /* healthTimeout, default 5 min from power-on (E1) */
+} VrHealthProfile;
+
+typedef struct {
+    guint max_batch_percent;              /* 5..100, default 20, not above max_unhealthy_percent */
+    guint max_unhealthy_percent;          /* 5..100, default 20 */
+    guint max_unhealthy_upgraded_percent; /* 0..100, default 20 */
+    gint64 pause_ms;                      /* pauseTimeBetweenBatches, default 0 */
+    gboolean prioritize_unhealthy;        /* default TRUE */
+    gboolean automatic_rollback;          /* NOT automaticOSUpgradePolicy.disableAutomaticRollback; default TRUE */
+} VrUpgradePolicy;
+
+typedef enum { VR_MODE_MANUAL, VR_MODE_ROLLING, VR_MODE_AUTOMATIC } VrUpgradeMode;
+
+typedef struct {
+    char *domain; /* name or UUID as written */
+    guint line;
+} VrModelInstance;
+
+typedef struct {
+    char *name;
+    char *image_name; /* or the three below */
+    char *publisher, *offer, *sku;
+    char *version;              /* "latest" or a version: a pin */
+    guint upgrade_domain_count; /* 1..20, default 5 */
+    VrUpgradeMode mode;
+    VrUpgradePolicy policy;
+    VrHealthProfile health;
+    char *os_target;      /* NULL: found in the XML */
+    char **temp_disks;    /* targets; may be empty, never NULL */
+    VrStopPolicy stop;    /* default AUTO, PT2M, force FALSE */
+    GPtrArray *instances; /* VrModelInstance *, in order of definition, no name twice */
+} VrModel;
+
+/* file_name is for messages only. All errors are VR_ERROR_USAGE ("lab.yaml:7: ..."). */
+VrModel *vr_model_parse(const char *text, gsize length, const char *file_name, GError **error);
+void vr_model_free(VrModel *model);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrModel, vr_model_free)

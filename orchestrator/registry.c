@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "orchestrator/registry.h"
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "orchestrator/planner.h"
+
+static const char *const schema[] = {
+    "CREATE TABLE sets (name TEXT PRIMARY KEY, text TEXT NOT NULL, defined_us INTEGER NOT NULL) WITHOUT ROWID;"
+    "CREATE TABLE instances ("
+    "  uuid TEXT PRIMARY KEY, set_name TEXT NOT NULL, domain TEXT NOT NULL, ordinal INTEGER NOT NULL,"
+    "  upgrade_domain INTEGER NOT NULL) WITHOUT ROWID;"
+    "CREATE INDEX instances_set ON instances (set_name, ordinal);"
+    "CREATE TABLE runs ("
+    "  seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, set_name TEXT NOT NULL, kind INTEGER NOT NULL,"
+    "  status INTEGER NOT NULL, image TEXT, version TEXT, started_by TEXT NOT NULL, reason TEXT,"
+    "  started_us INTEGER NOT NULL, completed_us INTEGER NOT NULL DEFAULT 0, error_code TEXT, error_text TEXT);"
+    "CREATE INDEX runs_set ON runs (set_name);"
+    "CREATE TABLE run_instances ("
+    "  run_id TEXT NOT NULL REFERENCES runs (id), ordinal INTEGER NOT NULL, uuid TEXT NOT NULL, domain TEXT NOT NULL,"
+    "  batch INTEGER NOT NULL, phase INTEGER NOT NULL, reason TEXT, swap_id TEXT,"
+    "  PRIMARY KEY (run_id, uuid)) WITHOUT ROWID;"};
+
+gboolean vr_registry_init(VrDb *db, GError **error)
+{
+    return vr_db_schema(db, "orchestrator", schema, G_N_ELEMENTS(schema), error);
+}
+
+static void instance_free(gpointer data)
+{
+    VrInstance *instance = data;
+
+    g_free(instance->domain);
+    g_free(instance);
+}
+
+void vr_set_free(VrSet *set)
+{
+    if (!set)
+        return;
+    g_free(set->name);
+    g_free(set->text);
+    g_clear_pointer(&set->model, vr_model_free);
+    g_clear_pointer(&set->instances, g_ptr_array_unref);
+    g_free(set);
+}
+
+/* --- define ------------------------------------------------------------------------------------------ */
+
+/* Looks every instance up before anything is written. */
+static GPtrArray *resolve(VrHv *hv, const VrModel *model, const char *file_name, GError **error)
+{
+    g_autoptr(GPtrArray) instances = g_ptr_array_new_with_free_func(instance_free);
+    g_autoptr(GHashTable) seen = g_hash_table_new(g_str_hash, g_str_equal);
+
+    for (guint i = 0; i < model->instances->len; i++) {
+        const VrModelInstance *wanted = g_ptr_array_index(model->instances, i);
+        VrInstance *instance = g_new0(VrInstance, 1);
+        g_auto(VrDomainInfo) info = {0};
+
+        g_ptr_array_add(instances, instance);
+        if (!vr_hv_lookup(hv, wanted->domain, instance->uuid, error) || !vr_hv_info(hv, instance->uuid, &info, error)) {
+            g_prefix_error(error, "%s:%u: instance '%s': ", file_name, wanted->line, wanted->domain);
+            return NULL;
+        }
+        instance->domain = g_steal_pointer(&info.name);
+        if (!g_hash_table_add(seen, instance->uuid)) {
+            g_set_error(error, VR_ERROR, VR_ERROR_USAGE,
+                        "%s:%u: instance '%s' is domain '%s', which stands in the list already", file_name,
+                        wanted->line, wanted->domain, instance->domain);
+            return NULL;
+        }
+        instance->upgrade_domain = vr_planner_upgrade_domain(i, model->upgrade_domain_count);
+    }
+    return g_steal_pointer(&instances);
+}
+
+/* An instance keeps the upgrade domain it has, and belongs to one set. */
+static gboolean keep_upgrade_domain(VrDb *db, const char *set_name, guint count, VrInstance *instance, GError **error)
+{
+    g_autoptr(sqlite3_stmt) stmt =
+        vr_db_prepare(db, error, "SELECT set_name, upgrade_domain FROM instances WHERE uuid = ?", "s", instance->uuid);
+    int row = stmt ? vr_db_step(db, stmt, error) : -1;
+    guint kept;
+
+    if (row <= 0)
+        return row == 0;
+    if (!g_str_equal((const char *)sqlite3_column_text(stmt, 0), set_name)) {
+        g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT,
+                    "'%s' belongs to set '%s'; take it out there first, a guest is in one set only", instance->domain,
+                    (const char *)sqlite3_column_text(stmt, 0));
+        return FALSE;
+    }
+    kept = (guint)sqlite3_column_int64(stmt, 1);
+    if (kept < count)
+        instance->upgrade_domain = kept;
+    return TRUE;
+}
+
+static gboolean write_set(VrDb *db, const VrModel *model, const char *text, GPtrArray *instances, GError **error)
+{
+    for (guint i = 0; i < instances->len; i++)
+        if (!keep_upgrade_domain(db, model->name, model->upgrade_domain_count, g_ptr_array_index(instances, i), error))
+            return FALSE;
+    if (!vr_db_run(db, NULL, error,
+                   "INSERT INTO sets (name, text, defined_us) VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET "
+                   "text = excluded.text, defined_us = excluded.defined_us",
+                   "ssi", model->name, text, vr_clock_wall_us()) ||
+        !vr_db_run(db, NULL, error, "DELETE FROM instances WHERE set_name = ?", "s", model->name))
+        return FALSE;
+    for (guint i = 0; i < instances->len; i++) {
+        const VrInstance *instance = g_ptr_array_index(instances, i);
+        if (!vr_db_run(db, NULL, error,
+                       "INSERT INTO instances (uuid, set_name, domain, ordinal, upgrade_domain) VALUES (?, ?, ?, ?, ?)",
+                       "sssii", instance->uuid, model->name, instance->domain, (gint64)i,
+                       (gint64)instance->upgrade_domain))
+            return FALSE;
+    }
+    return TRUE;
+}
+
+gboolean vr_registry_define(VrJournal *journal, const VrOwner *owner, VrHv *hv, const VrModel *model, const char *text,
+                            const char *file_name, GError **error)
+{
+    VrDb *db = vr_journal_db(journal);
+    g_autoptr(GPtrArray) instances = resolve(hv, model, file_name, error);
+
+    if (!instances || !vr_owner_begin(journal, owner, error))
+        return FALSE;
+    if (write_set(db, model, text, instances, error))
+        return vr_db_commit(db, error);
+    vr_db_rollback(db);
+    return FALSE;
+}
+
+gboolean vr_registry_undefine(VrJournal *journal, const VrOwner *owner, const char *name, GError **error)
+{
+    VrDb *db = vr_journal_db(journal);
+    int changes = 0;
+
+    if (!vr_owner_begin(journal, owner, error))
+        return FALSE;
+    if (vr_db_run(db, NULL, error, "DELETE FROM instances WHERE set_name = ?", "s", name) &&
+        vr_db_run(db, &changes, error, "DELETE FROM sets WHERE name = ?", "s", name) && changes == 1)
+        return vr_db_commit(db, error);
+    vr_db_rollback(db);
+    if (changes == 0 && error && !*error)
+        g_set_error(error, VR_ERROR, VR_ERROR_NOT_FOUND, "there is no set '%s'", name);
+    return FALSE;
+}
+
+/* --- read -------------------------------------------------------------------------------------------- */
+
+static gboolean read_instances(VrDb *db, VrSet *set, GError **error)
+{
+    g_autoptr(sqlite3_stmt) stmt = vr_db_prepare(
+        db, error, "SELECT uuid, domain, upgrade_domain FROM instances WHERE set_name = ? ORDER BY ordinal", "s",
+        set->name);
+    int row = -1;
+
+    while (stmt && (row = vr_db_step(db, stmt, error)) == 1) {
+        VrInstance *instance = g_new0(VrInstance, 1);
+        g_strlcpy(instance->uuid, (const char *)sqlite3_column_text(stmt, 0), sizeof(instance->uuid));
+        instance->domain = vr_db_text(stmt, 1);
+        instance->upgrade_domain = (guint)sqlite3_column_int64(stmt, 2);
+        g_ptr_array_add(set->instances, instance);
+    }
+    return row == 0;
+}
+
+/* 1 found, 0 there is none, -1 error. */
+static int read_set(VrDb *db, VrSet *set, GError **error)
+{
+    g_autoptr(sqlite3_stmt) stmt =
+        vr_db_prepare(db, error, "SELECT text, defined_us FROM sets WHERE name = ?", "s", set->name);
+    int row = stmt ? vr_db_step(db, stmt, error) : -1;
+
+    if (row != 1)
+        return row;
+    set->text = vr_db_text(stmt, 0);
+    set->defined_us = sqlite3_column_int64(stmt, 1);
+    return read_instances(db, set, error) ? 1 : -1;
+}
+
+static void set_not_found(VrDb *db, const char *name, GError **error)
+{
+    g_autoptr(GPtrArray) names = vr_registry_list(db, error);
+    g_autofree char *list = NULL;
+
+    if (!names)
+        return;
+    g_ptr_array_add(names, NULL);
+    list = g_strjoinv(", ", (char **)names->pdata);
+    g_set_error(error, VR_ERROR, VR_ERROR_NOT_FOUND, "there is no set '%s'; %s%s", name,
+                *list ? "there are: " : "none is defined yet, 'virt-reimage set-define FILE' defines one", list);
+}
+
+VrSet *vr_registry_get(VrDb *db, const char *name, GError **error)
+{
+    g_autoptr(VrSet) set = g_new0(VrSet, 1);
+    int found;
+
+    set->name = g_strdup(name);
+    set->instances = g_ptr_array_new_with_free_func(instance_free);
+    if (!vr_db_begin(db, error))
+        return NULL;
+    found = read_set(db, set, error);
+    vr_db_rollback(db);
+    if (found == 0)
+        set_not_found(db, name, error);
+    if (found != 1)
+        return NULL;
+    set->model = vr_model_parse(set->text, strlen(set->text), name, error);
+    return set->model ? g_steal_pointer(&set) : NULL;
+}
+
+GPtrArray *vr_registry_list(VrDb *db, GError **error)
+{
+    g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
+    int row = -1;
+
+    if (!vr_db_begin(db, error))
+        return NULL;
+    {
+        g_autoptr(sqlite3_stmt) stmt = vr_db_prepare(db, error, "SELECT name FROM sets ORDER BY name", "");
+        while (stmt && (row = vr_db_step(db, stmt, error)) == 1)
+            g_ptr_array_add(names, vr_db_text(stmt, 0));
+    }
+    vr_db_rollback(db);
+    return row == 0 ? g_steal_pointer(&names) : NULL;
+}
+
+int vr_set_find(const VrSet *set, const char *domain_or_uuid, GError **error)
+{
+    for (guint i = 0; i < set->instances->len; i++) {
+        const VrInstance *instance = g_ptr_array_index(set->instances, i);
+        if (g_str_equal(instance->domain, domain_or_uuid) || g_ascii_strcasecmp(instance->uuid, domain_or_uuid) == 0)
+            return (int)i;
+    }
+    g_set_error(error, VR_ERROR, VR_ERROR_NOT_FOUND,
+                "set '%s' has no instance '%s'; 'virt-reimage set-info %s' lists them", set->name, domain_or_uuid,
+                set->name);
+    return -1;
+}

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The heart of a run, sans-IO: vr_rollout_step(state, event, now) gives commands. It never blocks, never
+ * calls libvirt, never reads a clock. The executor and the simulator in tests/sim drive this same code.
+ *
+ * A run moves instances batch by batch:
+ *
+ *   SURVEY -> check of the whole set -> batch: PREPARE all -> SWAP all that were prepared -> PROBE each ->
+ *   COMMIT or RESTORE each -> batch ends -> checks -> pause -> SURVEY -> next
+ *
+ * Each command is answered by exactly one event about the same instance. Between an answer and the next
+ * command nothing is decided elsewhere. The rules are those of FEATURES D1-D5, D18, F1, decisions 1-4, 6 and 9:
+ *   - before the first batch: more than allowed(max_unhealthy) of the whole set unhealthy: nothing is touched
+ *   - before every further batch: the same check stops the run
+ *   - after a batch: failed (restored ones too) / attempted > max_unhealthy_upgraded: stop
+ *   - no place free (decision 2): the run surveys again until health timeout, then stops
+ *   - a failed preparation: the guest was not touched; the run stops at the end of the batch
+ *   - an instance whose outcome is unknown keeps its slot as down and stops the run at the end of the batch
+ *   - cancel: no new batch; cancel now: restore what is in flight and uncommitted
+ * An instance that times out has failed; a timeout is never a permission to go on.
+ */
+#pragma once
+
+#include "orchestrator/planner.h"
+
+typedef enum { VR_RUN_UPGRADE, VR_RUN_REIMAGE, VR_RUN_ROLLBACK } VrRunKind;
+const char *vr_run_kind_name(VrRunKind kind); /* "upgrade", ... */
+
+/* Azure's runningStatus.code (J2). */
+typedef enum { VR_RUN_ROLLING_FORWARD, VR_RUN_CANCELLED, VR_RUN_COMPLETED, VR_RUN_FAULTED } VrRunStatus;
+const char *vr_run_status_name(VrRunStatus status); /* "RollingForward", "Cancelled", "Completed", "Faulted" */
+
+typedef enum {
+    VR_PHASE_PENDING,
+    VR_PHASE_SKIPPED,
+    VR_PHASE_PREPARING,
+    VR_PHASE_PREPARED,
+    VR_PHASE_SWAPPING, /* stop, switch, start */
+    VR_PHASE_PROBING,
+    VR_PHASE_COMMITTING,
+    VR_PHASE_RESTORING,
+    VR_PHASE_DISCARDING, /* prepared, but must not go on */
+    VR_PHASE_COMMITTED,
+    VR_PHASE_RESTORED, /* failed and back on its old disk */
+    VR_PHASE_FAILED,   /* failed, and either never touched, or left on the new disk (no automatic rollback) */
+    VR_PHASE_UNKNOWN   /* a person must look */
+} VrInstancePhase;
+const char *vr_instance_phase_name(VrInstancePhase phase);
+
+/* What a survey found of an instance. */
+typedef enum {
+    VR_SURVEY_HEALTHY,
+    VR_SURVEY_UNHEALTHY,
+    VR_SURVEY_OFF /* off on purpose: outside the counts */
+} VrSurveyAnswer;
+
+typedef enum {
+    VR_EVENT_START,
+    VR_EVENT_SURVEY,   /* answers[count] */
+    VR_EVENT_PREPARED, /* of `instance`: outcome */
+    VR_EVENT_SWAPPED,  /* stop, switch and start are done, or one failed */
+    VR_EVENT_PROBED,   /* OK = healthy in time */
+    VR_EVENT_COMMITTED,
+    VR_EVENT_RESTORED, /* OK = old disk runs again and is healthy or at least up */
+    VR_EVENT_DISCARDED,
+    VR_EVENT_WAKE,       /* the time of the last WAKE command has come */
+    VR_EVENT_CANCEL,     /* end at the batch border */
+    VR_EVENT_CANCEL_NOW, /* restore what is in flight, then end */
+    VR_EVENT_WITHDRAWN   /* the version was excluded meanwhile: end at the batch border as Faulted (decision 8) */
+} VrEventType;
+
+typedef enum {
+    VR_OUTCOME_OK,
+    VR_OUTCOME_FAILED, /* SWAPPED: the guest may be anywhere on the way: RESTORE is needed */
+    VR_OUTCOME_UNTOUCHED, /* SWAPPED, PREPARED: failed before anything was changed or it was already put back; runs on old */
+    VR_OUTCOME_UNKNOWN
+} VrOutcome;
+
+typedef struct {
+    VrEventType type;
+    guint instance;
+    VrOutcome outcome;
+    const char *reason;            /* for failures: one line, compared for "the same reason" without digits */
+    const VrSurveyAnswer *answers; /* SURVEY */
+} VrEvent;
+
+typedef enum {
+    VR_COMMAND_SURVEY,
+    VR_COMMAND_BATCH_BEGIN, /* batch_number, text = reason; for journal and view, no answer */
+    VR_COMMAND_BATCH_END,   /* no answer */
+    VR_COMMAND_PREPARE,
+    VR_COMMAND_SWAP,
+    VR_COMMAND_PROBE,
+    VR_COMMAND_COMMIT,
+    VR_COMMAND_RESTORE, /* text = why */
+    VR_COMMAND_DISCARD, /* text = why */
+    VR_COMMAND_WAKE,    /* at_ms; a later WAKE replaces an earlier one */
+    VR_COMMAND_FINISH   /* the run is over: status, code, text are in the state; no answer */
+} VrCommandType;
+
+typedef struct {
+    VrCommandType type;
+    guint instance;
+    guint batch_number; /* from 1 */
+    gint64 at_ms;
+    char *text; /* owned; may be NULL */
+} VrCommand;
+void vr_command_clear(VrCommand *command);
+
+typedef struct {
+    guint upgrade_domain;
+    gboolean chosen; /* FALSE: is skipped (on the target, not named, ...) but counts in the set */
+} VrRolloutInstance;
+
+typedef struct {
+    VrRunKind kind;
+    VrUpgradePolicy policy;
+    gint64 health_timeout_ms;
+    gboolean same_reason_stops; /* decision 9, default TRUE */
+    guint count;
+    const VrRolloutInstance *instances; /* copied */
+} VrRolloutConfig;
+
+typedef struct VrRollout VrRollout;
+
+VrRollout *vr_rollout_new(const VrRolloutConfig *config);
+void vr_rollout_free(VrRollout *rollout);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrRollout, vr_rollout_free)
+
+/* Takes one event at now_ms and appends what is to be done, in order, to commands (GArray of VrCommand with vr_command_clear as its
+ * clear function). An event that does not fit the state (a late or double answer) changes nothing. */
+void vr_rollout_step(VrRollout *rollout, const VrEvent *event, gint64 now_ms, GArray *commands);
+
+/* What can be read at any time. Strings belong to the rollout. */
+typedef struct {
+    gboolean finished;
+    VrRunStatus status;
+    const char *error_code; /* J5: one of the six, or NULL */
+    const char *error_text; /* current and allowed %, who, and the most common reason; NULL when none */
+    guint batch_number;     /* of the last batch begun, 0 before */
+    guint successful, failed, in_progress, pending, skipped; /* J3 */
+    guint restored, restore_failed;                          /* F12 */
+    guint unknown;
+} VrRolloutView;
+void vr_rollout_view(const VrRollout *rollout, VrRolloutView *view);
+VrInstancePhase vr_rollout_phase(const VrRollout *rollout, guint instance);
+const char *vr_rollout_reason(const VrRollout *rollout, guint instance); /* why it failed, or NULL */
+
+/* The six error codes of J5. */
+#define VR_CODE_BEFORE_ROLLING "MaxUnhealthyInstancePercentExceededBeforeRollingUpgrade"
+#define VR_CODE_IN_ROLLING "MaxUnhealthyInstancePercentExceededInRollingUpgrade"
+#define VR_CODE_UPGRADED "MaxUnhealthyUpgradedInstancePercentExceededInRollingUpgrade"
+#define VR_CODE_FAILED_VMS "RollingUpgradeInProgressWithFailedUpgradedVMs"
+#define VR_CODE_INTERNAL "InternalExecutionError"
+#define VR_CODE_TIMEOUT "RollingUpgradeTimeoutError"

@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What ends a run, in the order in which it counts, and the error texts of J5. */
+#include "orchestrator/rollout_private.h"
+
+#include "base/clock.h"
+
+static const char *done_word(const VrRollout *rollout)
+{
+    static const char *const words[] = {
+        [VR_RUN_UPGRADE] = "upgraded", [VR_RUN_REIMAGE] = "reimaged", [VR_RUN_ROLLBACK] = "rolled back"};
+
+    return words[rollout->kind];
+}
+
+static guint failed(const VrRollout *rollout)
+{
+    return rollout->phases[VR_PHASE_RESTORED] + rollout->phases[VR_PHASE_FAILED] + rollout->phases[VR_PHASE_UNKNOWN];
+}
+
+/* An instance that was off says nothing about the health of the version (decision 14). */
+static guint proven(const VrRollout *rollout)
+{
+    return rollout->phases[VR_PHASE_COMMITTED] - rollout->off_committed;
+}
+
+static guint attempted(const VrRollout *rollout)
+{
+    return proven(rollout) + failed(rollout);
+}
+
+/* Ends a text with what has become of the others. */
+static char *conclude(const VrRollout *rollout, GString *text)
+{
+    vr_reasons_append_most_common(&rollout->reasons, text);
+    g_string_append_printf(text, "; %u %s, %u restored, %u not touched", rollout->phases[VR_PHASE_COMMITTED],
+                           done_word(rollout), rollout->phases[VR_PHASE_RESTORED], rollout->phases[VR_PHASE_PENDING]);
+    return g_string_free(text, FALSE);
+}
+
+static char *unknown_rule(const VrRollout *rollout)
+{
+    GString *text;
+
+    if (rollout->phases[VR_PHASE_UNKNOWN] == 0)
+        return NULL;
+    text = g_string_new("what became of ");
+    vr_text_append_share(text, rollout->phases[VR_PHASE_UNKNOWN], attempted(rollout), "instances");
+    g_string_append(text, " is not known: a person must look");
+    return conclude(rollout, text);
+}
+
+static char *cancel_rule(const VrRollout *rollout)
+{
+    if (!rollout->cancel)
+        return NULL;
+    return conclude(rollout, g_string_new(rollout->cancel_now ? "cancelled at once" : "cancelled at the batch border"));
+}
+
+/* D4, decision 3. A version of which nothing came good stops even under a limit of 100 % (SAFETY invariant 18). That what failed
+ * was never touched is no fault of the version: untouched_rule says so. */
+static char *upgraded_rule(const VrRollout *rollout)
+{
+    guint tried = attempted(rollout), bad = failed(rollout);
+    guint limit = rollout->policy.max_unhealthy_upgraded_percent;
+    gboolean above = (guint64)bad * 100 > (guint64)tried * limit;
+    GString *text;
+
+    if (bad <= rollout->untouched || (!above && proven(rollout) > 0))
+        return NULL;
+    text = g_string_new(NULL);
+    vr_text_append_share(text, bad, tried, done_word(rollout));
+    if (above)
+        g_string_append_printf(text, " failed, at most %u%% may", limit);
+    else
+        g_string_append(text, " failed and none came good");
+    return conclude(rollout, text);
+}
+
+static char *untouched_rule(const VrRollout *rollout)
+{
+    GString *text;
+
+    if (rollout->untouched == 0)
+        return NULL;
+    text = g_string_new(NULL);
+    vr_text_append_share(text, rollout->untouched, attempted(rollout), "instances");
+    g_string_append(text, " could not be prepared or stopped, and still run on their old disks");
+    return conclude(rollout, text);
+}
+
+static char *commit_rule(const VrRollout *rollout)
+{
+    GString *text;
+
+    if (rollout->commit_failed == 0)
+        return NULL;
+    text = g_string_new(NULL);
+    vr_text_append_share(text, rollout->commit_failed, attempted(rollout), "instances");
+    g_string_append(text, " are healthy on their new disks, but that could not be recorded");
+    return conclude(rollout, text);
+}
+
+/* Decision 9, SAFETY invariant 25. */
+static char *same_reason_rule(const VrRollout *rollout)
+{
+    GString *text;
+
+    if (!rollout->same_reason_stops || rollout->same_reason == NULL || rollout->same_members < 2)
+        return NULL;
+    text = g_string_new("the same failure on all ");
+    g_string_append_printf(text, "%u instances of ", rollout->same_members);
+    if (rollout->same_batches > 1)
+        g_string_append_printf(text, "%u batches one after the other", rollout->same_batches);
+    else
+        g_string_append(text, "a batch");
+    g_string_append(text, ": the image's fault or ours");
+    return conclude(rollout, text);
+}
+
+/* Decision 8. A rollback does not use the version. */
+static char *withdrawn_rule(const VrRollout *rollout)
+{
+    if (!rollout->withdrawn)
+        return NULL;
+    return conclude(rollout, g_string_new("the version was excluded while it was rolled out"));
+}
+
+VrRolloutVerdict vr_rollout_judge(const VrRollout *rollout)
+{
+    static const struct {
+        char *(*text)(const VrRollout *rollout);
+        VrRunStatus status;
+        const char *code;
+        gboolean in_rollback; /* the ways out stay open: other rules do not stop a rollback (decision 6) */
+    } rules[] = {
+        {unknown_rule, VR_RUN_FAULTED, VR_CODE_INTERNAL, TRUE},
+        {cancel_rule, VR_RUN_CANCELLED, NULL, TRUE},
+        {upgraded_rule, VR_RUN_FAULTED, VR_CODE_UPGRADED, FALSE},
+        {untouched_rule, VR_RUN_FAULTED, VR_CODE_INTERNAL, FALSE},
+        {commit_rule, VR_RUN_FAULTED, VR_CODE_INTERNAL, FALSE},
+        {same_reason_rule, VR_RUN_FAULTED, VR_CODE_INTERNAL, FALSE},
+        {withdrawn_rule, VR_RUN_FAULTED, VR_CODE_INTERNAL, FALSE},
+    };
+
+    for (guint i = 0; i < G_N_ELEMENTS(rules); i++) {
+        char *text = NULL;
+
+        if (rollout->kind != VR_RUN_ROLLBACK || rules[i].in_rollback)
+            text = rules[i].text(rollout);
+        if (text != NULL)
+            return (VrRolloutVerdict){rules[i].status, rules[i].code, text};
+    }
+    return (VrRolloutVerdict){0};
+}
+
+VrRolloutVerdict vr_rollout_judge_survey(const VrRollout *rollout)
+{
+    guint allowed = vr_planner_allowed(rollout->count, rollout->policy.max_unhealthy_percent);
+    gboolean first = rollout->batch_number == 0;
+    GString *text;
+
+    if (rollout->kind == VR_RUN_ROLLBACK || rollout->down <= allowed)
+        return (VrRolloutVerdict){0};
+    text = g_string_new(NULL);
+    vr_text_append_share(text, rollout->down, rollout->count, "instances");
+    g_string_append_printf(text, " are unhealthy, at most %u (%u%%) may be", allowed,
+                           rollout->policy.max_unhealthy_percent);
+    if (first) /* D2 */
+        return (VrRolloutVerdict){VR_RUN_FAULTED, VR_CODE_BEFORE_ROLLING,
+                                  g_string_free(g_string_append(text, "; nothing was touched"), FALSE)};
+    return (VrRolloutVerdict){VR_RUN_FAULTED, VR_CODE_IN_ROLLING, conclude(rollout, text)}; /* D3 */
+}
+
+VrRolloutVerdict vr_rollout_judge_end(const VrRollout *rollout)
+{
+    guint bad = failed(rollout);
+    VrRolloutVerdict verdict = {.status = VR_RUN_COMPLETED};
+    GString *text;
+
+    if (bad == 0)
+        return verdict;
+    text = g_string_new(NULL);
+    vr_text_append_share(text, bad, bad + rollout->phases[VR_PHASE_COMMITTED], "instances");
+    g_string_append(text, " failed");
+    verdict.text = conclude(rollout, text);
+    if (rollout->kind == VR_RUN_ROLLBACK && rollout->phases[VR_PHASE_COMMITTED] == 0) {
+        verdict.status = VR_RUN_FAULTED;
+        verdict.code = VR_CODE_FAILED_VMS;
+    }
+    return verdict;
+}
+
+char *vr_rollout_no_place_text(const VrRollout *rollout)
+{
+    g_autofree char *waited = vr_clock_format_duration(rollout->health_timeout_ms);
+    GString *text = g_string_new("no place became free for the next batch in ");
+    guint allowed = vr_planner_allowed(rollout->count, rollout->policy.max_unhealthy_percent);
+
+    g_string_append_printf(text, "%s: ", waited);
+    vr_text_append_share(text, rollout->down, rollout->count, "instances");
+    g_string_append_printf(
+        text,
+        " are down and hold the places, at most %u (%u%%) may be down at once: repair them, or raise "
+        "maxUnhealthyInstancePercent",
+        allowed, rollout->policy.max_unhealthy_percent);
+    return conclude(rollout, text);
+}
+
+/* The cause that all members share, or NULL. *members is how many count. */
+static const char *common_cause(const VrRollout *rollout, guint *members)
+{
+    const char *common = NULL;
+    gboolean differ = FALSE;
+
+    *members = 0;
+    for (guint k = 0; k < rollout->batch->members->len; k++) {
+        const VrRolloutEntry *entry = &rollout->entries[g_array_index(rollout->batch->members, guint, k)];
+
+        if (entry->phase == VR_PHASE_COMMITTED && entry->off)
+            continue;
+        if (++*members == 1)
+            common = entry->cause;
+        differ = differ || entry->cause != common;
+    }
+    return differ ? NULL : common;
+}
+
+void vr_rollout_compare_reasons(VrRollout *rollout)
+{
+    guint members;
+    const char *common = common_cause(rollout, &members);
+
+    if (members == 0)
+        return; /* all were off: the batch says nothing */
+    if (common != NULL && common == rollout->same_reason) {
+        rollout->same_members += members;
+        rollout->same_batches++;
+        return;
+    }
+    rollout->same_reason = common;
+    rollout->same_members = members;
+    rollout->same_batches = 1;
+}

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The executor with its real threads, engine and journal, over the scripted hypervisor. Rows D4, F1, F12, G2, J2, J3, J6. */
+#include "engine/support.h"
+
+#include "base/error.h"
+#include "orchestrator/executor.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+static const char model_text[] =
+    "schemaVersion: 1\nname: shop\nimageReference: {name: os}\n"
+    "osDisk: {target: vda}\nstop: {method: acpi, timeout: PT1S, force: true}\ninstances:\n- {domain: fake}\n";
+
+typedef struct {
+    World *world;
+    VrSet *set;
+    guint lines; /* progress that was told */
+    VrExecutor *cancel_at_batch;
+} Stage;
+
+static Stage *stage_new(void)
+{
+    Stage *stage = g_new0(Stage, 1);
+    g_autoptr(VrModel) model = vr_model_parse(model_text, strlen(model_text), "shop.yaml", NULL);
+    World *world = stage->world = world_new(TRUE);
+
+    assert_true(vr_registry_init(vr_journal_db(world->journal), NULL));
+    assert_true(
+        vr_registry_define(world->journal, world->owner, &world->fake->hv, model, model_text, "shop.yaml", NULL));
+    stage->set = vr_registry_get(vr_journal_db(world->journal), "shop", NULL);
+    stage->set->model->health.interval_ms = 20; /* below what a model may say, so that the test is quick */
+    stage->set->model->health.timeout_ms = 300;
+    return stage;
+}
+
+static void stage_free(Stage *stage)
+{
+    vr_set_free(stage->set);
+    world_free(stage->world);
+    g_free(stage);
+}
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Stage, stage_free)
+
+static void count(const VrProgress *progress, void *data)
+{
+    Stage *stage = data;
+
+    stage->lines++;
+    if (stage->cancel_at_batch && progress->kind == VR_PROGRESS_BATCH)
+        vr_executor_cancel(stage->cancel_at_batch, TRUE);
+}
+
+static VrExecutor *new_executor(Stage *stage, VrRunTarget *target, int to_generation)
+{
+    VrRunRequest request = {.kind = to_generation < 0 ? VR_RUN_UPGRADE : VR_RUN_ROLLBACK,
+                            .set = stage->set,
+                            .image = to_generation < 0 ? stage->world->image : NULL,
+                            .targets = target,
+                            .automatic_rollback = TRUE,
+                            .progress = count,
+                            .progress_data = stage};
+
+    target->chosen = TRUE;
+    target->to_generation = to_generation < 0 ? 0 : (guint)to_generation;
+    return vr_executor_new(&stage->world->engine, &request);
+}
+
+static void test_upgrade_and_rollback(void **state) /* J2 J3 */
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(Stage) stage = stage_new();
+    VrRunTarget target = {0};
+    g_autoptr(VrExecutor) up = new_executor(stage, &target, -1);
+    g_autoptr(VrExecutor) down = NULL;
+    g_autoptr(VrRun) run = NULL;
+
+    vr_executor_run(up, &run, &error);
+    assert_string_equal(error ? error->message : "", "");
+    assert_int_equal(run->status, VR_RUN_COMPLETED);
+    assert_int_equal(((VrRunInstance *)run->instances->pdata[0])->phase, VR_PHASE_COMMITTED);
+    assert_true(stage->lines >= 6);
+    world_check(stage->world, TRUE);
+    down = new_executor(stage, &target, 0);
+    assert_true(vr_executor_run(down, NULL, &error));
+    assert_int_equal(world_current(stage->world), 0);
+    world_check(stage->world, TRUE);
+}
+
+static void test_failure_goes_back(void **state) /* D4 F1 F12 J6 */
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(Stage) stage = stage_new();
+    VrRunTarget target = {0};
+    g_autoptr(VrExecutor) up = new_executor(stage, &target, -1);
+    g_autoptr(VrRun) run = NULL;
+    const VrRunInstance *instance;
+
+    stage->world->fake->fail_new_disk = TRUE;
+    assert_false(vr_executor_run(up, &run, &error));
+    assert_true(g_error_matches(error, VR_ERROR, VR_ERROR_POLICY));
+    assert_int_equal(run->status, VR_RUN_FAULTED);
+    assert_string_equal(run->error_code, VR_CODE_UPGRADED);
+    instance = g_ptr_array_index(run->instances, 0);
+    assert_int_equal(instance->phase, VR_PHASE_RESTORED);
+    assert_non_null(strstr(instance->reason, "QEMU does not start"));
+    assert_int_equal(fake_hv_state(stage->world->fake), VR_DOMAIN_RUNNING);
+    world_check(stage->world, TRUE);
+}
+
+static void test_cancel_before(void **state) /* G2 */
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(Stage) stage = stage_new();
+    VrRunTarget target = {0};
+    g_autoptr(VrExecutor) up = new_executor(stage, &target, -1);
+
+    vr_executor_cancel(up, FALSE);
+    assert_false(vr_executor_run(up, NULL, &error));
+    assert_true(g_error_matches(error, VR_ERROR, VR_ERROR_CANCELLED));
+    assert_int_equal(stage->world->fake->starts, 0);
+    world_check(stage->world, TRUE);
+}
+
+static void test_cancel_now(void **state) /* G2 */
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(Stage) stage = stage_new();
+    VrRunTarget target = {0};
+    g_autoptr(VrExecutor) up = new_executor(stage, &target, -1);
+    g_autofree char *path = NULL;
+
+    stage->cancel_at_batch = up;
+    assert_false(vr_executor_run(up, NULL, &error));
+    assert_true(g_error_matches(error, VR_ERROR, VR_ERROR_CANCELLED));
+    path = fake_hv_os_path(stage->world->fake, TRUE);
+    assert_string_equal(path, stage->world->old_path);
+    world_check(stage->world, TRUE);
+}
+
+/* A process that is no more left a started swap and an open run: health is judged, the run is closed. */
+static void test_recovery(void **state) /* B17 */
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(Stage) stage = stage_new();
+    World *world = stage->world;
+    g_autoptr(VrRun) run = g_new0(VrRun, 1);
+    g_autoptr(VrSwap) swap = NULL;
+    g_autoptr(GPtrArray) told = NULL;
+    g_autoptr(VrRun) after = NULL;
+
+    run->set_name = g_strdup("shop");
+    run->started_by = g_strdup("ada");
+    run->instances = vr_run_instances_new();
+    assert_true(vr_history_begin(world->journal, world->owner, run, &error));
+    swap = world_begin(world, -1, &error);
+    assert_true(vr_swap_advance(swap, VR_SWAP_STARTED, &world_stop, &error));
+    assert_true(vr_recover_set(&world->engine, stage->set, FALSE, &told, &error));
+    assert_int_equal(told->len, 1);
+    assert_int_equal(world_current(world), 1);
+    world_check(world, TRUE);
+    after = vr_history_get(vr_journal_db(world->journal), "shop", run->id, &error);
+    assert_int_equal(after->status, VR_RUN_FAULTED);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_upgrade_and_rollback),
+        cmocka_unit_test(test_failure_goes_back),
+        cmocka_unit_test(test_cancel_before),
+        cmocka_unit_test(test_cancel_now),
+        cmocka_unit_test(test_recovery),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

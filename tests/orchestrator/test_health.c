@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Health from each source, over a scripted hypervisor and a scripted clock. Rows E1, E4, E5, E6, E8, E10, E12. */
+#include "orchestrator/health.h"
+
+#include "base/clock.h"
+#include "base/error.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define OLD_BOOT "aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa"
+#define NEW_BOOT "bbbbbbbb-bbbb-4bbb-8bbb-bbbbbbbbbbbb"
+
+/* The guest: what it says, and from when on. */
+static struct {
+    VrDomainState state;
+    gboolean agent;
+    const char *boot_id;
+    const char *body;       /* of the health file; NULL: there is none */
+    int exit_status;        /* of the health command */
+    gint64 healthy_from_ms; /* the body becomes Healthy then */
+    guint looks;
+} guest;
+
+static gint64 now_ms;
+
+static gint64 fake_now(void *data)
+{
+    return now_ms;
+}
+
+static gint64 fake_wall(void *data)
+{
+    return now_ms * 1000;
+}
+
+static void fake_sleep(gint64 deadline_ms, void *data)
+{
+    now_ms = MAX(now_ms, deadline_ms);
+}
+
+static gboolean info(VrHv *hv, const char *uuid, VrDomainInfo *answer, GError **error)
+{
+    memset(answer, 0, sizeof(*answer));
+    answer->name = g_strdup("g");
+    answer->state = guest.state;
+    answer->id = 1;
+    guest.looks++;
+    return TRUE;
+}
+
+static char *file_reply(const char *command, const char *content)
+{
+    g_autofree char *base64 = g_base64_encode((const guchar *)content, strlen(content));
+
+    if (strstr(command, "guest-file-open"))
+        return g_strdup("{\"return\": 7}");
+    if (strstr(command, "guest-file-read"))
+        return g_strdup_printf("{\"return\": {\"count\": %zu, \"buf-b64\": \"%s\", \"eof\": true}}", strlen(content),
+                               base64);
+    return g_strdup("{\"return\": {}}");
+}
+
+static const char *body_now(void)
+{
+    if (guest.healthy_from_ms && now_ms >= guest.healthy_from_ms)
+        return "{\"ApplicationHealthState\": \"Healthy\"}";
+    return guest.body;
+}
+
+static char *agent(VrHv *hv, const char *uuid, const char *command, int timeout_s, GError **error)
+{
+    static gboolean boot_id_is_open;
+
+    if (!guest.agent) {
+        g_set_error(error, VR_ERROR, VR_ERROR_AGENT, "no agent");
+        return NULL;
+    }
+    if (strstr(command, "guest-exec-status"))
+        return g_strdup_printf("{\"return\": {\"exited\": true, \"exitcode\": %d}}", guest.exit_status);
+    if (strstr(command, "guest-exec"))
+        return g_strdup("{\"return\": {\"pid\": 9}}");
+    if (strstr(command, "guest-file-open"))
+        boot_id_is_open = strstr(command, "boot_id") != NULL;
+    if (strstr(command, "guest-file")) {
+        if (boot_id_is_open)
+            return file_reply(command, guest.boot_id);
+        if (body_now())
+            return file_reply(command, body_now());
+        g_set_error(error, VR_ERROR, VR_ERROR_AGENT, "no such file");
+        return NULL;
+    }
+    return g_strdup("{\"return\": {}}");
+}
+
+static const VrHvOps ops = {.info = info, .agent = agent};
+static VrHv hv = {&ops};
+
+static VrHealthProfile profile = {.source = VR_HEALTH_SOURCE_AGENT_FILE,
+                                  .file = (char *)"/run/health.json",
+                                  .interval_ms = 5000,
+                                  .number_of_probes = 1,
+                                  .timeout_ms = 60000};
+
+static int setup(void **state)
+{
+    static const VrClockSource source = {fake_now, fake_wall, fake_sleep, NULL};
+
+    now_ms = 1000;
+    vr_clock_set_source(&source);
+    memset(&guest, 0, sizeof(guest));
+    guest.state = VR_DOMAIN_RUNNING;
+    guest.agent = TRUE;
+    guest.boot_id = NEW_BOOT;
+    guest.body = "{\"ApplicationHealthState\": \"Healthy\", \"customMetrics\": \"{}\"}";
+    profile.source = VR_HEALTH_SOURCE_AGENT_FILE;
+    profile.number_of_probes = 1;
+    return 0;
+}
+
+static VrHealthState look(void)
+{
+    g_auto(VrHealthAnswer) answer = {0};
+
+    vr_health_probe(&hv, &profile, "u", now_ms + 10000, &answer);
+    assert_non_null(answer.text);
+    return answer.state;
+}
+
+static gboolean wait_for(VrHealthAnswer *answer)
+{
+    VrHealthWait wait = {.uuid = "u", .old_boot_id = OLD_BOOT, .started_ms = now_ms};
+
+    return vr_health_wait(&hv, &profile, &wait, answer);
+}
+
+static void test_bodies(void **state) /* E8 E10 */
+{
+    static const struct {
+        const char *body;
+        VrHealthState state;
+    } rows[] = {
+        {"{\"ApplicationHealthState\": \"Healthy\"}", VR_HEALTH_HEALTHY},
+        {"{\"ApplicationHealthState\": \"healthy\"}", VR_HEALTH_HEALTHY},
+        {"{\"ApplicationHealthState\": \"Unhealthy\"}", VR_HEALTH_UNHEALTHY},
+        {"{\"ApplicationHealthState\": \"Healthyish\"}", VR_HEALTH_UNKNOWN},
+        {"{\"ApplicationHealthState\": 1}", VR_HEALTH_UNKNOWN},
+        {"{\"ApplicationHealthState\": \"Healthy\", \"ApplicationHealthState\": \"Unhealthy\"}", VR_HEALTH_UNKNOWN},
+        {"[\"Healthy\"]", VR_HEALTH_UNKNOWN},
+        {"Healthy", VR_HEALTH_UNKNOWN},
+        {"", VR_HEALTH_UNKNOWN},
+    };
+
+    for (guint i = 0; i < G_N_ELEMENTS(rows); i++) {
+        guest.body = rows[i].body;
+        assert_int_equal(look(), rows[i].state);
+    }
+    guest.body = NULL;
+    assert_int_equal(look(), VR_HEALTH_UNKNOWN);
+    guest.agent = FALSE;
+    assert_int_equal(look(), VR_HEALTH_INITIALIZING);
+    guest.state = VR_DOMAIN_PAUSED;
+    assert_int_equal(look(), VR_HEALTH_UNHEALTHY);
+}
+
+static void test_command(void **state) /* E4 */
+{
+    char *command[] = {(char *)"/usr/bin/healthy", NULL};
+
+    profile.source = VR_HEALTH_SOURCE_AGENT_COMMAND;
+    profile.command = command;
+    assert_int_equal(look(), VR_HEALTH_HEALTHY);
+    guest.exit_status = 3;
+    assert_int_equal(look(), VR_HEALTH_UNHEALTHY);
+    profile.command = NULL;
+}
+
+static void test_wait_until_healthy(void **state) /* E1 E12 */
+{
+    g_auto(VrHealthAnswer) answer = {0};
+
+    guest.body = NULL;
+    guest.healthy_from_ms = now_ms + 8000;
+    assert_true(wait_for(&answer));
+    assert_string_equal(answer.boot_id, NEW_BOOT);
+    assert_true(now_ms < 1000 + 8000 + 1000); /* noticed within a second, not at the next interval */
+}
+
+static void
+test_timeout(void **state) /* E1: the wait ends at the time that the model gives, not before and not much later */
+{
+    g_auto(VrHealthAnswer) answer = {0};
+
+    guest.body = "{\"ApplicationHealthState\": \"Unhealthy\"}";
+    assert_false(wait_for(&answer));
+    assert_int_equal(answer.state, VR_HEALTH_UNHEALTHY);
+    assert_true(now_ms >= 61000 && now_ms < 62000);
+    assert_non_null(strstr(answer.text, "says Unhealthy"));
+}
+
+static void test_probes_in_a_row(void **state)
+{
+    g_auto(VrHealthAnswer) answer = {0};
+
+    profile.number_of_probes = 3;
+    assert_true(wait_for(&answer));
+    assert_int_equal(guest.looks, 3);
+    assert_int_equal(now_ms, 1000 + 2 * 5000);
+}
+
+static void test_old_boot_is_no_proof(void **state) /* invariant 26 */
+{
+    g_auto(VrHealthAnswer) answer = {0};
+
+    guest.boot_id = OLD_BOOT;
+    assert_false(wait_for(&answer));
+    assert_int_equal(answer.state, VR_HEALTH_UNKNOWN);
+}
+
+static void test_gone(void **state)
+{
+    g_auto(VrHealthAnswer) answer = {0};
+
+    guest.state = VR_DOMAIN_OFF;
+    assert_false(wait_for(&answer));
+    assert_int_equal(now_ms, 1000); /* no wait for a QEMU that is no more */
+}
+
+static void test_aborted(void **state)
+{
+    gint aborted = 1;
+    VrHealthWait wait = {.uuid = "u", .started_ms = now_ms, .aborted = &aborted};
+    g_auto(VrHealthAnswer) answer = {0};
+
+    assert_false(vr_health_wait(&hv, &profile, &wait, &answer));
+    assert_int_equal(answer.state, VR_HEALTH_UNKNOWN);
+}
+
+static void test_power(void **state) /* E6: it must have run for an interval */
+{
+    g_auto(VrHealthAnswer) answer = {0};
+
+    profile.source = VR_HEALTH_SOURCE_POWER;
+    guest.agent = FALSE;
+    assert_true(wait_for(&answer));
+    assert_int_equal(now_ms, 6000);
+    guest.state = VR_DOMAIN_CRASHED;
+    assert_false(wait_for(&answer));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(test_bodies, setup),
+        cmocka_unit_test_setup(test_command, setup),
+        cmocka_unit_test_setup(test_wait_until_healthy, setup),
+        cmocka_unit_test_setup(test_timeout, setup),
+        cmocka_unit_test_setup(test_probes_in_a_row, setup),
+        cmocka_unit_test_setup(test_old_boot_is_no_proof, setup),
+        cmocka_unit_test_setup(test_gone, setup),
+        cmocka_unit_test_setup(test_aborted, setup),
+        cmocka_unit_test_setup(test_power, setup),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "orchestrator/planner.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+static const VrUpgradePolicy defaults = {
+    .max_batch_percent = 20,
+    .max_unhealthy_percent = 20,
+    .max_unhealthy_upgraded_percent = 20,
+    .prioritize_unhealthy = TRUE,
+    .automatic_rollback = TRUE,
+};
+
+static VrCandidate *set_of(guint count, guint domains)
+{
+    VrCandidate *set = g_new0(VrCandidate, count);
+
+    for (guint i = 0; i < count; i++)
+        set[i].upgrade_domain = vr_planner_upgrade_domain(i, domains);
+    return set;
+}
+
+static void expect_members(const VrBatch *batch, guint count, const guint *members)
+{
+    assert_non_null(batch);
+    assert_int_equal(batch->members->len, count);
+    for (guint k = 0; k < count; k++)
+        assert_int_equal(g_array_index(batch->members, guint, k), members[k]);
+}
+#define EXPECT(batch, ...) expect_members(batch, G_N_ELEMENTS(((guint[]){__VA_ARGS__})), (const guint[]){__VA_ARGS__})
+
+/* D1, decision 1: the documents' own numbers. */
+static void test_allowed(void **state)
+{
+    static const struct {
+        guint total, percent, allowed;
+    } rows[] = {
+        {0, 20, 0},    {1, 20, 1},    {4, 20, 1},        {5, 20, 1},    {9, 20, 1},
+        {10, 20, 2},   {14, 20, 2},   {15, 20, 3},       {100, 20, 20}, {5, 5, 1},
+        {10, 100, 10}, {1000, 5, 50}, {10, 25, 2},       {19, 5, 1},    {20, 5, 1},
+        {40, 5, 2},    {39, 5, 1},    {10000, 20, 2000}, {3, 100, 3},   {4000000000u, 100, 4000000000u},
+        {7, 34, 2},
+    };
+
+    for (guint i = 0; i < G_N_ELEMENTS(rows); i++)
+        assert_int_equal(vr_planner_allowed(rows[i].total, rows[i].percent), rows[i].allowed);
+}
+
+/* D7, decision 11: 10 -> 2 each, 14 -> 3,3,3,3,2. */
+static void test_upgrade_domains(void **state)
+{
+    guint of_10[5] = {0}, of_14[5] = {0};
+    static const guint want_14[5] = {3, 3, 3, 3, 2};
+
+    for (guint i = 0; i < 10; i++)
+        of_10[vr_planner_upgrade_domain(i, 5)]++;
+    for (guint i = 0; i < 14; i++)
+        of_14[vr_planner_upgrade_domain(i, 5)]++;
+    for (guint d = 0; d < 5; d++) {
+        assert_int_equal(of_10[d], 2);
+        assert_int_equal(of_14[d], want_14[d]);
+    }
+    assert_int_equal(vr_planner_upgrade_domain(7, 0), 0);
+}
+
+/* D1: five or fewer go one by one, lowest domain first. */
+static void test_five(void **state)
+{
+    g_autofree VrCandidate *set = set_of(5, 5);
+    g_autoptr(GPtrArray) plan = vr_planner_plan(&defaults, set, 5, FALSE);
+
+    assert_int_equal(plan->len, 5);
+    for (guint i = 0; i < 5; i++) {
+        const VrBatch *batch = plan->pdata[i];
+
+        EXPECT(batch, i);
+        assert_int_equal(batch->upgrade_domain, i);
+        assert_int_equal(batch->places, 0);
+    }
+    assert_string_equal(((VrBatch *)plan->pdata[0])->reason, "UD 0: 1 of 5 (20%)");
+}
+
+/* D1, D27: 10 of five domains -> 2 each; a batch crosses no domain. */
+static void test_ten(void **state)
+{
+    g_autofree VrCandidate *set = set_of(10, 5);
+    g_autoptr(GPtrArray) plan = vr_planner_plan(&defaults, set, 10, FALSE);
+
+    assert_int_equal(plan->len, 5);
+    for (guint d = 0; d < 5; d++)
+        EXPECT((VrBatch *)plan->pdata[d], d, d + 5);
+}
+
+/* 14 in five domains: batches of 2 at most, so 2+1 in the domains of three. */
+static void test_fourteen(void **state)
+{
+    g_autofree VrCandidate *set = set_of(14, 5);
+    g_autoptr(GPtrArray) plan = vr_planner_plan(&defaults, set, 14, FALSE);
+
+    assert_int_equal(plan->len, 9);
+    EXPECT((VrBatch *)plan->pdata[0], 0, 5);
+    EXPECT((VrBatch *)plan->pdata[1], 10);
+    EXPECT((VrBatch *)plan->pdata[8], 4, 9);
+}
+
+/* D18: skipped ones are not planned, but count in the size of the set. */
+static void test_skipped(void **state)
+{
+    g_autofree VrCandidate *set = set_of(10, 1);
+    g_autoptr(VrBatch) batch = NULL;
+    gboolean no_place = TRUE;
+
+    for (guint i = 0; i < 9; i++)
+        set[i].status = i % 2 == 0 ? VR_CANDIDATE_SKIPPED : VR_CANDIDATE_DONE;
+    batch = vr_planner_next_batch(&defaults, set, 10, FALSE, &no_place);
+    EXPECT(batch, 9);
+    assert_int_equal(batch->places, 1);
+    assert_false(no_place);
+    set[9].status = VR_CANDIDATE_DONE;
+    no_place = TRUE;
+    assert_null(vr_planner_next_batch(&defaults, set, 10, FALSE, &no_place));
+    assert_false(no_place);
+    assert_null(vr_planner_next_batch(&defaults, NULL, 0, FALSE, NULL));
+}
+
+/* D12: the down ones first, their domain first; they hold their own places. */
+static void test_unhealthy_first(void **state)
+{
+    g_autofree VrCandidate *set = set_of(20, 5);
+    g_autoptr(VrBatch) batch = NULL, plain = NULL;
+    VrUpgradePolicy policy = defaults;
+
+    set[13].down = TRUE; /* UD 3: 3, 8, 13, 18 */
+    set[19].down = TRUE; /* UD 4 */
+    batch = vr_planner_next_batch(&policy, set, 20, FALSE, NULL);
+    EXPECT(batch, 13, 3, 8); /* 4 may be down: 13 and 19 are, two more go with 13 */
+    assert_int_equal(batch->upgrade_domain, 3);
+    assert_int_equal(batch->places, 0);
+    assert_string_equal(batch->reason, "UD 3: 3 of 20 (15%), unhealthy first, not 4: 1 down elsewhere");
+    policy.prioritize_unhealthy = FALSE;
+    plain = vr_planner_next_batch(&policy, set, 20, FALSE, NULL);
+    EXPECT(plain, 0, 5);
+}
+
+/* D6, decision 2: a down instance elsewhere holds a place. */
+static void test_shrinks(void **state)
+{
+    g_autofree VrCandidate *set = set_of(20, 2);
+    g_autoptr(VrBatch) batch = NULL;
+    gboolean no_place;
+
+    set[1].down = set[3].down = set[5].down = TRUE;
+    set[1].status = set[3].status = set[5].status = VR_CANDIDATE_SKIPPED;
+    batch = vr_planner_next_batch(&defaults, set, 20, FALSE, NULL);
+    EXPECT(batch, 0);
+    assert_string_equal(batch->reason, "UD 0: 1 of 20 (5%), not 4: 3 down elsewhere");
+    set[7].down = TRUE;
+    set[7].status = VR_CANDIDATE_DONE;
+    assert_null(vr_planner_next_batch(&defaults, set, 20, FALSE, &no_place));
+    assert_true(no_place);
+}
+
+/* Decision 2: an instance that is down itself needs no new place, but above the limit nothing goes. */
+static void test_down_needs_no_place(void **state)
+{
+    g_autofree VrCandidate *set = set_of(5, 5);
+    g_autoptr(VrBatch) batch = NULL, plain = NULL;
+    VrUpgradePolicy policy = defaults;
+    gboolean no_place;
+
+    set[3].down = TRUE;
+    batch = vr_planner_next_batch(&policy, set, 5, FALSE, NULL);
+    EXPECT(batch, 3);
+    policy.prioritize_unhealthy = FALSE; /* nothing else could go: the domain order does not hold it up */
+    plain = vr_planner_next_batch(&policy, set, 5, FALSE, NULL);
+    EXPECT(plain, 3);
+    set[4].down = TRUE;
+    assert_null(vr_planner_next_batch(&policy, set, 5, FALSE, &no_place));
+    assert_true(no_place);
+}
+
+/* Decision 6: for a rollback held places do not shrink a batch, and the unhealthy go first. */
+static void test_ignores_limits(void **state)
+{
+    g_autofree VrCandidate *set = set_of(20, 2);
+    g_autoptr(VrBatch) batch = NULL;
+    VrUpgradePolicy policy = defaults;
+
+    policy.prioritize_unhealthy = FALSE;
+    for (guint i = 10; i < 20; i++)
+        set[i].down = TRUE;
+    set[10].status = VR_CANDIDATE_DONE;
+    batch = vr_planner_next_batch(&policy, set, 20, TRUE, NULL);
+    EXPECT(batch, 12, 14, 16, 18);
+    assert_string_equal(batch->reason,
+                        "UD 0: 4 of 20 (20%), unhealthy first, although 10 are down and at most 4 may be");
+}
+
+/* A plan ends where nothing more can go. */
+static void test_plan_ends(void **state)
+{
+    g_autofree VrCandidate *set = set_of(5, 5);
+    g_autoptr(GPtrArray) plan = NULL;
+
+    set[2].down = TRUE;
+    set[2].status = VR_CANDIDATE_SKIPPED;
+    plan = vr_planner_plan(&defaults, set, 5, FALSE);
+    assert_int_equal(plan->len, 0);
+}
+
+/* L2: a thousand in well under a second, every one once, and ten thousand not out of proportion. */
+static void test_large(void **state)
+{
+    static const guint sizes[] = {1000, 10000};
+
+    for (guint s = 0; s < G_N_ELEMENTS(sizes); s++) {
+        g_autofree VrCandidate *set = set_of(sizes[s], 20);
+        g_autofree gboolean *seen = g_new0(gboolean, sizes[s]);
+        gint64 began = g_get_monotonic_time();
+        g_autoptr(GPtrArray) plan = vr_planner_plan(&defaults, set, sizes[s], FALSE);
+        guint total = 0;
+
+        assert_true(g_get_monotonic_time() - began < 1000000);
+        for (guint b = 0; b < plan->len; b++) {
+            const VrBatch *batch = plan->pdata[b];
+
+            total += batch->members->len;
+            for (guint k = 0; k < batch->members->len; k++)
+                seen[g_array_index(batch->members, guint, k)] = TRUE;
+        }
+        assert_int_equal(total, sizes[s]);
+        for (guint i = 0; i < sizes[s]; i++)
+            assert_true(seen[i]);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_allowed),
+        cmocka_unit_test(test_upgrade_domains),
+        cmocka_unit_test(test_five),
+        cmocka_unit_test(test_ten),
+        cmocka_unit_test(test_fourteen),
+        cmocka_unit_test(test_skipped),
+        cmocka_unit_test(test_unhealthy_first),
+        cmocka_unit_test(test_shrinks),
+        cmocka_unit_test(test_down_needs_no_place),
+        cmocka_unit_test(test_ignores_limits),
+        cmocka_unit_test(test_plan_ends),
+        cmocka_unit_test(test_large),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Sets, instances and runs in the database. Rows J1, J4, J10, D7. */
+#include "engine/support.h"
+
+#include "base/error.h"
+#include "orchestrator/history.h"
+#include "orchestrator/registry.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#define MODEL(name, domain)                                                                                            \
+    "schemaVersion: 1\nname: " name "\nimageReference: {name: os}\ninstances:\n- {domain: " domain "}\n"
+
+static gboolean define(World *world, const char *text, GError **error)
+{
+    g_autoptr(VrModel) model = vr_model_parse(text, strlen(text), "shop.yaml", error);
+
+    return model && vr_registry_define(world->journal, world->owner, &world->fake->hv, model, text, "shop.yaml", error);
+}
+
+static World *new_world(void)
+{
+    World *world = world_new(TRUE);
+
+    assert_true(vr_registry_init(vr_journal_db(world->journal), NULL));
+    return world;
+}
+
+static void test_define(void **state)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(World) world = new_world();
+    VrDb *db = vr_journal_db(world->journal);
+    g_autoptr(VrSet) set = NULL;
+    g_autoptr(GPtrArray) names = NULL;
+
+    assert_true(define(world, MODEL("shop", "fake"), &error));
+    assert_true(define(world, MODEL("shop", FAKE_UUID), &error)); /* again, by UUID: the same one */
+    set = vr_registry_get(db, "shop", &error);
+    assert_non_null(set);
+    assert_int_equal(set->instances->len, 1);
+    assert_string_equal(((VrInstance *)set->instances->pdata[0])->domain, "fake");
+    assert_int_equal(vr_set_find(set, "fake", &error), 0);
+    assert_int_equal(vr_set_find(set, FAKE_UUID, &error), 0);
+    assert_int_equal(vr_set_find(set, "other", &error), -1);
+    g_clear_error(&error);
+    names = vr_registry_list(db, &error);
+    assert_int_equal(names->len, 1);
+}
+
+static void test_refusals(void **state)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(World) world = new_world();
+    VrDb *db = vr_journal_db(world->journal);
+
+    assert_false(define(world, MODEL("shop", "nobody"), &error));
+    assert_true(g_error_matches(error, VR_ERROR, VR_ERROR_NOT_FOUND));
+    assert_non_null(strstr(error->message, "shop.yaml:5"));
+    g_clear_error(&error);
+    assert_null(vr_registry_get(db, "shop", &error)); /* nothing was written */
+    assert_true(g_error_matches(error, VR_ERROR, VR_ERROR_NOT_FOUND));
+    g_clear_error(&error);
+    assert_true(define(world, MODEL("shop", "fake"), &error));
+    assert_false(define(world, MODEL("other", "fake"), &error)); /* one set only */
+    assert_true(g_error_matches(error, VR_ERROR, VR_ERROR_CONFLICT));
+}
+
+static void test_undefine(void **state)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(World) world = new_world();
+    VrDb *db = vr_journal_db(world->journal);
+
+    assert_true(define(world, MODEL("shop", "fake"), &error));
+    assert_true(vr_registry_undefine(world->journal, world->owner, "shop", &error));
+    assert_null(vr_registry_get(db, "shop", NULL));
+    assert_false(vr_registry_undefine(world->journal, world->owner, "shop", &error));
+    assert_true(g_error_matches(error, VR_ERROR, VR_ERROR_NOT_FOUND));
+}
+
+static VrRun *new_run(void)
+{
+    VrRun *run = g_new0(VrRun, 1);
+    VrRunInstance *instance = g_new0(VrRunInstance, 1);
+
+    run->set_name = g_strdup("shop");
+    run->kind = VR_RUN_UPGRADE;
+    run->image = g_strdup("os");
+    run->version = g_strdup("2.0.0");
+    run->started_by = g_strdup("ada");
+    run->reason = g_strdup("CVE");
+    run->instances = vr_run_instances_new();
+    g_strlcpy(instance->uuid, FAKE_UUID, sizeof(instance->uuid));
+    instance->domain = g_strdup("fake");
+    g_ptr_array_add(run->instances, instance);
+    return run;
+}
+
+static void test_runs(void **state) /* J1 J4 */
+{
+    g_autoptr(World) world = new_world();
+    VrDb *db = vr_journal_db(world->journal);
+    g_autoptr(VrRun) run = new_run();
+    g_autoptr(VrRun) killed = new_run();
+    g_autoptr(VrRun) read = NULL;
+    VrRunInstance *instance = g_ptr_array_index(run->instances, 0);
+    guint closed = 0;
+
+    assert_true(vr_history_begin(world->journal, world->owner, run, NULL));
+    instance->phase = VR_PHASE_COMMITTED;
+    instance->batch = 1;
+    assert_true(vr_history_instance(world->journal, world->owner, run->id, instance, NULL));
+    run->status = VR_RUN_COMPLETED;
+    run->completed_us = run->started_us + 1;
+    assert_true(vr_history_end(world->journal, world->owner, run, NULL));
+    read = vr_history_last(db, "shop", NULL);
+    assert_string_equal(read->started_by, "ada");
+    assert_string_equal(read->reason, "CVE");
+    assert_int_equal(read->status, VR_RUN_COMPLETED);
+    assert_int_equal(((VrRunInstance *)read->instances->pdata[0])->phase, VR_PHASE_COMMITTED);
+
+    assert_true(vr_history_begin(world->journal, world->owner, killed, NULL));
+    assert_true(vr_history_close_open(world->journal, world->owner, VR_CODE_INTERNAL, "killed", &closed, NULL));
+    assert_int_equal(closed, 1);
+    vr_run_free(read);
+    read = vr_history_get(db, "shop", killed->id, NULL);
+    assert_int_equal(read->status, VR_RUN_FAULTED);
+    assert_string_equal(read->error_code, VR_CODE_INTERNAL);
+}
+
+static void test_spread(void **state) /* J10 */
+{
+    gint64 values[20], none[] = {-1, -1}, one[] = {-1, 7};
+    VrSpread spread;
+
+    for (guint i = 0; i < 20; i++)
+        values[i] = 20 - i;
+    spread = vr_spread_of(values, 20);
+    assert_int_equal(spread.p50, 10);
+    assert_int_equal(spread.p95, 19);
+    assert_int_equal(spread.max, 20);
+    assert_int_equal(vr_spread_of(none, 2).max, -1);
+    spread = vr_spread_of(one, 2);
+    assert_int_equal(spread.p50, 7);
+    assert_int_equal(spread.count, 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_define), cmocka_unit_test(test_refusals), cmocka_unit_test(test_undefine),
+        cmocka_unit_test(test_runs),   cmocka_unit_test(test_spread),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

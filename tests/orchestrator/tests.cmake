@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+vr_test(orchestrator model LINK vr_orchestrator)
+vr_test(orchestrator planner LINK vr_orchestrator)
+vr_test(orchestrator rollout LINK vr_orchestrator)
+
+vr_test(orchestrator health LINK vr_orchestrator)
+vr_test(orchestrator registry LINK vr_orchestrator SOURCES engine/support.c fault/fake_hv.c)
+vr_test(orchestrator executor LINK vr_orchestrator SOURCES engine/support.c fault/fake_hv.c)
+set_tests_properties(orchestrator/executor PROPERTIES LABELS threads)
+
+# The simulator of tests/sim: the rollout core in random worlds.
+add_executable(sim sim/sim.c sim/world.c sim/check.c sim/check_limits.c)
+target_link_libraries(sim PRIVATE vr_orchestrator)
+add_test(NAME sim/rollout COMMAND sim --seeds 20000)
+set_tests_properties(sim/rollout PROPERTIES TIMEOUT 120)

@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The protocol of one instance, and the bookkeeping. */
+#include "tests/sim/check_private.h"
+
+#include <string.h>
+
+void check_fail(Check *check, const char *format, ...)
+{
+    va_list args;
+
+    if (check->violation != NULL)
+        return;
+    va_start(args, format);
+    check->violation = g_strdup_vprintf(format, args);
+    va_end(args);
+}
+
+const char *check_violation(const Check *check)
+{
+    return check->violation;
+}
+
+Check *check_new(const VrRolloutConfig *config)
+{
+    Check *check = g_new0(Check, 1);
+
+    check->kind = config->kind;
+    check->policy = config->policy;
+    check->health_timeout_ms = config->health_timeout_ms;
+    check->same_reason_stops = config->same_reason_stops;
+    check->count = config->count;
+    check->shadows = g_new0(Shadow, config->count);
+    check->members = g_array_new(FALSE, FALSE, sizeof(guint));
+    check->waits_since = -1;
+    for (guint i = 0; i < config->count; i++) {
+        check->shadows[i].fate = config->instances[i].chosen ? FATE_FRESH : FATE_SKIP;
+        check->shadows[i].domain = config->instances[i].upgrade_domain;
+        check->fates[check->shadows[i].fate]++;
+    }
+    check->most_down = check_most(config->count, config->policy.max_unhealthy_percent);
+    check->most_batch = check_most(config->count, config->policy.max_batch_percent);
+    return check;
+}
+
+void check_free(Check *check)
+{
+    if (check == NULL)
+        return;
+    g_free(check->shadows);
+    g_array_unref(check->members);
+    g_free(check->violation);
+    g_free(check);
+}
+
+static void become(Check *check, guint i, Fate fate)
+{
+    check->fates[check->shadows[i].fate]--;
+    check->fates[fate]++;
+    check->shadows[i].fate = fate;
+    if (fate == FATE_BAD || fate == FATE_LOST)
+        check->shadows[i].down = TRUE;
+}
+
+const VrCommand *check_expect(Check *check, VrCommandType type)
+{
+    const VrCommand *command;
+
+    if (check->violation != NULL)
+        return NULL;
+    if (check->cursor >= check->commands->len) {
+        check_fail(check, "command %d is missing after event %d", type, check->event->type);
+        return NULL;
+    }
+    command = &g_array_index(check->commands, VrCommand, check->cursor++);
+    if (command->type == type)
+        return command;
+    check_fail(check, "command %d instead of %d after event %d", command->type, type, check->event->type);
+    return NULL;
+}
+
+/* That command must come, for that instance. */
+static void must_go_on(Check *check, guint i, VrCommandType type)
+{
+    const VrCommand *command = check_expect(check, type);
+
+    if (command != NULL && command->instance != i)
+        check_fail(check, "command %d for instance %u instead of %u", type, command->instance, i);
+    become(check, i, FATE_OUT);
+    check->shadows[i].out = type;
+}
+
+static const VrCommandType answered_by[] = {
+    [VR_EVENT_PREPARED] = VR_COMMAND_PREPARE, [VR_EVENT_SWAPPED] = VR_COMMAND_SWAP,
+    [VR_EVENT_PROBED] = VR_COMMAND_PROBE,     [VR_EVENT_COMMITTED] = VR_COMMAND_COMMIT,
+    [VR_EVENT_RESTORED] = VR_COMMAND_RESTORE, [VR_EVENT_DISCARDED] = VR_COMMAND_DISCARD,
+};
+
+gboolean check_awaits(const Check *check, const VrEvent *event, gint64 now_ms)
+{
+    if (check->over)
+        return FALSE;
+    switch (event->type) {
+    case VR_EVENT_START:
+        return !check->started;
+    case VR_EVENT_SURVEY:
+        return check->survey_out;
+    case VR_EVENT_WAKE:
+        return check->wake_out && now_ms >= check->wake_at;
+    case VR_EVENT_CANCEL:
+    case VR_EVENT_CANCEL_NOW:
+    case VR_EVENT_WITHDRAWN:
+        return TRUE;
+    default:
+        return event->instance < check->count && check->shadows[event->instance].fate == FATE_OUT &&
+               check->shadows[event->instance].out == answered_by[event->type];
+    }
+}
+
+static void remember_reason(Check *check, guint i)
+{
+    Shadow *shadow = &check->shadows[i];
+
+    if (shadow->reason[0] == '\0')
+        g_strlcpy(shadow->reason, check->event->reason,
+                  MIN(sizeof(shadow->reason), strcspn(check->event->reason, " ") + 1));
+}
+
+/* F1, F2, and the handling of a cancel at once: what follows an answer that was not good. */
+static void went_wrong(Check *check, guint i)
+{
+    VrEventType type = check->event->type;
+    gboolean untouched = check->event->outcome == VR_OUTCOME_UNTOUCHED || type == VR_EVENT_PREPARED;
+
+    remember_reason(check, i);
+    if (check->event->outcome == VR_OUTCOME_UNKNOWN) {
+        become(check, i, FATE_LOST);
+        return;
+    }
+    if (type == VR_EVENT_DISCARDED) {
+        become(check, i, FATE_FRESH);
+        return;
+    }
+    if ((type == VR_EVENT_SWAPPED && !untouched) ||
+        (type == VR_EVENT_PROBED && check->policy.automatic_rollback && check->kind != VR_RUN_ROLLBACK)) {
+        must_go_on(check, i, VR_COMMAND_RESTORE);
+        return;
+    }
+    check->untouched += untouched ? 1 : 0;
+    check->uncommitted += type == VR_EVENT_COMMITTED ? 1 : 0;
+    check->not_put_back += type == VR_EVENT_RESTORED ? 1 : 0;
+    become(check, i, FATE_BAD);
+}
+
+static void went_well(Check *check, guint i)
+{
+    switch (check->event->type) {
+    case VR_EVENT_PREPARED:
+        if (check->cancel_now)
+            must_go_on(check, i, VR_COMMAND_DISCARD);
+        else
+            become(check, i, FATE_READY);
+        break;
+    case VR_EVENT_SWAPPED:
+        must_go_on(check, i, check->cancel_now ? VR_COMMAND_RESTORE : VR_COMMAND_PROBE);
+        break;
+    case VR_EVENT_PROBED:
+        must_go_on(check, i, VR_COMMAND_COMMIT);
+        break;
+    case VR_EVENT_COMMITTED:
+        become(check, i, FATE_GOOD);
+        check->good_off += check->shadows[i].off ? 1 : 0;
+        break;
+    case VR_EVENT_RESTORED:
+        become(check, i, FATE_BACK);
+        break;
+    default:
+        become(check, i, FATE_FRESH);
+    }
+}
+
+/* When all preparations are answered, the prepared go down together; when nothing is out, the batch has ended. */
+static void batch_moves(Check *check)
+{
+    guint preparing = 0;
+
+    for (guint k = 0; k < check->members->len; k++) {
+        const Shadow *shadow = &check->shadows[g_array_index(check->members, guint, k)];
+
+        preparing += shadow->fate == FATE_OUT && shadow->out == VR_COMMAND_PREPARE ? 1 : 0;
+    }
+    for (guint k = 0; k < check->members->len && preparing == 0; k++) {
+        guint i = g_array_index(check->members, guint, k);
+
+        if (check->shadows[i].fate == FATE_READY)
+            must_go_on(check, i, VR_COMMAND_SWAP);
+    }
+    if (check->fates[FATE_OUT] + check->fates[FATE_READY] == 0) {
+        check_expect(check, VR_COMMAND_BATCH_END);
+        check_batch_ended(check);
+    }
+}
+
+static void cancelled_now(Check *check)
+{
+    for (guint k = 0; k < check->members->len; k++) {
+        guint i = g_array_index(check->members, guint, k);
+
+        if (check->shadows[i].fate == FATE_READY)
+            must_go_on(check, i, VR_COMMAND_DISCARD);
+        else if (check->shadows[i].fate == FATE_OUT && check->shadows[i].out == VR_COMMAND_PROBE)
+            must_go_on(check, i, VR_COMMAND_RESTORE);
+    }
+}
+
+static void asked_to_end(Check *check)
+{
+    VrEventType type = check->event->type;
+
+    check->withdrawn = check->withdrawn || type == VR_EVENT_WITHDRAWN;
+    check->cancel = check->cancel || type != VR_EVENT_WITHDRAWN;
+    check->cancel_now = check->cancel_now || type == VR_EVENT_CANCEL_NOW;
+    if (!check->in_batch)
+        check_at_border(check);
+    else if (type == VR_EVENT_CANCEL_NOW)
+        cancelled_now(check);
+}
+
+static void took_event(Check *check)
+{
+    guint i = check->event->instance;
+
+    switch (check->event->type) {
+    case VR_EVENT_START:
+        check->started = TRUE;
+        if (check->fates[FATE_FRESH] == 0) /* D18 */
+            check_finish(check, VR_RUN_COMPLETED, NULL);
+        else if (check_expect(check, VR_COMMAND_SURVEY) != NULL)
+            check->survey_out = TRUE;
+        break;
+    case VR_EVENT_SURVEY:
+        check->survey_out = FALSE;
+        check_surveyed(check);
+        break;
+    case VR_EVENT_WAKE:
+        check->wake_out = FALSE;
+        check->survey_out = check_expect(check, VR_COMMAND_SURVEY) != NULL;
+        break;
+    case VR_EVENT_CANCEL:
+    case VR_EVENT_CANCEL_NOW:
+    case VR_EVENT_WITHDRAWN:
+        asked_to_end(check);
+        break;
+    default:
+        if (check->event->outcome == VR_OUTCOME_OK)
+            went_well(check, i);
+        else
+            went_wrong(check, i);
+        batch_moves(check);
+    }
+}
+
+/* J3: the counters add up, after every step. */
+static void check_counters(Check *check)
+{
+    const VrRolloutView *view = check->view;
+    const guint *fates = check->fates;
+    guint bad = fates[FATE_BACK] + fates[FATE_BAD] + fates[FATE_LOST];
+
+    if (view->successful + view->failed + view->in_progress + view->pending + view->skipped != check->count)
+        check_fail(check, "the counters do not add up to %u", check->count);
+    if (view->successful != fates[FATE_GOOD] || view->failed != bad || view->restored != fates[FATE_BACK] ||
+        view->unknown != fates[FATE_LOST] || view->skipped != fates[FATE_SKIP] || view->pending != fates[FATE_FRESH] ||
+        view->restore_failed != check->not_put_back || view->batch_number != check->batches)
+        check_fail(check, "a counter is wrong");
+    if (view->finished != check->over || (view->status == VR_RUN_ROLLING_FORWARD) != !check->over)
+        check_fail(check, "the run is over or not, and the view says otherwise");
+}
+
+/* A late or double event changes nothing; a wake that is too early is asked for again. */
+static void took_stale(Check *check)
+{
+    const VrCommand *command;
+
+    if (!check->over && check->event->type == VR_EVENT_WAKE && check->wake_out) {
+        command = check_expect(check, VR_COMMAND_WAKE);
+        if (command != NULL && command->at_ms != check->wake_at)
+            check_fail(check, "an early wake moved the time");
+    }
+}
+
+void check_step(Check *check, const VrEvent *event, gint64 now_ms, const GArray *commands, const VrRolloutView *view)
+{
+    check->event = event;
+    check->now_ms = now_ms;
+    check->commands = commands;
+    check->cursor = 0;
+    check->view = view;
+    if (check_awaits(check, event, now_ms))
+        took_event(check);
+    else
+        took_stale(check);
+    if (check->cursor < commands->len)
+        check_fail(check, "command %d comes without cause after event %d",
+                   g_array_index(commands, VrCommand, check->cursor).type, event->type);
+    check_counters(check);
+}

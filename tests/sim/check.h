@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What must hold of a run, written from FEATURES and SAFETY alone: no line and no header with arithmetic is shared with
+ * planner.c or rollout*.c. It follows a run from outside, by the events that went in and the commands that came out.
+ */
+#pragma once
+
+#include "orchestrator/rollout.h"
+
+typedef struct Check Check;
+
+Check *check_new(const VrRolloutConfig *config);
+void check_free(Check *check);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Check, check_free)
+
+/* Is this event the answer to a command that is out, or a control that means something now? */
+gboolean check_awaits(const Check *check, const VrEvent *event, gint64 now_ms);
+
+/* One step: the event, and all commands that it gave. view is after the step. */
+void check_step(Check *check, const VrEvent *event, gint64 now_ms, const GArray *commands, const VrRolloutView *view);
+
+/* The first violation, or NULL. */
+const char *check_violation(const Check *check);
