@@ -3,7 +3,8 @@
  * Private to hv/: one libvirt call that runs on a worker thread while its caller waits no longer than it wants to.
  *
  * A VrCall is shared by two: the caller and the worker. Each holds a reference, and whoever lets go last
- * frees it with all results. A caller whose patience ends just goes away; the worker's result is then freed unseen. So a worker that libvirtd hangs costs a thread and a VrCall, never a caller (SAFETY 4.13).
+ * frees it with all results. A caller whose patience ends just goes away; the worker's result is then freed
+ * unseen. So a worker that libvirtd hangs costs a thread and a VrCall, never a caller (SAFETY 4.13).
  *
  * Who may touch what: arguments are written by the caller before vr_call_run() and only read after it. Results
  * are written by the worker before it says `done`, and belong to the caller after vr_call_run() returned TRUE.

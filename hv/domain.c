@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Power of one domain. Every step asks, then looks: a request that was accepted may do nothing, one that
- * failed or whose outcome is unknown may have worked (SAFETY 16, 4.8). So no answer to a request decides anything; the
- * state that is read afterwards does. Waiting is on events, with a look at least every half second in case one was lost.
+ * failed or whose outcome is unknown may have worked (SAFETY 16, 4.8). So no answer to a request decides
+ * anything; the state that is read afterwards does. Waiting is on events, with a look at least every half
+ * second in case one was lost.
  */
 #include "hv/domain.h"
 
@@ -205,7 +206,8 @@ gboolean vr_domain_stop(VrHv *hv, const char *uuid, const VrStopPolicy *policy, 
     return TRUE;
 }
 
-/* A destroy that fails is tried again: QEMU in the kernel's hands (a slow disk) may take more than libvirt's patience. */
+/* A destroy that fails is tried again: QEMU in the kernel's hands (a slow disk) may take more than libvirt's
+ * patience. */
 gboolean vr_domain_force_off(VrHv *hv, const char *uuid, GError **error)
 {
     gint64 deadline = vr_clock_now_ms() + FORCE_OFF_MS;

@@ -19,9 +19,11 @@
  *       <backingStore/>                               the end: libvirt looks no further
  *     </backingStore>
  *
- * Seen on libvirt 9.0 with no driver but DAC: a seclabel of model selinux, or apparmor, is accepted by VALIDATE and define,
- * comes back in the dump, and the guest starts; so selinux is always written, as the same XML is then
- * right on a host of the other kind. None is written for apparmor: its driver does not label files.
+ * Seen on libvirt 9.0 with no driver but DAC: a seclabel of model selinux or apparmor in the chain is accepted by
+ * VALIDATE and define, comes back in the dump, and the guest starts; so selinux is always written, as the same XML is
+ * then right on a host of the other kind. The same label on the OS disk's own <source> is accepted by define and
+ * refused by start ("Security driver model 'selinux' is not available"): it is never written there. None is written
+ * for apparmor: its driver does not label files.
  *
  * A rollback copies the same parts from the kept XML of that generation, a block device or a volume too.
  */

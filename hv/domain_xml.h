@@ -33,7 +33,7 @@ typedef struct {
     gboolean tpm;
     gboolean agent_channel; /* org.qemu.guest_agent.0 */
     char *on_poweroff, *on_reboot, *on_crash;
-    gboolean os_boot_hd_first; /* <os><boot dev='hd'/> is first, or there is no <os><boot> at all */
+    gboolean os_boot_hd_first; /* <os><boot dev='hd'/> is first but for empty drives, or there is no <os><boot> */
     gboolean per_device_boot;  /* some device has <boot order> */
     GPtrArray *disks;          /* VrDomainDisk * */
     GPtrArray *macs;           /* char *, in document order */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The guest agent's protocol: one JSON object asks, one answers with "return". Who answers is root in a guest that
- * we do not trust: each field is checked for being there, its type and its range, what it may fill is bounded before it is
- * decoded, and no answer makes us ask more often than the deadline and the back-off allow.
+ * The guest agent's protocol: one JSON object asks, one answers with "return". Who answers is root in a guest
+ * that we do not trust: each field is checked for being there, its type and its range, what it may fill is
+ * bounded before it is decoded, and no answer makes us ask more often than the deadline and the back-off allow.
  */
 #include "hv/guest_agent.h"
 
@@ -115,7 +115,8 @@ static gboolean is_base64(const char *text, gsize length)
     return body + padding == length && padding <= 2 && length % 4 == 0;
 }
 
-/* Decodes a base64 field into at most max bytes (what is more is cut), NUL-terminated; an absent field is empty. *more
+/* Decodes a base64 field into at most max bytes (what is more is cut), NUL-terminated; an absent field is empty.
+ * *more
  * (may be NULL) says whether something was cut. */
 static char *get_base64(const json_t *object, const char *name, gsize max, gsize *length, gboolean *more,
                         GError **error)

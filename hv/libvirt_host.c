@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What is asked of libvirt about the host rather than about a domain: URI, versions, pools, volumes, its configuration. */
+/* What is asked of libvirt about the host rather than about a domain: URI, versions, pools, volumes, definitions. */
 #include "base/durable.h"
 #include "base/error.h"
 #include "base/fd.h"
@@ -79,7 +79,8 @@ gboolean vr_libvirt_flush_config(virConnectPtr conn, GError **error)
     g_autofree char *socket = query_value(g_uri_get_query(uri), "socket");
     g_autofree char *dir = config_dir(uri);
     if (socket != NULL || dir == NULL) {
-        /* A libvirtd with a socket of its own may have its files anywhere, in a mount namespace even: flush it all. */
+        /* A libvirtd with a socket of its own may have its files anywhere, in a mount namespace even: flush it
+         * all. */
         sync();
         return TRUE;
     }

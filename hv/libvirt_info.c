@@ -26,8 +26,9 @@ static VrErrorCode code_of(const VrCall *call, int code)
     }
 }
 
-/* A dead socket shows as many codes (seen: SYSTEM_ERROR "End of file while reading data", INTERNAL_ERROR "client socket is
- * closed", RPC "connection closed due to keepalive timeout"); whether the connection lives is the better question. It is a local one. */
+/* A dead socket shows as many codes (SYSTEM_ERROR "End of file while reading data", INTERNAL_ERROR "client socket
+ * is closed", RPC "connection closed due to keepalive timeout"); whether the connection lives is the better
+ * question. It is a local one. */
 gboolean vr_libvirt_error(VrCall *call, GError **error)
 {
     g_autofree char *message = g_strdup(virGetLastErrorMessage());

@@ -21,8 +21,8 @@ typedef struct {
     guint64 happened, seen;
 } Changes;
 
-/* One gate for all watches (a process has one connection, tests a few): so it is there before the event thread is, which gets a
- * watch through libvirt, out of the thread sanitizer's sight. Set up by start_libvirt(). */
+/* One gate for all watches (a process has one connection, tests a few): so it is there before the event thread is,
+ * which gets a watch through libvirt, out of the thread sanitizer's sight. Set up by start_libvirt(). */
 static VrGate events;
 
 struct VrWatch { /* all of it under `events` */

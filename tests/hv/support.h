@@ -57,7 +57,8 @@ static inline void expect_no_error(const GError *error)
 }
 
 #ifdef __SANITIZE_THREAD__
-/* Neither library is instrumented, and GLib locks by futex: what they do inside, and between each other, is not seen right. */
+/* Neither library is instrumented, and GLib locks by futex: the sanitizer does not see right what they do inside and
+ * between each other. */
 const char *__tsan_default_suppressions(void);
 const char *__tsan_default_suppressions(void)
 {

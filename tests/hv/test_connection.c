@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The connection: over test:///default, which is in this process, and over a private libvirtd (tests/lib/libvirtd.py) that the
- * tests hang and kill. Without root, Python's libvirt module or libvirtd the latter are skipped, with the reason.
+ * The connection: over test:///default, which is in this process, and over a private libvirtd
+ * (tests/lib/libvirtd.py) that the tests hang and kill. Without root, Python's libvirt module or libvirtd the
+ * latter are skipped, with the reason.
  */
 #include "hv/support.h"
 

@@ -4,7 +4,8 @@
 
 #include "hv/guest_agent.h"
 
-/* Answers one after the other; the last one again and again. An answer of NULL is VR_ERROR_AGENT, "!" a lost connection. */
+/* Answers one after the other; the last one again and again. An answer of NULL is VR_ERROR_AGENT, "!" a lost
+ * connection. */
 typedef struct {
     VrHv hv;
     const char *const *answers;

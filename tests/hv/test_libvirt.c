@@ -278,7 +278,8 @@ static void managed_save_is_refused(void **state)
     expect_error(&error, VR_ERROR_REFUSED, "managed save");
 }
 
-/* Another client's block copy and snapshot, seen through info. A copy that is complete stays a job until it is ended. */
+/* Another client's block copy and snapshot, seen through info. A copy that is complete stays a job until it is
+ * ended. */
 static void jobs_and_snapshots_are_seen(void **state)
 {
     Host *host = host_of(state);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Each finding by itself, on a domain that is otherwise fine. */
+/* Each finding by itself, on a domain that is otherwise fine. Rows B12, B18. */
 #include "hv/support.h"
 
 #include "hv/preflight.h"

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The lab of the acceptance test: five real Linux guests under a store of their own, made and removed by vagrant/lab."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+TOP = HERE.parent.parent
+sys.path.insert(0, str(HERE))
+
+from guest import Guest, file_facts  # noqa: E402
+
+BINARY = os.environ.get("VIRT_REIMAGE", str(TOP / "build/dev/virt-reimage"))
+LAB_DIR = Path(os.environ.get("LAB_DIR", "/var/lib/virt-reimage-lab-test"))
+SET = "lab"
+# Enough for a boot under TCG on two loaded cores, and short enough to wait for it to pass.
+HEALTH_TIMEOUT = "PT30S"
+
+
+class Lab:
+    """What the tests do to it: commands, guests, and a look at the journal."""
+
+    root = LAB_DIR / "store"
+    names = [f"lab-{i}" for i in range(5)]
+
+    def __init__(self):
+        self.env = {**os.environ, "LAB_DIR": str(LAB_DIR), "LAB_GUESTS": "5", "VIRT_REIMAGE": BINARY}
+
+    def script(self, *arguments):
+        subprocess.run([str(TOP / "vagrant/lab"), *arguments], env=self.env, check=True, stdin=subprocess.DEVNULL)
+
+    def command(self, *arguments):
+        return [BINARY, "--root", str(self.root), *arguments]
+
+    def run(self, *arguments, status=0):
+        done = subprocess.run(self.command(*arguments), env=self.env, capture_output=True, text=True, timeout=600)
+        print(done.stdout, done.stderr, sep="\n")
+        assert done.returncode == status, f"{arguments}: {done.returncode}: {done.stderr}"
+        return done
+
+    def json(self, *arguments):
+        return json.loads(self.run("--json", *arguments).stdout)
+
+    def start(self, *arguments):
+        return subprocess.Popen(self.command(*arguments), env=self.env, stdout=subprocess.PIPE,
+                                stderr=subprocess.STDOUT, text=True)
+
+    def guest(self, name):
+        return Guest(name)
+
+    def facts(self):
+        return {name: Guest(name).facts() for name in self.names}
+
+    def versions(self):
+        return {name: Guest(name).inside()["version"] for name in self.names}
+
+    def query(self, sql, *values):
+        with sqlite3.connect(f"file:{self.root}/state.db?mode=ro", uri=True, timeout=10) as db:
+            return db.execute(sql, values).fetchall()
+
+    def step_names(self, name):
+        """The steps of the last swap of a guest."""
+        uuid = self.uuid(name)
+        return [row[0] for row in self.query(
+            "SELECT name FROM steps WHERE swap_id = (SELECT id FROM swaps WHERE uuid = ? ORDER BY seq DESC LIMIT 1) "
+            "ORDER BY seq", uuid)]
+
+    def uuid(self, name):
+        return self.query("SELECT uuid FROM instances WHERE domain = ?", name)[0][0]
+
+    def swaps(self):
+        return self.query("SELECT COUNT(*) FROM swaps")[0][0]
+
+    def open_swaps(self):
+        return self.query("SELECT COUNT(*) FROM swaps WHERE state NOT IN (5, 6, 7)")[0][0]
+
+    def wait_for_step(self, process, name, step, swaps_before, timeout=90):
+        """Until a new swap of this guest has the step."""
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            assert process.poll() is None, f"it ended early: {process.stdout.read()}"
+            if self.swaps() > swaps_before and step in self.step_names(name):
+                return
+            time.sleep(0.02)
+        raise AssertionError(f"{name} did not come to {step}")
+
+    def interrupt(self, process):
+        process.send_signal(signal.SIGINT)
+
+    def end(self, process, timeout=240):
+        output, _ = process.communicate(timeout=timeout)
+        print(output)
+        return process.returncode
+
+    def os_disk(self, name):
+        return Guest(name).disks(inactive=True)["vda"]
+
+    def first_disk(self, name):
+        return str(LAB_DIR / "guests" / name / "os.qcow2")
+
+    def disk_facts(self, path):
+        return file_facts(path)
+
+
+@pytest.fixture(scope="session")
+def lab():
+    made = Lab()
+    made.script("destroy")
+    made.script("up")
+    model = LAB_DIR / "lab.yaml"
+    model.write_text(model.read_text().replace("healthTimeout: PT60S", f"healthTimeout: {HEALTH_TIMEOUT}"))
+    made.run("set-define", str(model))
+    yield made
+    made.script("destroy")
