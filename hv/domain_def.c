@@ -37,6 +37,7 @@ void vr_domain_def_free(VrDomainDef *def)
     g_free(def->nvram);
     g_free(def->on_poweroff);
     g_free(def->on_reboot);
+    g_free(def->kernel);
     g_free(def->on_crash);
     g_clear_pointer(&def->disks, g_ptr_array_unref);
     g_clear_pointer(&def->macs, g_ptr_array_unref);
@@ -211,6 +212,7 @@ static void read_os(VrDomainDef *def, const xmlNode *os)
     def->nvram = nvram_path(vr_dom_child(os, "nvram"));
     def->uefi = vr_dom_attribute_is(os, "firmware", "efi") || vr_dom_attribute_is(loader, "type", "pflash");
     def->os_boot_hd_first = boots_from_hd(def, os);
+    def->kernel = vr_dom_content(vr_dom_child(os, "kernel"));
 }
 
 /* libvirt's units; its dump says KiB. */

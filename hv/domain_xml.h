@@ -32,6 +32,7 @@ typedef struct {
     gboolean uefi;        /* loader of type pflash, or <os firmware='efi'> */
     gboolean tpm;
     gboolean agent_channel; /* org.qemu.guest_agent.0 */
+    char *kernel;           /* <os><kernel>: booted from the host's file, whatever the OS disk holds; NULL when none */
     char *on_poweroff, *on_reboot, *on_crash;
     gboolean os_boot_hd_first; /* <os><boot dev='hd'/> is first but for empty drives, or there is no <os><boot> */
     gboolean per_device_boot;  /* some device has <boot order> */

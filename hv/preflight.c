@@ -262,6 +262,17 @@ static void check_boot_order(Check *check, const VrDomainDisk *os)
                         check->typed));
 }
 
+static void check_kernel(Check *check)
+{
+    if (check->def->kernel == NULL)
+        return;
+    add(check, "direct-kernel-boot", VR_SEVERITY_WARNING,
+        g_strdup_printf("%s boots the kernel %s of this host, not that of its OS disk", check->name,
+                        check->def->kernel),
+        g_strdup_printf("see that the kernel fits the new image, or virsh edit %s: remove <kernel> from <os>",
+                        check->typed));
+}
+
 static void check_os_disk(Check *check)
 {
     g_autoptr(GError) error = NULL;
@@ -297,9 +308,9 @@ static GPtrArray *blockers_first(GPtrArray *findings)
 
 GPtrArray *vr_preflight(const VrDomainInfo *info, const VrDomainDef *def, const VrPreflightNeeds *needs)
 {
-    static void (*const checks[])(Check *) = {check_state,     check_persistent, check_managed_save,
-                                              check_snapshots, check_job,        check_os_disk,
-                                              check_actions,   check_firmware,   check_agent};
+    static void (*const checks[])(Check *) = {check_state, check_persistent, check_managed_save, check_snapshots,
+                                              check_job,   check_os_disk,    check_actions,      check_firmware,
+                                              check_agent, check_kernel};
     const char *name = info->name != NULL ? info->name : def->name;
     g_autofree char *typed = shell_word(name);
     Check check = {info, def, needs, name, typed, g_ptr_array_new()};

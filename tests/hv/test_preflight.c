@@ -141,6 +141,9 @@ static void what_the_xml_says(void **state)
     Case agent = new_case("block.xml");
     agent.needs.needs_agent = TRUE;
     expect(&agent, "no-agent", VR_SEVERITY_BLOCKER);
+    Case kernel = new_case("rich.xml");
+    kernel.def->kernel = g_strdup("/boot/vmlinuz");
+    expect(&kernel, "direct-kernel-boot", VR_SEVERITY_WARNING);
     Case cdrom = new_case("rich.xml");
     cdrom.needs.os_target = "hda";
     expect(&cdrom, "not-a-disk", VR_SEVERITY_BLOCKER);
