@@ -327,6 +327,7 @@ static void push_job(VrExecutor *executor, VrCommandType type, guint instance, c
     job->text = g_strdup(text);
     job->survey = survey;
     g_thread_pool_push(executor->pool, job, NULL);
+    /* cppcheck-suppress memleak ; run_job() owns it */
 }
 
 /* A version that was excluded since the run began ends it (decision 8). */

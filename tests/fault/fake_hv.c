@@ -127,7 +127,10 @@ static gboolean do_info(VrHv *hv, const char *uuid, VrDomainInfo *info, GError *
     info->reason = info->state == VR_DOMAIN_OFF ? VR_REASON_SHUTDOWN : VR_REASON_OTHER;
     info->id = info->state == VR_DOMAIN_OFF ? -1 : 1;
     info->persistent = TRUE;
-    return after(fault, error);
+    if (after(fault, error))
+        return TRUE;
+    vr_domain_info_clear(info);
+    return FALSE;
 }
 
 static char *xml_part(VrHv *hv, const char *name, GError **error)

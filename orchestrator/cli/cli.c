@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* From argv to the function of a command. */
+#include "orchestrator/cli/cli.h"
+
+#include "base/error.h"
+#include "base/log.h"
+#include "disk/store.h"
+
+#include <stdio.h>
+
+void vr_cli_clear(VrCli *cli)
+{
+    vr_cli_options_clear(&cli->options);
+    g_clear_pointer(&cli->args, g_strfreev);
+}
+
+/* Parses and takes out what the context knows; rest[0] stays the program or command. */
+static gboolean parse(GOptionContext *context, char ***rest, const char *object, GError **error)
+{
+    g_autoptr(GError) local = NULL;
+
+    if (g_option_context_parse_strv(context, rest, &local))
+        return TRUE;
+    g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "%s; '%s%s%s --help' shows the options", local->message, VR_PROGRAM,
+                object ? " " : "", object ? object : "");
+    return FALSE;
+}
+
+static gboolean unknown_command(const char *name, GError **error)
+{
+    const VrCliCommand *nearest = vr_cli_command_nearest(name);
+
+    if (nearest)
+        g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "there is no command '%s'; did you mean '%s'?", name,
+                    nearest->name);
+    else
+        g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "there is no command '%s'; '%s --help' lists the commands", name,
+                    VR_PROGRAM);
+    return FALSE;
+}
+
+static gboolean show_help(const char *name, GError **error)
+{
+    const VrCliCommand *command = name ? vr_cli_command_find(name) : NULL;
+
+    if (name && !command)
+        return unknown_command(name, error);
+    if (command)
+        vr_cli_help_of(command);
+    else
+        vr_cli_help();
+    return TRUE;
+}
+
+static gboolean check_count(const VrCli *cli, GError **error)
+{
+    const VrCliCommand *command = cli->command;
+
+    if (cli->n_args >= command->min_args && cli->n_args <= command->max_args)
+        return TRUE;
+    g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "%s: usage: %s %s%s%s; '%s %s --help' says more",
+                cli->n_args < command->min_args ? "an argument is missing" : "too many arguments", VR_PROGRAM,
+                command->name, *command->synopsis ? " " : "", command->synopsis, VR_PROGRAM, command->name);
+    return FALSE;
+}
+
+/* "--" has done its work once the options are parsed. */
+static char **without_dashes(char **words)
+{
+    g_autoptr(GStrvBuilder) builder = g_strv_builder_new();
+    gboolean found = FALSE;
+
+    for (char **word = words; *word; word++) {
+        if (!found && g_str_equal(*word, "--"))
+            found = TRUE;
+        else
+            g_strv_builder_add(builder, *word);
+    }
+    return g_strv_builder_end(builder);
+}
+
+static void settle_root(VrCliOptions *options)
+{
+    const char *uri = options->uri ? options->uri : g_getenv("LIBVIRT_DEFAULT_URI");
+
+    if (!options->root)
+        options->root = vr_store_default_root(uri);
+}
+
+/* words[0] is the command's name. */
+static gboolean run_command(VrCli *cli, char ***words, GError **error)
+{
+    g_autoptr(GOptionContext) context = vr_cli_options_of(cli->command, &cli->options);
+
+    if (!parse(context, words, cli->command->name, error))
+        return FALSE;
+    if (cli->options.help)
+        return show_help(cli->command->name, error);
+    if (cli->options.json && !(cli->command->options & VR_OPT_JSON)) {
+        g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "%s has no answer in JSON; leave --json out", cli->command->name);
+        return FALSE;
+    }
+    cli->args = without_dashes(*words + 1);
+    cli->n_args = g_strv_length(cli->args);
+    if (!check_count(cli, error))
+        return FALSE;
+    settle_root(&cli->options);
+    if (cli->options.debug)
+        vr_log_set_level(VR_LOG_DEBUG);
+    return cli->command->run(cli, error);
+}
+
+static gboolean no_command(GError **error)
+{
+    g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "no command; '%s --help' lists them", VR_PROGRAM);
+    return FALSE;
+}
+
+gboolean vr_cli_main(int argc, char **argv, GError **error)
+{
+    g_auto(VrCli) cli = {.options = {.to_generation = -1}};
+    gboolean version = FALSE;
+    g_autoptr(GOptionContext) context = vr_cli_options_global(&cli.options, &version);
+    g_auto(GStrv) words = g_strdupv(argv);
+    g_auto(GStrv) rest = NULL;
+
+    if (!parse(context, &words, NULL, error))
+        return FALSE;
+    rest = without_dashes(words);
+    if (version) {
+        printf("%s %s\n", VR_PROGRAM, VR_VERSION);
+        return TRUE;
+    }
+    if (cli.options.help && !rest[1])
+        return show_help(NULL, error);
+    if (!rest[0] || !rest[1])
+        return no_command(error);
+    if (g_str_equal(rest[1], "help"))
+        return show_help(rest[2], error);
+    cli.command = vr_cli_command_find(rest[1]);
+    if (!cli.command)
+        return unknown_command(rest[1], error);
+    g_auto(GStrv) of_command = g_strdupv(rest + 1);
+    return run_command(&cli, &of_command, error);
+}

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The command line: a table of commands, one file a group. A command is a function over the options that
+ * were parsed for it. It prints its answer and returns FALSE with an error; only main() prints errors and chooses
+ * the exit status (base/error.h).
+ */
+#pragma once
+
+#include <glib.h>
+
+#define VR_PROGRAM "virt-reimage"
+
+/* Which options a command takes, beside the global ones; options.c describes each. */
+typedef enum {
+    VR_OPT_VERSION = 1 << 0,
+    VR_OPT_FORMAT = 1 << 1,
+    VR_OPT_DIGEST = 1 << 2,
+    VR_OPT_IDENTITY = 1 << 3, /* --publisher --offer --sku */
+    VR_OPT_REASON = 1 << 4,
+    VR_OPT_DRY_RUN = 1 << 5,
+    VR_OPT_ALL = 1 << 6,
+    VR_OPT_TO_GENERATION = 1 << 7,
+    VR_OPT_RUN = 1 << 8,
+    VR_OPT_NO_AUTO_ROLLBACK = 1 << 9,
+    VR_OPT_JSON = 1 << 10 /* a global option that not every command can answer */
+} VrCliOptionSet;
+
+typedef struct {
+    char *uri, *root; /* root: never NULL once parsed */
+    gboolean quiet, json, debug, help;
+    char *version, *format, *digest, *publisher, *offer, *sku, *reason, *run;
+    int to_generation; /* -1: not given */
+    gboolean all, dry_run, no_auto_rollback;
+} VrCliOptions;
+
+typedef enum {
+    VR_GROUP_IMAGES,
+    VR_GROUP_SETS,
+    VR_GROUP_RUNS,
+    VR_GROUP_VIEWS,
+    VR_GROUP_HOST,
+    VR_GROUP_LAST_
+} VrCliGroup;
+
+typedef struct VrCliCommand VrCliCommand;
+
+typedef struct {
+    VrCliOptions options;
+    const VrCliCommand *command;
+    char **args; /* what is left after the options, NULL-terminated; owned */
+    guint n_args;
+} VrCli;
+
+struct VrCliCommand {
+    const char *name;
+    VrCliGroup group;
+    const char *synopsis; /* its arguments: "SET INSTANCE…" */
+    const char *summary;  /* one line, for the list */
+    const char *details;  /* more lines, for its own help: what it does and does not, special exit statuses */
+    const char *example;
+    gboolean mutating;
+    guint options; /* VrCliOptionSet */
+    guint min_args, max_args;
+    gboolean (*run)(const VrCli *cli, GError **error);
+};
+
+/* commands.c: the table, ended by a row without a name. */
+extern const VrCliCommand vr_cli_commands[];
+const VrCliCommand *vr_cli_command_find(const char *name);
+/* The command whose name is most like `name`, or NULL when none is near. */
+const VrCliCommand *vr_cli_command_nearest(const char *name);
+
+/* cli.c: parses argv and runs what it asks for. */
+gboolean vr_cli_main(int argc, char **argv, GError **error);
+void vr_cli_clear(VrCli *cli);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VrCli, vr_cli_clear)
+
+/* options.c: the GOption contexts. before_command: global options only, stops at the first word, and takes *version. */
+GOptionContext *vr_cli_options_global(VrCliOptions *options, gboolean *version);
+GOptionContext *vr_cli_options_of(const VrCliCommand *command, VrCliOptions *options);
+/* One line an option that a command takes, for its help. */
+void vr_cli_options_print(guint bits);
+void vr_cli_options_clear(VrCliOptions *options);
+
+/* help.c */
+void vr_cli_help(void);
+void vr_cli_help_of(const VrCliCommand *command);
+
+/* The commands, by file. */
+gboolean vr_cmd_image_check(const VrCli *cli, GError **error);
+gboolean vr_cmd_image_publish(const VrCli *cli, GError **error);
+gboolean vr_cmd_image_list(const VrCli *cli, GError **error);
+gboolean vr_cmd_image_info(const VrCli *cli, GError **error);
+gboolean vr_cmd_image_exclude(const VrCli *cli, GError **error);
+gboolean vr_cmd_image_include(const VrCli *cli, GError **error);
+gboolean vr_cmd_set_define(const VrCli *cli, GError **error);
+gboolean vr_cmd_set_list(const VrCli *cli, GError **error);
+gboolean vr_cmd_set_info(const VrCli *cli, GError **error);
+gboolean vr_cmd_set_dump(const VrCli *cli, GError **error);
+gboolean vr_cmd_set_undefine(const VrCli *cli, GError **error);
+gboolean vr_cmd_adopt(const VrCli *cli, GError **error);
+gboolean vr_cmd_plan(const VrCli *cli, GError **error);
+gboolean vr_cmd_upgrade(const VrCli *cli, GError **error);
+gboolean vr_cmd_reimage(const VrCli *cli, GError **error);
+gboolean vr_cmd_rollback(const VrCli *cli, GError **error);
+gboolean vr_cmd_status(const VrCli *cli, GError **error);
+gboolean vr_cmd_instance_view(const VrCli *cli, GError **error);
+gboolean vr_cmd_history(const VrCli *cli, GError **error);
+gboolean vr_cmd_generations(const VrCli *cli, GError **error);
+gboolean vr_cmd_recover(const VrCli *cli, GError **error);
+gboolean vr_cmd_doctor(const VrCli *cli, GError **error);

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* One instance: instance-view with everything about it, generations with its kept disks. */
+#include "orchestrator/cli/instance_state.h"
+#include "orchestrator/cli/targets.h"
+
+#include <stdio.h>
+#include <sys/stat.h>
+
+/* --- generations ------------------------------------------------------------------------------------- */
+
+/* Bytes on the host's disk, not those that the guest sees; -1: not a file that we can look at. */
+static gint64 size_on_disk(const VrGeneration *generation, gboolean *sealed)
+{
+    struct stat st;
+
+    *sealed = FALSE;
+    if (stat(generation->path, &st) < 0 || !S_ISREG(st.st_mode))
+        return -1;
+    *sealed = (st.st_mode & 07777) == 0400;
+    return (gint64)st.st_blocks * 512;
+}
+
+static json_t *generations_json(GPtrArray *all)
+{
+    json_t *list = json_array();
+
+    for (guint i = 0; i < all->len; i++) {
+        const VrGeneration *generation = g_ptr_array_index(all, i);
+        json_t *one = vr_generation_json(generation);
+        gboolean sealed;
+        gint64 size = size_on_disk(generation, &sealed);
+        json_object_set_new(one, "sealed", json_boolean(sealed));
+        json_object_set_new(one, "sizeOnDisk", size < 0 ? json_null() : json_integer(size));
+        json_array_append_new(list, one);
+    }
+    return list;
+}
+
+static void generations_table(const VrCli *cli, GPtrArray *all)
+{
+    static const char *const headings[] = {">GEN", "VERSION", "STATE", "SEALED", ">ON DISK", "MADE", "DISK", NULL};
+    g_autoptr(VrTable) table = vr_table_new(cli, headings);
+
+    for (guint i = 0; i < all->len; i++) {
+        const VrGeneration *generation = g_ptr_array_index(all, i);
+        gboolean sealed;
+        gint64 bytes = size_on_disk(generation, &sealed);
+        g_autofree char *number = vr_text_number(generation->number);
+        g_autofree char *version = vr_version_text(generation);
+        g_autofree char *size = bytes < 0 ? NULL : vr_text_size((guint64)bytes);
+        g_autofree char *made = vr_text_time(generation->made_us);
+        const char *const cells[] = {
+            number, version,         vr_generation_state_name(generation->state), sealed ? "yes" : "no", size,
+            made,   generation->path};
+        vr_table_row(table, cells);
+    }
+    vr_table_print(table);
+}
+
+gboolean vr_cmd_generations(const VrCli *cli, GError **error)
+{
+    g_auto(VrSession) session = {0};
+    const VrInstance *instance;
+    g_autoptr(GPtrArray) all = NULL;
+
+    if (!vr_session_open_read(&session, cli, error) || !vr_session_read_set(&session, cli->args[0], error))
+        return FALSE;
+    instance = vr_session_instance(&session, cli->args[1], error);
+    all = instance ? vr_journal_generations(session.journal, instance->uuid, error) : NULL;
+    if (!all)
+        return FALSE;
+    if (cli->options.json)
+        vr_json_print(json_pack("{s:o, s:o, s:s, s:o}", "set", vr_json_text(session.set->name), "domain",
+                                vr_json_text(instance->domain), "uuid", instance->uuid, "generations",
+                                generations_json(all)));
+    else
+        generations_table(cli, all);
+    if (all->len == 0)
+        vr_tell(cli, "it was neither swapped nor adopted yet; its first swap records generation 0");
+    return TRUE;
+}
+
+/* --- instance-view ----------------------------------------------------------------------------------- */
+
+static void print_times(const VrCli *cli, const VrSwapTimes *times)
+{
+    g_autofree char *prepare = vr_text_duration(times->prepare_ms);
+    g_autofree char *stop = vr_text_duration(times->stop_ms);
+    g_autofree char *switched = vr_text_duration(times->switch_ms);
+    g_autofree char *start = vr_text_duration(times->start_ms);
+    g_autofree char *healthy = vr_text_duration(times->healthy_ms);
+    g_autofree char *off = vr_text_duration(times->off_ms);
+    g_autofree char *os_down = vr_text_duration(times->os_down_ms);
+
+    vr_label_format(cli, "Times", "prepare %s, stop %s, switch %s, start %s, healthy after %s", prepare, stop, switched,
+                    start, healthy);
+    vr_label_format(cli, "Downtime", "off %s, OS down %s", off, os_down);
+}
+
+static void print_swap(const VrCli *cli, const VrInstanceState *state)
+{
+    const VrSwapRow *swap = state->swap;
+
+    vr_label_format(cli, "Last swap", "generation %u to %u%s: %s", swap->from, swap->to,
+                    swap->rollback ? ", a rollback" : "", vr_swap_state_name(swap->state));
+    vr_label_format(cli, "In run", "%s%s%s", swap->run_id ? swap->run_id : "-", state->in_run ? ", " : "",
+                    state->in_run ? vr_instance_phase_name(state->in_run->phase) : "");
+    vr_label_format(cli, "Boot ids", "%s before, %s after", swap->old_boot_id ? swap->old_boot_id : "not known",
+                    swap->new_boot_id ? swap->new_boot_id : "not known");
+    if (swap->reason)
+        vr_label(cli, "Error", swap->reason);
+    if (state->in_run && state->in_run->reason && state->in_run->phase != VR_PHASE_SKIPPED)
+        vr_label(cli, "Why", state->in_run->reason);
+    print_times(cli, &state->times);
+}
+
+static void print_lines(const VrCli *cli, const VrInstanceState *state, GPtrArray *all)
+{
+    const VrLook *look = state->look;
+    g_autofree char *current = vr_generation_text(state->current);
+
+    vr_label(cli, "Instance", state->instance->domain);
+    vr_label(cli, "UUID", state->instance->uuid);
+    vr_label_format(cli, "Upgrade domain", "%u", state->instance->upgrade_domain);
+    vr_label(cli, "Power", vr_instance_state_power(state));
+    vr_label_format(cli, "Health", "%s%s%s", vr_instance_state_health(state),
+                    look && look->health.text && !look->health.off ? ": " : "",
+                    look && look->health.text && !look->health.off ? look->health.text : "");
+    vr_label(cli, "Runs", current);
+    vr_label(cli, "Model applied", state->latest ? "yes" : "no");
+    if (state->swap)
+        print_swap(cli, state);
+    else
+        vr_label(cli, "Last swap", "none yet");
+    fputc('\n', stdout);
+    generations_table(cli, all);
+}
+
+static gboolean view(const VrCli *cli, VrSession *session, guint index, GError **error)
+{
+    g_autoptr(GError) local = NULL;
+    g_autoptr(VrRun) last = vr_history_last(vr_store_db(session->store), session->set->name, &local);
+    g_autoptr(VrImage) image = vr_set_image(session, NULL);
+    g_autoptr(GPtrArray) looks = NULL;
+    g_autoptr(GPtrArray) all = NULL;
+    g_auto(VrInstanceState) state = {0};
+
+    if (local) {
+        g_propagate_error(error, g_steal_pointer(&local));
+        return FALSE;
+    }
+    looks = vr_look_if_reachable(session, (int)index);
+    all = vr_journal_generations(session->journal, vr_set_instance(session->set, index)->uuid, error);
+    if (!all || !vr_instance_state_read(&state, session, index, last, image, looks, error))
+        return FALSE;
+    if (cli->options.json) {
+        json_t *document = vr_instance_state_json(&state);
+        json_object_set_new(document, "set", vr_json_text(session->set->name));
+        json_object_set_new(document, "generations", generations_json(all));
+        vr_json_print(document);
+    } else {
+        print_lines(cli, &state, all);
+    }
+    return TRUE;
+}
+
+gboolean vr_cmd_instance_view(const VrCli *cli, GError **error)
+{
+    g_auto(VrSession) session = {0};
+    int index;
+
+    if (!vr_session_open_read(&session, cli, error) || !vr_session_read_set(&session, cli->args[0], error))
+        return FALSE;
+    index = vr_set_find(session.set, cli->args[1], error);
+    return index >= 0 && view(cli, &session, (guint)index, error);
+}

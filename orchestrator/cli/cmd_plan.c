@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* plan: looks at every instance as the engine will, asks the planner for its batches, prints both. */
+#include "orchestrator/cli/plan.h"
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "hv/preflight.h"
+#include "orchestrator/cli/look.h"
+#include "orchestrator/cli/output.h"
+#include "orchestrator/cli/run_view.h"
+
+#include <stdio.h>
+
+typedef struct {
+    VrSession *session;
+    const VrTargets *targets;
+    GPtrArray *looks;   /* VrLook *, one for each instance */
+    GPtrArray *batches; /* VrBatch * */
+    guint64 free_bytes;
+    VrSpread off; /* of the last run that completed: what to expect */
+} Plan;
+
+static void plan_clear(Plan *plan)
+{
+    g_clear_pointer(&plan->looks, g_ptr_array_unref);
+    g_clear_pointer(&plan->batches, g_ptr_array_unref);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Plan, plan_clear)
+
+/* --- making it --------------------------------------------------------------------------------------- */
+
+static GPtrArray *batches_of(const Plan *plan)
+{
+    const VrSet *set = plan->session->set;
+    const VrTargets *targets = plan->targets;
+    g_autofree VrCandidate *candidates = g_new0(VrCandidate, targets->count);
+
+    for (guint i = 0; i < targets->count; i++) {
+        const VrLook *look = g_ptr_array_index(plan->looks, i);
+        candidates[i].upgrade_domain = vr_set_instance(set, i)->upgrade_domain;
+        candidates[i].status = targets->targets[i].chosen ? VR_CANDIDATE_PENDING : VR_CANDIDATE_SKIPPED;
+        candidates[i].down = vr_look_is_down(look);
+    }
+    return vr_planner_plan(&set->model->policy, candidates, targets->count, targets->kind == VR_RUN_ROLLBACK);
+}
+
+static gboolean expected_off(Plan *plan, GError **error)
+{
+    g_autoptr(GPtrArray) runs = vr_history_list(vr_store_db(plan->session->store), plan->session->set->name, 0, error);
+
+    plan->off = (VrSpread){-1, -1, -1, 0};
+    for (guint i = 0; runs && i < runs->len; i++) {
+        const VrRun *run = g_ptr_array_index(runs, i);
+        g_autoptr(GArray) times = NULL;
+        if (run->status != VR_RUN_COMPLETED)
+            continue;
+        times = vr_run_times(plan->session, run, error);
+        if (!times)
+            return FALSE;
+        plan->off = vr_times_spread(times, G_STRUCT_OFFSET(VrSwapTimes, off_ms));
+        return TRUE;
+    }
+    return runs != NULL;
+}
+
+static gboolean make_plan(Plan *plan, GError **error)
+{
+    if (!vr_store_free_bytes(plan->session->store, &plan->free_bytes, error) || !expected_off(plan, error))
+        return FALSE;
+    plan->looks = vr_look_at_set(plan->session, -1);
+    plan->batches = batches_of(plan);
+    return TRUE;
+}
+
+/* --- what it says of one instance -------------------------------------------------------------------- */
+
+static char *version_then(const Plan *plan, guint index)
+{
+    const VrRunTarget *target = &plan->targets->targets[index];
+    g_autoptr(VrGeneration) to = NULL;
+
+    if (!target->chosen)
+        return vr_version_text(vr_targets_current(plan->targets, index));
+    if (plan->targets->image)
+        return g_strdup(plan->targets->image->version);
+    to = vr_journal_generation(plan->session->journal, vr_set_instance(plan->session->set, index)->uuid,
+                               target->to_generation, NULL);
+    return vr_version_text(to);
+}
+
+static guint count_blockers(const Plan *plan)
+{
+    guint blockers = 0;
+
+    for (guint i = 0; i < plan->targets->count; i++) {
+        const VrLook *look = g_ptr_array_index(plan->looks, i);
+        if (plan->targets->targets[i].chosen && vr_preflight_blocker(look->findings))
+            blockers++;
+    }
+    return blockers;
+}
+
+/* What is true of the plan as a whole and a person should know. Element: char *, freed with the array. */
+static GPtrArray *warnings_of(const Plan *plan)
+{
+    const VrTargets *targets = plan->targets;
+    GPtrArray *warnings = g_ptr_array_new_with_free_func(g_free);
+    guint64 most = targets->image ? targets->image->virtual_size * targets->chosen : 0;
+    g_autofree char *holder = NULL;
+
+    if (targets->count == 1)
+        g_ptr_array_add(warnings, g_strdup("the set has one instance: its service is down while it is swapped"));
+    if (plan->session->set->model->health.source == VR_HEALTH_SOURCE_POWER)
+        g_ptr_array_add(warnings, g_strdup("health is judged by the power state only, which is weak: a system that "
+                                           "hangs at boot counts as healthy"));
+    if (most > plan->free_bytes)
+        g_ptr_array_add(warnings, g_strdup("the new OS disks could grow beyond the free space"));
+    if (targets->kind == VR_RUN_ROLLBACK)
+        g_ptr_array_add(warnings, g_strdup("what the newer system did to data disks is not undone"));
+    if (vr_session_is_owned(plan->session, plan->session->set->name, &holder))
+        g_ptr_array_add(warnings, g_strdup_printf("the set is owned now by: %s", holder));
+    return warnings;
+}
+
+/* --- JSON -------------------------------------------------------------------------------------------- */
+
+static json_t *instance_json(const Plan *plan, guint index)
+{
+    const VrInstance *instance = vr_set_instance(plan->session->set, index);
+    const VrGeneration *current = vr_targets_current(plan->targets, index);
+    const VrLook *look = g_ptr_array_index(plan->looks, index);
+    g_autofree char *then = version_then(plan, index);
+
+    return json_pack("{s:o, s:s, s:o, s:o, s:o, s:s}", "domain", vr_json_text(instance->domain), "uuid", instance->uuid,
+                     "generation", current ? json_integer(current->number) : json_null(), "currentVersion",
+                     vr_json_text(current ? current->version : NULL), "targetVersion",
+                     vr_json_text(g_str_equal(then, "?") ? NULL : then), "powerState", vr_look_power(look));
+}
+
+static json_t *batches_json(const Plan *plan)
+{
+    json_t *list = json_array();
+
+    for (guint i = 0; i < plan->batches->len; i++) {
+        const VrBatch *batch = g_ptr_array_index(plan->batches, i);
+        json_t *members = json_array();
+        for (guint j = 0; j < batch->members->len; j++)
+            json_array_append_new(members, instance_json(plan, g_array_index(batch->members, guint, j)));
+        json_array_append_new(list, json_pack("{s:i, s:i, s:o, s:o}", "batch", (int)i + 1, "upgradeDomain",
+                                              (int)batch->upgrade_domain, "reason", vr_json_text(batch->reason),
+                                              "instances", members));
+    }
+    return list;
+}
+
+static json_t *skipped_json(const Plan *plan)
+{
+    json_t *list = json_array();
+
+    for (guint i = 0; i < plan->targets->count; i++) {
+        json_t *one;
+        if (plan->targets->targets[i].chosen)
+            continue;
+        one = instance_json(plan, i);
+        json_object_set_new(one, "reason", vr_json_text(plan->targets->targets[i].skipped));
+        json_array_append_new(list, one);
+    }
+    return list;
+}
+
+static json_t *findings_json(const Plan *plan)
+{
+    json_t *list = json_array();
+
+    for (guint i = 0; i < plan->looks->len; i++) {
+        const VrLook *look = g_ptr_array_index(plan->looks, i);
+        for (guint j = 0; j < look->findings->len; j++) {
+            const VrFinding *finding = g_ptr_array_index(look->findings, j);
+            json_array_append_new(
+                list, json_pack("{s:o, s:s, s:s, s:b, s:o, s:o}", "domain",
+                                vr_json_text(vr_set_instance(plan->session->set, i)->domain), "id", finding->id,
+                                "severity", finding->severity == VR_SEVERITY_BLOCKER ? "blocker" : "warning", "chosen",
+                                plan->targets->targets[i].chosen, "text", vr_json_text(finding->text), "remedy",
+                                vr_json_text(finding->remedy)));
+        }
+    }
+    return list;
+}
+
+static void print_json(const Plan *plan)
+{
+    const VrTargets *targets = plan->targets;
+    g_autoptr(GPtrArray) warnings = warnings_of(plan);
+    json_t *list = json_array();
+
+    for (guint i = 0; i < warnings->len; i++)
+        json_array_append_new(list, vr_json_text(g_ptr_array_index(warnings, i)));
+    vr_json_print(json_pack(
+        "{s:o, s:s, s:o, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o}", "set", vr_json_text(plan->session->set->name),
+        "operation", vr_run_kind_name(targets->kind), "targetImageReference",
+        vr_reference_json(plan->session->store, targets->image ? targets->image->name : NULL,
+                          targets->image ? targets->image->version : NULL),
+        "instanceCount", (int)targets->count, "chosenInstanceCount", (int)targets->chosen, "batches",
+        batches_json(plan), "skipped", skipped_json(plan), "findings", findings_json(plan), "warnings", list, "space",
+        json_pack("{s:I, s:o}", "freeBytes", (json_int_t)plan->free_bytes, "maximumBytesPerInstance",
+                  targets->image ? json_integer((json_int_t)targets->image->virtual_size) : json_integer(0)),
+        "expectedOffMs", vr_spread_json(&plan->off)));
+}
+
+/* --- lines ------------------------------------------------------------------------------------------- */
+
+static void print_batches(const Plan *plan)
+{
+    static const char *const headings[] = {">BATCH", "INSTANCE", "POWER", "NOW", "THEN", "WHY", NULL};
+    g_autoptr(VrTable) table = vr_table_new(plan->session->cli, headings);
+
+    for (guint i = 0; i < plan->batches->len; i++) {
+        const VrBatch *batch = g_ptr_array_index(plan->batches, i);
+        g_autofree char *number = vr_text_number(i + 1);
+        for (guint j = 0; j < batch->members->len; j++) {
+            guint index = g_array_index(batch->members, guint, j);
+            g_autofree char *now = vr_version_text(vr_targets_current(plan->targets, index));
+            g_autofree char *then = version_then(plan, index);
+            const char *const cells[] = {j == 0 ? number : "",
+                                         vr_set_instance(plan->session->set, index)->domain,
+                                         vr_look_power(g_ptr_array_index(plan->looks, index)),
+                                         now,
+                                         then,
+                                         j == 0 ? batch->reason : ""};
+            vr_table_row(table, cells);
+        }
+    }
+    vr_table_print(table);
+}
+
+static void print_skipped(const Plan *plan)
+{
+    for (guint i = 0; i < plan->targets->count; i++) {
+        if (!plan->targets->targets[i].chosen)
+            vr_say(plan->session->cli, "left alone: %s: %s", vr_set_instance(plan->session->set, i)->domain,
+                   plan->targets->targets[i].skipped);
+    }
+}
+
+static void print_findings(const Plan *plan)
+{
+    for (guint i = 0; i < plan->looks->len; i++) {
+        const VrLook *look = g_ptr_array_index(plan->looks, i);
+        for (guint j = 0; j < look->findings->len; j++) {
+            const VrFinding *finding = g_ptr_array_index(look->findings, j);
+            vr_say(plan->session->cli, "%s: %s [%s]; %s",
+                   finding->severity == VR_SEVERITY_BLOCKER ? "blocker" : "warning", finding->text, finding->id,
+                   finding->remedy);
+        }
+    }
+}
+
+static void print_lines(const Plan *plan)
+{
+    const VrTargets *targets = plan->targets;
+    const VrCli *cli = plan->session->cli;
+    g_autoptr(GPtrArray) warnings = warnings_of(plan);
+    g_autofree char *free_space = vr_text_size(plan->free_bytes);
+    g_autofree char *most = vr_text_size(targets->image ? targets->image->virtual_size : 0);
+
+    vr_say(cli, "%s of %s%s%s%s%s: %u of %u instances in %u batches", vr_run_kind_name(targets->kind),
+           plan->session->set->name, targets->image ? " to " : "", targets->image ? targets->image->name : "",
+           targets->image ? " " : "", targets->image ? targets->image->version : "", targets->chosen, targets->count,
+           plan->batches->len);
+    print_batches(plan);
+    print_skipped(plan);
+    print_findings(plan);
+    for (guint i = 0; i < warnings->len; i++)
+        vr_say(cli, "warning: %s", (const char *)g_ptr_array_index(warnings, i));
+    if (targets->image)
+        vr_say(cli, "space: %s free; a new OS disk begins below 1 MiB and can grow to %s", free_space, most);
+    else
+        vr_say(cli, "space: %s free; kept disks are used again, nothing is copied", free_space);
+    if (plan->off.count > 0) {
+        g_autofree char *p50 = vr_text_duration(plan->off.p50);
+        g_autofree char *max = vr_text_duration(plan->off.max);
+        vr_say(cli, "expected: a guest is off for about %s, at most %s in the last run", p50, max);
+    }
+}
+
+gboolean vr_plan_show(VrSession *session, const VrTargets *targets, GError **error)
+{
+    g_auto(Plan) plan = {.session = session, .targets = targets};
+    guint blockers;
+
+    if (!make_plan(&plan, error))
+        return FALSE;
+    if (session->cli->options.json)
+        print_json(&plan);
+    else
+        print_lines(&plan);
+    blockers = count_blockers(&plan);
+    if (blockers == 0)
+        return TRUE;
+    g_set_error(error, VR_ERROR, VR_ERROR_REFUSED,
+                "set '%s': %u instance%s that would be moved cannot be swapped as %s now; see the blockers above",
+                session->set->name, blockers, blockers == 1 ? "" : "s", blockers == 1 ? "it is" : "they are");
+    return FALSE;
+}
+
+gboolean vr_cmd_plan(const VrCli *cli, GError **error)
+{
+    g_auto(VrSession) session = {0};
+    g_auto(VrTargets) targets = {0};
+
+    if (!vr_session_open_read(&session, cli, error) || !vr_session_read_set(&session, cli->args[0], error) ||
+        !vr_session_connect(&session, error) || !vr_targets_of_upgrade(&targets, &session, error))
+        return FALSE;
+    return vr_plan_show(&session, &targets, error);
+}

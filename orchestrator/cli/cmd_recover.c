@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* recover: what every command that changes a set does first, on its own. */
+#include "base/error.h"
+#include "orchestrator/cli/output.h"
+#include "orchestrator/cli/session.h"
+
+/* Only reads: an owner in name, without the lock and with a number that no write would pass with. */
+static gboolean would_recover(VrSession *session, GPtrArray **told, GError **error)
+{
+    VrOwner nobody = {.set_name = session->set->name, .fence = -1};
+    VrEngine engine = {.store = session->store, .hv = session->hv, .journal = session->journal, .owner = &nobody};
+
+    return vr_recover_set(&engine, session->set, TRUE, told, error);
+}
+
+static gboolean dry_run(const VrCli *cli, const char *name, GError **error)
+{
+    g_auto(VrSession) session = {0};
+    g_autoptr(GPtrArray) told = NULL;
+    g_autofree char *holder = NULL;
+
+    if (!vr_session_open_read(&session, cli, error))
+        return FALSE;
+    session.set = vr_registry_get(vr_store_db(session.store), name, error);
+    if (!session.set)
+        return FALSE;
+    if (vr_session_is_owned(&session, name, &holder)) {
+        vr_say(cli, "set %s: owned now by %s; there is nothing to recover while it works", name, holder);
+        return TRUE;
+    }
+    if (!vr_session_connect(&session, error) || !would_recover(&session, &told, error))
+        return FALSE;
+    for (guint i = 0; i < told->len; i++)
+        vr_say(cli, "set %s: %s", name, (const char *)g_ptr_array_index(told, i));
+    if (told->len == 0)
+        vr_say(cli, "set %s: nothing is open", name);
+    return TRUE;
+}
+
+/* Taking the set recovers it and says what it did. */
+static gboolean recover_set(const VrCli *cli, const char *name, GError **error)
+{
+    g_auto(VrSession) session = {0};
+
+    if (cli->options.dry_run)
+        return dry_run(cli, name, error);
+    if (!vr_session_open_write(&session, cli, error) || !vr_session_take_set(&session, name, error))
+        return FALSE;
+    vr_say(cli, "set %s: nothing is open", name);
+    return TRUE;
+}
+
+static GPtrArray *all_sets(const VrCli *cli, GError **error)
+{
+    g_auto(VrSession) session = {0};
+
+    return vr_session_open(&session, cli, error) ? vr_registry_list(vr_store_db(session.store), error) : NULL;
+}
+
+/* One set that cannot be recovered does not keep the others from it; the first error is the answer. */
+gboolean vr_cmd_recover(const VrCli *cli, GError **error)
+{
+    g_autoptr(GPtrArray) names = NULL;
+    g_autoptr(GError) first = NULL;
+
+    if (cli->n_args == 0)
+        names = all_sets(cli, error);
+    else
+        names = g_ptr_array_new_with_free_func(g_free);
+    if (!names)
+        return FALSE;
+    for (guint i = 0; i < cli->n_args; i++)
+        g_ptr_array_add(names, g_strdup(cli->args[i]));
+    for (guint i = 0; i < names->len; i++) {
+        g_autoptr(GError) local = NULL;
+        if (recover_set(cli, g_ptr_array_index(names, i), &local))
+            continue;
+        if (!first)
+            first = g_steal_pointer(&local);
+        else
+            vr_warn(cli, "%s", local->message);
+    }
+    if (names->len == 0)
+        vr_say(cli, "no set is defined, so nothing is open");
+    if (!first)
+        return TRUE;
+    g_propagate_error(error, g_steal_pointer(&first));
+    return FALSE;
+}

@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Scale sets: define, list, info, dump, undefine. */
+#include "base/durable.h"
+#include "base/error.h"
+#include "base/fd.h"
+#include "orchestrator/cli/output.h"
+#include "orchestrator/cli/run_view.h"
+#include "orchestrator/cli/session.h"
+#include "orchestrator/cli/targets.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define MODEL_MAX (4 * 1024 * 1024) /* bytes; a set of 10,000 instances has about 1 MB */
+
+/* --- set-define -------------------------------------------------------------------------------------- */
+
+/* NUL-terminated; an embedded NUL is no text. */
+static char *read_model(const char *file, GError **error)
+{
+    gboolean from_stdin = g_str_equal(file, "-");
+    vr_autofd fd = from_stdin ? dup(STDIN_FILENO) : open(file, O_RDONLY | O_CLOEXEC);
+    g_autoptr(GString) text = g_string_new(NULL);
+    char block[65536];
+    ssize_t got = fd < 0 ? -1 : 1;
+
+    while (got > 0 && text->len <= MODEL_MAX) {
+        got = read(fd, block, sizeof(block));
+        if (got > 0)
+            g_string_append_len(text, block, got);
+        else if (got < 0 && errno == EINTR)
+            got = 1;
+    }
+    if (got < 0)
+        vr_set_error_errno(error, errno, "model '%s' cannot be read", file);
+    else if (text->len > MODEL_MAX || strlen(text->str) != text->len)
+        g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "model '%s' is %s", file,
+                    text->len > MODEL_MAX ? "longer than 4 MiB" : "no text: it has a zero byte");
+    else
+        return g_strndup(text->str, text->len);
+    return NULL;
+}
+
+/* Before anything is made or owned: a model with a wrong name in it changes nothing. */
+static gboolean look_up(VrSession *session, const VrModel *model, const char *file, GError **error)
+{
+    char uuid[VR_UUID_LENGTH + 1];
+
+    if (!vr_session_connect(session, error))
+        return FALSE;
+    for (guint i = 0; i < model->instances->len; i++) {
+        const VrModelInstance *wanted = g_ptr_array_index(model->instances, i);
+        if (!vr_hv_lookup(session->hv, wanted->domain, uuid, error)) {
+            g_prefix_error(error, "%s:%u: instance '%s': ", file, wanted->line, wanted->domain);
+            return FALSE;
+        }
+    }
+    return TRUE;
+}
+
+static void warn_of_image(const VrSession *session)
+{
+    g_autoptr(GError) local = NULL;
+    g_autoptr(VrImage) image = vr_set_image(session, &local);
+
+    if (!image)
+        vr_warn(session->cli, "%s", local->message);
+}
+
+static gboolean define(VrSession *session, const VrModel *model, const char *text, const char *file, GError **error)
+{
+    if (!vr_session_open_write(session, session->cli, error) || !vr_session_own(session, model->name, error) ||
+        !vr_registry_define(session->journal, session->owner, session->hv, model, text, file, error))
+        return FALSE;
+    g_clear_pointer(&session->set, vr_set_free);
+    session->set = vr_registry_get(vr_store_db(session->store), model->name, error);
+    if (!session->set)
+        return FALSE;
+    warn_of_image(session);
+    return TRUE;
+}
+
+gboolean vr_cmd_set_define(const VrCli *cli, GError **error)
+{
+    const char *file = g_str_equal(cli->args[0], "-") ? "standard input" : cli->args[0];
+    g_auto(VrSession) session = {.cli = cli};
+    g_autofree char *text = read_model(cli->args[0], error);
+    g_autoptr(VrModel) model = text ? vr_model_parse(text, strlen(text), file, error) : NULL;
+
+    if (!model || !look_up(&session, model, file, error))
+        return FALSE;
+    if (!cli->options.dry_run && !define(&session, model, text, file, error))
+        return FALSE;
+    vr_say(cli, "set %s: %s with %u instance%s", model->name, cli->options.dry_run ? "would be defined" : "defined",
+           model->instances->len, model->instances->len == 1 ? "" : "s");
+    return TRUE;
+}
+
+/* --- set-list ---------------------------------------------------------------------------------------- */
+
+/* "debian-12", or publisher/offer/sku. Free with g_free. */
+static char *image_of(const VrModel *model)
+{
+    if (model->image_name)
+        return g_strdup(model->image_name);
+    return g_strdup_printf("%s/%s/%s", model->publisher, model->offer, model->sku);
+}
+
+static const char *mode_name(VrUpgradeMode mode)
+{
+    static const char *const names[] = {
+        [VR_MODE_MANUAL] = "Manual", [VR_MODE_ROLLING] = "Rolling", [VR_MODE_AUTOMATIC] = "Automatic"};
+
+    return names[mode];
+}
+
+static json_t *reference_of(const VrModel *model)
+{
+    return json_pack("{s:o, s:o, s:o, s:o, s:o}", "name", vr_json_text(model->image_name), "publisher",
+                     vr_json_text(model->publisher), "offer", vr_json_text(model->offer), "sku",
+                     vr_json_text(model->sku), "version", vr_json_text(model->version));
+}
+
+static json_t *set_json(const VrSet *set, const VrRun *last)
+{
+    return json_pack("{s:o, s:o, s:i, s:s, s:o, s:o}", "name", vr_json_text(set->name), "imageReference",
+                     reference_of(set->model), "instanceCount", (int)set->instances->len, "mode",
+                     mode_name(set->model->mode), "definedAt", vr_json_time(set->defined_us), "lastRunCode",
+                     last ? json_string(vr_run_status_name(last->status)) : json_null());
+}
+
+static gboolean list_set(const VrSession *session, const char *name, VrTable *table, json_t *list, GError **error)
+{
+    g_autoptr(GError) local = NULL;
+    g_autoptr(VrSet) set = vr_registry_get(vr_store_db(session->store), name, error);
+    g_autoptr(VrRun) last = set ? vr_history_last(vr_store_db(session->store), name, &local) : NULL;
+
+    if (local) {
+        g_propagate_error(error, g_steal_pointer(&local));
+        return FALSE;
+    }
+    if (!set)
+        return FALSE;
+    g_autofree char *image = image_of(set->model);
+    g_autofree char *count = vr_text_number(set->instances->len);
+    g_autofree char *title = last ? vr_run_title(last) : NULL;
+    g_autofree char *run = last ? g_strdup_printf("%s: %s", title, vr_run_status_name(last->status)) : NULL;
+    const char *const cells[] = {set->name, count, image, set->model->version, run};
+    vr_table_row(table, cells);
+    json_array_append_new(list, set_json(set, last));
+    return TRUE;
+}
+
+gboolean vr_cmd_set_list(const VrCli *cli, GError **error)
+{
+    static const char *const headings[] = {"SET", ">INSTANCES", "IMAGE", "VERSION", "LAST RUN", NULL};
+    g_auto(VrSession) session = {0};
+    g_autoptr(GPtrArray) names = NULL;
+    g_autoptr(VrTable) table = vr_table_new(cli, headings);
+    g_autoptr(json_t) list = json_array();
+
+    if (!vr_session_open_read(&session, cli, error))
+        return FALSE;
+    names = vr_registry_list(vr_store_db(session.store), error);
+    for (guint i = 0; names && i < names->len; i++)
+        if (!list_set(&session, g_ptr_array_index(names, i), table, list, error))
+            return FALSE;
+    if (!names)
+        return FALSE;
+    if (cli->options.json)
+        vr_json_print(json_pack("{s:O}", "sets", list));
+    else
+        vr_table_print(table);
+    if (names->len == 0)
+        vr_tell(cli, "no set is defined yet; '%s set-define --help' says how", VR_PROGRAM);
+    return TRUE;
+}
+
+/* --- set-info ---------------------------------------------------------------------------------------- */
+
+static json_t *policy_json(const VrModel *model)
+{
+    const VrUpgradePolicy *policy = &model->policy;
+
+    return json_pack("{s:i, s:i, s:i, s:o, s:b, s:b}", "maxBatchInstancePercent", (int)policy->max_batch_percent,
+                     "maxUnhealthyInstancePercent", (int)policy->max_unhealthy_percent,
+                     "maxUnhealthyUpgradedInstancePercent", (int)policy->max_unhealthy_upgraded_percent,
+                     "pauseTimeBetweenBatchesSeconds", VR_JSON_SECONDS(policy->pause_ms),
+                     "prioritizeUnhealthyInstances", policy->prioritize_unhealthy, "disableAutomaticRollback",
+                     !policy->automatic_rollback);
+}
+
+static void info_json(const VrSet *set)
+{
+    json_t *document = set_json(set, NULL), *list = json_array();
+
+    json_object_del(document, "lastRunCode");
+    for (guint i = 0; i < set->instances->len; i++) {
+        const VrInstance *instance = vr_set_instance(set, i);
+        json_array_append_new(list, json_pack("{s:o, s:s, s:i}", "domain", vr_json_text(instance->domain), "uuid",
+                                              instance->uuid, "upgradeDomain", (int)instance->upgrade_domain));
+    }
+    json_object_set_new(document, "rollingUpgradePolicy", policy_json(set->model));
+    json_object_set_new(document, "healthTimeoutSeconds", VR_JSON_SECONDS(set->model->health.timeout_ms));
+    json_object_set_new(document, "instances", list);
+    vr_json_print(document);
+}
+
+static void info_lines(const VrCli *cli, const VrSet *set)
+{
+    static const char *const sources[] = {"power state", "a file, through the guest agent",
+                                          "a command, through the guest agent"};
+    static const char *const headings[] = {"INSTANCE", "UUID", ">UD", NULL};
+    const VrUpgradePolicy *policy = &set->model->policy;
+    g_autoptr(VrTable) table = vr_table_new(cli, headings);
+    g_autofree char *image = image_of(set->model);
+    g_autofree char *pause = vr_text_duration(policy->pause_ms);
+    g_autofree char *timeout = vr_text_duration(set->model->health.timeout_ms);
+    g_autofree char *defined = vr_text_time(set->defined_us);
+
+    vr_label(cli, "Set", set->name);
+    vr_label_format(cli, "Image", "%s, version %s", image, set->model->version);
+    vr_label(cli, "Mode", mode_name(set->model->mode));
+    vr_label_format(cli, "Policy", "batches of %u%%, at most %u%% unhealthy, %u%% of those upgraded%s%s",
+                    policy->max_batch_percent, policy->max_unhealthy_percent, policy->max_unhealthy_upgraded_percent,
+                    policy->pause_ms > 0 ? ", a pause between of " : "", policy->pause_ms > 0 ? pause : "");
+    vr_label(cli, "Auto rollback", policy->automatic_rollback ? "yes" : "no");
+    vr_label_format(cli, "Health", "%s, within %s", sources[set->model->health.source], timeout);
+    vr_label(cli, "OS disk", set->model->os_target ? set->model->os_target : "found in the domain's XML");
+    vr_label(cli, "Defined", defined);
+    for (guint i = 0; i < set->instances->len; i++) {
+        const VrInstance *instance = vr_set_instance(set, i);
+        g_autofree char *domain = vr_text_number(instance->upgrade_domain);
+        const char *const cells[] = {instance->domain, instance->uuid, domain};
+        vr_table_row(table, cells);
+    }
+    fputc('\n', stdout);
+    vr_table_print(table);
+}
+
+gboolean vr_cmd_set_info(const VrCli *cli, GError **error)
+{
+    g_auto(VrSession) session = {0};
+
+    if (!vr_session_open_read(&session, cli, error) || !vr_session_read_set(&session, cli->args[0], error))
+        return FALSE;
+    if (cli->options.json)
+        info_json(session.set);
+    else
+        info_lines(cli, session.set);
+    return TRUE;
+}
+
+/* --- set-dump, set-undefine -------------------------------------------------------------------------- */
+
+gboolean vr_cmd_set_dump(const VrCli *cli, GError **error)
+{
+    g_auto(VrSession) session = {0};
+
+    if (!vr_session_open_read(&session, cli, error) || !vr_session_read_set(&session, cli->args[0], error))
+        return FALSE;
+    fputs(session.set->text, stdout);
+    return TRUE;
+}
+
+/* What no command of ours will delete any more. */
+static gboolean say_what_stays(const VrSession *session, GError **error)
+{
+    for (guint i = 0; i < session->set->instances->len; i++) {
+        const VrInstance *instance = vr_set_instance(session->set, i);
+        g_autoptr(GPtrArray) all = vr_journal_generations(session->journal, instance->uuid, error);
+        guint ours = 0;
+        if (!all)
+            return FALSE;
+        for (guint j = 0; j < all->len; j++) {
+            const VrGeneration *generation = g_ptr_array_index(all, j);
+            ours += generation->ours && generation->state != VR_GENERATION_DISCARDED ? 1 : 0;
+        }
+        if (ours > 0)
+            vr_say(session->cli, "%s goes on as it is; %u OS disk%s of it stay%s in %s/disks/%s", instance->domain,
+                   ours, ours == 1 ? "" : "s", ours == 1 ? "s" : "", vr_store_root(session->store), instance->uuid);
+        else
+            vr_say(session->cli, "%s goes on as it is", instance->domain);
+    }
+    return TRUE;
+}
+
+gboolean vr_cmd_set_undefine(const VrCli *cli, GError **error)
+{
+    const char *name = cli->args[0];
+    g_auto(VrSession) session = {0};
+
+    if (!vr_session_open(&session, cli, error) || !vr_session_take_set(&session, name, error))
+        return FALSE;
+    if (!cli->options.dry_run && !vr_registry_undefine(session.journal, session.owner, name, error))
+        return FALSE;
+    vr_say(cli, "set %s: %s", name, cli->options.dry_run ? "would be undefined" : "undefined");
+    return say_what_stays(&session, error);
+}

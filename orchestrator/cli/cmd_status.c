@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* status: the set as it is now, and its last run (J12: what Azure calls get-latest). */
+#include "orchestrator/cli/instance_state.h"
+#include "orchestrator/cli/targets.h"
+
+#include <stdio.h>
+
+typedef struct {
+    VrSession session;
+    VrRun *last;
+    VrImage *image;   /* that the model asks for; NULL when there is none */
+    GPtrArray *looks; /* NULL: libvirt cannot be reached */
+    GArray *states;   /* VrInstanceState, one for each instance */
+    GPtrArray *open;  /* VrSwapRow * */
+    char *holder;     /* of the set's lock */
+    gboolean owned;   /* somebody works on the set now */
+    gboolean kept;    /* some instance has a generation that it can go back to */
+} Status;
+
+static void status_clear(Status *status)
+{
+    g_clear_pointer(&status->states, g_array_unref);
+    g_clear_pointer(&status->looks, g_ptr_array_unref);
+    g_clear_pointer(&status->open, g_ptr_array_unref);
+    g_clear_pointer(&status->last, vr_run_free);
+    g_clear_pointer(&status->image, vr_image_free);
+    g_clear_pointer(&status->holder, g_free);
+    vr_session_clear(&status->session);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Status, status_clear)
+
+static gboolean has_kept(const VrSession *session, const char *uuid, gboolean *kept, GError **error)
+{
+    g_autoptr(GPtrArray) all = vr_journal_generations(session->journal, uuid, error);
+
+    for (guint i = 0; all && i < all->len; i++)
+        *kept = *kept || ((const VrGeneration *)g_ptr_array_index(all, i))->state == VR_GENERATION_KEPT;
+    return all != NULL;
+}
+
+static gboolean read_states(Status *status, GError **error)
+{
+    const VrSet *set = status->session.set;
+
+    status->states = g_array_sized_new(FALSE, TRUE, sizeof(VrInstanceState), set->instances->len);
+    g_array_set_clear_func(status->states, (GDestroyNotify)vr_instance_state_clear);
+    g_array_set_size(status->states, set->instances->len);
+    for (guint i = 0; i < set->instances->len; i++)
+        if (!vr_instance_state_read(&g_array_index(status->states, VrInstanceState, i), &status->session, i,
+                                    status->last, status->image, status->looks, error) ||
+            !has_kept(&status->session, vr_set_instance(set, i)->uuid, &status->kept, error))
+            return FALSE;
+    return TRUE;
+}
+
+static gboolean read_status(Status *status, const VrCli *cli, GError **error)
+{
+    VrSession *session = &status->session;
+    const char *name = cli->args[0];
+    g_autoptr(GError) local = NULL;
+
+    if (!vr_session_open_read(session, cli, error) || !vr_session_read_set(session, name, error))
+        return FALSE;
+    status->owned = vr_session_is_owned(session, name, &status->holder);
+    status->open = vr_journal_open_swaps(session->journal, name, error);
+    if (!status->open)
+        return FALSE;
+    status->last = vr_history_last(vr_store_db(session->store), name, &local);
+    if (local) {
+        g_propagate_error(error, g_steal_pointer(&local));
+        return FALSE;
+    }
+    status->image = vr_set_image(session, NULL);
+    status->looks = vr_look_if_reachable(session, -1);
+    return read_states(status, error);
+}
+
+/* "2.0.0 on 4, 1.0.0 on 1": how many instances run which version. */
+typedef struct {
+    const char *version; /* NULL: not known */
+    guint count;
+} Share;
+
+static GArray *shares_of(const Status *status)
+{
+    GArray *shares = g_array_new(FALSE, TRUE, sizeof(Share));
+
+    for (guint i = 0; i < status->states->len; i++) {
+        const VrInstanceState *state = &g_array_index(status->states, VrInstanceState, i);
+        Share one = {.version = state->current ? state->current->version : NULL, .count = 1};
+        guint j = 0;
+        while (j < shares->len && g_strcmp0(g_array_index(shares, Share, j).version, one.version) != 0)
+            j++;
+        if (j < shares->len)
+            g_array_index(shares, Share, j).count++;
+        else
+            g_array_append_val(shares, one);
+    }
+    return shares;
+}
+
+/* --- JSON -------------------------------------------------------------------------------------------- */
+
+/* F5: a run is active and at least one instance is not on its target. */
+static gboolean rollback_allowed(const Status *status)
+{
+    VrRunCounts counts;
+
+    if (!status->owned || !status->last || status->last->completed_us != 0)
+        return FALSE;
+    counts = vr_run_counts(status->last);
+    return counts.pending + counts.in_progress + counts.failed > 0;
+}
+
+static json_t *versions_json(const Status *status)
+{
+    g_autoptr(GArray) shares = shares_of(status);
+    json_t *list = json_array();
+
+    for (guint i = 0; i < shares->len; i++) {
+        const Share *share = &g_array_index(shares, Share, i);
+        json_array_append_new(
+            list, json_pack("{s:o, s:i}", "version", vr_json_text(share->version), "instanceCount", (int)share->count));
+    }
+    return list;
+}
+
+static void print_json(const Status *status)
+{
+    const VrSession *session = &status->session;
+    json_t *instances = json_array();
+    json_t *document =
+        json_pack("{s:o, s:o, s:b, s:o, s:b, s:b, s:i, s:o}", "set", vr_json_text(session->set->name), "latestVersion",
+                  vr_json_text(status->image ? status->image->version : NULL), "locked", status->owned, "lockHolder",
+                  vr_json_text(status->holder), "rollbackAllowed", rollback_allowed(status), "rollbackAvailable",
+                  status->kept, "openSwapCount", (int)status->open->len, "versions", versions_json(status));
+
+    if (status->last)
+        json_object_update_new(document, vr_run_json(session, status->last));
+    else
+        json_object_update_new(document, json_pack("{s:n, s:n, s:n, s:n, s:n}", "runId", "runningStatus", "progress",
+                                                   "rollbackInfo", "error"));
+    for (guint i = 0; i < status->states->len; i++)
+        json_array_append_new(instances, vr_instance_state_json(&g_array_index(status->states, VrInstanceState, i)));
+    json_object_set_new(document, "instances", instances);
+    vr_json_print(document);
+}
+
+/* --- lines ------------------------------------------------------------------------------------------- */
+
+static void print_run(const VrCli *cli, const Status *status)
+{
+    const VrRun *run = status->last;
+    VrRunCounts counts = vr_run_counts(run);
+    g_autofree char *title = vr_run_title(run);
+    g_autofree char *started = vr_text_time(run->started_us);
+    g_autofree char *ended = vr_text_time(run->completed_us);
+
+    vr_label_format(cli, "Last run", "%s: %s, %s", run->id, title, vr_run_status_name(run->status));
+    vr_label_format(cli, "Started", "%s by %s%s%s", started, run->started_by, run->reason ? ": " : "",
+                    run->reason ? run->reason : "");
+    if (run->completed_us != 0)
+        vr_label(cli, "Ended", ended);
+    else if (!status->owned)
+        vr_label_format(cli, "Ended", "no: it was killed; run '%s recover %s'", VR_PROGRAM, run->set_name);
+    vr_label_format(
+        cli, "Progress", "%u successful, %u failed (%u of them restored), %u in progress, %u pending, %u skipped",
+        counts.successful, counts.failed, counts.restored, counts.in_progress, counts.pending, counts.skipped);
+    if (run->error_code)
+        vr_label_format(cli, "Error", "%s: %s", run->error_code, run->error_text ? run->error_text : "-");
+}
+
+static void print_versions(const VrCli *cli, const Status *status)
+{
+    g_autoptr(GArray) shares = shares_of(status);
+    g_autoptr(GString) text = g_string_new(NULL);
+
+    for (guint i = 0; i < shares->len; i++) {
+        const Share *share = &g_array_index(shares, Share, i);
+        g_string_append_printf(text, "%s%s on %u", i ? ", " : "", share->version ? share->version : "not known",
+                               share->count);
+    }
+    vr_label(cli, "Versions", text->str);
+}
+
+static void print_instances(const VrCli *cli, const Status *status)
+{
+    static const char *const headings[] = {"INSTANCE", "POWER", "HEALTH",   ">GEN", "VERSION",
+                                           "LAST RUN", ">OFF",  ">OS DOWN", NULL};
+    g_autoptr(VrTable) table = vr_table_new(cli, headings);
+
+    for (guint i = 0; i < status->states->len; i++) {
+        const VrInstanceState *state = &g_array_index(status->states, VrInstanceState, i);
+        g_autofree char *generation = state->current ? vr_text_number(state->current->number) : NULL;
+        g_autofree char *off = vr_text_duration(state->times.off_ms);
+        g_autofree char *os_down = vr_text_duration(state->times.os_down_ms);
+        const VrRunInstance *run = state->in_run;
+        const char *const cells[] = {state->instance->domain,
+                                     vr_instance_state_power(state),
+                                     vr_instance_state_health(state),
+                                     generation,
+                                     state->current ? state->current->version : NULL,
+                                     run ? vr_instance_phase_name(run->phase) : NULL,
+                                     off,
+                                     os_down};
+        vr_table_row(table, cells);
+    }
+    vr_table_print(table);
+    for (guint i = 0; i < status->states->len; i++) {
+        const VrInstanceState *state = &g_array_index(status->states, VrInstanceState, i);
+        if (state->in_run && state->in_run->phase != VR_PHASE_SKIPPED)
+            vr_say_why(cli, state->instance->domain, state->in_run->reason);
+    }
+}
+
+static void print_lines(const VrCli *cli, const Status *status)
+{
+    vr_label(cli, "Set", status->session.set->name);
+    if (status->image)
+        vr_label_format(cli, "Image", "%s; the model asks for %s, which is %s", status->image->name,
+                        status->session.set->model->version, status->image->version);
+    else
+        vr_label(cli, "Image", "no version that the model asks for is in the store");
+    print_versions(cli, status);
+    if (status->owned)
+        vr_label(cli, "Owner now", status->holder);
+    if (status->last)
+        print_run(cli, status);
+    else
+        vr_label(cli, "Last run", "none yet");
+    fputc('\n', stdout);
+    print_instances(cli, status);
+}
+
+gboolean vr_cmd_status(const VrCli *cli, GError **error)
+{
+    g_auto(Status) status = {0};
+
+    if (!read_status(&status, cli, error))
+        return FALSE;
+    if (cli->options.json)
+        print_json(&status);
+    else
+        print_lines(cli, &status);
+    return TRUE;
+}

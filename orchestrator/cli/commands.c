@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The table of commands: what there is, what each takes, and its words for --help. */
+#include "orchestrator/cli/cli.h"
+
+#include <string.h>
+
+#define MANY G_MAXUINT
+
+#define RUN_STATUSES                                                                                                   \
+    "Exit status: 0 done; 3 stopped by the policy of the set; 4 refused; 5 another run owns the set; 6 done, but\n"    \
+    "some instances failed and were restored; 7 an instance is UNKNOWN and a person must look; 1 failed, or\n"         \
+    "ended by Ctrl-C. Ctrl-C once ends the run when the batch in flight is done; a second one puts its guests\n"       \
+    "back now."
+
+const VrCliCommand vr_cli_commands[] = {
+    {"image-check", VR_GROUP_IMAGES, "FILE", "Accept or refuse an image file, with the reason",
+     "Reads the file and nothing else; changes nothing. Exit status 4: refused.", "image-check debian.qcow2", FALSE,
+     VR_OPT_FORMAT | VR_OPT_JSON, 1, 1, vr_cmd_image_check},
+    {"image-publish", VR_GROUP_IMAGES, "NAME VERSION FILE", "Check, copy and verify an image version, then show it",
+     "A version is 1 to 4 numbers with dots and never changes again. The same bytes again are no error; other\n"
+     "bytes under a version that exists are refused (exit status 4). Ctrl-C leaves nothing behind.",
+     "image-publish debian-12 12.20261101.0 debian.qcow2 --digest sha256:9f86…", TRUE,
+     VR_OPT_FORMAT | VR_OPT_DIGEST | VR_OPT_IDENTITY | VR_OPT_DRY_RUN, 3, 3, vr_cmd_image_publish},
+    {"image-list", VR_GROUP_IMAGES, "[NAME]", "List images and their versions", "Newest first within a name.",
+     "image-list debian-12", FALSE, VR_OPT_JSON, 0, 1, vr_cmd_image_list},
+    {"image-info", VR_GROUP_IMAGES, "NAME [VERSION]", "Show all about one version (default: latest)",
+     "latest is the highest version that is not excluded.", "image-info debian-12 12.20261101.0", FALSE, VR_OPT_JSON, 1,
+     2, vr_cmd_image_info},
+    {"image-exclude", VR_GROUP_IMAGES, "NAME VERSION", "Take a version out of latest and of every run",
+     "Guests that run it go on. A run to it stops at its batch border.",
+     "image-exclude debian-12 12.20261101.0 --reason 'no network'", TRUE, VR_OPT_REASON | VR_OPT_DRY_RUN, 2, 2,
+     vr_cmd_image_exclude},
+    {"image-include", VR_GROUP_IMAGES, "NAME VERSION", "Undo image-exclude", "",
+     "image-include debian-12 12.20261101.0", TRUE, VR_OPT_DRY_RUN, 2, 2, vr_cmd_image_include},
+
+    {"set-define", VR_GROUP_SETS, "FILE|-", "Define a scale set from its model, or define it anew",
+     "The model is YAML or JSON. Each instance is a libvirt domain, bound by its UUID. Guests are not touched.",
+     "set-define shop.yaml", TRUE, VR_OPT_DRY_RUN, 1, 1, vr_cmd_set_define},
+    {"set-list", VR_GROUP_SETS, "", "List the scale sets", "", "set-list", FALSE, VR_OPT_JSON, 0, 0, vr_cmd_set_list},
+    {"set-info", VR_GROUP_SETS, "SET", "Show image, policy and instances of a set", "", "set-info shop", FALSE,
+     VR_OPT_JSON, 1, 1, vr_cmd_set_info},
+    {"set-dump", VR_GROUP_SETS, "SET", "Print the model as it was given", "", "set-dump shop > shop.yaml", FALSE, 0, 1,
+     1, vr_cmd_set_dump},
+    {"set-undefine", VR_GROUP_SETS, "SET", "Forget a set; guests and disks stay as they are",
+     "Says which disks stay and where.", "set-undefine shop", TRUE, VR_OPT_DRY_RUN, 1, 1, vr_cmd_set_undefine},
+    {"adopt", VR_GROUP_SETS, "SET INSTANCE", "Say which version of the set's image a guest runs already",
+     "Needs --version. For guests that were not made by a swap; the guest is not touched.",
+     "adopt shop web-0 --version 12.20261101.0", TRUE, VR_OPT_VERSION | VR_OPT_DRY_RUN, 2, 2, vr_cmd_adopt},
+
+    {"plan", VR_GROUP_RUNS, "SET", "Show what upgrade would do: batches, reasons, findings, space",
+     "Changes nothing. Exit status 4: an instance that would be moved has a finding that forbids it.",
+     "plan shop --version 12.20261101.0", FALSE, VR_OPT_VERSION | VR_OPT_JSON, 1, 1, vr_cmd_plan},
+    {"upgrade", VR_GROUP_RUNS, "SET", "Move a set to a new image version, batch by batch",
+     "Without --version: the version of the model, or the latest that is not excluded. Instances that run it are left\n"
+     "alone. A version that failed on this set before is tried again only when --version names it.\n\n" RUN_STATUSES,
+     "upgrade shop", TRUE, VR_OPT_VERSION | VR_OPT_NO_AUTO_ROLLBACK | VR_OPT_REASON | VR_OPT_DRY_RUN | VR_OPT_JSON, 1,
+     1, vr_cmd_upgrade},
+    {"reimage", VR_GROUP_RUNS, "SET INSTANCE…|--all", "Give instances a fresh OS disk of the version that they run",
+     "With --version: of that one. Data disks and temp disks are kept.\n\n" RUN_STATUSES, "reimage shop web-0 web-1",
+     TRUE, VR_OPT_VERSION | VR_OPT_ALL | VR_OPT_NO_AUTO_ROLLBACK | VR_OPT_REASON | VR_OPT_DRY_RUN | VR_OPT_JSON, 1,
+     MANY, vr_cmd_reimage},
+    {"rollback", VR_GROUP_RUNS, "SET INSTANCE…|--all", "Go back to kept OS disks",
+     "For an instance: what it ran before its current generation, and again one further back; --to-generation goes to\n"
+     "any kept one, forward too. With --all: every instance that the last run (or --run ID) moved goes back to what\n"
+     "it had before that run. What the newer system did to data disks is not undone.\n\n" RUN_STATUSES,
+     "rollback shop --all", TRUE,
+     VR_OPT_ALL | VR_OPT_TO_GENERATION | VR_OPT_RUN | VR_OPT_NO_AUTO_ROLLBACK | VR_OPT_REASON | VR_OPT_DRY_RUN |
+         VR_OPT_JSON,
+     1, MANY, vr_cmd_rollback},
+    {"recover", VR_GROUP_RUNS, "[SET…]", "Finish or undo what a crash left open (default: in all sets)",
+     "Every command that changes a set does this first. Exit status 7: an instance is UNKNOWN and a person must look.",
+     "recover shop --dry-run", TRUE, VR_OPT_DRY_RUN, 0, MANY, vr_cmd_recover},
+
+    {"status", VR_GROUP_VIEWS, "SET", "Show versions, the last run, and each instance", "", "status shop --json", FALSE,
+     VR_OPT_JSON, 1, 1, vr_cmd_status},
+    {"instance-view", VR_GROUP_VIEWS, "SET INSTANCE", "Show all about one instance, with its last error", "",
+     "instance-view shop web-0", FALSE, VR_OPT_JSON, 2, 2, vr_cmd_instance_view},
+    {"history", VR_GROUP_VIEWS, "SET", "List the runs of a set; with --run, the times of each instance", "",
+     "history shop --run 20261121-230232-1a2b", FALSE, VR_OPT_RUN | VR_OPT_JSON, 1, 1, vr_cmd_history},
+    {"generations", VR_GROUP_VIEWS, "SET INSTANCE", "List the OS disks of an instance that are kept", "",
+     "generations shop web-0", FALSE, VR_OPT_JSON, 2, 2, vr_cmd_generations},
+
+    {"doctor", VR_GROUP_HOST, "", "Say whether this host is fit: libvirt, KVM, tools, store, space",
+     "One line a check: ok, warn or fail, with what to do. Changes nothing. Exit status 1: a check failed.", "doctor",
+     FALSE, VR_OPT_JSON, 0, 0, vr_cmd_doctor},
+    {NULL}};
+
+const VrCliCommand *vr_cli_command_find(const char *name)
+{
+    for (const VrCliCommand *command = vr_cli_commands; command->name; command++)
+        if (g_str_equal(command->name, name))
+            return command;
+    return NULL;
+}
+
+/* Levenshtein's distance; names are short, longer words are near to nothing. */
+static guint distance(const char *a, const char *b)
+{
+    enum { LONGEST = 32 };
+    gsize a_length = strlen(a), b_length = strlen(b);
+    guint row[LONGEST + 1];
+
+    if (a_length > LONGEST || b_length > LONGEST)
+        return G_MAXUINT;
+    for (guint j = 0; j <= b_length; j++)
+        row[j] = j;
+    for (guint i = 1; i <= a_length; i++) {
+        guint diagonal = row[0];
+        row[0] = i;
+        for (guint j = 1; j <= b_length; j++) {
+            guint above = row[j];
+            row[j] = MIN(MIN(above, row[j - 1]) + 1, diagonal + (a[i - 1] == b[j - 1] ? 0 : 1));
+            diagonal = above;
+        }
+    }
+    return row[b_length];
+}
+
+const VrCliCommand *vr_cli_command_nearest(const char *name)
+{
+    const VrCliCommand *nearest = NULL;
+    guint best = 4; /* more typing errors than three are another word */
+
+    for (const VrCliCommand *command = vr_cli_commands; command->name; command++) {
+        guint found = distance(name, command->name);
+        if (found < best && found < strlen(command->name)) {
+            best = found;
+            nearest = command;
+        }
+    }
+    return nearest;
+}

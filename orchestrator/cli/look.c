@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "orchestrator/cli/look.h"
+
+#include "base/clock.h"
+#include "hv/preflight.h"
+
+#define LOOKERS 16
+#define HEALTH_WAIT_MS 3000 /* a plan is not a run: what does not answer by then counts as down */
+
+typedef struct {
+    const VrSession *session;
+    GPtrArray *looks;
+} Lookers;
+
+static void look_free(gpointer data)
+{
+    VrLook *look = data;
+
+    vr_domain_info_clear(&look->info);
+    vr_health_answer_clear(&look->health);
+    g_clear_pointer(&look->findings, g_ptr_array_unref);
+    g_free(look);
+}
+
+static GPtrArray *cannot_look(const VrInstance *instance, const GError *why)
+{
+    GPtrArray *findings = g_ptr_array_new_with_free_func((GDestroyNotify)vr_finding_free);
+    VrFinding *finding = g_new0(VrFinding, 1);
+
+    finding->id = "not-readable";
+    finding->severity = VR_SEVERITY_BLOCKER;
+    finding->text = g_strdup_printf("%s cannot be read: %s", instance->domain, why->message);
+    finding->remedy = g_strdup("see 'virsh list --all'; an instance that is gone leaves the set by set-define");
+    g_ptr_array_add(findings, finding);
+    return findings;
+}
+
+static void look_at(gpointer data, gpointer user_data)
+{
+    const Lookers *lookers = user_data;
+    guint index = GPOINTER_TO_UINT(data) - 1;
+    const VrSet *set = lookers->session->set;
+    const VrInstance *instance = vr_set_instance(set, index);
+    VrLook *look = g_ptr_array_index(lookers->looks, index);
+    VrPreflightNeeds needs = {.os_target = set->model->os_target,
+                              .needs_agent = set->model->health.source != VR_HEALTH_SOURCE_POWER};
+    g_autoptr(GError) local = NULL;
+    g_autofree char *xml = NULL;
+    g_autoptr(VrDomainDef) def = NULL;
+
+    look->found = vr_hv_info(lookers->session->hv, instance->uuid, &look->info, &local);
+    xml = look->found ? vr_hv_inactive_xml(lookers->session->hv, instance->uuid, &local) : NULL;
+    def = xml ? vr_domain_def_parse(xml, &local) : NULL;
+    look->findings = def ? vr_preflight(&look->info, def, &needs) : cannot_look(instance, local);
+    if (look->found)
+        vr_health_probe(lookers->session->hv, &set->model->health, instance->uuid, vr_clock_now_ms() + HEALTH_WAIT_MS,
+                        &look->health);
+}
+
+GPtrArray *vr_look_at_set(const VrSession *session, int only)
+{
+    GPtrArray *looks = g_ptr_array_new_with_free_func(look_free);
+    Lookers lookers = {.session = session, .looks = looks};
+    GThreadPool *pool = g_thread_pool_new(look_at, &lookers, LOOKERS, FALSE, NULL);
+
+    for (guint i = 0; i < session->set->instances->len; i++)
+        g_ptr_array_add(looks, g_new0(VrLook, 1));
+    for (guint i = 0; i < looks->len; i++)
+        if (only < 0 || (guint)only == i)
+            g_thread_pool_push(pool, GUINT_TO_POINTER(i + 1), NULL); /* NULL cannot be pushed */
+    g_thread_pool_free(pool, FALSE, TRUE);
+    return looks;
+}
+
+const char *vr_look_power(const VrLook *look)
+{
+    return look->found ? vr_domain_state_name(look->info.state) : "unknown";
+}
+
+gboolean vr_look_is_down(const VrLook *look)
+{
+    return !look->found || (!look->health.off && look->health.state != VR_HEALTH_HEALTHY);
+}

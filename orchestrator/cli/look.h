@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A look at the instances of a set as they are now: power, health, what forbids a swap. Reads only. */
+#pragma once
+
+#include "orchestrator/cli/session.h"
+#include "orchestrator/health.h"
+
+typedef struct {
+    VrDomainInfo info;
+    gboolean found; /* FALSE: libvirt could not say; the findings have why, and info is empty */
+    VrHealthAnswer health;
+    GPtrArray *findings; /* VrFinding *, blockers first */
+} VrLook;
+
+/* Looks at all instances, several at a time, or with only >= 0 at that one (the others stay empty). Element: VrLook *, one
+ * for each instance, freed with the array. */
+GPtrArray *vr_look_at_set(const VrSession *session, int only);
+
+/* "running", "off", ..., "unknown". Static. */
+const char *vr_look_power(const VrLook *look);
+
+/* Unhealthy or unreachable now; one that is off on purpose is not. */
+gboolean vr_look_is_down(const VrLook *look);

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "base/error.h"
+#include "base/log.h"
+#include "orchestrator/cli/cli.h"
+#include "orchestrator/cli/signals.h"
+
+#include <errno.h>
+#include <locale.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* The one place that prints an error. What it quotes may come from anywhere. */
+static int report(const GError *error)
+{
+    g_autofree char *shown = vr_printable(error->message, -1);
+
+    fflush(stdout);
+    fprintf(stderr, "error: %s\n", shown);
+    return vr_error_exit_status(error);
+}
+
+/* An answer that did not reach its reader was not given: a full disk behind '> file' is an error. The reader of a pipe may
+ * have had enough. */
+static gboolean flush_stdout(GError **error)
+{
+    struct stat st;
+
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return TRUE;
+    if (fstat(STDOUT_FILENO, &st) == 0 && (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode)))
+        return TRUE;
+    g_set_error(error, VR_ERROR, VR_ERROR_IO, "cannot write the output: %s", g_strerror(errno));
+    return FALSE;
+}
+
+int main(int argc, char **argv)
+{
+    g_autoptr(GError) error = NULL;
+
+    setlocale(LC_CTYPE, "");
+    if (g_strcmp0(g_getenv("VIRT_REIMAGE_DEBUG"), "1") == 0)
+        vr_log_set_level(VR_LOG_DEBUG);
+    vr_signals_begin(); /* before any thread, so that all of them leave these signals to the one that waits */
+    if (!vr_cli_main(argc, argv, &error))
+        return report(error);
+    return flush_stdout(&error) ? 0 : report(error);
+}

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Every option is described once, here; a command says by bits which it takes. */
+#include "orchestrator/cli/cli.h"
+
+#include <stddef.h>
+#include <stdio.h>
+
+typedef struct {
+    guint bit; /* 0: global */
+    const char *name;
+    char letter;
+    GOptionArg type;
+    gsize offset; /* in VrCliOptions */
+    const char *text, *value;
+} Option;
+
+#define AT(field) offsetof(VrCliOptions, field)
+
+static const Option table[] = {
+    {0, "connect", 'c', G_OPTION_ARG_STRING, AT(uri), "libvirt to talk to (default: as virsh chooses)", "URI"},
+    {0, "root", 'r', G_OPTION_ARG_FILENAME, AT(root), "where images and OS disks lie", "DIR"},
+    {0, "quiet", 'q', G_OPTION_ARG_NONE, AT(quiet), "no progress, notes and headings", NULL},
+    {0, "json", 0, G_OPTION_ARG_NONE, AT(json), "answer in JSON", NULL},
+    {0, "debug", 0, G_OPTION_ARG_NONE, AT(debug), "log what is done to stderr", NULL},
+    {0, "help", 'h', G_OPTION_ARG_NONE, AT(help), "this help", NULL},
+    {VR_OPT_VERSION, "version", 0, G_OPTION_ARG_STRING, AT(version), "this version, not the one of the model", "V"},
+    {VR_OPT_FORMAT, "format", 0, G_OPTION_ARG_STRING, AT(format), "the file must be raw or qcow2", "F"},
+    {VR_OPT_DIGEST, "digest", 0, G_OPTION_ARG_STRING, AT(digest), "the file must have this digest", "sha256:HEX"},
+    {VR_OPT_IDENTITY, "publisher", 0, G_OPTION_ARG_STRING, AT(publisher), "with offer and SKU a second name", "P"},
+    {VR_OPT_IDENTITY, "offer", 0, G_OPTION_ARG_STRING, AT(offer), "… of the image", "O"},
+    {VR_OPT_IDENTITY, "sku", 0, G_OPTION_ARG_STRING, AT(sku), "… the same for all its versions", "S"},
+    {VR_OPT_ALL, "all", 0, G_OPTION_ARG_NONE, AT(all), "all instances; it is never the default", NULL},
+    {VR_OPT_TO_GENERATION, "to-generation", 0, G_OPTION_ARG_INT, AT(to_generation), "to this one, forward too", "N"},
+    {VR_OPT_RUN, "run", 0, G_OPTION_ARG_STRING, AT(run), "the run that is meant, as 'history' shows it", "ID"},
+    {VR_OPT_NO_AUTO_ROLLBACK, "no-auto-rollback", 0, G_OPTION_ARG_NONE, AT(no_auto_rollback),
+     "leave failed instances on the new disk", NULL},
+    {VR_OPT_REASON, "reason", 0, G_OPTION_ARG_STRING, AT(reason), "why, for the record", "TEXT"},
+    {VR_OPT_DRY_RUN, "dry-run", 0, G_OPTION_ARG_NONE, AT(dry_run), "say what would be done, change nothing", NULL},
+};
+
+void vr_cli_options_print(guint bits)
+{
+    for (guint i = 0; i < G_N_ELEMENTS(table); i++) {
+        const Option *option = &table[i];
+        gboolean shown = option->bit ? (option->bit & bits) != 0 : (bits & VR_OPT_JSON) && option->offset == AT(json);
+        g_autofree char *left =
+            g_strdup_printf("--%s%s%s", option->name, option->value ? " " : "", option->value ? option->value : "");
+        if (shown)
+            printf("  %-22s %s\n", left, option->text);
+    }
+    printf("and the global options; '%s --help' lists them\n", VR_PROGRAM);
+}
+
+/* The context copies entries, but their strings and targets must outlive it; both do. */
+static GOptionGroup *group_of(guint bits, gboolean global, VrCliOptions *options)
+{
+    GOptionGroup *group = global ? g_option_group_new("global", "Global options:", "Global options", NULL, NULL) : NULL;
+    g_autoptr(GArray) entries = g_array_new(TRUE, TRUE, sizeof(GOptionEntry));
+
+    if (!group)
+        group = g_option_group_new("command", "Options:", "Options", NULL, NULL);
+    for (guint i = 0; i < G_N_ELEMENTS(table); i++) {
+        const Option *option = &table[i];
+        GOptionEntry entry = {option->name, option->letter, 0, option->type, G_STRUCT_MEMBER_P(options, option->offset),
+                              option->text, option->value};
+        if (global ? option->bit == 0 : (option->bit & bits) != 0)
+            g_array_append_val(entries, entry);
+    }
+    g_option_group_add_entries(group, (const GOptionEntry *)(gpointer)entries->data);
+    return group;
+}
+
+GOptionContext *vr_cli_options_global(VrCliOptions *options, gboolean *version)
+{
+    GOptionContext *context = g_option_context_new("COMMAND …");
+    GOptionGroup *group = group_of(0, TRUE, options);
+    const GOptionEntry entries[] = {
+        {"version", 'V', 0, G_OPTION_ARG_NONE, version, "the version of this program", NULL}, {NULL}};
+
+    g_option_context_set_help_enabled(context, FALSE);
+    g_option_context_set_strict_posix(context, TRUE);
+    g_option_group_add_entries(group, entries);
+    g_option_context_set_main_group(context, group);
+    return context;
+}
+
+GOptionContext *vr_cli_options_of(const VrCliCommand *command, VrCliOptions *options)
+{
+    GOptionContext *context = g_option_context_new(command->synopsis);
+
+    g_option_context_set_help_enabled(context, FALSE);
+    g_option_context_set_main_group(context, group_of(command->options, FALSE, options));
+    g_option_context_add_group(context, group_of(0, TRUE, options));
+    return context;
+}
+
+void vr_cli_options_clear(VrCliOptions *options)
+{
+    for (guint i = 0; i < G_N_ELEMENTS(table); i++)
+        if (table[i].type == G_OPTION_ARG_STRING || table[i].type == G_OPTION_ARG_FILENAME)
+            g_clear_pointer(&G_STRUCT_MEMBER(char *, options, table[i].offset), g_free);
+}

@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What a run would do, from targets that were chosen: for plan and for every --dry-run of a run. */
+#pragma once
+
+#include "orchestrator/cli/targets.h"
+
+/* Prints batches, findings, space (or one JSON document). VR_ERROR_REFUSED, after printing, when a chosen instance has a
+ * finding that forbids its swap. */
+gboolean vr_plan_show(VrSession *session, const VrTargets *targets, GError **error);

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A run as it goes: a line an event with its time, or with --json a JSON line. */
+#pragma once
+
+#include "orchestrator/cli/targets.h"
+
+typedef struct {
+    const VrCli *cli;
+    const VrSession *session;
+    const VrTargets *targets;
+} VrProgressView;
+
+/* A VrProgressFunc; data: VrProgressView. */
+void vr_progress_show(const VrProgress *progress, void *data);

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Runs, images and times as JSON with Azure's names where FEATURES J names them, and as lines. */
+#pragma once
+
+#include "orchestrator/cli/output.h"
+#include "orchestrator/cli/session.h"
+
+/* Counts of J3 and F12, from the phases in the history. */
+typedef struct {
+    guint successful, failed, in_progress, pending, skipped, restored, unknown;
+} VrRunCounts;
+VrRunCounts vr_run_counts(const VrRun *run);
+json_t *vr_counts_json(const VrRunCounts *counts); /* progress */
+
+/* "upgrade to debian-12 2.0.0", "rollback". Free with g_free. */
+char *vr_run_title(const VrRun *run);
+
+json_t *vr_image_json(const VrImage *image);
+json_t *vr_times_json(const VrSwapTimes *times);
+json_t *vr_spread_json(const VrSpread *spread);
+json_t *vr_generation_json(const VrGeneration *generation);
+
+/* targetImageReference: publisher, offer and SKU are looked up in the store, null when the version is not there. */
+json_t *vr_reference_json(VrStore *store, const char *name, const char *version);
+
+/* A run without its instances. */
+json_t *vr_run_json(const VrSession *session, const VrRun *run);
+
+/* A duration of the model: "PT5M" would be its spelling, seconds are what programs read. */
+#define VR_JSON_SECONDS(ms) json_real((double)(ms) / 1000.0)
+
+/* Times of the swaps of a run that were committed. Element: VrSwapTimes, freed with the array. */
+GArray *vr_run_times(const VrSession *session, const VrRun *run, GError **error);
+/* Of one field of VrSwapTimes, by its offset. */
+VrSpread vr_times_spread(const GArray *times, gsize offset);

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "orchestrator/cli/session.h"
+
+#include "base/durable.h"
+#include "base/error.h"
+#include "base/fd.h"
+#include "disk/version.h"
+#include "hv/connection.h"
+#include "orchestrator/cli/output.h"
+
+#include <fcntl.h>
+
+void vr_session_clear(VrSession *session)
+{
+    g_clear_pointer(&session->set, vr_set_free);
+    g_clear_pointer(&session->owner, vr_owner_release);
+    g_clear_pointer(&session->hv, vr_hv_close);
+    g_clear_pointer(&session->journal, vr_journal_free);
+    g_clear_pointer(&session->store, vr_store_close);
+}
+
+static gboolean open_store(VrSession *session, const VrCli *cli, gboolean read_only, GError **error)
+{
+    session->cli = cli;
+    session->store = vr_store_open(cli->options.root, read_only, error);
+    if (!session->store)
+        return FALSE;
+    session->journal = vr_journal_new(vr_store_db(session->store), error);
+    return session->journal && vr_registry_init(vr_store_db(session->store), error);
+}
+
+gboolean vr_session_open_read(VrSession *session, const VrCli *cli, GError **error)
+{
+    return open_store(session, cli, TRUE, error);
+}
+
+gboolean vr_session_open_write(VrSession *session, const VrCli *cli, GError **error)
+{
+    return open_store(session, cli, FALSE, error) && vr_store_sweep(session->store, NULL, error);
+}
+
+gboolean vr_session_open(VrSession *session, const VrCli *cli, GError **error)
+{
+    return cli->options.dry_run ? vr_session_open_read(session, cli, error)
+                                : vr_session_open_write(session, cli, error);
+}
+
+gboolean vr_session_connect(VrSession *session, GError **error)
+{
+    if (!session->hv)
+        session->hv = vr_connection_open(session->cli->options.uri, NULL, error);
+    return session->hv != NULL;
+}
+
+/* --- reading ----------------------------------------------------------------------------------------- */
+
+gboolean vr_session_is_owned(const VrSession *session, const char *name, char **holder)
+{
+    vr_autofd locks = vr_open_beneath(vr_store_root_fd(session->store), "locks", O_RDONLY | O_DIRECTORY, 0, NULL);
+
+    if (holder)
+        *holder = NULL;
+    return locks >= 0 && vr_lock_is_held(locks, name, holder);
+}
+
+static gboolean note_open_swaps(const VrSession *session, GError **error)
+{
+    g_autoptr(GPtrArray) open = vr_journal_open_swaps(session->journal, session->set->name, error);
+
+    if (!open)
+        return FALSE;
+    if (open->len > 0 && !vr_session_is_owned(session, session->set->name, NULL))
+        vr_note(session->cli, "%u open swap%s of a run that was killed: run '%s recover %s'", open->len,
+                open->len == 1 ? "" : "s", VR_PROGRAM, session->set->name);
+    return TRUE;
+}
+
+static gboolean load_set(VrSession *session, const char *name, GError **error)
+{
+    g_clear_pointer(&session->set, vr_set_free);
+    session->set = vr_registry_get(vr_store_db(session->store), name, error);
+    return session->set != NULL;
+}
+
+gboolean vr_session_read_set(VrSession *session, const char *name, GError **error)
+{
+    return load_set(session, name, error) && note_open_swaps(session, error);
+}
+
+/* --- changing ---------------------------------------------------------------------------------------- */
+
+static void fill_engine(VrSession *session)
+{
+    session->engine =
+        (VrEngine){.store = session->store, .hv = session->hv, .journal = session->journal, .owner = session->owner};
+}
+
+static gboolean recover(VrSession *session, GError **error)
+{
+    g_autoptr(GPtrArray) told = NULL;
+    gboolean ok = vr_recover_set(&session->engine, session->set, FALSE, &told, error);
+
+    for (guint i = 0; told && i < told->len; i++)
+        vr_tell(session->cli, "recovered: %s", (const char *)g_ptr_array_index(told, i));
+    return ok;
+}
+
+gboolean vr_session_own(VrSession *session, const char *name, GError **error)
+{
+    g_autofree char *what = g_strdup_printf("%s %s", session->cli->command->name, name);
+    g_autoptr(GError) local = NULL;
+
+    if (!vr_name_check(name, "set", error) || !vr_session_connect(session, error))
+        return FALSE;
+    session->owner = vr_owner_acquire(session->journal, vr_store_root_fd(session->store), name, what, error);
+    if (!session->owner)
+        return FALSE;
+    fill_engine(session);
+    if (load_set(session, name, &local))
+        return recover(session, error);
+    if (g_error_matches(local, VR_ERROR, VR_ERROR_NOT_FOUND))
+        return TRUE;
+    g_propagate_error(error, g_steal_pointer(&local));
+    return FALSE;
+}
+
+gboolean vr_session_take_set(VrSession *session, const char *name, GError **error)
+{
+    /* A name that nobody defined gets no lock file. */
+    if (!load_set(session, name, error))
+        return FALSE;
+    if (session->cli->options.dry_run)
+        return vr_session_connect(session, error) && note_open_swaps(session, error);
+    return vr_session_own(session, name, error) && (session->set || load_set(session, name, error));
+}
+
+/* --- instances --------------------------------------------------------------------------------------- */
+
+const VrInstance *vr_set_instance(const VrSet *set, guint index)
+{
+    return g_ptr_array_index(set->instances, index);
+}
+
+const VrInstance *vr_session_instance(const VrSession *session, const char *name, GError **error)
+{
+    int index = vr_set_find(session->set, name, error);
+
+    return index < 0 ? NULL : vr_set_instance(session->set, (guint)index);
+}

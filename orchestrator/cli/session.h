@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What a command works with. A reading command opens the store read-only and writes nothing; one that changes a set
+ * becomes its owner and first recovers what a crash left open. A dry run is a reading command.
+ */
+#pragma once
+
+#include "orchestrator/cli/cli.h"
+#include "orchestrator/executor.h"
+
+typedef struct {
+    const VrCli *cli;
+    VrStore *store;
+    VrJournal *journal;
+    VrHv *hv; /* NULL until connected */
+    VrOwner *owner;
+    VrSet *set;
+    VrEngine engine; /* of the above, once the set is taken */
+} VrSession;
+
+void vr_session_clear(VrSession *session);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VrSession, vr_session_clear)
+
+gboolean vr_session_open_read(VrSession *session, const VrCli *cli, GError **error);
+
+/* Makes the store when there is none yet, and sweeps what a killed publication left. */
+gboolean vr_session_open_write(VrSession *session, const VrCli *cli, GError **error);
+
+/* As above by cli->options.dry_run: read for a dry run, write else. */
+gboolean vr_session_open(VrSession *session, const VrCli *cli, GError **error);
+
+gboolean vr_session_connect(VrSession *session, GError **error);
+
+/* Loads a set for reading and says on stderr when swaps of it stand open that nobody works on. */
+gboolean vr_session_read_set(VrSession *session, const char *name, GError **error);
+
+/* Connects, becomes owner of the set, loads it, recovers it. In a dry run: connects and loads only. */
+gboolean vr_session_take_set(VrSession *session, const char *name, GError **error);
+
+/* The name of a set whose model is not (or not yet) in the registry: owner, and recovery when it is there. */
+gboolean vr_session_own(VrSession *session, const char *name, GError **error);
+
+/* TRUE when some process owns the set now; *holder is its line, free with g_free. */
+gboolean vr_session_is_owned(const VrSession *session, const char *name, char **holder);
+
+/* The instance of that name or UUID; NULL with an error. */
+const VrInstance *vr_session_instance(const VrSession *session, const char *name, GError **error);
+const VrInstance *vr_set_instance(const VrSet *set, guint index);

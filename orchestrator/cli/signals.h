@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Ctrl-C and its relatives. One thread waits for SIGINT, SIGTERM and SIGHUP; all others block them. What a signal means
+ * is said by what is under way: a run ends at its batch border, and at the second signal puts back what is in
+ * flight; a copy ends and leaves nothing; anything else dies of the signal as usual (each state of a swap
+ * survives that, see recover). SIGPIPE is ignored: a run does not die of its reader.
+ */
+#pragma once
+
+#include "orchestrator/executor.h"
+
+/* Blocks the signals and starts the thread. Once, in main(), before any other thread. */
+void vr_signals_begin(void);
+
+/* From now on a signal cancels this run; NULL: no run any more. The executor lives until after the NULL. */
+void vr_signals_set_run(VrExecutor *executor);
+
+/* From now on a signal sets *cancelled to 1; NULL: nothing to cancel any more. */
+void vr_signals_set_flag(gint *cancelled);

@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The targets of upgrade and reimage; those of rollback are in rollback_targets.c. */
+#include "orchestrator/cli/targets.h"
+
+#include "base/error.h"
+#include "disk/version.h"
+
+void vr_targets_clear(VrTargets *targets)
+{
+    g_clear_pointer(&targets->image, vr_image_free);
+    g_clear_pointer(&targets->targets, g_free);
+    g_clear_pointer(&targets->current, g_ptr_array_unref);
+    g_clear_pointer(&targets->texts, g_ptr_array_unref);
+}
+
+gboolean vr_targets_init(VrTargets *targets, const VrSession *session, VrRunKind kind, GError **error)
+{
+    targets->kind = kind;
+    targets->count = session->set->instances->len;
+    targets->targets = g_new0(VrRunTarget, targets->count);
+    targets->texts = g_ptr_array_new_with_free_func(g_free);
+    targets->current = g_ptr_array_new_with_free_func((GDestroyNotify)vr_generation_free);
+    for (guint i = 0; i < targets->count; i++) {
+        g_autoptr(GError) local = NULL;
+        g_ptr_array_add(targets->current,
+                        vr_journal_current(session->journal, vr_set_instance(session->set, i)->uuid, &local));
+        if (local) {
+            g_propagate_error(error, g_steal_pointer(&local));
+            return FALSE;
+        }
+    }
+    return TRUE;
+}
+
+void vr_targets_choose(VrTargets *targets, guint index, guint to_generation)
+{
+    targets->targets[index] = (VrRunTarget){.chosen = TRUE, .to_generation = to_generation};
+    targets->chosen++;
+}
+
+void vr_targets_skip(VrTargets *targets, guint index, char *text)
+{
+    g_ptr_array_add(targets->texts, text);
+    targets->targets[index] = (VrRunTarget){.skipped = text};
+}
+
+const VrGeneration *vr_targets_current(const VrTargets *targets, guint index)
+{
+    return g_ptr_array_index(targets->current, index);
+}
+
+char *vr_generation_text(const VrGeneration *generation)
+{
+    if (!generation)
+        return g_strdup("not known");
+    if (!generation->version)
+        return g_strdup_printf("not known (generation %u)", generation->number);
+    return g_strdup_printf("%s %s (generation %u)", generation->image, generation->version, generation->number);
+}
+
+char *vr_version_text(const VrGeneration *generation)
+{
+    return g_strdup(generation && generation->version ? generation->version : "?");
+}
+
+/* --- instances by name ------------------------------------------------------------------------------- */
+
+GArray *vr_targets_named(const VrSession *session, GError **error)
+{
+    guint count = session->set->instances->len;
+    g_autoptr(GArray) indices = g_array_new(FALSE, FALSE, sizeof(guint));
+    g_autofree gboolean *seen = g_new0(gboolean, count);
+    const VrCli *cli = session->cli;
+
+    if (cli->options.all == (cli->n_args > 1)) {
+        g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "%s",
+                    cli->options.all ? "name instances or give --all, not both"
+                                     : "name the instances, or give --all for all of the set");
+        return NULL;
+    }
+    for (guint i = 0; cli->options.all && i < count; i++)
+        g_array_append_val(indices, i);
+    for (guint i = 1; i < cli->n_args; i++) {
+        int index = vr_set_find(session->set, cli->args[i], error);
+        if (index < 0)
+            return NULL;
+        if (!seen[index])
+            g_array_append_val(indices, index);
+        seen[index] = TRUE;
+    }
+    return g_steal_pointer(&indices);
+}
+
+/* --- the image --------------------------------------------------------------------------------------- */
+
+char *vr_set_image_name(const VrSession *session, GError **error)
+{
+    const VrModel *model = session->set->model;
+
+    if (model->image_name)
+        return g_strdup(model->image_name);
+    return vr_store_find_name(session->store, model->publisher, model->offer, model->sku, error);
+}
+
+static VrImage *get_eligible(const VrSession *session, const char *name, const char *version, GError **error)
+{
+    g_autoptr(VrImage) image = vr_store_get(session->store, name, version, error);
+
+    if (!image || !image->excluded)
+        return g_steal_pointer(&image);
+    g_set_error(
+        error, VR_ERROR, VR_ERROR_REFUSED,
+        "%s %s is excluded%s%s, and excluded versions are never rolled out; '%s image-include %s %s' undoes that",
+        image->name, image->version, image->excluded_reason ? ": " : "",
+        image->excluded_reason ? image->excluded_reason : "", VR_PROGRAM, image->name, image->version);
+    return NULL;
+}
+
+VrImage *vr_set_image(const VrSession *session, GError **error)
+{
+    const char *asked = session->cli->options.version;
+    g_autofree char *name = NULL;
+
+    if (asked && !g_str_equal(asked, "latest") && !vr_version_check(asked, error))
+        return NULL;
+    name = vr_set_image_name(session, error);
+    return name ? get_eligible(session, name, asked ? asked : session->set->model->version, error) : NULL;
+}
+
+/* --- upgrade ----------------------------------------------------------------------------------------- */
+
+/* A run fails a version when a guest went down for it and did not come back on it. One that was killed, or stopped
+ * before it touched a guest, says nothing about the version. */
+static gboolean is_failure_of(const VrRun *run)
+{
+    if (run->status != VR_RUN_FAULTED || g_strcmp0(run->error_code, VR_CODE_INTERNAL) == 0)
+        return FALSE;
+    for (guint i = 0; i < run->instances->len; i++) {
+        const VrRunInstance *instance = g_ptr_array_index(run->instances, i);
+        if (instance->phase == VR_PHASE_RESTORED || instance->phase == VR_PHASE_UNKNOWN ||
+            (instance->phase == VR_PHASE_FAILED && instance->swap_id))
+            return TRUE;
+    }
+    return FALSE;
+}
+
+/* Invariant 21: what failed on this set is not tried again without a person's word. */
+static gboolean check_not_failed(const VrSession *session, const VrImage *image, GError **error)
+{
+    g_autoptr(GPtrArray) runs = vr_history_list(vr_store_db(session->store), session->set->name, 0, error);
+
+    for (guint i = 0; runs && i < runs->len; i++) {
+        const VrRun *run = g_ptr_array_index(runs, i);
+        if (run->kind == VR_RUN_ROLLBACK || g_strcmp0(run->image, image->name) != 0 ||
+            vr_version_compare(run->version, image->version) != 0)
+            continue;
+        if (run->status == VR_RUN_COMPLETED)
+            return TRUE;
+        if (!is_failure_of(run))
+            continue;
+        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED,
+                    "version %s failed in run %s (%s); name it with --version %s to try again, or take it out: '%s "
+                    "image-exclude %s %s'",
+                    image->version, run->id, run->error_code, image->version, VR_PROGRAM, image->name, image->version);
+        return FALSE;
+    }
+    return runs != NULL;
+}
+
+static gboolean runs_image(const VrGeneration *generation, const VrImage *image)
+{
+    return generation && generation->version && g_strcmp0(generation->image, image->name) == 0 &&
+           vr_version_compare(generation->version, image->version) == 0;
+}
+
+gboolean vr_targets_of_upgrade(VrTargets *targets, const VrSession *session, GError **error)
+{
+    const char *asked = session->cli->options.version;
+
+    if (!vr_targets_init(targets, session, VR_RUN_UPGRADE, error))
+        return FALSE;
+    targets->image = vr_set_image(session, error);
+    if (!targets->image)
+        return FALSE;
+    for (guint i = 0; i < targets->count; i++) {
+        if (runs_image(vr_targets_current(targets, i), targets->image))
+            vr_targets_skip(targets, i, g_strdup_printf("runs %s already", targets->image->version));
+        else
+            vr_targets_choose(targets, i, 0);
+    }
+    if (targets->chosen == 0 || (asked && !g_str_equal(asked, "latest")))
+        return TRUE;
+    return check_not_failed(session, targets->image, error);
+}
+
+/* --- reimage ----------------------------------------------------------------------------------------- */
+
+static gboolean version_not_known(const VrSession *session, guint index, GError **error)
+{
+    const char *domain = vr_set_instance(session->set, index)->domain, *set = session->set->name;
+
+    g_set_error(
+        error, VR_ERROR, VR_ERROR_REFUSED,
+        "it is not known which version '%s' runs; give --version V, or say it with '%s adopt %s %s --version V'",
+        domain, VR_PROGRAM, set, domain);
+    return FALSE;
+}
+
+static gboolean versions_differ(const VrSession *session, const VrTargets *targets, const GArray *named, GError **error)
+{
+    g_autoptr(GString) list = g_string_new(NULL);
+
+    for (guint i = 0; i < named->len; i++) {
+        guint index = g_array_index(named, guint, i);
+        const VrGeneration *current = vr_targets_current(targets, index);
+        g_string_append_printf(list, "%s'%s' %s %s", list->len ? ", " : "",
+                               vr_set_instance(session->set, index)->domain, current->image, current->version);
+    }
+    g_set_error(
+        error, VR_ERROR, VR_ERROR_REFUSED,
+        "the instances run different versions (%s); name a version with --version V, or only instances that run "
+        "the same one",
+        list->str);
+    return FALSE;
+}
+
+/* The one version that all of them run (I1). */
+static gboolean common_image(VrTargets *targets, const VrSession *session, const GArray *named, GError **error)
+{
+    const VrGeneration *first = NULL;
+    gboolean same = TRUE;
+
+    for (guint i = 0; i < named->len; i++) {
+        guint index = g_array_index(named, guint, i);
+        const VrGeneration *current = vr_targets_current(targets, index);
+        if (!current || !current->version)
+            return version_not_known(session, index, error);
+        first = first ? first : current;
+        same = same && g_str_equal(first->image, current->image) &&
+               vr_version_compare(first->version, current->version) == 0;
+    }
+    if (!same)
+        return versions_differ(session, targets, named, error);
+    targets->image = get_eligible(session, first->image, first->version, error);
+    return targets->image != NULL;
+}
+
+gboolean vr_targets_of_reimage(VrTargets *targets, const VrSession *session, GError **error)
+{
+    g_autoptr(GArray) named = vr_targets_named(session, error);
+
+    if (!named || !vr_targets_init(targets, session, VR_RUN_REIMAGE, error))
+        return FALSE;
+    if (session->cli->options.version)
+        targets->image = vr_set_image(session, error);
+    else
+        common_image(targets, session, named, error);
+    if (!targets->image)
+        return FALSE;
+    for (guint i = 0; i < targets->count; i++)
+        vr_targets_skip(targets, i, g_strdup("not named"));
+    for (guint i = 0; i < named->len; i++)
+        vr_targets_choose(targets, g_array_index(named, guint, i), 0);
+    return TRUE;
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Which instances a run moves and to what, decided before it starts and from the journal alone. */
+#pragma once
+
+#include "orchestrator/cli/session.h"
+
+typedef struct {
+    VrRunKind kind;
+    VrImage *image;       /* NULL for a rollback */
+    guint count, chosen;  /* instances of the set; those that are moved */
+    VrRunTarget *targets; /* [count] */
+    GPtrArray *current;   /* VrGeneration * or NULL, one for each instance */
+    GPtrArray *texts;     /* what targets[].skipped points to */
+} VrTargets;
+
+void vr_targets_clear(VrTargets *targets);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VrTargets, vr_targets_clear)
+
+/* All skipped for no reason yet, current generations read. */
+gboolean vr_targets_init(VrTargets *targets, const VrSession *session, VrRunKind kind, GError **error);
+
+void vr_targets_choose(VrTargets *targets, guint index, guint to_generation);
+/* Takes text. */
+void vr_targets_skip(VrTargets *targets, guint index, char *text);
+const VrGeneration *vr_targets_current(const VrTargets *targets, guint index);
+
+/* Indices of the instances that the command names after the set, or of all with --all; every one once. Neither or both
+ * is VR_ERROR_USAGE: nothing ever defaults to all instances (I3). Element: guint. */
+GArray *vr_targets_named(const VrSession *session, GError **error);
+
+/* The short name of the set's image. Free with g_free. */
+char *vr_set_image_name(const VrSession *session, GError **error);
+
+/* The version of the set's image that --version, else the model, asks for. An excluded one is VR_ERROR_REFUSED. */
+VrImage *vr_set_image(const VrSession *session, GError **error);
+
+gboolean vr_targets_of_upgrade(VrTargets *targets, const VrSession *session, GError **error);
+gboolean vr_targets_of_reimage(VrTargets *targets, const VrSession *session, GError **error);
+gboolean vr_targets_of_rollback(VrTargets *targets, const VrSession *session, GError **error);
+
+/* "debian-12 2.0.0 (generation 3)", "not known (generation 0)", "not known". Free with g_free. */
+char *vr_generation_text(const VrGeneration *generation);
+/* The version, or "?" where it is not known. Free with g_free. */
+char *vr_version_text(const VrGeneration *generation);

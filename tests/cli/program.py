@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Runs virt-reimage and looks at what it left."""
+import hashlib
+import json
+import os
+import sqlite3
+import subprocess
+
+from lib import cheap_guest
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BINARY = os.environ.get("VIRT_REIMAGE", os.path.join(TOP, "build/dev/virt-reimage"))
+NO_LIBVIRT = "qemu:///system?socket=/nonexistent"
+IMAGE = "cheap"
+
+# What the exit statuses mean (DESIGN, command line).
+DONE, FAILED, USAGE, POLICY, REFUSED, OWNED, PARTIAL, PERSON = range(8)
+
+
+class Result:
+    def __init__(self, status, out, err):
+        self.status, self.out, self.err = status, out, err
+
+    @property
+    def json(self):
+        return json.loads(self.out)
+
+    @property
+    def lines(self):
+        """Of a stream of JSON lines."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+    def error(self):
+        """The one line that says what went wrong."""
+        lines = [line for line in self.err.splitlines() if line.startswith("error: ")]
+        assert len(lines) == 1, self.err
+        return lines[0]
+
+
+class Program:
+    def __init__(self, root, work):
+        self.root, self.work = root, work
+
+    def command(self, *arguments):
+        return [BINARY, "--root", self.root, *arguments]
+
+    def run(self, *arguments, stdin="", timeout=120):
+        done = subprocess.run(self.command(*arguments), input=stdin, capture_output=True, text=True, timeout=timeout,
+                              check=False)
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    def __call__(self, *arguments, status=DONE, **options):
+        result = self.run(*arguments, **options)
+        assert result.status == status, (arguments, result.status, result.out, result.err)
+        assert "Sanitizer" not in result.err, result.err
+        return result
+
+    def json(self, *arguments, **options):
+        return self("--json", *arguments, **options).json
+
+    def start(self, *arguments):
+        """For tests that send signals."""
+        return subprocess.Popen(self.command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def fails(self, status, *arguments, **options):
+        """Fails with that status and one error line, and changes nothing; returns the line."""
+        before = self.snapshot()
+        line = self(*arguments, status=status, **options).error()
+        assert self.snapshot() == before
+        return line
+
+    def path(self, name):
+        return os.path.join(self.work, name)
+
+    def image(self, version, name=None, **options):
+        return cheap_guest.write_os_disk(self.path(name or f"{version}.qcow2"), version, "qcow2", **options)
+
+    def publish(self, version, **options):
+        return self("image-publish", IMAGE, version, self.image(version, **options))
+
+    def model(self, name, instances, image="{name: cheap, version: latest}", batch=100, upgrade_domains=1, more=""):
+        lines = "".join(f"- {{domain: {instance}}}\n" for instance in instances)
+        return (f"name: {name}\n"
+                f"imageReference: {image}\n"
+                f"upgradeDomainCount: {upgrade_domains}\n"
+                "upgradePolicy:\n"
+                "  rollingUpgradePolicy:\n"
+                f"    maxBatchInstancePercent: {batch}\n"
+                "    maxUnhealthyInstancePercent: 100\n"
+                "    maxUnhealthyUpgradedInstancePercent: 20\n"
+                "healthProfile: {healthTimeout: PT20S}\n"
+                "osDisk: {kind: overlay, target: vda}\n"
+                "stop: {method: acpi, timeout: PT20S, force: true}\n"
+                f"{more}"
+                f"instances:\n{lines}")
+
+    def write(self, name, text):
+        path = self.path(name)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+        return path
+
+    def snapshot(self):
+        """Every file of the store with its mode and content, and every row of its database; {} when there is none.
+
+        Locks and fencing numbers are left out: to ask for a set is not to change it."""
+        seen = {}
+        for folder, folders, files in os.walk(self.root):
+            folders[:] = [one for one in folders if one != "locks"]
+            for name in folders:
+                seen[os.path.join(folder, name)] = oct(os.lstat(os.path.join(folder, name)).st_mode)
+            for name in files:
+                path = os.path.join(folder, name)
+                seen[path] = "" if name.startswith("state.db") else content_of(path)
+        for path in [path for path in seen if path.endswith("state.db")]:
+            seen[path] = rows_of(path)
+        return seen
+
+
+def content_of(path):
+    with open(path, "rb") as file:
+        return oct(os.fstat(file.fileno()).st_mode), hashlib.sha256(file.read()).hexdigest()
+
+
+def rows_of(path):
+    database = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    try:
+        return [line for line in database.iterdump() if 'INTO "owners"' not in line]
+    finally:
+        database.close()

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Runs on real guests: upgrade, reimage, rollback and what is shown of them.
+
+B1-B4, B15, D1, D18, F1, F10-F12, G1, I1, I2, J1-J6, J10, J11. The tests of a class share its guests and follow each other;
+each leaves all guests on one version.
+"""
+import os
+import stat
+
+import pytest
+
+from lib import cheap_guest
+from program import DONE, POLICY, REFUSED, content_of
+
+
+def generation(lab, name):
+    return next(one["generation"] for one in lab.status()["instances"] if one["domain"] == name)
+
+
+def data_disks(lab):
+    """B2: path, inode and content of each."""
+    return [(path, os.stat(path).st_ino, content_of(path)) for guest in lab.fleet for path, _, _ in guest.data]
+
+
+def last_run(lab):
+    return lab.program.json("history", lab.set_name)["runs"][0]
+
+
+class TestGoodVersions:
+    @pytest.fixture(scope="class", name="lab")
+    def fixture_lab(self, make_lab):
+        return make_lab(3, "good")
+
+    def test_dry_run_and_plan_change_nothing(self, lab):
+        before = lab.program.snapshot()
+        plan = lab.program.json("plan", lab.set_name, "--version", "2.0.0")
+        dry = lab.program.json("upgrade", lab.set_name, "--version", "2.0.0", "--dry-run")
+        assert {**dry, "space": None} == {**plan, "space": None}
+        lab.program("upgrade", lab.set_name, "--dry-run")
+        lab.program("reimage", lab.set_name, "--all", "--dry-run")
+        assert lab.program.snapshot() == before
+        (batch,) = plan["batches"]
+        assert [one["domain"] for one in batch["instances"]] == lab.names
+        assert {(one["currentVersion"], one["targetVersion"], one["powerState"]) for one in batch["instances"]} == {
+            ("1.0.0", "2.0.0", "running")}
+        assert plan["targetImageReference"]["version"] == "2.0.0" and plan["skipped"] == []
+        assert "power state only" in " ".join(plan["warnings"])
+
+    def test_upgrade(self, lab):
+        data = data_disks(lab)
+        result = lab.program("--json", "upgrade", lab.set_name, "--version", "2.0.0", "--reason", "a test")
+        events = [line["event"] for line in result.lines]
+        assert events[0] == "run" and events[-1] == "end" and "batch" in events
+        end = result.lines[-1]["run"]
+        assert end["runningStatus"]["code"] == "Completed"
+        assert end["progress"]["successfulInstanceCount"] == 3
+        assert end["startedBy"] == "User" and end["reason"] == "a test"
+        assert lab.versions() == lab.all_on("2.0.0")
+        for guest in lab.fleet:
+            guest.wait_boot("2.0.0", boots=2)
+        assert data_disks(lab) == data
+
+    def test_upgrade_of_those_that_are_there_is_done(self, lab):
+        before = lab.program.snapshot()
+        assert "2.0.0 already" in lab.program("upgrade", lab.set_name, "--version", "2.0.0").out
+        assert lab.program.snapshot() == before
+
+    def test_views_in_json(self, lab):
+        status = lab.status()
+        assert status["versions"] == [{"version": "2.0.0", "instanceCount": 3}]
+        assert status["runningStatus"]["code"] == "Completed" and status["error"] is None
+        assert status["runningStatus"]["startTime"] < status["runningStatus"]["completedTime"]
+        assert status["rollbackAvailable"] and not status["rollbackAllowed"] and not status["locked"]
+        assert status["targetImageReference"]["version"] == "2.0.0"
+        view = lab.program.json("instance-view", lab.set_name, lab.names[0])
+        assert view["generation"] == 1 and view["powerState"] == "running" and not view["latestModelApplied"]
+        assert view["lastSwap"]["state"] == "COMMITTED" and view["lastSwap"]["times"]["offMs"] > 0
+        assert [one["state"] for one in view["generations"]] == ["kept", "current"]
+        run = lab.program.json("history", lab.set_name, "--run", status["runId"])
+        assert [one["phase"] for one in run["instances"]] == ["committed"] * 3
+        assert run["times"]["offMs"]["count"] == 3
+        assert run["times"]["offMs"]["p50"] <= run["times"]["offMs"]["p95"] <= run["times"]["offMs"]["max"]
+
+    def test_views_for_people(self, lab):
+        out = lab.program("status", lab.set_name).out
+        assert "2.0.0 on 3" in out and "Completed" in out
+        out = lab.program("history", lab.set_name, "--run", last_run(lab)["runId"]).out
+        assert "p50" in out and "p95" in out and "OS DOWN" in out
+        out = lab.program("instance-view", lab.set_name, lab.names[1]).out
+        assert "generation 0 to 1: COMMITTED" in out
+        assert "upgrade to cheap 2.0.0" in lab.program("history", lab.set_name).out
+
+    def test_rollback_of_one_and_forward_again(self, lab):
+        name = lab.names[1]
+        before = lab.program.snapshot()
+        lab.program("rollback", lab.set_name, name, "--dry-run")
+        assert lab.program.snapshot() == before
+        lab.program("rollback", lab.set_name, name)
+        assert lab.versions() == {**lab.all_on("2.0.0"), name: "1.0.0"}
+        kept = {one["generation"]: one for one in lab.program.json("generations", lab.set_name, name)["generations"]}
+        assert kept[1]["sealed"] and stat.S_IMODE(os.stat(kept[1]["path"]).st_mode) == 0o400
+        assert "nothing to go back to" in lab.program.fails(REFUSED, "rollback", lab.set_name, name)
+        lab.program("rollback", lab.set_name, name, "--to-generation", "1")
+        assert lab.versions() == lab.all_on("2.0.0") and generation(lab, name) == 1
+
+    def test_reimage_to_the_current_version(self, lab):
+        """It does not die of a reader that has had enough."""
+        name = lab.names[0]
+        run = lab.program.start("reimage", lab.set_name, name)
+        assert "reimage to cheap 2.0.0" in run.stdout.readline()
+        run.stdout.close()
+        assert (run.wait(timeout=60), run.stderr.read()) == (DONE, "")
+        assert lab.versions() == lab.all_on("2.0.0") and generation(lab, name) == 2
+        run = last_run(lab)
+        assert run["operation"] == "reimage" and run["progress"]["skippedInstanceCount"] == 2
+
+    def test_an_excluded_version_is_refused(self, lab):
+        lab.program("image-exclude", "cheap", "3.0.0", "--reason", "bad")
+        line = lab.program.fails(REFUSED, "upgrade", lab.set_name, "--version", "3.0.0")
+        assert "image-include cheap 3.0.0" in line and "bad" in line
+        lab.program.fails(REFUSED, "reimage", lab.set_name, "--all", "--version", "3.0.0")
+        assert "2.0.0 already" in lab.program("upgrade", lab.set_name).out
+        lab.program("image-include", "cheap", "3.0.0")
+
+    def test_rollback_all_undoes_a_run_and_again(self, lab):
+        lab.program("upgrade", lab.set_name)
+        assert lab.versions() == lab.all_on("3.0.0")
+        assert all(one["latestModelApplied"] for one in lab.status()["instances"])
+        upgrade = last_run(lab)["runId"]
+        lab.program("rollback", lab.set_name, "--all")
+        assert lab.versions() == lab.all_on("2.0.0")
+        assert {name: generation(lab, name) for name in lab.names} == dict(zip(lab.names, [2, 1, 1]))
+        before = lab.program.snapshot()
+        assert "already" in lab.program("rollback", lab.set_name, "--all", "--run", upgrade).out
+        assert lab.program.snapshot() == before
+
+    def test_one_further_back(self, lab):
+        name = lab.names[0]  # 2.0.0 twice: generation 2 replaced 1, which replaced 0
+        lab.program("rollback", lab.set_name, name)
+        assert generation(lab, name) == 1
+        lab.program("rollback", lab.set_name, name)
+        assert generation(lab, name) == 0
+
+    def test_undefine_says_what_stays(self, lab):
+        out = lab.program("set-undefine", lab.set_name).out
+        assert out.count("OS disks of it stay in") == 3
+
+
+def crashing_image(program, version):
+    """Its guest powers itself off at the first tick of its clock, long before it counts as healthy."""
+    path = program.image(version, name=f"{version}.raw.qcow2")
+    sector = cheap_guest.boot_sector(version)
+    at = cheap_guest.JZ_WAIT
+    broken = sector[:at] + b"\x90\x90" + sector[at + 2:]
+    with open(path, "r+b") as image:
+        content = image.read()
+        place = content.index(sector)
+        image.seek(place)
+        image.write(broken)
+    return path
+
+
+class TestBadVersion:
+    @pytest.fixture(scope="class", name="lab")
+    def fixture_lab(self, make_lab):
+        lab = make_lab(2, "bad", batch=50)
+        lab.program("image-publish", "cheap", "4.0.0", crashing_image(lab.program, "4.0.0"))
+        return lab
+
+    def test_it_is_put_back_and_the_run_stops(self, lab):
+        line = lab.program("upgrade", lab.set_name, status=POLICY).error()
+        assert "MaxUnhealthyUpgradedInstancePercentExceededInRollingUpgrade" in line
+        assert lab.versions() == lab.all_on("1.0.0")
+        assert lab.fleet[1].booted_versions() == ["1.0.0"]
+        run = last_run(lab)
+        assert run["runningStatus"]["code"] == "Faulted"
+        assert run["rollbackInfo"]["successfullyRolledbackInstanceCount"] == 1
+        assert run["error"]["code"] == "MaxUnhealthyUpgradedInstancePercentExceededInRollingUpgrade"
+        view = lab.program.json("instance-view", lab.set_name, lab.names[0])
+        assert view["lastRun"]["phase"] == "restored" and view["lastRun"]["reason"]
+        assert [one["state"] for one in view["generations"]] == ["current", "failed"]
+
+    def test_it_is_not_tried_again_without_a_word(self, lab):
+        """Invariant 21"""
+        line = lab.program.fails(REFUSED, "upgrade", lab.set_name)
+        assert last_run(lab)["runId"] in line and "--version 4.0.0" in line
+        lab.program.fails(REFUSED, "plan", lab.set_name)
+        lab.program("upgrade", lab.set_name, "--version", "4.0.0", status=POLICY)
+
+    def test_a_rollback_after_it_finds_no_move_to_undo(self, lab):
+        assert "nothing to undo" in lab.program.fails(REFUSED, "rollback", lab.set_name, "--all")
+
+    def test_a_good_version_on_top(self, lab):
+        lab.program("image-exclude", "cheap", "4.0.0")
+        lab.program("upgrade", lab.set_name)
+        assert lab.versions() == lab.all_on("3.0.0")
+
+    def test_without_automatic_rollback_it_is_left(self, lab):
+        lab.program("image-include", "cheap", "4.0.0")
+        lab.program("upgrade", lab.set_name, "--version", "4.0.0", "--no-auto-rollback", status=POLICY)
+        assert lab.fleet[0].configured_os_disk().endswith("/g4.qcow2")
