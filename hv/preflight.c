@@ -340,6 +340,6 @@ gboolean vr_preflight_require(const GPtrArray *findings, const char *domain, GEr
     }
     if (all->len == 0)
         return TRUE;
-    g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "%s cannot be swapped: %s", domain, all->str);
+    g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "'%s' cannot be swapped: %s", domain, all->str);
     return FALSE;
 }

@@ -10,265 +10,25 @@
  * after the answer to the last. The one exception is a probe that RESTORE overtakes: it only looks, it is told to end, and
  * its late answer fits no state and is dropped.
  */
-#include "orchestrator/executor.h"
+#include "orchestrator/executor_private.h"
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/handover.h"
 #include "base/log.h"
-#include "orchestrator/health.h"
 
 #include <pwd.h>
 #include <unistd.h>
 
 #define SURVEY_WORKERS 32
 #define MAX_WORKERS 256
-#define SURVEY_WAIT_MS 10000
-
-/* What a worker or a signal says. Owned by whoever holds it. */
-typedef struct {
-    VrEventType type;
-    guint instance;
-    VrOutcome outcome;
-    char *reason;
-    char *text; /* for the view */
-    VrSurveyAnswer *answers;
-} Message;
-
-typedef struct {
-    VrSwap *swap;       /* made by the PREPARE job, then used by one job at a time */
-    gint64 started_ms;  /* written by the SWAP job */
-    gint probe_aborted; /* atomic */
-} Work;
-
-/* The answers of one survey are filled in by many workers; the last one posts them. */
-typedef struct {
-    gint left; /* atomic */
-    VrSurveyAnswer *answers;
-} Survey;
-
-typedef struct {
-    VrCommandType type;
-    guint instance;
-    char *text;
-    Survey *survey; /* of a SURVEY; shared */
-} Job;
-
-struct VrExecutor {
-    VrEngine engine;
-    VrRunRequest request;
-    guint count;
-    VrRollout *rollout;
-    VrRun *run;
-    Work *work;         /* [count] */
-    GAsyncQueue *queue; /* Message * */
-    GThreadPool *pool;
-    gint64 wake_ms; /* 0: none */
-    guint batch;
-    int prepare_error; /* VrErrorCode of the first preparation that failed, -1: none. Atomic */
-};
-
-static const VrInstance *instance_of(const VrExecutor *executor, guint index)
-{
-    return g_ptr_array_index(executor->request.set->instances, index);
-}
-
-/* --- messages ---------------------------------------------------------------------------------------- */
-
-static void message_free(Message *message)
-{
-    g_free(message->reason);
-    g_free(message->text);
-    g_free(message->answers);
-    g_free(message);
-}
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(Message, message_free)
-
-static Message *message_new(VrEventType type, guint instance, VrOutcome outcome, const char *reason)
-{
-    Message *message = g_new0(Message, 1);
-
-    message->type = type;
-    message->instance = instance;
-    message->outcome = outcome;
-    message->reason = g_strdup(reason);
-    return message;
-}
-
-static void post(VrExecutor *executor, Message *message)
-{
-    g_async_queue_push(executor->queue, message);
-}
 
 void vr_executor_cancel(VrExecutor *executor, gboolean now)
 {
-    post(executor, message_new(now ? VR_EVENT_CANCEL_NOW : VR_EVENT_CANCEL, 0, VR_OUTCOME_OK, NULL));
+    vr_executor_post(executor, vr_message_new(now ? VR_EVENT_CANCEL_NOW : VR_EVENT_CANCEL, 0, VR_OUTCOME_OK, NULL));
 }
 
-/* --- jobs: each runs on a worker --------------------------------------------------------------------- */
-
-static void do_survey(VrExecutor *executor, Job *job)
-{
-    const VrInstance *instance = instance_of(executor, job->instance);
-    g_auto(VrHealthAnswer) answer = {0};
-    Message *message;
-
-    vr_health_probe(executor->engine.hv, &executor->request.set->model->health, instance->uuid,
-                    vr_clock_now_ms() + SURVEY_WAIT_MS, &answer);
-    job->survey->answers[job->instance] = answer.off                          ? VR_SURVEY_OFF
-                                          : answer.state == VR_HEALTH_HEALTHY ? VR_SURVEY_HEALTHY
-                                                                              : VR_SURVEY_UNHEALTHY;
-    if (!g_atomic_int_dec_and_test(&job->survey->left))
-        return;
-    message = message_new(VR_EVENT_SURVEY, 0, VR_OUTCOME_OK, NULL);
-    message->answers = job->survey->answers;
-    g_free(job->survey);
-    post(executor, message);
-}
-
-static Message *prepare_failed(VrExecutor *executor, guint index, const GError *why)
-{
-    Work *work = &executor->work[index];
-    g_autoptr(GError) undo = NULL;
-
-    g_atomic_int_compare_and_exchange(&executor->prepare_error, -1, why->code);
-    if (!work->swap || vr_swap_undo(work->swap, why->message, &undo))
-        return message_new(VR_EVENT_PREPARED, index, VR_OUTCOME_UNTOUCHED, why->message);
-    return message_new(VR_EVENT_PREPARED, index, VR_OUTCOME_UNKNOWN, undo->message);
-}
-
-static void do_prepare(VrExecutor *executor, Job *job)
-{
-    const VrModel *model = executor->request.set->model;
-    Work *work = &executor->work[job->instance];
-    g_autoptr(GError) local = NULL;
-    VrSwapRequest request = {.run_id = executor->run->id,
-                             .uuid = instance_of(executor, job->instance)->uuid,
-                             .os_target = model->os_target,
-                             .image = executor->request.image,
-                             .to_generation = executor->request.targets[job->instance].to_generation,
-                             .needs_agent = model->health.source != VR_HEALTH_SOURCE_POWER};
-
-    work->swap = vr_swap_begin(&executor->engine, &request, &local);
-    if (work->swap && vr_swap_advance(work->swap, VR_SWAP_PREPARED, NULL, &local))
-        post(executor, message_new(VR_EVENT_PREPARED, job->instance, VR_OUTCOME_OK, NULL));
-    else
-        post(executor, prepare_failed(executor, job->instance, local));
-}
-
-static char *swap_text(VrExecutor *executor, const VrSwap *swap)
-{
-    VrSwapTimes times;
-    g_autofree char *stop = NULL;
-    g_autofree char *off = NULL;
-
-    if (!vr_swap_row(swap)->was_running ||
-        !vr_journal_swap_times(executor->engine.journal, vr_swap_row(swap)->id, &times, NULL))
-        return g_strdup("was off and stays off");
-    stop = vr_clock_format_duration(times.stop_ms);
-    off = vr_clock_format_duration(times.off_ms);
-    return g_strdup_printf("stopped in %s, off for %s", stop, off);
-}
-
-static void do_swap(VrExecutor *executor, Job *job)
-{
-    Work *work = &executor->work[job->instance];
-    g_autoptr(GError) local = NULL;
-    Message *message;
-
-    if (!vr_swap_advance(work->swap, VR_SWAP_STARTED, &executor->request.set->model->stop, &local)) {
-        post(executor, message_new(VR_EVENT_SWAPPED, job->instance, VR_OUTCOME_FAILED, local->message));
-        return;
-    }
-    work->started_ms = vr_clock_now_ms();
-    message = message_new(VR_EVENT_SWAPPED, job->instance, VR_OUTCOME_OK, NULL);
-    message->text = swap_text(executor, work->swap);
-    post(executor, message);
-}
-
-static gboolean wait_healthy(VrExecutor *executor, guint index, const char *old_boot_id, gint64 started_ms,
-                             const gint *aborted, VrHealthAnswer *answer)
-{
-    VrHealthWait wait = {.uuid = instance_of(executor, index)->uuid,
-                         .old_boot_id = old_boot_id,
-                         .started_ms = started_ms,
-                         .aborted = aborted};
-
-    return vr_health_wait(executor->engine.hv, &executor->request.set->model->health, &wait, answer);
-}
-
-static void do_probe(VrExecutor *executor, Job *job)
-{
-    Work *work = &executor->work[job->instance];
-    const VrSwapRow *row = vr_swap_row(work->swap);
-    g_auto(VrHealthAnswer) answer = {0};
-    Message *message;
-
-    if (!row->was_running)
-        message = message_new(VR_EVENT_PROBED, job->instance, VR_OUTCOME_OK, NULL);
-    else if (wait_healthy(executor, job->instance, row->old_boot_id, work->started_ms, &work->probe_aborted, &answer))
-        message = message_new(VR_EVENT_PROBED, job->instance, VR_OUTCOME_OK, NULL);
-    else
-        message = message_new(VR_EVENT_PROBED, job->instance, VR_OUTCOME_FAILED, answer.text);
-    /* the boot id travels in the text, so that only the thread of the next command touches the swap */
-    message->text = g_steal_pointer(&answer.boot_id);
-    post(executor, message);
-}
-
-static void do_commit(VrExecutor *executor, Job *job)
-{
-    g_autoptr(GError) local = NULL;
-
-    if (vr_swap_commit(executor->work[job->instance].swap, job->text, &local))
-        post(executor, message_new(VR_EVENT_COMMITTED, job->instance, VR_OUTCOME_OK, NULL));
-    else
-        post(executor, message_new(VR_EVENT_COMMITTED, job->instance, VR_OUTCOME_FAILED, local->message));
-}
-
-/* Back on its old disk, and given the time to come up: until then it holds its place. */
-static void do_restore(VrExecutor *executor, Job *job)
-{
-    Work *work = &executor->work[job->instance];
-    g_autoptr(GError) local = NULL;
-    g_auto(VrHealthAnswer) answer = {0};
-    Message *message;
-
-    if (!vr_swap_undo(work->swap, job->text, &local)) {
-        post(executor, message_new(VR_EVENT_RESTORED, job->instance, VR_OUTCOME_UNKNOWN, local->message));
-        return;
-    }
-    message = message_new(VR_EVENT_RESTORED, job->instance, VR_OUTCOME_OK, NULL);
-    if (vr_swap_row(work->swap)->was_running &&
-        !wait_healthy(executor, job->instance, NULL, vr_clock_now_ms(), NULL, &answer))
-        message->text = g_strdup_printf("back on its old disk, but %s", answer.text);
-    else
-        message->text = g_strdup("back on its old disk");
-    post(executor, message);
-}
-
-static void do_discard(VrExecutor *executor, Job *job)
-{
-    g_autoptr(GError) local = NULL;
-
-    if (vr_swap_undo(executor->work[job->instance].swap, job->text, &local))
-        post(executor, message_new(VR_EVENT_DISCARDED, job->instance, VR_OUTCOME_OK, NULL));
-    else
-        post(executor, message_new(VR_EVENT_DISCARDED, job->instance, VR_OUTCOME_UNKNOWN, local->message));
-}
-
-static void run_job(gpointer data, gpointer user_data)
-{
-    static void (*const doers[])(VrExecutor *, Job *) = {
-        [VR_COMMAND_SURVEY] = do_survey,  [VR_COMMAND_PREPARE] = do_prepare, [VR_COMMAND_SWAP] = do_swap,
-        [VR_COMMAND_PROBE] = do_probe,    [VR_COMMAND_COMMIT] = do_commit,   [VR_COMMAND_RESTORE] = do_restore,
-        [VR_COMMAND_DISCARD] = do_discard};
-    Job *job = data;
-
-    doers[job->type](user_data, job);
-    g_free(job->text);
-    g_free(job);
-}
-
-/* --- the caller's thread: history, view, commands ---------------------------------------------------- */
+/* --- history and view -------------------------------------------------------------------------------- */
 
 static void tell(VrExecutor *executor, VrProgressKind kind, const VrRunInstance *instance, const char *text)
 {
@@ -318,16 +78,17 @@ static void audit(VrExecutor *executor, const char *kind, const char *uuid, cons
         vr_warning(executor->run->set_name, "audit: %s", local->message);
 }
 
-static void push_job(VrExecutor *executor, VrCommandType type, guint instance, const char *text, Survey *survey)
+static void push_job(VrExecutor *executor, VrCommandType type, guint instance, const char *text, VrSurvey *survey)
 {
-    Job *job = g_new0(Job, 1);
+    VrJob *job = g_new0(VrJob, 1);
 
     job->type = type;
     job->instance = instance;
     job->text = g_strdup(text);
     job->survey = survey;
+    vr_handover_give(job);
     g_thread_pool_push(executor->pool, job, NULL);
-    /* cppcheck-suppress memleak ; run_job() owns it */
+    /* cppcheck-suppress memleak ; vr_executor_work() owns it */
 }
 
 /* A version that was excluded since the run began ends it (decision 8). */
@@ -340,12 +101,13 @@ static void check_withdrawn(VrExecutor *executor)
         return;
     now = vr_store_get(executor->engine.store, image->name, image->version, NULL);
     if (now && now->excluded)
-        post(executor, message_new(VR_EVENT_WITHDRAWN, 0, VR_OUTCOME_OK, "the version was excluded meanwhile"));
+        vr_executor_post(executor,
+                         vr_message_new(VR_EVENT_WITHDRAWN, 0, VR_OUTCOME_OK, "the version was excluded meanwhile"));
 }
 
 static void begin_survey(VrExecutor *executor)
 {
-    Survey *survey = g_new0(Survey, 1);
+    VrSurvey *survey = g_new0(VrSurvey, 1);
 
     check_withdrawn(executor);
     survey->left = (gint)executor->count;
@@ -381,7 +143,7 @@ static void obey(VrExecutor *executor, const VrCommand *command, const char *boo
         break;
     case VR_COMMAND_RESTORE:
         g_atomic_int_set(&executor->work[command->instance].probe_aborted, 1);
-        audit(executor, "restore", instance_of(executor, command->instance)->uuid, command->text);
+        audit(executor, "restore", vr_executor_instance(executor, command->instance)->uuid, command->text);
         push_job(executor, command->type, command->instance, command->text, NULL);
         break;
     case VR_COMMAND_COMMIT:
@@ -398,16 +160,16 @@ static void obey(VrExecutor *executor, const VrCommand *command, const char *boo
 }
 
 /* An unhealthy instance that the policy leaves where it is: its swap ends there. */
-static void leave(VrExecutor *executor, const Message *message)
+static void leave(VrExecutor *executor, const VrMessage *message)
 {
     g_autoptr(GError) local = NULL;
 
     if (message->type == VR_EVENT_PROBED && vr_rollout_phase(executor->rollout, message->instance) == VR_PHASE_FAILED &&
         !vr_swap_leave(executor->work[message->instance].swap, message->reason, &local))
-        vr_warning(instance_of(executor, message->instance)->domain, "%s", local->message);
+        vr_warning(vr_executor_instance(executor, message->instance)->domain, "%s", local->message);
 }
 
-static void take(VrExecutor *executor, const Message *message)
+static void take(VrExecutor *executor, const VrMessage *message)
 {
     g_autoptr(GArray) commands = g_array_new(FALSE, TRUE, sizeof(VrCommand));
     VrEvent event = {.type = message->type,
@@ -430,10 +192,10 @@ static void take(VrExecutor *executor, const Message *message)
     }
 }
 
-static Message *next_message(VrExecutor *executor)
+static VrMessage *next_message(VrExecutor *executor)
 {
     gint64 wait_ms;
-    Message *message;
+    VrMessage *message;
 
     if (executor->wake_ms == 0)
         return g_async_queue_pop(executor->queue);
@@ -442,7 +204,7 @@ static Message *next_message(VrExecutor *executor)
     if (message || vr_clock_now_ms() < executor->wake_ms)
         return message;
     executor->wake_ms = 0;
-    return message_new(VR_EVENT_WAKE, 0, VR_OUTCOME_OK, NULL);
+    return vr_message_new(VR_EVENT_WAKE, 0, VR_OUTCOME_OK, NULL);
 }
 
 /* --- a run ------------------------------------------------------------------------------------------- */
@@ -469,8 +231,8 @@ static VrRun *new_run(const VrExecutor *executor)
     run->instances = vr_run_instances_new();
     for (guint i = 0; i < executor->count; i++) {
         VrRunInstance *instance = g_new0(VrRunInstance, 1);
-        g_strlcpy(instance->uuid, instance_of(executor, i)->uuid, sizeof(instance->uuid));
-        instance->domain = g_strdup(instance_of(executor, i)->domain);
+        g_strlcpy(instance->uuid, vr_executor_instance(executor, i)->uuid, sizeof(instance->uuid));
+        instance->domain = g_strdup(vr_executor_instance(executor, i)->domain);
         instance->phase = request->targets[i].chosen ? VR_PHASE_PENDING : VR_PHASE_SKIPPED;
         instance->reason = request->targets[i].chosen ? NULL : g_strdup(request->targets[i].skipped);
         g_ptr_array_add(run->instances, instance);
@@ -491,7 +253,7 @@ static VrRollout *new_rollout(const VrExecutor *executor)
 
     config.policy.automatic_rollback = executor->request.automatic_rollback;
     for (guint i = 0; i < executor->count; i++) {
-        instances[i].upgrade_domain = instance_of(executor, i)->upgrade_domain;
+        instances[i].upgrade_domain = vr_executor_instance(executor, i)->upgrade_domain;
         instances[i].chosen = executor->request.targets[i].chosen;
     }
     return vr_rollout_new(&config);
@@ -506,13 +268,13 @@ VrExecutor *vr_executor_new(const VrEngine *engine, const VrRunRequest *request)
     executor->request = *request;
     executor->count = request->set->instances->len;
     executor->prepare_error = -1;
-    executor->queue = g_async_queue_new_full((GDestroyNotify)message_free);
-    executor->work = g_new0(Work, executor->count);
+    executor->queue = g_async_queue_new_full((GDestroyNotify)vr_message_free);
+    executor->work = g_new0(VrWork, executor->count);
     executor->rollout = new_rollout(executor);
     executor->run = new_run(executor);
     /* every instance of a batch needs a worker of its own: a probe that waits in a line would lose its time */
     executor->pool = g_thread_pool_new(
-        run_job, executor, (gint)CLAMP(batch, MIN(executor->count, SURVEY_WORKERS), MAX_WORKERS), FALSE, NULL);
+        vr_executor_work, executor, (gint)CLAMP(batch, MIN(executor->count, SURVEY_WORKERS), MAX_WORKERS), FALSE, NULL);
     return executor;
 }
 
@@ -521,6 +283,7 @@ void vr_executor_free(VrExecutor *executor)
     if (!executor)
         return;
     g_thread_pool_free(executor->pool, FALSE, TRUE);
+    vr_handover_take(executor);
     for (guint i = 0; i < executor->count; i++)
         vr_swap_free(executor->work[i].swap);
     g_free(executor->work);
@@ -582,7 +345,7 @@ static gboolean end_run(VrExecutor *executor, GError **error)
 
 gboolean vr_executor_run(VrExecutor *executor, VrRun **run, GError **error)
 {
-    g_autoptr(Message) start = message_new(VR_EVENT_START, 0, VR_OUTCOME_OK, NULL);
+    g_autoptr(VrMessage) start = vr_message_new(VR_EVENT_START, 0, VR_OUTCOME_OK, NULL);
     VrRolloutView view;
     gboolean ok;
 
@@ -592,9 +355,11 @@ gboolean vr_executor_run(VrExecutor *executor, VrRun **run, GError **error)
     tell(executor, VR_PROGRESS_RUN, NULL, NULL);
     take(executor, start);
     for (vr_rollout_view(executor->rollout, &view); !view.finished; vr_rollout_view(executor->rollout, &view)) {
-        g_autoptr(Message) message = next_message(executor);
-        if (message)
-            take(executor, message);
+        g_autoptr(VrMessage) message = next_message(executor);
+        if (!message)
+            continue;
+        vr_handover_take(message);
+        take(executor, message);
     }
     ok = end_run(executor, error);
     if (run)

@@ -27,7 +27,7 @@ void vr_health_probe(VrHv *hv, const VrHealthProfile *profile, const char *uuid,
 
 typedef struct {
     const char *uuid;
-    const char *old_boot_id; /* an answer with this boot id is from the old system (invariant 26); NULL: not known */
+    const char *old_boot_id; /* an answer with this boot id comes from the old disk (invariant 26); NULL: not known */
     gint64 started_ms;       /* when it began to run; health_timeout counts from here (E1) */
     const gint *aborted;     /* NULL, or set to non-zero by another thread: ends the wait as UNKNOWN */
 } VrHealthWait;

@@ -2,6 +2,7 @@
 /* Recovery of a set: the engine brings each open swap to an end or to STARTED; here those are judged, and the run is closed. */
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/handover.h"
 #include "base/log.h"
 #include "engine/recover.h"
 #include "orchestrator/executor.h"
@@ -41,7 +42,9 @@ static void judge_started(const Judges *judges, VrRecovered *recovered)
 
 static void judge_job(gpointer data, gpointer user_data)
 {
+    vr_handover_take(data);
     judge_started(user_data, data);
+    vr_handover_give(data);
 }
 
 static void judge_all(const VrEngine *engine, const VrSet *set, GPtrArray *found)
@@ -51,10 +54,14 @@ static void judge_all(const VrEngine *engine, const VrSet *set, GPtrArray *found
 
     for (guint i = 0; i < found->len; i++) {
         VrRecovered *recovered = g_ptr_array_index(found, i);
-        if (recovered->row->state == VR_SWAP_STARTED)
-            g_thread_pool_push(pool, recovered, NULL);
+        if (recovered->row->state != VR_SWAP_STARTED)
+            continue;
+        vr_handover_give(recovered);
+        g_thread_pool_push(pool, recovered, NULL);
     }
     g_thread_pool_free(pool, FALSE, TRUE);
+    for (guint i = 0; i < found->len; i++)
+        vr_handover_take(g_ptr_array_index(found, i));
 }
 
 static VrInstancePhase phase_of(VrSwapState state)

@@ -5,10 +5,12 @@ A PrivateLibvirtd lives in a mount namespace with its own /etc/libvirt/qemu, /va
 empty; only its socket lies in a directory that others see.  It knows nothing of the host's guests, and
 whatever a test does to it harms nobody.  Its processes are known by being below our sub-reaper.
 
-usage: libvirtd.py --serve    a private libvirtd until the end of standard input; prints its "URI PID"
+usage: libvirtd.py --serve           a private libvirtd until the end of standard input; prints its "URI PID"
+       libvirtd.py --run COMMAND...  runs COMMAND with the host's libvirtd, started for it when none runs
 """
 import atexit
 import ctypes
+import grp
 import os
 import shutil
 import signal
@@ -74,8 +76,17 @@ def start(command):
                             stderr=subprocess.DEVNULL, start_new_session=True)
 
 
+def give_kvm_to_its_group():
+    """What udev does. With a /dev/kvm that only root can open, libvirt asks QEMU anew at each define: 10 s, with a guest off."""
+    kvm = "/dev/kvm"
+    if os.path.exists(kvm) and not os.path.isdir("/run/udev") and os.stat(kvm).st_gid != grp.getgrnam("kvm").gr_gid:
+        os.chown(kvm, 0, grp.getgrnam("kvm").gr_gid)
+        os.chmod(kvm, 0o660)
+
+
 def ensure():
     """Starts virtlogd and libvirtd when qemu:///system does not answer; what was started ends with this process."""
+    give_kvm_to_its_group()
     if answers(SYSTEM_URI):
         return
     for daemon in ("virtlogd", "libvirtd"):
@@ -157,6 +168,9 @@ def main(arguments):
         with PrivateLibvirtd() as private:
             print(private.uri, private.pid, flush=True)
             sys.stdin.read()
+    elif len(arguments) > 1 and arguments[0] == "--run":
+        ensure()
+        sys.exit(subprocess.run(arguments[1:], check=False).returncode)
     else:
         sys.exit(__doc__)
 

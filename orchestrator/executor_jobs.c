@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What the executor's workers do: one command about one instance each, and its outcome as a message. */
+#include "orchestrator/executor_private.h"
+
+#include "base/clock.h"
+#include "base/handover.h"
+#include "orchestrator/health.h"
+
+#define SURVEY_WAIT_MS 10000
+
+void vr_message_free(VrMessage *message)
+{
+    g_free(message->reason);
+    g_free(message->text);
+    g_free(message->answers);
+    g_free(message);
+}
+
+VrMessage *vr_message_new(VrEventType type, guint instance, VrOutcome outcome, const char *reason)
+{
+    VrMessage *message = g_new0(VrMessage, 1);
+
+    message->type = type;
+    message->instance = instance;
+    message->outcome = outcome;
+    message->reason = g_strdup(reason);
+    return message;
+}
+
+void vr_executor_post(VrExecutor *executor, VrMessage *message)
+{
+    vr_handover_give(message);
+    g_async_queue_push(executor->queue, message);
+}
+
+const VrInstance *vr_executor_instance(const VrExecutor *executor, guint index)
+{
+    return g_ptr_array_index(executor->request.set->instances, index);
+}
+
+static void do_survey(VrExecutor *executor, VrJob *job)
+{
+    const VrInstance *instance = vr_executor_instance(executor, job->instance);
+    g_auto(VrHealthAnswer) answer = {0};
+    VrMessage *message;
+
+    vr_health_probe(executor->engine.hv, &executor->request.set->model->health, instance->uuid,
+                    vr_clock_now_ms() + SURVEY_WAIT_MS, &answer);
+    job->survey->answers[job->instance] = answer.off                          ? VR_SURVEY_OFF
+                                          : answer.state == VR_HEALTH_HEALTHY ? VR_SURVEY_HEALTHY
+                                                                              : VR_SURVEY_UNHEALTHY;
+    if (!g_atomic_int_dec_and_test(&job->survey->left))
+        return;
+    message = vr_message_new(VR_EVENT_SURVEY, 0, VR_OUTCOME_OK, NULL);
+    message->answers = job->survey->answers;
+    g_free(job->survey);
+    vr_executor_post(executor, message);
+}
+
+static VrMessage *prepare_failed(VrExecutor *executor, guint index, const GError *why)
+{
+    VrWork *work = &executor->work[index];
+    g_autoptr(GError) undo = NULL;
+
+    g_atomic_int_compare_and_exchange(&executor->prepare_error, -1, why->code);
+    if (!work->swap || vr_swap_undo(work->swap, why->message, &undo))
+        return vr_message_new(VR_EVENT_PREPARED, index, VR_OUTCOME_UNTOUCHED, why->message);
+    return vr_message_new(VR_EVENT_PREPARED, index, VR_OUTCOME_UNKNOWN, undo->message);
+}
+
+static void do_prepare(VrExecutor *executor, VrJob *job)
+{
+    const VrModel *model = executor->request.set->model;
+    VrWork *work = &executor->work[job->instance];
+    g_autoptr(GError) local = NULL;
+    VrSwapRequest request = {.run_id = executor->run->id,
+                             .uuid = vr_executor_instance(executor, job->instance)->uuid,
+                             .os_target = model->os_target,
+                             .image = executor->request.image,
+                             .to_generation = executor->request.targets[job->instance].to_generation,
+                             .needs_agent = model->health.source != VR_HEALTH_SOURCE_POWER};
+
+    work->swap = vr_swap_begin(&executor->engine, &request, &local);
+    if (work->swap && vr_swap_advance(work->swap, VR_SWAP_PREPARED, NULL, &local))
+        vr_executor_post(executor, vr_message_new(VR_EVENT_PREPARED, job->instance, VR_OUTCOME_OK, NULL));
+    else
+        vr_executor_post(executor, prepare_failed(executor, job->instance, local));
+}
+
+static char *swap_text(VrExecutor *executor, const VrSwap *swap)
+{
+    VrSwapTimes times;
+    g_autofree char *stop = NULL;
+    g_autofree char *off = NULL;
+
+    if (!vr_swap_row(swap)->was_running ||
+        !vr_journal_swap_times(executor->engine.journal, vr_swap_row(swap)->id, &times, NULL))
+        return g_strdup("was off and stays off");
+    stop = vr_clock_format_duration(times.stop_ms);
+    off = vr_clock_format_duration(times.off_ms);
+    return g_strdup_printf("stopped in %s, off for %s", stop, off);
+}
+
+static void do_swap(VrExecutor *executor, VrJob *job)
+{
+    VrWork *work = &executor->work[job->instance];
+    g_autoptr(GError) local = NULL;
+    VrMessage *message;
+
+    if (!vr_swap_advance(work->swap, VR_SWAP_STARTED, &executor->request.set->model->stop, &local)) {
+        vr_executor_post(executor, vr_message_new(VR_EVENT_SWAPPED, job->instance, VR_OUTCOME_FAILED, local->message));
+        return;
+    }
+    work->started_ms = vr_clock_now_ms();
+    message = vr_message_new(VR_EVENT_SWAPPED, job->instance, VR_OUTCOME_OK, NULL);
+    message->text = swap_text(executor, work->swap);
+    vr_executor_post(executor, message);
+}
+
+static gboolean wait_healthy(VrExecutor *executor, guint index, const char *old_boot_id, gint64 started_ms,
+                             const gint *aborted, VrHealthAnswer *answer)
+{
+    VrHealthWait wait = {.uuid = vr_executor_instance(executor, index)->uuid,
+                         .old_boot_id = old_boot_id,
+                         .started_ms = started_ms,
+                         .aborted = aborted};
+
+    return vr_health_wait(executor->engine.hv, &executor->request.set->model->health, &wait, answer);
+}
+
+static void do_probe(VrExecutor *executor, VrJob *job)
+{
+    VrWork *work = &executor->work[job->instance];
+    const VrSwapRow *row = vr_swap_row(work->swap);
+    g_auto(VrHealthAnswer) answer = {0};
+    VrMessage *message;
+
+    if (!row->was_running)
+        message = vr_message_new(VR_EVENT_PROBED, job->instance, VR_OUTCOME_OK, NULL);
+    else if (wait_healthy(executor, job->instance, row->old_boot_id, work->started_ms, &work->probe_aborted, &answer))
+        message = vr_message_new(VR_EVENT_PROBED, job->instance, VR_OUTCOME_OK, NULL);
+    else
+        message = vr_message_new(VR_EVENT_PROBED, job->instance, VR_OUTCOME_FAILED, answer.text);
+    /* the boot id travels in the text, so that only the thread of the next command touches the swap */
+    message->text = g_steal_pointer(&answer.boot_id);
+    vr_executor_post(executor, message);
+}
+
+static void do_commit(VrExecutor *executor, VrJob *job)
+{
+    g_autoptr(GError) local = NULL;
+
+    if (vr_swap_commit(executor->work[job->instance].swap, job->text, &local))
+        vr_executor_post(executor, vr_message_new(VR_EVENT_COMMITTED, job->instance, VR_OUTCOME_OK, NULL));
+    else
+        vr_executor_post(executor,
+                         vr_message_new(VR_EVENT_COMMITTED, job->instance, VR_OUTCOME_FAILED, local->message));
+}
+
+/* Back on its old disk, and given the time to come up: until then it holds its place. */
+static void do_restore(VrExecutor *executor, VrJob *job)
+{
+    VrWork *work = &executor->work[job->instance];
+    g_autoptr(GError) local = NULL;
+    g_auto(VrHealthAnswer) answer = {0};
+    VrMessage *message;
+
+    if (!vr_swap_undo(work->swap, job->text, &local)) {
+        vr_executor_post(executor,
+                         vr_message_new(VR_EVENT_RESTORED, job->instance, VR_OUTCOME_UNKNOWN, local->message));
+        return;
+    }
+    message = vr_message_new(VR_EVENT_RESTORED, job->instance, VR_OUTCOME_OK, NULL);
+    if (vr_swap_row(work->swap)->was_running &&
+        !wait_healthy(executor, job->instance, NULL, vr_clock_now_ms(), NULL, &answer))
+        message->text = g_strdup_printf("back on its old disk, but %s", answer.text);
+    else
+        message->text = g_strdup("back on its old disk");
+    vr_executor_post(executor, message);
+}
+
+static void do_discard(VrExecutor *executor, VrJob *job)
+{
+    g_autoptr(GError) local = NULL;
+
+    if (vr_swap_undo(executor->work[job->instance].swap, job->text, &local))
+        vr_executor_post(executor, vr_message_new(VR_EVENT_DISCARDED, job->instance, VR_OUTCOME_OK, NULL));
+    else
+        vr_executor_post(executor,
+                         vr_message_new(VR_EVENT_DISCARDED, job->instance, VR_OUTCOME_UNKNOWN, local->message));
+}
+
+void vr_executor_work(gpointer data, gpointer user_data)
+{
+    static void (*const doers[])(VrExecutor *, VrJob *) = {
+        [VR_COMMAND_SURVEY] = do_survey,  [VR_COMMAND_PREPARE] = do_prepare, [VR_COMMAND_SWAP] = do_swap,
+        [VR_COMMAND_PROBE] = do_probe,    [VR_COMMAND_COMMIT] = do_commit,   [VR_COMMAND_RESTORE] = do_restore,
+        [VR_COMMAND_DISCARD] = do_discard};
+    VrJob *job = data;
+
+    vr_handover_take(job);
+    doers[job->type](user_data, job);
+    g_free(job->text);
+    g_free(job);
+    vr_handover_give(user_data); /* vr_executor_free() takes it, after the pool has ended */
+}
