@@ -67,9 +67,9 @@ void vr_copy_set_fault(VrCopyFault fault, void *data)
     test_fault_data = data;
 }
 
-int vr_copy_result(VrCopySide side, guint64 offset, int result)
+int vr_copy_result(VrCopySide side, guint64 offset, guint8 *buffer, int result)
 {
-    return test_fault ? test_fault(side, offset, result, test_fault_data) : result;
+    return test_fault ? test_fault(side, offset, buffer, result, test_fault_data) : result;
 }
 
 gboolean vr_copy_is_cancelled(const VrCopyJob *job, GError **error)
@@ -107,7 +107,7 @@ static gssize move_once(VrCopySide side, int fd, guint8 *buffer, gsize length, g
     for (;;) {
         gssize n = side == VR_SIDE_SOURCE ? pread(fd, buffer, length, (off_t)offset)
                                           : pwrite(fd, buffer, length, (off_t)offset);
-        n = vr_copy_result(side, offset, n < 0 ? -errno : (int)n);
+        n = vr_copy_result(side, offset, buffer, n < 0 ? -errno : (int)n);
         if (n != -EINTR && n != -EAGAIN)
             return n;
     }

@@ -60,8 +60,8 @@ gboolean vr_copy_plain(const VrCopyJob *job, VrDigest *digest, GError **error);
 
 /* ---- faults, for tests ---- */
 
-/* Sees each result of a read or a write (bytes, or -errno) and gives the one that is believed. The ring cannot be reached by
- * replacing libc's functions, so the seam is here. NULL in the program. */
-typedef int (*VrCopyFault)(VrCopySide side, guint64 offset, int result, void *data);
+/* Sees each result of a read or a write (bytes, or -errno) with its buffer, and gives the one that is believed. The ring cannot
+ * be reached by replacing libc's functions, so the seam is here. NULL in the program. */
+typedef int (*VrCopyFault)(VrCopySide side, guint64 offset, guint8 *buffer, int result, void *data);
 void vr_copy_set_fault(VrCopyFault fault, void *data);
-int vr_copy_result(VrCopySide side, guint64 offset, int result);
+int vr_copy_result(VrCopySide side, guint64 offset, guint8 *buffer, int result);

@@ -259,13 +259,18 @@ char *vr_store_find_version(VrStore *store, const char *name, const char *versio
     return NULL;
 }
 
+static int by_text(gconstpointer a, gconstpointer b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
 /* "a, b, c" of what there is, for an error message. */
 static char *known_names(VrStore *store)
 {
     g_autoptr(GPtrArray) names = vr_store_names(store, "images", NULL);
     g_autoptr(GString) text = g_string_new(NULL);
     if (names)
-        g_ptr_array_sort(names, (GCompareFunc)(void (*)(void))g_strcmp0);
+        g_ptr_array_sort(names, by_text);
     for (guint i = 0; names && i < names->len; i++)
         g_string_append_printf(text, "%s%s", text->len ? ", " : "", (char *)names->pdata[i]);
     return g_strdup(text->len ? text->str : "none");

@@ -113,7 +113,7 @@ static void a_failed_commit_has_rolled_back(void **state)
     assert_true(vr_db_run(db, NULL, NULL, "INSERT INTO t(a) VALUES ('x')", NULL));
     assert_true(vr_db_run(db, NULL, NULL, "INSERT INTO u(t) VALUES ('absent')", NULL));
     assert_false(vr_db_commit(db, &error));
-    expect_error(&error, VR_ERROR_DATABASE, "FOREIGN KEY");
+    expect_error(&error, VR_ERROR_CONFLICT, "FOREIGN KEY");
     assert_int_equal(count_rows(db), 0);
 }
 
@@ -213,8 +213,9 @@ static void a_reader_makes_and_changes_nothing(void **state)
     insert(writer, "x");
     vr_db_close(writer);
     guint files = count_entries(dir->path);
-    struct stat before, after;
+    struct stat before, after, dir_before, dir_after;
     assert_int_equal(fstatat(dir->fd, "state.db", &before, 0), 0);
+    assert_int_equal(fstat(dir->fd, &dir_before), 0);
     VrDb *reader = open_db(dir, TRUE, &error);
     expect_no_error(error);
     assert_int_equal(count_rows(reader), 1);
@@ -226,6 +227,8 @@ static void a_reader_makes_and_changes_nothing(void **state)
     assert_int_equal(fstatat(dir->fd, "state.db", &after, 0), 0);
     assert_memory_equal(&before.st_mtim, &after.st_mtim, sizeof before.st_mtim);
     assert_int_equal(before.st_size, after.st_size);
+    assert_int_equal(fstat(dir->fd, &dir_after), 0); /* no file came and went in between */
+    assert_memory_equal(&dir_before.st_mtim, &dir_after.st_mtim, sizeof dir_before.st_mtim);
     assert_int_equal(count_entries(dir->path), files);
 }
 

@@ -269,7 +269,7 @@ static void one_operation_has_one_directory(void **state)
 static gpointer sweep_again_and_again(gpointer data)
 {
     TestDir *dir = data;
-    for (int i = 0; i < 400; i++)
+    for (int i = 0; i < 2000; i++)
         (void)vr_tmpdir_sweep(dir->fd, NULL, NULL);
     return NULL;
 }
@@ -295,6 +295,34 @@ static void a_sweep_beside_a_maker_takes_nothing_from_it(void **state)
     assert_int_equal(count_entries(dir->path), 301);
 }
 
+static gpointer make_again_and_again(gpointer data)
+{
+    TestDir *dir = data;
+    for (int i = 0; i < 1500; i++) {
+        g_autofree char *opid = g_strdup_printf("%p-%d", (void *)g_thread_self(), i);
+        g_autofree char *lock = g_strdup_printf(".tmp-%s/.lock", opid);
+        g_autoptr(VrTmpdir) tmp = vr_tmpdir_new(dir->fd, opid, NULL);
+        if (!tmp || !is_there(dir, lock))
+            return GINT_TO_POINTER(1);
+    }
+    return NULL;
+}
+
+/* The narrow gap between making the name and having its lock. */
+static void a_name_is_ours_only_when_its_lock_is(void **state)
+{
+    GThread *sweepers[2], *makers[2];
+    for (gsize i = 0; i < 2; i++) {
+        sweepers[i] = g_thread_new("sweep", sweep_again_and_again, *state);
+        makers[i] = g_thread_new("make", make_again_and_again, *state);
+    }
+    for (gsize i = 0; i < 2; i++) {
+        gpointer lost = g_thread_join(makers[i]);
+        g_thread_join(sweepers[i]);
+        assert_null(lost);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -313,6 +341,7 @@ int main(void)
         dir_test(what_is_not_ours_is_not_swept),
         dir_test(one_operation_has_one_directory),
         dir_test(a_sweep_beside_a_maker_takes_nothing_from_it),
+        dir_test(a_name_is_ours_only_when_its_lock_is),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

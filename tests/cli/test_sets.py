@@ -110,6 +110,7 @@ def test_dry_runs_of_define_and_adopt(published, fleet):
 
 
 def test_adopt_records_generation_0_where_it_lies(defined, fleet):
+    """A6, A7, A14: only a version of the gallery will do."""
     guest = fleet[0]
     defined("adopt", "shop", guest.name, "--version", "1.0.0")
     (found,) = defined.json("generations", "shop", guest.name)["generations"]
@@ -120,6 +121,12 @@ def test_adopt_records_generation_0_where_it_lies(defined, fleet):
     defined.fails(FAILED, "adopt", "shop", guest.name, "--version", "9.9.9")
     defined.fails(USAGE, "adopt", "shop", guest.name)
     defined.fails(FAILED, "adopt", "shop", "cli-stranger", "--version", "1.0.0")
+
+
+def test_plan_warns_of_a_single_instance(defined, fleet):
+    """D22: one instance means that its service is down."""
+    defined("set-define", "-", stdin=defined.model("shop", names(fleet)[:1]))
+    assert "one instance" in " ".join(defined.json("plan", "shop")["warnings"])
 
 
 def test_plan_says_what_forbids_a_swap(defined, fleet):

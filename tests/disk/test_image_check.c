@@ -297,6 +297,36 @@ static void every_truncation_is_seen(void **state)
     expect_rule("trailing bytes", &verdict, VR_RULE_NONE);
 }
 
+/* The last cluster of a disk may reach over its end; QEMU does not need that part, and some writers leave it out. */
+static void only_what_the_guest_sees_must_be_there(void **state)
+{
+    TestDir *dir = *state;
+    struct stat st;
+    make_qcow2(dir, "a.qcow2", NULL, DISK_SIZE + 1024);
+    g_autofree char *path = in_dir(dir, "a.qcow2");
+    assert_int_equal(stat(path, &st), 0);
+    vr_autofd fd = vr_open_beneath(dir->fd, "a.qcow2", O_RDWR, 0, NULL);
+    for (int missing = 0; missing < 2; missing++) {
+        VrImageVerdict verdict;
+        assert_int_equal(ftruncate(fd, st.st_size - CLUSTER + 1024 - missing), 0);
+        assert_true(vr_image_check(fd, NULL, &verdict, NULL));
+        expect_rule("a partial last cluster", &verdict, missing ? VR_RULE_TABLES : VR_RULE_NONE);
+    }
+}
+
+static void no_table_may_lie_over_the_header(void **state)
+{
+    const guint64 places[] = {40, 48};
+    for (gsize i = 0; i < G_N_ELEMENTS(places); i++) {
+        VrImageVerdict verdict;
+        g_autofree guint8 *image = g_memdup2(good, good_size);
+        put(image, places[i], 8, 0);
+        check_bytes(image, good_size, NULL, &verdict);
+        expect_rule("a table at 0", &verdict, VR_RULE_TABLES);
+        assert_non_null(strstr(verdict.reason, "overlaps the header"));
+    }
+}
+
 /* No set of bytes may crash it, hang it or make it say "cannot read". */
 static void random_changes_give_a_verdict(void **state)
 {
@@ -305,7 +335,7 @@ static void random_changes_give_a_verdict(void **state)
     vr_autofd fd = file_of(good, good_size);
     const guint64 places[] = {0, 0, 0, l1_offset, l2_offset, reftable_offset};
     guint refused = 0;
-    for (int round = 0; round < 20000; round++) {
+    for (int round = 0; round < 8000; round++) {
         guint64 at[4];
         VrImageVerdict verdict;
         int changes = g_rand_int_range(random, 1, 5);
@@ -322,7 +352,7 @@ static void random_changes_give_a_verdict(void **state)
         for (int i = 0; i < changes; i++)
             assert_int_equal(pwrite(fd, good + at[i], 1, (off_t)at[i]), 1);
     }
-    assert_true(refused > 10000);
+    assert_true(refused > 4000);
 }
 
 /* ---- hostile sizes ---- */
@@ -411,6 +441,9 @@ static void what_tools_do_to_images(void **state)
     expect_file(dir, "b.qcow2", VR_RULE_NONE);
     tool("qemu-io", "-f", "qcow2", "-c", "discard 0 64k", "-c", "write -z 64k 64k", "-c", "write -z -u 128k 64k", a);
     expect_file(dir, "a.qcow2", VR_RULE_NONE);
+    tool("qemu-img", "create", "-q", "-f", "qcow2", "-o", "extended_l2=on", b, "8M");
+    tool("qemu-io", "-f", "qcow2", "-c", "write 2M 4k", b); /* its file ends inside that cluster */
+    expect_file(dir, "b.qcow2", VR_RULE_NONE);
     tool("qemu-img", "bitmap", "-f", "qcow2", "--add", a, "backup");
     expect_file(dir, "a.qcow2", VR_RULE_NONE);
     tool("qemu-img", "snapshot", "-q", "-c", "one", a);
@@ -418,7 +451,7 @@ static void what_tools_do_to_images(void **state)
     tool("qemu-img", "snapshot", "-q", "-d", "one", a);
     expect_file(dir, "a.qcow2", VR_RULE_NONE);
     tool("qemu-img", "convert", "-c", "-f", "raw", "-O", "qcow2", raw, b);
-    expect_file(dir, "b.qcow2", VR_RULE_NONE); /* random bytes: nothing to gain, so nothing is compressed */
+    expect_file(dir, "b.qcow2", VR_RULE_COMPRESSED); /* only its last cluster: the rest is random */
     tool("qemu-img", "convert", "-c", "-f", "qcow2", "-O", "qcow2", a, b);
     expect_file(dir, "b.qcow2", VR_RULE_COMPRESSED);
     tool("qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", a, b);
@@ -427,7 +460,7 @@ static void what_tools_do_to_images(void **state)
     tool("qemu-img", "create", "-q", "-f", "qcow2", "-o", data_file, b, "4M");
     expect_file(dir, "b.qcow2", VR_RULE_DATA_FILE);
     tool("qemu-img", "create", "-q", "-f", "qcow2", "--object", "secret,id=s,data=x", "-o",
-         "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10", b, "4M");
+         "encrypt.format=aes,encrypt.key-secret=s", b, "4M");
     expect_file(dir, "b.qcow2", VR_RULE_ENCRYPTION);
 }
 
@@ -449,10 +482,6 @@ static void foreign_formats_are_named(void **state)
     g_autofree char *flat = in_dir(dir, "flat.vmdk");
     tool("qemu-img", "create", "-q", "-f", "vmdk", "-o", "subformat=monolithicFlat", flat, "8M");
     expect_file(dir, "flat.vmdk", VR_RULE_FORMAT);
-    g_autofree char *luks = in_dir(dir, "luks");
-    tool("qemu-img", "create", "-q", "-f", "luks", "--object", "secret,id=s,data=x", "-o", "key-secret=s,iter-time=10",
-         luks, "8M");
-    expect_file(dir, "luks", VR_RULE_ENCRYPTION);
 }
 
 static void magics_are_found(void **state)
@@ -599,6 +628,8 @@ int main(void)
         cmocka_unit_test(version_two_has_no_zero_clusters),
         cmocka_unit_test(extended_l2_needs_large_clusters),
         cmocka_unit_test(every_truncation_is_seen),
+        dir_test(only_what_the_guest_sees_must_be_there),
+        cmocka_unit_test(no_table_may_lie_over_the_header),
         cmocka_unit_test(random_changes_give_a_verdict),
         cmocka_unit_test(a_hostile_map_costs_little),
         dir_test(what_qemu_makes_is_accepted),

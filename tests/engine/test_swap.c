@@ -145,7 +145,7 @@ static void test_edit_meanwhile(void **state)
     world_check(world, TRUE);
 }
 
-/* An edit after the switch survives the way back: only the OS disk goes back. */
+/* An edit after the switch survives the way back: only the OS disk goes back (F7). */
 static void test_edit_after_switch(void **state)
 {
     g_autoptr(World) world = world_new(TRUE);

@@ -254,7 +254,7 @@ static void test_ranges(void **state)
     static const Refusal rows[] = {
         {"upgradeDomainCount: 0", "3: upgradeDomainCount: 0 is out of range (1 to 20)"},
         {"upgradeDomainCount: 21", "3: upgradeDomainCount: 21 is out of range (1 to 20)"},
-        {"schemaVersion: 2", "3: schemaVersion: must be 1"},
+        {"schemaVersion: 2", "3: schemaVersion: must be 1"}, /* K7 */
         {"schemaVersion: \"1\"", "3: schemaVersion: must be 1"},
         {"schemaVersion: [1]", "3: schemaVersion: must be 1"},
         {POLICY("pauseTimeBetweenBatches: P3D"),

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A store in a temp directory, for the tests of store and overlay. */
+#pragma once
+
+#include "disk/images.h"
+
+#include "disk/store.h"
+
+static inline VrStore *open_store(const TestDir *dir)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *root = in_dir(dir, "root");
+    VrStore *store = vr_store_open(root, FALSE, &error);
+    expect_no_error(error);
+    return store;
+}
+
+/* Publishes file `source` of the test's directory. */
+static inline gboolean publish(const TestDir *dir, VrStore *store, const char *name, const char *version,
+                               const char *source, const char *digest, gboolean *already, GError **error)
+{
+    g_autofree char *file = in_dir(dir, source);
+    g_autoptr(VrImage) image = NULL;
+    const VrPublication publication = {.name = name, .version = version, .file = file, .digest = digest};
+    return vr_store_publish(store, &publication, &image, already, error);
+}
+
+static inline void must_publish(const TestDir *dir, VrStore *store, const char *name, const char *version,
+                                const char *source)
+{
+    g_autoptr(GError) error = NULL;
+    gboolean already = TRUE;
+    publish(dir, store, name, version, source, NULL, &already, &error);
+    expect_no_error(error);
+    assert_false(already);
+}
+
+static inline char *digest_of_file(const TestDir *dir, const char *name)
+{
+    g_autofree char *path = in_dir(dir, name);
+    g_autofree char *bytes = NULL;
+    gsize length;
+    assert_true(g_file_get_contents(path, &bytes, &length, NULL));
+    g_autofree char *hex = sha256_of(bytes, length);
+    return g_strconcat("sha256:", hex, NULL);
+}

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "disk/images.h"
+
+#include "base/clock.h"
+#include "disk/disk_file.h"
+
+#include <signal.h>
+#include <sys/wait.h>
+
+#define MIB (1024 * 1024)
+
+static void a_file_has_an_identity(void **state)
+{
+    TestDir *dir = *state;
+    VrFileId a, b;
+    struct stat st;
+    GError *error = NULL;
+    make_raw(dir, "a.raw", MIB, 1);
+    g_autofree char *path = in_dir(dir, "a.raw");
+    assert_true(vr_disk_file_id(path, &a, &error));
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(a.inode, st.st_ino);
+    assert_int_equal(a.device, st.st_dev);
+    assert_int_equal(a.size, MIB);
+    assert_int_equal(a.mtime_ns, st.st_mtim.tv_sec * 1000000000L + st.st_mtim.tv_nsec);
+    make_raw(dir, "a.raw", MIB, 1); /* the same bytes in another file */
+    assert_true(vr_disk_file_id(path, &b, &error));
+    assert_int_not_equal(a.inode, b.inode);
+    g_autofree char *absent = in_dir(dir, "absent");
+    assert_false(vr_disk_file_id(absent, &a, &error));
+    expect_error(&error, VR_ERROR_NOT_FOUND, "absent");
+    assert_false(vr_disk_file_id(dir->path, &a, &error));
+    expect_error(&error, VR_ERROR_INVALID, "neither a file nor a block device");
+    assert_false(vr_disk_file_id("/dev/null", &a, &error));
+    expect_error(&error, VR_ERROR_INVALID, "neither a file nor a block device");
+}
+
+static void a_fifo_does_not_hang_us(void **state)
+{
+    TestDir *dir = *state;
+    GError *error = NULL;
+    gboolean held;
+    g_autofree char *path = in_dir(dir, "fifo");
+    assert_int_equal(mkfifo(path, 0600), 0);
+    assert_false(vr_disk_file_is_open_by_qemu(path, &held, &error));
+    expect_error(&error, VR_ERROR_INVALID, "neither");
+}
+
+static void virtual_sizes(void **state)
+{
+    TestDir *dir = *state;
+    GError *error = NULL;
+    guint64 bytes = 0;
+    make_raw(dir, "a.raw", MIB + 1, 1);
+    make_qcow2(dir, "b.qcow2", NULL, 33 * MIB);
+    g_autofree char *raw = in_dir(dir, "a.raw");
+    g_autofree char *qcow2 = in_dir(dir, "b.qcow2");
+    assert_true(vr_disk_file_virtual_size(raw, "raw", &bytes, &error));
+    assert_int_equal(bytes, MIB + 512);
+    assert_true(vr_disk_file_virtual_size(qcow2, "qcow2", &bytes, &error));
+    assert_int_equal(bytes, 33 * MIB);
+    assert_false(vr_disk_file_virtual_size(raw, "qcow2", &bytes, &error));
+    expect_error(&error, VR_ERROR_INVALID, "a.raw: it has no qcow2 header");
+    assert_false(vr_disk_file_virtual_size(raw, "vmdk", &bytes, &error));
+    expect_error(&error, VR_ERROR_USAGE, "vmdk");
+}
+
+static gboolean is_held(const char *path)
+{
+    g_autoptr(GError) error = NULL;
+    gboolean held = FALSE;
+    assert_true(vr_disk_file_is_open_by_qemu(path, &held, &error));
+    expect_no_error(error);
+    return held;
+}
+
+/* A real QEMU with this -drive; it runs no guest code. */
+static GPid start_qemu(const char *drive)
+{
+    char *argv[] = {(char *)"qemu-system-x86_64",
+                    (char *)"-S",
+                    (char *)"-display",
+                    (char *)"none",
+                    (char *)"-nodefaults",
+                    (char *)"-accel",
+                    (char *)"tcg",
+                    (char *)"-m",
+                    (char *)"32",
+                    (char *)"-drive",
+                    (char *)drive,
+                    NULL};
+    GPid pid;
+    assert_true(
+        g_spawn_async(NULL, argv, NULL, G_SPAWN_SEARCH_PATH | G_SPAWN_DO_NOT_REAP_CHILD, NULL, NULL, &pid, NULL));
+    return pid;
+}
+
+static void stop_qemu(GPid pid)
+{
+    kill(pid, SIGKILL);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
+static gboolean becomes_held(const char *path)
+{
+    gint64 deadline = vr_clock_now_ms() + 20000;
+    while (vr_clock_now_ms() < deadline) {
+        if (is_held(path))
+            return TRUE;
+        vr_clock_sleep_until(vr_clock_now_ms() + 20);
+    }
+    return FALSE;
+}
+
+static void a_running_qemu_is_seen(void **state)
+{
+    TestDir *dir = *state;
+    const char *options[] = {"format=qcow2,if=virtio", "format=qcow2,if=virtio,readonly=on",
+                             "format=qcow2,if=virtio,file.locking=on,cache=none"};
+    make_qcow2(dir, "a.qcow2", NULL, 8 * MIB);
+    g_autofree char *path = in_dir(dir, "a.qcow2");
+    for (gsize i = 0; i < G_N_ELEMENTS(options); i++) {
+        g_autofree char *drive = g_strdup_printf("file=%s,%s", path, options[i]);
+        assert_false(is_held(path));
+        GPid qemu = start_qemu(drive);
+        gboolean seen = becomes_held(path);
+        gboolean still = is_held(path); /* asking takes nothing */
+        stop_qemu(qemu);
+        assert_true(seen && still);
+        assert_false(is_held(path));
+    }
+}
+
+static void a_base_under_an_overlay_is_seen(void **state)
+{
+    TestDir *dir = *state;
+    make_qcow2(dir, "base.qcow2", NULL, 8 * MIB);
+    g_autofree char *base = in_dir(dir, "base.qcow2");
+    g_autofree char *top = in_dir(dir, "top.qcow2");
+    tool("qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", base, top);
+    g_autofree char *drive = g_strdup_printf("file=%s,format=qcow2,if=virtio", top);
+    GPid qemu = start_qemu(drive);
+    gboolean seen = becomes_held(top), below = is_held(base);
+    stop_qemu(qemu);
+    assert_true(seen);
+    assert_true(below);
+}
+
+static void other_locks_are_no_qemu(void **state)
+{
+    TestDir *dir = *state;
+    make_raw(dir, "a.raw", MIB, 1);
+    g_autofree char *path = in_dir(dir, "a.raw");
+    vr_autofd fd = vr_open_beneath(dir->fd, "a.raw", O_RDWR, 0, NULL);
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 100};
+    assert_int_equal(fcntl(fd, F_OFD_SETLK, &lock), 0);
+    assert_false(is_held(path));
+    lock = (struct flock){.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 203, .l_len = 1};
+    assert_int_equal(fcntl(fd, F_OFD_SETLK, &lock), 0);
+    assert_true(is_held(path));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        dir_test(a_file_has_an_identity), dir_test(a_fifo_does_not_hang_us),         dir_test(virtual_sizes),
+        dir_test(a_running_qemu_is_seen), dir_test(a_base_under_an_overlay_is_seen), dir_test(other_locks_are_no_qemu),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,784 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "disk/stores.h"
+
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#define MIB (1024 * 1024)
+#define UUID "0C1E8F6A-1111-4222-8333-123456789ABC"
+
+static mode_t mode_of(const TestDir *dir, const char *name)
+{
+    struct stat st;
+    if (fstatat(dir->fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+        fail_msg("%s is not there", name);
+    return st.st_mode & 07777;
+}
+
+/* Everything in the store but the database's own files: a listing of paths, modes, sizes and times. */
+static char *listing(const TestDir *dir)
+{
+    g_auto(VrChildResult) result = {0};
+    g_autofree char *root = in_dir(dir, "root");
+    assert_true(vr_child_run(
+        (const char *const[]){"sh", "-c", "find \"$1\" -not -name 'state.db*' -printf '%P %m %s %T@ %i\\n' | sort",
+                              "sh", root, NULL},
+        NULL, &result, NULL));
+    return g_steal_pointer(&result.out);
+}
+
+/* ---- opening ---- */
+
+static void roots_follow_the_uri(void **state)
+{
+    const struct {
+        const char *uri;
+        gboolean session;
+    } rows[] = {{"qemu:///system", FALSE},
+                {"qemu:///session", TRUE},
+                {"qemu+unix:///session?socket=/x", TRUE},
+                {"qemu+unix:///system?socket=/session", FALSE},
+                {"test:///default", FALSE}};
+    for (gsize i = 0; i < G_N_ELEMENTS(rows); i++) {
+        g_autofree char *root = vr_store_default_root(rows[i].uri);
+        g_autofree char *session = g_build_filename(g_get_user_data_dir(), "virt-reimage", NULL);
+        assert_string_equal(root, rows[i].session ? session : "/var/lib/virt-reimage");
+    }
+}
+
+static void a_store_is_made_and_found(void **state)
+{
+    TestDir *dir = *state;
+    GError *error = NULL;
+    g_autofree char *root = in_dir(dir, "deep/root");
+    g_autofree char *link = in_dir(dir, "link");
+    assert_null(vr_store_open(root, TRUE, &error));
+    expect_error(&error, VR_ERROR_NOT_FOUND, "nothing was published");
+    assert_false(is_there(dir, "deep"));
+    VrStore *store = vr_store_open(root, FALSE, &error);
+    expect_no_error(error);
+    assert_int_equal(mode_of(dir, "deep/root"), 0711);
+    assert_int_equal(mode_of(dir, "deep/root/state.db"), 0600);
+    vr_store_close(store);
+    assert_int_equal(symlink(root, link), 0);
+    store = vr_store_open(link, TRUE, &error);
+    expect_no_error(error);
+    assert_string_equal(vr_store_root(store), root);
+    assert_true(vr_db_is_read_only(vr_store_db(store)));
+    assert_true(vr_store_root_fd(store) >= 0);
+    vr_store_close(store);
+}
+
+static void a_root_that_others_can_write_is_refused(void **state)
+{
+    TestDir *dir = *state;
+    GError *error = NULL;
+    g_autofree char *root = in_dir(dir, "root");
+    assert_int_equal(mkdir(root, 0700), 0);
+    assert_int_equal(chmod(root, 0777), 0);
+    assert_null(vr_store_open(root, FALSE, &error));
+    expect_error(&error, VR_ERROR_REFUSED, "chmod go-w");
+    assert_int_equal(chmod(root, 0755), 0);
+    assert_int_equal(chown(root, 1, 1), 0);
+    assert_null(vr_store_open(root, FALSE, &error));
+    expect_error(&error, VR_ERROR_REFUSED, "belongs to user 1");
+    assert_int_equal(chown(root, 0, 0), 0);
+    assert_null(vr_store_open(root, TRUE, &error)); /* there, but no store yet */
+    expect_error(&error, VR_ERROR_NOT_FOUND, "nothing was published");
+    assert_int_equal(count_entries(root), 0);
+    put_file(dir, "root/state.db", "garbage garbage garbage garbage", 30);
+    assert_null(vr_store_open(root, FALSE, &error));
+    expect_error(&error, VR_ERROR_DATABASE, "not a database");
+}
+
+/* ---- publication ---- */
+
+static void a_version_is_whole_and_read_only(void **state)
+{
+    TestDir *dir = *state;
+    GError *error = NULL;
+    make_qcow2(dir, "a.qcow2", NULL, 6 * MIB);
+    g_autofree char *digest = digest_of_file(dir, "a.qcow2");
+    g_autofree char *file = in_dir(dir, "a.qcow2");
+    mode_t before = umask(0077);
+    g_autoptr(VrStore) store = open_store(dir);
+    g_autoptr(VrImage) image = NULL;
+    gboolean already = TRUE;
+    const VrPublication publication = {.name = "debian-12",
+                                       .version = "12.20261101.0",
+                                       .file = file,
+                                       .digest = digest,
+                                       .publisher = "local",
+                                       .offer = "debian",
+                                       .sku = "12"};
+    assert_true(vr_store_publish(store, &publication, &image, &already, &error));
+    umask(before);
+    assert_false(already);
+    const char *directories[] = {"root", "root/images", "root/images/debian-12", "root/images/debian-12/12.20261101.0"};
+    for (gsize i = 0; i < G_N_ELEMENTS(directories); i++)
+        assert_int_equal(mode_of(dir, directories[i]), 0711);
+    assert_int_equal(mode_of(dir, "root/images/debian-12/12.20261101.0/disk.qcow2"), 0444);
+    assert_int_equal(mode_of(dir, "root/images/debian-12/12.20261101.0/image.json"), 0444);
+    g_autofree char *names = in_dir(dir, "root/images/debian-12");
+    assert_int_equal(count_entries(names), 1);
+
+    g_autofree char *stored = digest_of_file(dir, "root/images/debian-12/12.20261101.0/disk.qcow2");
+    assert_string_equal(stored, digest);
+    assert_string_equal(image->source_digest, digest + strlen("sha256:"));
+    assert_string_equal(image->stored_digest, image->source_digest);
+    assert_string_equal(image->name, "debian-12");
+    assert_string_equal(image->publisher, "local");
+    assert_int_equal(image->virtual_size, 6 * MIB);
+    assert_int_equal(image->format, VR_FORMAT_QCOW2);
+    assert_int_equal(image->rules_version, VR_IMAGE_RULES_VERSION);
+    assert_true(g_str_has_prefix(image->path, "/"));
+    assert_true(g_str_has_suffix(image->path, "/images/debian-12/12.20261101.0/disk.qcow2"));
+    assert_int_equal(access(image->path, R_OK), 0);
+    assert_false(image->excluded);
+    assert_true(vr_store_verify(store, image, TRUE, &error));
+}
+
+static void a_sparse_image_stays_sparse(void **state)
+{
+    TestDir *dir = *state;
+    struct stat st;
+    g_autofree char *path = in_dir(dir, "a.raw");
+    make_raw(dir, "a.raw", MIB, 1);
+    assert_int_equal(truncate(path, 200 * MIB), 0);
+    g_autoptr(VrStore) store = open_store(dir);
+    must_publish(dir, store, "a", "1", "a.raw");
+    assert_int_equal(fstatat(dir->fd, "root/images/a/1/disk.raw", &st, 0), 0);
+    assert_int_equal(st.st_size, 200 * MIB);
+    assert_true(st.st_blocks * 512 < 2 * MIB);
+}
+
+static void the_same_version_twice(void **state)
+{
+    TestDir *dir = *state;
+    GError *error = NULL;
+    gboolean already = FALSE;
+    make_raw(dir, "a.raw", MIB, 1);
+    make_raw(dir, "b.raw", MIB, 2);
+    g_autoptr(VrStore) store = open_store(dir);
+    must_publish(dir, store, "a", "1.2", "a.raw");
+    g_autofree char *digest = digest_of_file(dir, "a.raw");
+    g_autofree char *upper = g_ascii_strup(digest + 7, -1);
+    g_autofree char *shouted = g_strconcat("sha256:", upper, NULL);
+    g_autofree char *before = listing(dir);
+    assert_true(publish(dir, store, "a", "1.2", "a.raw", NULL, &already, &error));
+    assert_true(already);
+    assert_true(publish(dir, store, "a", "1.2", "b.raw", shouted, &already, &error)); /* it is not even read */
+    assert_true(already);
+    assert_true(publish(dir, store, "a", "1.2.0", "a.raw", NULL, &already, &error)); /* the same number */
+    assert_true(already);
+    assert_false(publish(dir, store, "a", "1.2", "b.raw", NULL, &already, &error));
+    assert_false(already);
+    expect_error(&error, VR_ERROR_CONFLICT, "a 1.2 is there already with other content");
+    g_autofree char *other = digest_of_file(dir, "b.raw");
+    assert_false(publish(dir, store, "a", "1.2.0.0", "b.raw", other, &already, &error));
+    expect_error(&error, VR_ERROR_CONFLICT, other);
+    g_autofree char *after = listing(dir);
+    assert_string_equal(before, after);
+}
+
+static void a_wrong_digest_is_refused_and_leaves_nothing(void **state)
+{
+    TestDir *dir = *state;
+    GError *error = NULL;
+    make_raw(dir, "a.raw", MIB, 1);
+    make_raw(dir, "b.raw", MIB, 2);
+    g_autoptr(VrStore) store = open_store(dir);
+    g_autofree char *wanted = digest_of_file(dir, "a.raw");
+    g_autofree char *got = digest_of_file(dir, "b.raw");
+    assert_false(publish(dir, store, "a", "1", "b.raw", wanted, NULL, &error));
+    assert_non_null(strstr(error->message, got));
+    expect_error(&error, VR_ERROR_REFUSED, wanted);
+    g_autofree char *names = in_dir(dir, "root/images/a");
+    assert_int_equal(count_entries(names), 0);
+    const char *bad[] = {"",
+                         "sha256:",
+                         "sha256:12",
+                         "md5:d41d8cd98f00b204e9800998ecf8427e",
+                         got + 7,
+                         "sha256:zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz",
+                         "SHA256:0000000000000000000000000000000000000000000000000000000000000000",
+                         "sha256:00000000000000000000000000000000000000000000000000000000000000000"};
+    for (gsize i = 0; i < G_N_ELEMENTS(bad); i++) {
+        assert_false(publish(dir, store, "a", "1", "a.raw", bad[i], NULL, &error));
+        expect_error(&error, VR_ERROR_USAGE, "is not a digest");
+    }
+}
+
+static void make_socket(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    vr_autofd fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    g_strlcpy(address.sun_path, path, sizeof address.sun_path);
+    assert_int_equal(bind(fd, (struct sockaddr *)(void *)&address, sizeof address), 0);
+}
+
+static void a_source_must_be_a_regular_file(void **state)
+{
+    TestDir *dir = *state;
+    g_autoptr(VrStore) store = open_store(dir);
+    g_autofree char *fifo = in_dir(dir, "fifo");
+    g_autofree char *sock = in_dir(dir, "socket");
+    make_raw(dir, "a.raw", MIB, 1);
+    assert_int_equal(mkfifo(fifo, 0600), 0);
+    make_socket(sock);
+    assert_int_equal(symlinkat("a.raw", dir->fd, "link"), 0);
+    assert_int_equal(symlinkat("/dev/zero", dir->fd, "device"), 0);
+    const struct {
+        const char *file;
+        VrErrorCode code;
+        const char *text;
+    } rows[] = {{"absent.raw", VR_ERROR_NOT_FOUND, "absent.raw: No such file"},
+                {"fifo", VR_ERROR_REFUSED, "a FIFO"},
+                {"socket", VR_ERROR_REFUSED, "a socket"},
+                {"link", VR_ERROR_REFUSED, "a symbolic link"},
+                {"device", VR_ERROR_REFUSED, "a symbolic link"},
+                {"root", VR_ERROR_REFUSED, "a directory"},
+                {"../../dev/zero", VR_ERROR_REFUSED, "a device"}};
+    for (gsize i = 0; i < G_N_ELEMENTS(rows); i++) {
+        GError *error = NULL;
+        assert_false(publish(dir, store, "a", "1", rows[i].file, NULL, NULL, &error));
+        expect_error(&error, rows[i].code, rows[i].text);
+    }
+    assert_false(is_there(dir, "root/images"));
+}
+
+static void refused_images_do_not_enter(void **state)
+{
+    TestDir *dir = *state;
+    g_autoptr(VrStore) store = open_store(dir);
+    g_autofree char *base = in_dir(dir, "base.qcow2");
+    g_autofree char *top = in_dir(dir, "top.qcow2");
+    make_qcow2(dir, "base.qcow2", NULL, 4 * MIB);
+    tool("qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", base, top);
+    make_raw(dir, "odd.raw", MIB + 1, 1);
+    make_raw(dir, "fake.qcow2", MIB, 1);
+    const char *files[] = {"top.qcow2", "odd.raw", "fake.qcow2"};
+    const char *rules[] = {"(rule backing-file)", "(rule size)", "(rule format)"};
+    for (gsize i = 0; i < G_N_ELEMENTS(files); i++) {
+        GError *error = NULL;
+        assert_false(publish(dir, store, "a", "1", files[i], NULL, NULL, &error));
+        expect_error(&error, VR_ERROR_REFUSED, rules[i]);
+    }
+    assert_false(is_there(dir, "root/images"));
+}
+
+static void bad_names_and_versions_are_refused(void **state)
+{
+    TestDir *dir = *state;
+    g_autoptr(VrStore) store = open_store(dir);
+    const char *names[] = {"", "..", "a/b", "-x", ".tmp-x", "a\nb"};
+    const char *versions[] = {"", "..", "1/2", "20241004-1890", "latest", "1.2.3.4.5"};
+    make_raw(dir, "a.raw", MIB, 1);
+    for (gsize i = 0; i < G_N_ELEMENTS(names); i++) {
+        GError *error = NULL;
+        assert_false(publish(dir, store, names[i], "1", "a.raw", NULL, NULL, &error));
+        expect_error(&error, VR_ERROR_USAGE, "name of an image");
+        assert_null(vr_store_get(store, names[i], NULL, &error));
+        expect_error(&error, VR_ERROR_USAGE, "name of an image");
+        assert_false(publish(dir, store, "a", versions[i], "a.raw", NULL, NULL, &error));
+        expect_error(&error, VR_ERROR_USAGE, "is not a version");
+    }
+    assert_false(is_there(dir, "root/images"));
+}
+
+static gboolean publish_offer(const TestDir *dir, VrStore *store, const char *name, const char *version,
+                              const char *publisher, const char *offer, const char *sku, GError **error)
+{
+    g_autofree char *file = in_dir(dir, "a.raw");
+    const VrPublication publication = {
+        .name = name, .version = version, .file = file, .publisher = publisher, .offer = offer, .sku = sku};
+    return vr_store_publish(store, &publication, NULL, NULL, error);
+}
+
+static void an_image_has_one_publisher_offer_and_sku(void **state)
+{
+    TestDir *dir = *state;
+    GError *error = NULL;
+    make_raw(dir, "a.raw", MIB, 1);
+    g_autoptr(VrStore) store = open_store(dir);
+    assert_true(publish_offer(dir, store, "deb", "1", "local", "debian", "12", &error));
+    assert_true(publish_offer(dir, store, "deb", "2", "local", "debian", "12", &error));
+    assert_true(publish_offer(dir, store, "deb", "3", NULL, NULL, NULL, &error));
+    assert_true(publish_offer(dir, store, "plain", "1", NULL, NULL, NULL, &error));
+    g_autoptr(VrImage) third = vr_store_get(store, "deb", "3", &error);
+    assert_string_equal(third->sku, "12");
+    const struct {
+        const char *name, *publisher, *offer, *sku;
+        VrErrorCode code;
+        const char *text;
+    } rows[] = {{"deb", "local", "debian", "13", VR_ERROR_CONFLICT, "all its versions have the same"},
+                {"plain", "local", "plain", "1", VR_ERROR_CONFLICT, "publisher (none)"},
+                {"other", "local", "debian", "12", VR_ERROR_CONFLICT, "those of image deb"},
+                {"other", "local", "debian", NULL, VR_ERROR_USAGE, "together or not at all"},
+                {"other", "lo cal", "debian", "1", VR_ERROR_USAGE, "name of a publisher"}};
+    for (gsize i = 0; i < G_N_ELEMENTS(rows); i++) {
+        assert_false(
+            publish_offer(dir, store, rows[i].name, "9", rows[i].publisher, rows[i].offer, rows[i].sku, &error));
+        expect_error(&error, rows[i].code, rows[i].text);
+    }
+    g_autofree char *name = vr_store_find_name(store, "local", "debian", "12", &error);
+    assert_string_equal(name, "deb");
+    assert_null(vr_store_find_name(store, "local", "debian", "14", &error));
+    expect_error(&error, VR_ERROR_NOT_FOUND, "there are: deb, plain");
+}
+
+static void a_dry_run_writes_nothing(void **state)
+{
+    TestDir *dir = *state;
+    GError *error = NULL;
+    make_raw(dir, "a.raw", MIB, 1);
+    make_raw(dir, "b.raw", MIB, 2);
+    g_autoptr(VrStore) store = open_store(dir);
+    g_autofree char *file = in_dir(dir, "a.raw");
+    g_autofree char *digest = digest_of_file(dir, "a.raw");
+    g_autofree char *wrong = digest_of_file(dir, "b.raw");
+    g_autoptr(VrImage) image = NULL;
+    VrPublication publication = {.name = "a", .version = "1", .file = file, .digest = digest, .dry_run = TRUE};
+    assert_true(vr_store_publish(store, &publication, &image, NULL, &error));
+    assert_int_equal(image->virtual_size, MIB);
+    assert_true(g_str_has_suffix(image->path, "/images/a/1/disk.raw"));
+    publication.digest = wrong;
+    assert_false(vr_store_publish(store, &publication, NULL, NULL, &error));
+    expect_error(&error, VR_ERROR_REFUSED, "another digest");
+    assert_false(is_there(dir, "root/images"));
+}
+
+static void change_source(const VrCopyProgress *progress, void *data)
+{
+    vr_autofd fd = open(data, O_WRONLY | O_CLOEXEC);
+    assert_int_equal(pwrite(fd, "x", 1, 100), 1);
+}
+
+static void cancel(const VrCopyProgress *progress, void *data)
+{
+    g_atomic_int_set((gint *)data, 1);
+}
+
+static void a_source_that_changes_or_a_cancel_leaves_nothing(void **state)
+{
+    TestDir *dir = *state;
+    GError *error = NULL;
+    gint cancelled = 0;
+    g_autofree char *file = in_dir(dir, "a.raw");
+    g_autofree char *names = in_dir(dir, "root/images/a");
+    make_raw(dir, "a.raw", 4 * MIB, 1);
+    g_autoptr(VrStore) store = open_store(dir);
+    VrPublication publication = {
+        .name = "a", .version = "1", .file = file, .progress = change_source, .progress_data = file};
+    assert_false(vr_store_publish(store, &publication, NULL, NULL, &error));
+    expect_error(&error, VR_ERROR_CONFLICT, "changed while it was read");
+    assert_int_equal(count_entries(names), 0);
+    publication.progress = cancel;
+    publication.progress_data = &cancelled;
+    publication.cancelled = &cancelled;
+    assert_false(vr_store_publish(store, &publication, NULL, NULL, &error));
+    expect_error(&error, VR_ERROR_CANCELLED, "cancelled");
+    assert_int_equal(count_entries(names), 0);
+}
+
+static void too_little_space_is_told_before_the_copy(void **state)
+{
+    TestDir *dir = *state;
+    GError *error = NULL;
+    g_autofree char *root = in_dir(dir, "root");
+    make_raw(dir, "a.raw", 40 * MIB, 1);
+    assert_int_equal(mkdir(root, 0711), 0);
+    if (mount("tmpfs", root, "tmpfs", 0, "size=16m,mode=0711") != 0)
+        skip();
+    VrStore *store = open_store(dir);
+    gboolean ok = publish(dir, store, "a", "1", "a.raw", NULL, NULL, &error);
+    guint64 available = 0;
+    assert_true(vr_store_free_bytes(store, &available, NULL));
+    assert_false(is_there(dir, "root/images"));
+    vr_store_close(store);
+    assert_int_equal(umount(root), 0);
+    assert_false(ok);
+    assert_in_range(available, 10 * MIB, 16 * MIB);
+    expect_error(&error, VR_ERROR_NO_SPACE, "free and 44.0");
+}
+
+static gpointer publish_again(gpointer data)
+{
+    TestDir *dir = data;
+    GError *error = NULL;
+    gboolean already = FALSE;
+    VrStore *store = open_store(dir);
+    gboolean ok = publish(dir, store, "a", "1", "a.raw", NULL, &already, &error);
+    vr_store_close(store);
+    return ok ? GINT_TO_POINTER(already ? 1 : 2) : NULL;
+}
+
+static void two_publishers_make_one_version(void **state)
+{
+    TestDir *dir = *state;
+    int made = 0;
+    GThread *threads[6];
+    make_raw(dir, "a.raw", 3 * MIB, 1);
+    vr_store_close(open_store(dir));
+    for (gsize i = 0; i < G_N_ELEMENTS(threads); i++)
+        threads[i] = g_thread_new("publish", publish_again, dir);
+    for (gsize i = 0; i < G_N_ELEMENTS(threads); i++) {
+        int answer = GPOINTER_TO_INT(g_thread_join(threads[i]));
+        assert_int_not_equal(answer, 0);
+        made += answer == 2;
+    }
+    assert_int_equal(made, 1);
+    g_autofree char *names = in_dir(dir, "root/images/a");
+    assert_int_equal(count_entries(names), 1);
+}
+
+static void links_in_the_store_lead_nowhere(void **state)
+{
+    TestDir *dir = *state;
+    GError *error = NULL;
+    make_raw(dir, "a.raw", MIB, 1);
+    g_autoptr(VrStore) store = open_store(dir);
+    vr_autofd outside = vr_mkdir_beneath(dir->fd, "outside", 0700, NULL);
+    vr_autofd images = vr_mkdir_beneath(dir->fd, "root/images", 0711, NULL);
+    assert_int_equal(symlinkat("../../outside", images, "a"), 0);
+    assert_false(publish(dir, store, "a", "1", "a.raw", NULL, NULL, &error));
+    expect_error(&error, VR_ERROR_IO, "symbolic link");
+    g_autofree char *path = in_dir(dir, "outside");
+    assert_int_equal(count_entries(path), 0);
+}
+
+/* ---- reading ---- */
+
+static void lists_are_newest_first(void **state)
+{
+    TestDir *dir = *state;
+    GError *error = NULL;
+    const char *versions[] = {"1.2", "1.10", "2", "1.9.9"};
+    make_raw(dir, "a.raw", MIB, 1);
+    g_autoptr(VrStore) store = open_store(dir);
+    g_autoptr(GPtrArray) none = vr_store_list(store, NULL, &error);
+    assert_int_equal(none->len, 0);
+    for (gsize i = 0; i < G_N_ELEMENTS(versions); i++)
+        must_publish(dir, store, "b", versions[i], "a.raw");
+    must_publish(dir, store, "a", "7", "a.raw");
+    g_autoptr(GPtrArray) all = vr_store_list(store, NULL, &error);
+    const char *expected[] = {"a 7", "b 2", "b 1.10", "b 1.9.9", "b 1.2"};
+    assert_int_equal(all->len, G_N_ELEMENTS(expected));
+    for (guint i = 0; i < all->len; i++) {
+        const VrImage *image = all->pdata[i];
+        g_autofree char *text = g_strjoin(" ", image->name, image->version, NULL);
+        assert_string_equal(text, expected[i]);
+    }
+    g_autoptr(GPtrArray) one = vr_store_list(store, "a", &error);
+    assert_int_equal(one->len, 1);
+    assert_null(vr_store_list(store, "c", &error));
+    expect_error(&error, VR_ERROR_NOT_FOUND, "there is no image c");
+}
+
+static void expect_latest(VrStore *store, const char *version)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(VrImage) image = vr_store_get(store, "a", "latest", &error);
+    expect_no_error(error);
+    assert_string_equal(image->version, version);
+}
+
+static void latest_is_the_highest_that_is_not_excluded(void **state)
+{
+    TestDir *dir = *state;
+    GError *error = NULL;
+    make_raw(dir, "a.raw", MIB, 1);
+    g_autoptr(VrStore) store = open_store(dir);
+    must_publish(dir, store, "a", "1.10", "a.raw");
+    must_publish(dir, store, "a", "1.9", "a.raw");
+    expect_latest(store, "1.10");
+    assert_true(vr_store_set_excluded(store, "a", "1.10.0", TRUE, "does not boot; DROP TABLE", &error));
+    expect_latest(store, "1.9");
+    g_autoptr(VrImage) excluded = vr_store_get(store, "a", "1.10", &error);
+    assert_true(excluded->excluded);
+    assert_string_equal(excluded->excluded_reason, "does not boot; DROP TABLE");
+    assert_true(vr_store_set_excluded(store, "a", "1.9", TRUE, NULL, &error));
+    assert_null(vr_store_get(store, "a", NULL, &error));
+    expect_error(&error, VR_ERROR_NOT_FOUND, "it has: 1.10 (excluded), 1.9 (excluded)");
+    assert_true(vr_store_set_excluded(store, "a", "1.10", FALSE, NULL, &error));
+    assert_true(vr_store_set_excluded(store, "a", "1.10", FALSE, NULL, &error));
+    expect_latest(store, "1.10");
+    assert_null(vr_store_get(store, "a", "3", &error));
+    expect_error(&error, VR_ERROR_NOT_FOUND, "image a has no version 3; it has: 1.10, 1.9 (excluded)");
+    assert_false(vr_store_set_excluded(store, "a", "3", TRUE, NULL, &error));
+    expect_error(&error, VR_ERROR_NOT_FOUND, "has no version 3");
+    assert_false(vr_store_set_excluded(store, "b", "3", TRUE, NULL, &error));
+    expect_error(&error, VR_ERROR_NOT_FOUND, "there is no image b");
+}
+
+static void replace_record(const TestDir *dir, const char *text)
+{
+    g_autofree char *path = in_dir(dir, "root/images/a/2/image.json");
+    (void)unlink(path);
+    if (text)
+        put_file(dir, "root/images/a/2/image.json", text, strlen(text));
+}
+
+/* image.json of a 2 with one piece of text replaced. */
+static char *record_with(const char *record, const char *old, const char *new)
+{
+    g_auto(GStrv) parts = g_strsplit(record, old, 2);
+    if (!parts[1])
+        fail_msg("no %s in the record", old);
+    return g_strjoinv(new, parts);
+}
+
+static void a_damaged_version_hides_no_other(void **state)
+{
+    TestDir *dir = *state;
+    make_raw(dir, "a.raw", MIB, 1);
+    g_autoptr(VrStore) store = open_store(dir);
+    must_publish(dir, store, "a", "1", "a.raw");
+    must_publish(dir, store, "a", "2", "a.raw");
+    g_autofree char *record = content_of(dir, "root/images/a/2/image.json");
+    g_autofree char *truncated = g_strndup(record, strlen(record) / 2);
+    g_autofree char *huge = g_strnfill(100000, ' ');
+    g_autofree char *size = record_with(record, "\"fileSize\": 1048576", "\"fileSize\": 1048577");
+    g_autofree char *negative = record_with(record, "\"fileSize\": 1048576", "\"fileSize\": -1");
+    g_autofree char *digest = record_with(record, "\"storedDigest\": \"sha256:", "\"storedDigest\": \"sha256:0");
+    g_autofree char *version = record_with(record, "\"version\": \"2\"", "\"version\": \"3\"");
+    g_autofree char *schema = record_with(record, "\"schemaVersion\": 1", "\"schemaVersion\": 2");
+    g_autofree char *format = record_with(record, "\"format\": \"raw\"", "\"format\": \"../../x\"");
+    g_autofree char *twice = record_with(record, "\"version\": \"2\"", "\"version\": \"1\", \"version\": \"2\"");
+    const char *rows[] = {NULL, "",       "{}",   "[]",    "null", truncated, huge,
+                          size, negative, digest, version, schema, format,    twice};
+    for (gsize i = 0; i < G_N_ELEMENTS(rows); i++) {
+        GError *error = NULL;
+        replace_record(dir, rows[i]);
+        g_autoptr(GPtrArray) list = vr_store_list(store, "a", &error);
+        expect_no_error(error);
+        assert_int_equal(list->len, 1);
+        assert_null(vr_store_get(store, "a", "2", &error));
+        expect_error(&error, rows[i] ? VR_ERROR_INVALID : VR_ERROR_NOT_FOUND, "image a 2: ");
+        assert_null(vr_store_get(store, "a", "latest", &error)); /* no silent step back to 1 */
+        expect_error(&error, rows[i] ? VR_ERROR_INVALID : VR_ERROR_NOT_FOUND, "image a 2: ");
+    }
+    assert_true(vr_store_set_excluded(store, "a", "2", TRUE, "damaged", NULL));
+    expect_latest(store, "1");
+    assert_true(vr_store_set_excluded(store, "a", "2", FALSE, NULL, NULL));
+    replace_record(dir, record);
+    expect_latest(store, "2");
+}
+
+static void a_reader_changes_nothing(void **state)
+{
+    TestDir *dir = *state;
+    GError *error = NULL;
+    make_raw(dir, "a.raw", MIB, 1);
+    VrStore *writer = open_store(dir);
+    must_publish(dir, writer, "a", "1", "a.raw");
+    vr_store_close(writer);
+    g_autofree char *before = listing(dir);
+    g_autofree char *root = in_dir(dir, "root");
+    g_autoptr(VrStore) store = vr_store_open(root, TRUE, &error);
+    g_autoptr(GPtrArray) list = vr_store_list(store, NULL, &error);
+    assert_int_equal(list->len, 1);
+    assert_true(vr_store_verify(store, list->pdata[0], FALSE, &error));
+    assert_int_equal(vr_store_instance_dir(store, UUID, NULL, &error), -1);
+    expect_error(&error, VR_ERROR_NOT_FOUND, "disks");
+    assert_false(publish(dir, store, "a", "2", "a.raw", NULL, NULL, &error));
+    expect_error(&error, VR_ERROR_USAGE, "reading only");
+    assert_false(vr_store_set_excluded(store, "a", "1", TRUE, NULL, &error));
+    expect_error(&error, VR_ERROR_DATABASE, "readonly");
+    g_autofree char *after = listing(dir);
+    assert_string_equal(before, after);
+}
+
+/* ---- verification ---- */
+
+/* Changes one byte of the stored disk and gives the file its times back as far as that can be done. */
+static void damage_disk(const TestDir *dir)
+{
+    struct stat st;
+    assert_int_equal(fstatat(dir->fd, "root/images/a/1/disk.raw", &st, 0), 0);
+    vr_autofd fd = vr_open_beneath(dir->fd, "root/images/a/1/disk.raw", O_RDWR, 0, NULL);
+    assert_int_equal(pwrite(fd, "!", 1, 4711), 1);
+    assert_int_equal(futimens(fd, (const struct timespec[]){st.st_atim, st.st_mtim}), 0);
+}
+
+static void other_bytes_are_found(void **state)
+{
+    TestDir *dir = *state;
+    GError *error = NULL;
+    make_raw(dir, "a.raw", MIB, 1);
+    g_autoptr(VrStore) store = open_store(dir);
+    must_publish(dir, store, "a", "1", "a.raw");
+    g_autoptr(VrImage) image = vr_store_get(store, "a", "1", &error);
+    assert_true(vr_store_verify(store, image, FALSE, &error));
+    assert_true(vr_store_verify(store, image, FALSE, &error));
+    damage_disk(dir);
+    assert_false(vr_store_verify(store, image, FALSE, &error));
+    expect_error(&error, VR_ERROR_REFUSED, "does not hold the bytes that were published");
+    assert_false(vr_store_verify(store, image, FALSE, &error));
+    g_clear_error(&error);
+}
+
+static void what_was_verified_is_not_read_again(void **state)
+{
+    TestDir *dir = *state;
+    GError *error = NULL;
+    make_raw(dir, "a.raw", MIB, 1);
+    g_autoptr(VrStore) store = open_store(dir);
+    must_publish(dir, store, "a", "1", "a.raw");
+    g_autoptr(VrImage) image = vr_store_get(store, "a", "1", &error);
+    damage_disk(dir);
+    /* As if it had been verified in this very state. */
+    struct stat st;
+    assert_int_equal(fstatat(dir->fd, "root/images/a/1/disk.raw", &st, 0), 0);
+    assert_true(vr_db_begin(vr_store_db(store), NULL));
+    assert_true(vr_db_run(vr_store_db(store), NULL, &error, "INSERT INTO image_verified VALUES (?, ?, ?, ?, ?)",
+                          "siiis", image->path, (gint64)st.st_ino, (gint64)st.st_size,
+                          (gint64)st.st_ctim.tv_sec * 1000000000 + st.st_ctim.tv_nsec, image->stored_digest));
+    assert_true(vr_db_commit(vr_store_db(store), NULL));
+    assert_true(vr_store_verify(store, image, FALSE, &error));
+    assert_false(vr_store_verify(store, image, TRUE, &error)); /* force reads */
+    expect_error(&error, VR_ERROR_REFUSED, "does not hold");
+}
+
+static void a_disk_that_was_touched_is_not_used(void **state)
+{
+    TestDir *dir = *state;
+    GError *error = NULL;
+    make_raw(dir, "a.raw", MIB, 1);
+    g_autoptr(VrStore) store = open_store(dir);
+    must_publish(dir, store, "a", "1", "a.raw");
+    g_autofree char *path = in_dir(dir, "root/images/a/1/disk.raw");
+    g_autofree char *second = in_dir(dir, "second");
+    assert_int_equal(chmod(path, 0644), 0);
+    assert_null(vr_store_get(store, "a", "1", &error));
+    expect_error(&error, VR_ERROR_INVALID, "it is writable");
+    assert_int_equal(chmod(path, 0444), 0);
+    assert_int_equal(link(path, second), 0);
+    assert_null(vr_store_get(store, "a", "1", &error));
+    expect_error(&error, VR_ERROR_INVALID, "hard link");
+    assert_int_equal(unlink(second), 0);
+    assert_int_equal(truncate(path, MIB - 512), 0);
+    assert_null(vr_store_get(store, "a", "1", &error));
+    expect_error(&error, VR_ERROR_INVALID, "size");
+    assert_int_equal(unlink(path), 0);
+    assert_null(vr_store_get(store, "a", "1", &error));
+    expect_error(&error, VR_ERROR_NOT_FOUND, "disk.raw");
+    assert_int_equal(symlink("/etc/passwd", path), 0);
+    assert_null(vr_store_get(store, "a", "1", &error));
+    expect_error(&error, VR_ERROR_IO, "symbolic link");
+}
+
+static void verdicts_of_older_rules_are_checked_again(void **state)
+{
+    TestDir *dir = *state;
+    GError *error = NULL;
+    make_raw(dir, "a.raw", MIB, 1);
+    g_autoptr(VrStore) store = open_store(dir);
+    must_publish(dir, store, "a", "1", "a.raw");
+    g_autoptr(VrImage) image = vr_store_get(store, "a", "1", &error);
+    image->rules_version = 0;
+    assert_true(vr_store_verify(store, image, FALSE, &error));
+    vr_autofd fd = vr_open_beneath(dir->fd, "root/images/a/1/disk.raw", O_RDWR, 0, NULL);
+    assert_int_equal(pwrite(fd, "KDMV", 4, 0), 4);
+    assert_false(vr_store_verify(store, image, FALSE, &error));
+    expect_error(&error, VR_ERROR_REFUSED, "(rule format)");
+}
+
+/* ---- places and recovery ---- */
+
+static void instances_have_a_directory(void **state)
+{
+    TestDir *dir = *state;
+    GError *error = NULL;
+    g_autoptr(VrStore) store = open_store(dir);
+    g_autofree char *path = NULL;
+    vr_autofd fd = vr_store_instance_dir(store, UUID, &path, &error);
+    assert_true(fd >= 0);
+    assert_true(g_str_has_suffix(path, "/root/disks/0c1e8f6a-1111-4222-8333-123456789abc"));
+    assert_int_equal(mode_of(dir, "root/disks"), 0711);
+    assert_int_equal(mode_of(dir, "root/disks/0c1e8f6a-1111-4222-8333-123456789abc"), 0711);
+    vr_autofd again = vr_store_instance_dir(store, UUID, NULL, &error);
+    assert_true(again >= 0);
+    assert_int_equal(vr_store_instance_dir(store, "..", NULL, &error), -1);
+    expect_error(&error, VR_ERROR_USAGE, "not a UUID");
+}
+
+static void a_sweep_takes_what_nobody_holds(void **state)
+{
+    TestDir *dir = *state;
+    GError *error = NULL;
+    guint removed = 0;
+    make_raw(dir, "a.raw", MIB, 1);
+    g_autoptr(VrStore) store = open_store(dir);
+    must_publish(dir, store, "a", "1", "a.raw");
+    vr_autofd instance = vr_store_instance_dir(store, UUID, NULL, &error);
+    vr_autofd name = vr_open_beneath(dir->fd, "root/images/a", O_RDONLY | O_DIRECTORY, 0, NULL);
+    g_autoptr(VrTmpdir) live = vr_tmpdir_new(instance, "live", &error);
+    vr_autofd dead_a = vr_mkdir_beneath(name, ".tmp-dead/v", 0711, NULL);
+    vr_autofd dead_b = vr_mkdir_beneath(instance, ".tmp-dead", 0711, NULL);
+    put_file(dir, "root/images/a/.tmp-dead/v/disk.raw", "half", 4);
+    put_file(dir, "root/images/a/.tmp-dead/.lock", "", 0);
+    put_file(dir, "root/images/stray", "x", 1);
+    assert_true(vr_store_sweep(store, &removed, &error));
+    assert_int_equal(removed, 2);
+    assert_false(is_there(dir, "root/images/a/.tmp-dead"));
+    assert_true(is_there(dir, "root/images/a/1/disk.raw"));
+    assert_true(is_there(dir, "root/disks/0c1e8f6a-1111-4222-8333-123456789abc/.tmp-live/.lock"));
+}
+
+static void a_killed_publisher_leaves_nothing_visible(void **state)
+{
+    TestDir *dir = *state;
+    GError *error = NULL;
+    guint removed = 0;
+    make_raw(dir, "a.raw", MIB, 1);
+    g_autoptr(VrStore) store = open_store(dir);
+    vr_autofd name = vr_mkdir_beneath(vr_store_root_fd(store), "images/a", 0711, &error);
+    /* What is there at the instant before the rename, its owner gone. */
+    vr_autofd version = vr_mkdir_beneath(name, ".tmp-0815/v", 0711, &error);
+    put_file(dir, "root/images/a/.tmp-0815/.lock", "", 0);
+    put_file(dir, "root/images/a/.tmp-0815/v/disk.raw", "x", 1);
+    put_file(dir, "root/images/a/.tmp-0815/v/image.json", "{}", 2);
+    g_autoptr(GPtrArray) list = vr_store_list(store, NULL, &error);
+    assert_int_equal(list->len, 0);
+    assert_null(vr_store_get(store, "a", NULL, &error));
+    expect_error(&error, VR_ERROR_NOT_FOUND, "it has: none");
+    must_publish(dir, store, "a", "1", "a.raw");
+    assert_true(vr_store_sweep(store, &removed, &error));
+    assert_int_equal(removed, 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(roots_follow_the_uri),
+        dir_test(a_store_is_made_and_found),
+        dir_test(a_root_that_others_can_write_is_refused),
+        dir_test(a_version_is_whole_and_read_only),
+        dir_test(a_sparse_image_stays_sparse),
+        dir_test(the_same_version_twice),
+        dir_test(a_wrong_digest_is_refused_and_leaves_nothing),
+        dir_test(a_source_must_be_a_regular_file),
+        dir_test(refused_images_do_not_enter),
+        dir_test(bad_names_and_versions_are_refused),
+        dir_test(an_image_has_one_publisher_offer_and_sku),
+        dir_test(a_dry_run_writes_nothing),
+        dir_test(a_source_that_changes_or_a_cancel_leaves_nothing),
+        dir_test(too_little_space_is_told_before_the_copy),
+        dir_test(two_publishers_make_one_version),
+        dir_test(links_in_the_store_lead_nowhere),
+        dir_test(lists_are_newest_first),
+        dir_test(latest_is_the_highest_that_is_not_excluded),
+        dir_test(a_damaged_version_hides_no_other),
+        dir_test(a_reader_changes_nothing),
+        dir_test(other_bytes_are_found),
+        dir_test(what_was_verified_is_not_read_again),
+        dir_test(a_disk_that_was_touched_is_not_used),
+        dir_test(verdicts_of_older_rules_are_checked_again),
+        dir_test(instances_have_a_directory),
+        dir_test(a_sweep_takes_what_nobody_holds),
+        dir_test(a_killed_publisher_leaves_nothing_visible),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
