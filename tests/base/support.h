@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -50,6 +51,11 @@ static inline int test_dir_setup(void **state)
 static inline int test_dir_teardown(void **state)
 {
     TestDir *dir = *state;
+    const char *mounts[] = {"root", "small"}; /* of tests that failed before their umount */
+    for (gsize i = 0; i < G_N_ELEMENTS(mounts); i++) {
+        g_autofree char *path = g_build_filename(dir->path, mounts[i], NULL);
+        (void)umount2(path, MNT_DETACH);
+    }
     tool("rm", "-rf", "--one-file-system", dir->path);
     vr_fd_clear(&dir->fd);
     g_free(dir->path);

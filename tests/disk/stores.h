@@ -44,3 +44,23 @@ static inline char *digest_of_file(const TestDir *dir, const char *name)
     g_autofree char *hex = sha256_of(bytes, length);
     return g_strconcat("sha256:", hex, NULL);
 }
+
+static inline mode_t mode_of(const TestDir *dir, const char *name)
+{
+    struct stat st;
+    if (fstatat(dir->fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+        fail_msg("%s is not there", name);
+    return st.st_mode & 07777;
+}
+
+/* Everything in the store but the database's own files: a listing of paths, modes, sizes and times. */
+static inline char *listing(const TestDir *dir)
+{
+    g_auto(VrChildResult) result = {0};
+    g_autofree char *root = in_dir(dir, "root");
+    assert_true(vr_child_run(
+        (const char *const[]){"sh", "-c", "find \"$1\" -not -name 'state.db*' -printf '%P %m %s %T@ %i\\n' | sort",
+                              "sh", root, NULL},
+        NULL, &result, NULL));
+    return g_steal_pointer(&result.out);
+}

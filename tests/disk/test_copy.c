@@ -291,10 +291,8 @@ static void a_full_target_is_told(void **state)
     g_autofree guint8 *bytes = NULL;
     vr_autofd source = make_source(dir, "source", &(Shape){8 * MIB, {{0, 8 * MIB}}}, &bytes);
     assert_int_equal(mkdir(path, 0700), 0);
-    if (mount("tmpfs", path, "tmpfs", 0, "size=2m") != 0) {
-        print_message("no mount here: a full target is tested by faults only\n");
-        return;
-    }
+    if (mount("tmpfs", path, "tmpfs", 0, "size=2m") != 0)
+        skip();
     for (int plain = 0; plain < 2; plain++) {
         GError *error = NULL;
         char digest[VR_DIGEST_HEX_LENGTH + 1];

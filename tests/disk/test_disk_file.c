@@ -140,7 +140,7 @@ static void a_base_under_an_overlay_is_seen(void **state)
     tool("qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", base, top);
     g_autofree char *drive = g_strdup_printf("file=%s,format=qcow2,if=virtio", top);
     GPid qemu = start_qemu(drive);
-    gboolean seen = becomes_held(top), below = is_held(base);
+    gboolean seen = becomes_held(top), below = becomes_held(base); /* it opens the base later */
     stop_qemu(qemu);
     assert_true(seen);
     assert_true(below);
