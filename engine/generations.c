@@ -25,7 +25,7 @@ void vr_generation_free(VrGeneration *generation)
 
 #define GENERATION_COLUMNS                                                                                             \
     "SELECT uuid, number, path, format, disk_type, image, version, ours, state, made_us, device, inode "               \
-    "FROM generations WHERE uuid = ?1 "
+    "FROM generations WHERE "
 
 static VrGeneration *read_generation(sqlite3_stmt *stmt)
 {
@@ -46,7 +46,8 @@ static VrGeneration *read_generation(sqlite3_stmt *stmt)
     return generation;
 }
 
-static GPtrArray *read_generations(VrJournal *journal, const char *sql, const char *uuid, gint64 number, GError **error)
+/* Of a statement with a text and a number. */
+static GPtrArray *read_generations(VrJournal *journal, const char *sql, const char *text, gint64 number, GError **error)
 {
     g_autoptr(GPtrArray) rows = g_ptr_array_new_with_free_func((GDestroyNotify)vr_generation_free);
     VrDb *db = vr_journal_db(journal);
@@ -55,7 +56,7 @@ static GPtrArray *read_generations(VrJournal *journal, const char *sql, const ch
     if (!vr_db_begin(db, error))
         return NULL;
     {
-        g_autoptr(sqlite3_stmt) stmt = vr_db_prepare(db, error, sql, "si", uuid, number);
+        g_autoptr(sqlite3_stmt) stmt = vr_db_prepare(db, error, sql, "si", text, number);
         while (stmt && (step = vr_db_step(db, stmt, error)) == 1)
             g_ptr_array_add(rows, read_generation(stmt));
     }
@@ -70,13 +71,14 @@ static VrGeneration *first_of(GPtrArray *rows)
 
 GPtrArray *vr_journal_generations(VrJournal *journal, const char *uuid, GError **error)
 {
-    return read_generations(journal, GENERATION_COLUMNS "AND ?2 = 0 ORDER BY number", uuid, 0, error);
+    return read_generations(journal, GENERATION_COLUMNS "uuid = ?1 AND ?2 = 0 ORDER BY number", uuid, 0, error);
 }
 
 VrGeneration *vr_journal_generation(VrJournal *journal, const char *uuid, guint number, GError **error)
 {
     g_autoptr(GError) local = NULL;
-    g_autoptr(GPtrArray) rows = read_generations(journal, GENERATION_COLUMNS "AND number = ?2", uuid, number, &local);
+    g_autoptr(GPtrArray) rows =
+        read_generations(journal, GENERATION_COLUMNS "uuid = ?1 AND number = ?2", uuid, number, &local);
     VrGeneration *found = first_of(rows);
 
     if (local)
@@ -90,10 +92,22 @@ VrGeneration *vr_journal_generation(VrJournal *journal, const char *uuid, guint 
 VrGeneration *vr_journal_current(VrJournal *journal, const char *uuid, GError **error)
 {
     g_autoptr(GPtrArray) rows =
-        read_generations(journal, GENERATION_COLUMNS "AND state = ?2", uuid, VR_GENERATION_CURRENT, error);
+        read_generations(journal, GENERATION_COLUMNS "uuid = ?1 AND state = ?2", uuid, VR_GENERATION_CURRENT, error);
 
     return first_of(rows);
 }
+
+GPtrArray *vr_journal_resting(VrJournal *journal, const char *set_name, GError **error)
+{
+    /* 5, 6, 7: as in the index swaps_open */
+    return read_generations(journal,
+                            GENERATION_COLUMNS "ours AND device != 0 AND state IN (?2, ?2 + 1) "
+                                               "AND uuid IN (SELECT uuid FROM swaps WHERE set_name = ?1) "
+                                               "AND uuid NOT IN (SELECT uuid FROM swaps WHERE state NOT IN (5, 6, 7))",
+                            set_name, VR_GENERATION_KEPT, error);
+}
+
+G_STATIC_ASSERT(VR_GENERATION_FAILED == VR_GENERATION_KEPT + 1);
 
 gboolean vr_journal_record_found(VrJournal *journal, const VrOwner *owner, const VrGeneration *found, GError **error)
 {

@@ -311,6 +311,27 @@ gboolean vr_journal_has_mark(VrJournal *journal, const char *swap_id, const char
     return row >= 0;
 }
 
+gboolean vr_journal_mark_time(VrJournal *journal, const char *swap_id, const char *step, gint64 *at_ms, GError **error)
+{
+    int row = -1;
+
+    *at_ms = 0;
+    if (!vr_db_begin(journal->db, error))
+        return FALSE;
+    {
+        g_autoptr(sqlite3_stmt) stmt =
+            vr_db_prepare(journal->db, error,
+                          "SELECT at_ms FROM steps WHERE swap_id = ? AND name = ? AND boot_id = ? ORDER BY seq LIMIT 1",
+                          "sss", swap_id, step, vr_clock_boot_id());
+        if (stmt)
+            row = vr_db_step(journal->db, stmt, error);
+        if (row == 1)
+            *at_ms = sqlite3_column_int64(stmt, 0);
+    }
+    vr_db_rollback(journal->db);
+    return row >= 0;
+}
+
 /* --- times ------------------------------------------------------------------------------------------ */
 
 /* A span from the first step of one name to the first later step of another. */

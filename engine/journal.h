@@ -76,6 +76,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrGeneration, vr_generation_free)
 GPtrArray *vr_journal_generations(VrJournal *journal, const char *uuid, GError **error);
 VrGeneration *vr_journal_generation(VrJournal *journal, const char *uuid, guint number, GError **error);
 
+/* Those of our making that are kept, or failed, of instances of a set that have no open swap: what is to be sealed. */
+GPtrArray *vr_journal_resting(VrJournal *journal, const char *set_name, GError **error);
+
 /* The current one; NULL without error when the instance has none yet. */
 VrGeneration *vr_journal_current(VrJournal *journal, const char *uuid, GError **error);
 
@@ -134,10 +137,13 @@ gboolean vr_journal_swap_end(VrJournal *journal, const VrOwner *owner, const VrS
 gboolean vr_journal_generation_made(VrJournal *journal, const VrOwner *owner, const char *uuid, guint number,
                                     const VrFileId *file, GError **error);
 
-/* A mark within a transition ("stop-asked", "intent", "running", "healthy"). */
+/* A mark within a transition ("making", "stop-asked", "off", "intent", "start-asked", "running", "healthy"; on the way
+ * back "new-forced-off", "start-old"). */
 gboolean vr_journal_mark(VrJournal *journal, const VrOwner *owner, const char *swap_id, const char *step,
                          const char *detail, GError **error);
 gboolean vr_journal_has_mark(VrJournal *journal, const char *swap_id, const char *step, gboolean *has, GError **error);
+/* When (boot-time clock) it was first written; 0 when it was not, or on another boot of the host. */
+gboolean vr_journal_mark_time(VrJournal *journal, const char *swap_id, const char *step, gint64 *at_ms, GError **error);
 
 /* Open swaps of a set (NULL: of all), oldest first. Element: VrSwapRow *, freed with the array. */
 GPtrArray *vr_journal_open_swaps(VrJournal *journal, const char *set_name, GError **error);

@@ -8,7 +8,8 @@
  *   SWITCHED, STARTED                      neither -> UNKNOWN
  *
  * Forward ends in STARTED; when it does not get there, back. Each answer is a function of journal and world
- * alone, so a recovery that is killed is followed by one that decides the same.
+ * alone, so a recovery that is killed is followed by one that decides the same. At last, kept disks that a crash
+ * left unsealed are sealed.
  */
 #include "engine/recover.h"
 
@@ -127,6 +128,16 @@ static VrRecovered *recover_one(const VrEngine *engine, const VrSwapRow *row, gb
     return g_steal_pointer(&recovered);
 }
 
+/* A process that ended between COMMITTED and the seal, or a seal that failed. */
+static gboolean seal_resting(const VrEngine *engine, GError **error)
+{
+    g_autoptr(GPtrArray) resting = vr_journal_resting(engine->journal, engine->owner->set_name, error);
+
+    for (guint i = 0; resting && i < resting->len; i++)
+        vr_swap_seal_again(engine->store, g_ptr_array_index(resting, i));
+    return resting != NULL;
+}
+
 GPtrArray *vr_recover(const VrEngine *engine, gboolean dry_run, GError **error)
 {
     g_autoptr(GPtrArray) open = vr_journal_open_swaps(engine->journal, engine->owner->set_name, error);
@@ -136,5 +147,7 @@ GPtrArray *vr_recover(const VrEngine *engine, gboolean dry_run, GError **error)
         return NULL;
     for (guint i = 0; i < open->len; i++)
         g_ptr_array_add(answer, recover_one(engine, g_ptr_array_index(open, i), dry_run));
+    if (!dry_run && !seal_resting(engine, error))
+        return NULL;
     return g_steal_pointer(&answer);
 }

@@ -25,7 +25,8 @@
  *
  * The way back is one function for all states, because it looks at the world and not at the state: is the
  * guest on the new disk? then off with it. Does the XML name the new disk? then put the old one back, and
- * leave whatever else somebody changed meanwhile. Did it run before, and is off? then start it. Each of these is
+ * leave whatever else somebody changed meanwhile. Did it run before, and is off (or goes off late, since it was asked to)?
+ * then start it. A guest that runs on neither disk, or was migrated or saved, is a person's to look at. Each of these is
  * repeatable, needs no space beyond libvirt's own small file, no network and no gallery. `backward` is
  * journaled before the first of them, so a crash on the way back goes on back.
  *
@@ -150,17 +151,25 @@ static VrGenerationState rejected_state(const VrSwap *swap, gboolean was_booted)
     return was_booted ? VR_GENERATION_FAILED : VR_GENERATION_DISCARDED;
 }
 
+/* By us, or by somebody else whom we found running on it. */
+static gboolean was_ever_booted(VrSwap *swap, gboolean *was_booted, GError **error)
+{
+    return vr_journal_has_mark(swap->engine.journal, swap->row->id, "start-asked", was_booted, error) &&
+           (*was_booted ||
+            vr_journal_has_mark(swap->engine.journal, swap->row->id, "new-forced-off", was_booted, error));
+}
+
 static gboolean end_backward(VrSwap *swap, GError **error)
 {
     VrSwapRow next = *swap->row;
     gboolean was_booted;
     VrGenerationState to_state;
 
-    if (!vr_journal_has_mark(swap->engine.journal, swap->row->id, "start-asked", &was_booted, error))
+    if (!was_ever_booted(swap, &was_booted, error))
         return FALSE;
     to_state = rejected_state(swap, was_booted);
     if (to_state == VR_GENERATION_DISCARDED)
-        vr_swap_discard_files(swap);
+        vr_swap_discard_disk(swap);
     else
         vr_swap_seal(swap, swap->to);
     next.state = swap->row->reached <= VR_SWAP_PREPARED ? VR_SWAP_DISCARDED : VR_SWAP_UNDONE;
@@ -168,6 +177,9 @@ static gboolean end_backward(VrSwap *swap, GError **error)
                              VR_GENERATION_CURRENT, to_state, error))
         return FALSE;
     swap->row->state = next.state;
+    /* Not before: a recovery reads it as long as the swap is open. */
+    if (to_state == VR_GENERATION_DISCARDED)
+        vr_swap_discard_xml(swap);
     return TRUE;
 }
 
@@ -198,6 +210,7 @@ static gboolean give_up_on_undo(VrSwap *swap, GError *cause, GError **error)
 gboolean vr_swap_undo(VrSwap *swap, const char *reason, GError **error)
 {
     GError *cause = NULL;
+    gboolean journaled;
 
     if (vr_swap_state_is_final(swap->row->state)) {
         if (swap->row->state != VR_SWAP_COMMITTED)
@@ -206,7 +219,12 @@ gboolean vr_swap_undo(VrSwap *swap, const char *reason, GError **error)
                     swap->row->domain);
         return FALSE;
     }
-    if (begin_backward(swap, reason, &cause) && vr_swap_put_back(swap, &cause) && end_backward(swap, &cause))
+    journaled = begin_backward(swap, reason, &cause);
+    if (journaled && vr_swap_put_back(swap, &cause) && end_backward(swap, &cause))
         return TRUE;
+    /* A journal that is full or fails does not keep a guest off (invariant 15): whatever is put back now, a recovery finds
+     * and brings to its end. */
+    if (!journaled && !g_error_matches(cause, VR_ERROR, VR_ERROR_FENCED))
+        vr_swap_put_back(swap, NULL);
     return give_up_on_undo(swap, cause, error);
 }

@@ -197,13 +197,29 @@ static gboolean look(VrSwap *swap, const VrSwapRequest *request, VrDomainInfo *i
     return swap->from != NULL;
 }
 
+/* Before files are written that an open swap may need. The journal asks again when it takes the new one. */
+static gboolean has_no_open_swap(const VrEngine *engine, const char *uuid, const char *domain, GError **error)
+{
+    g_autoptr(GError) local = NULL;
+    g_autoptr(VrSwapRow) last = vr_journal_last_swap(engine->journal, uuid, &local);
+
+    if (local) {
+        g_propagate_error(error, g_steal_pointer(&local));
+        return FALSE;
+    }
+    if (!last || vr_swap_state_is_final(last->state))
+        return TRUE;
+    g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "'%s' has an open swap; run 'virt-reimage recover' first", domain);
+    return FALSE;
+}
+
 VrSwap *vr_swap_begin(const VrEngine *engine, const VrSwapRequest *request, GError **error)
 {
     g_autoptr(VrSwap) swap = g_new0(VrSwap, 1);
     g_auto(VrDomainInfo) info = {0};
 
     swap->engine = *engine;
-    if (!look(swap, request, &info, error))
+    if (!look(swap, request, &info, error) || !has_no_open_swap(engine, request->uuid, info.name, error))
         return NULL;
     swap->row->from = swap->from->number;
     if (request->image) {

@@ -96,20 +96,19 @@ gboolean vr_swap_load_xml(VrSwap *swap, GError **error)
 }
 
 /* Opens the disk that we made for a generation: the recorded inode and no other. */
-static int open_own_disk(VrSwap *swap, const VrGeneration *generation, GError **error)
+static int open_own_disk(VrStore *store, const VrGeneration *generation, struct stat *st, GError **error)
 {
     g_autofree char *name = disk_name(generation);
-    struct stat st;
-    vr_autofd dir_fd = vr_store_instance_dir(swap->engine.store, swap->row->uuid, NULL, error);
+    vr_autofd dir_fd = vr_store_instance_dir(store, generation->uuid, NULL, error);
     vr_autofd fd = dir_fd < 0 ? -1 : vr_open_beneath(dir_fd, name, O_RDONLY, 0, error);
 
     if (fd < 0)
         return -1;
-    if (fstat(fd, &st) < 0) {
+    if (fstat(fd, st) < 0) {
         vr_set_error_errno(error, errno, "%s", generation->path);
         return -1;
     }
-    if (!S_ISREG(st.st_mode) || st.st_dev != generation->file.device || st.st_ino != generation->file.inode) {
+    if (!S_ISREG(st->st_mode) || st->st_dev != generation->file.device || st->st_ino != generation->file.inode) {
         g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "%s is not the file that was made for generation %u",
                     generation->path, generation->number);
         return -1;
@@ -117,9 +116,10 @@ static int open_own_disk(VrSwap *swap, const VrGeneration *generation, GError **
     return vr_fd_steal(&fd);
 }
 
-static gboolean set_mode(VrSwap *swap, const VrGeneration *generation, mode_t mode, GError **error)
+static gboolean set_mode(VrStore *store, const VrGeneration *generation, mode_t mode, GError **error)
 {
-    vr_autofd fd = open_own_disk(swap, generation, error);
+    struct stat st;
+    vr_autofd fd = open_own_disk(store, generation, &st, error);
 
     if (fd < 0)
         return FALSE;
@@ -135,34 +135,69 @@ void vr_swap_seal(VrSwap *swap, const VrGeneration *generation)
 {
     g_autoptr(GError) local = NULL;
 
-    if (generation->ours && generation->file.device != 0 && !set_mode(swap, generation, 0400, &local))
+    if (generation->ours && generation->file.device != 0 && !set_mode(swap->engine.store, generation, 0400, &local))
         vr_warning(swap->row->domain, "the kept disk could not be sealed: %s", local->message);
+}
+
+void vr_swap_seal_again(VrStore *store, const VrGeneration *generation)
+{
+    g_autoptr(GError) local = NULL;
+    gboolean held = FALSE;
+    struct stat st;
+    vr_autofd fd = open_own_disk(store, generation, &st, &local);
+
+    /* Held: somebody runs it outside of our knowledge, and the next swap says so. */
+    if (fd >= 0 && (st.st_mode & 07777) != 0400 && vr_disk_file_is_open_by_qemu(generation->path, &held, &local) &&
+        !held)
+        set_mode(store, generation, 0400, &local);
+    if (local && !g_error_matches(local, VR_ERROR, VR_ERROR_NOT_FOUND))
+        vr_warning(generation->uuid, "the kept disk could not be sealed: %s", local->message);
 }
 
 gboolean vr_swap_unseal(VrSwap *swap, const VrGeneration *generation, GError **error)
 {
-    return !generation->ours || set_mode(swap, generation, 0600, error);
+    return !generation->ours || set_mode(swap->engine.store, generation, 0600, error);
 }
 
-void vr_swap_discard_files(VrSwap *swap)
+/* A crash between rename and the record of the inode leaves device 0. The name is ours then only if it was journaled that nobody had
+ * it: else the swap ended because the name was taken, and the file is somebody's. */
+static gboolean is_our_disk(VrSwap *swap, GError **error)
+{
+    struct stat st;
+    gboolean making = FALSE;
+    vr_autofd fd = -1;
+
+    if (swap->to->file.device == 0)
+        return vr_journal_has_mark(swap->engine.journal, swap->row->id, "making", &making, error) && making;
+    fd = open_own_disk(swap->engine.store, swap->to, &st, error);
+    return fd >= 0;
+}
+
+static void discard(VrSwap *swap, const char *name)
+{
+    g_autoptr(GError) local = NULL;
+    vr_autofd dir_fd = vr_store_instance_dir(swap->engine.store, swap->row->uuid, NULL, &local);
+
+    if (dir_fd < 0 || !vr_durable_unlink(dir_fd, name, &local))
+        vr_warning(swap->row->domain, "%s of a discarded generation stays behind: %s", name, local->message);
+}
+
+void vr_swap_discard_disk(VrSwap *swap)
 {
     g_autoptr(GError) local = NULL;
     g_autofree char *disk = disk_name(swap->to);
-    g_autofree char *xml = xml_name(swap->to->number);
-    vr_autofd dir_fd = vr_store_instance_dir(swap->engine.store, swap->row->uuid, NULL, &local);
-    vr_autofd fd = -1;
 
-    if (dir_fd < 0) {
-        vr_warning(swap->row->domain, "%s", local->message);
-        return;
-    }
-    /* A crash between rename and the record of the inode leaves device 0: the name in our own directory with this
-     * swap's fresh number is then ours all the same. */
-    if (swap->to->file.device != 0)
-        fd = open_own_disk(swap, swap->to, &local);
-    if ((swap->to->file.device == 0 || fd >= 0) &&
-        (!vr_durable_unlink(dir_fd, disk, &local) || !vr_durable_unlink(dir_fd, xml, &local)))
-        vr_warning(swap->row->domain, "a discarded overlay stays behind: %s", local->message);
+    if (is_our_disk(swap, &local))
+        discard(swap, disk);
     else if (local && !g_error_matches(local, VR_ERROR, VR_ERROR_NOT_FOUND))
         vr_warning(swap->row->domain, "a discarded overlay stays behind: %s", local->message);
+}
+
+void vr_swap_discard_xml(VrSwap *swap)
+{
+    g_autofree char *xml = xml_name(swap->to->number);
+
+    /* It is written after the disk was recorded. */
+    if (swap->to->file.device != 0)
+        discard(swap, xml);
 }

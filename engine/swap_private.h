@@ -37,7 +37,10 @@ gboolean vr_swap_load_xml(VrSwap *swap, GError **error);
 
 /* A disk of our making: 0400 root while it is kept, 0600 when it may run. Generation 0 is never touched. */
 void vr_swap_seal(VrSwap *swap, const VrGeneration *generation);
+/* For recovery, of a generation that is in no open swap: what a crash or an error left unsealed, unless a process holds it. */
+void vr_swap_seal_again(VrStore *store, const VrGeneration *generation);
 gboolean vr_swap_unseal(VrSwap *swap, const VrGeneration *generation, GError **error);
 
-/* Unlinks the overlay and XML of a generation that never booted, if the file is the one that we made. Best effort, logged. */
-void vr_swap_discard_files(VrSwap *swap);
+/* Unlink the overlay and the XML of a generation that never booted, if the file is the one that we made. Best effort, logged. */
+void vr_swap_discard_disk(VrSwap *swap);
+void vr_swap_discard_xml(VrSwap *swap);

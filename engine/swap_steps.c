@@ -6,17 +6,59 @@
 #include "disk/overlay.h"
 #include "engine/swap_private.h"
 
+#include <errno.h>
+#include <sys/stat.h>
+
 #define DISK_RELEASE_WAIT_MS 15000
 #define DISK_RELEASE_POLL_MS 50
+#define LIBVIRT_AWAY_MS 15000
+#define LIBVIRT_AWAY_POLL_MS 250
+/* How long a guest that was asked to stop, and then not to be swapped, may still go off because of it: since it was
+ * asked, and at the least from now on. */
+#define LATE_STOP_MS 30000
+#define LATE_STOP_LEAST_MS 5000
 
 static gboolean mark(VrSwap *swap, const char *step, const char *detail, GError **error)
 {
     return vr_journal_mark(swap->engine.journal, swap->engine.owner, swap->row->id, step, detail, error);
 }
 
+/* A mark on the way back: a journal that is full does not keep a guest off. */
+static gboolean note(VrSwap *swap, const char *step, const char *detail, GError **error)
+{
+    g_autoptr(GError) local = NULL;
+
+    if (mark(swap, step, detail, &local))
+        return TRUE;
+    if (g_error_matches(local, VR_ERROR, VR_ERROR_FENCED)) {
+        g_propagate_error(error, g_steal_pointer(&local));
+        return FALSE;
+    }
+    vr_warning(swap->row->domain, "the journal does not take '%s': %s", step, local->message);
+    return TRUE;
+}
+
 static gboolean still_owner(VrSwap *swap, GError **error)
 {
     return vr_owner_check(swap->engine.journal, swap->engine.owner, error);
+}
+
+/* The first look of a step: a libvirtd that is being restarted is waited for. */
+static gboolean read_info(VrSwap *swap, VrDomainInfo *info, GError **error)
+{
+    gint64 deadline_ms = vr_clock_now_ms() + LIBVIRT_AWAY_MS;
+
+    for (;;) {
+        g_autoptr(GError) local = NULL;
+
+        if (vr_hv_info(swap->engine.hv, swap->row->uuid, info, &local))
+            return TRUE;
+        if (!g_error_matches(local, VR_ERROR, VR_ERROR_DISCONNECTED) || vr_clock_now_ms() >= deadline_ms) {
+            g_propagate_error(error, g_steal_pointer(&local));
+            return FALSE;
+        }
+        vr_clock_sleep_until(vr_clock_now_ms() + LIBVIRT_AWAY_POLL_MS);
+    }
 }
 
 /* --- PLANNED -> PREPARED ----------------------------------------------------------------------------- */
@@ -30,12 +72,23 @@ static gboolean size_of_old_disk(VrSwap *swap, guint64 *bytes, GError **error)
     return vr_disk_file_virtual_size(swap->from->path, swap->from->format, bytes, error);
 }
 
+/* What has the name already is somebody's: it is journaled that nobody had it before it is given to our file. */
+static gboolean claim_name(VrSwap *swap, GError **error)
+{
+    struct stat st;
+
+    if (lstat(swap->to->path, &st) < 0 && errno == ENOENT)
+        return mark(swap, "making", NULL, error);
+    g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "%s exists already and is not ours; move it away", swap->to->path);
+    return FALSE;
+}
+
 gboolean vr_swap_step_prepare(VrSwap *swap, const VrStopPolicy *stop, GError **error)
 {
     g_autofree char *name = g_path_get_basename(swap->to->path);
     guint64 size;
 
-    if (!size_of_old_disk(swap, &size, error) ||
+    if (!size_of_old_disk(swap, &size, error) || !claim_name(swap, error) ||
         !vr_overlay_create(swap->engine.store, swap->row->uuid, name, swap->image, size, error) ||
         !vr_disk_file_id(swap->to->path, &swap->to->file, error) ||
         !vr_journal_generation_made(swap->engine.journal, swap->engine.owner, swap->row->uuid, swap->to->number,
@@ -49,6 +102,16 @@ gboolean vr_swap_step_prepare(VrSwap *swap, const VrStopPolicy *stop, GError **e
 static gboolean is_a_stop(VrDomainReason reason)
 {
     return reason != VR_REASON_MIGRATED && reason != VR_REASON_SAVED;
+}
+
+/* Off because of a migration or a save it runs, or will, elsewhere or with other disks: never started by us (S6-S7). */
+static gboolean check_off(const VrDomainInfo *info, GError **error)
+{
+    if (is_a_stop(info->reason) && !info->managed_save)
+        return TRUE;
+    g_set_error(error, VR_ERROR, VR_ERROR_PERSON, "the domain is off because it was %s; it is not started here",
+                info->reason == VR_REASON_MIGRATED ? "migrated to another host" : "saved");
+    return FALSE;
 }
 
 static gboolean wait_released(const char *domain, const char *path, gint64 deadline_ms, GError **error)
@@ -75,7 +138,7 @@ static gboolean confirm_off(VrSwap *swap, const char *xml, GError **error)
     g_autoptr(VrDomainDef) def = vr_domain_def_parse(xml, error);
     g_auto(VrDomainInfo) info = {0};
 
-    if (!def || !vr_hv_info(swap->engine.hv, swap->row->uuid, &info, error))
+    if (!def || !read_info(swap, &info, error))
         return FALSE;
     if (info.state != VR_DOMAIN_OFF || !is_a_stop(info.reason) || info.managed_save) {
         g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "'%s' should be off but is %s%s", swap->row->domain,
@@ -92,19 +155,35 @@ static gboolean confirm_off(VrSwap *swap, const char *xml, GError **error)
     return TRUE;
 }
 
+/* Minutes may pass before the deadline, so the owner is asked again before the destroy. */
+static gboolean stop_guest(VrSwap *swap, const VrStopPolicy *stop, gboolean *forced, GError **error)
+{
+    VrStopPolicy asking = *stop;
+    g_autoptr(GError) local = NULL;
+
+    *forced = asking.force = FALSE;
+    if (vr_domain_stop(swap->engine.hv, swap->row->uuid, &asking, NULL, &local))
+        return TRUE;
+    if (!stop->force || !g_error_matches(local, VR_ERROR, VR_ERROR_TIMEOUT)) {
+        g_propagate_error(error, g_steal_pointer(&local));
+        return FALSE;
+    }
+    *forced = TRUE;
+    return still_owner(swap, error) && vr_domain_force_off(swap->engine.hv, swap->row->uuid, error);
+}
+
 gboolean vr_swap_step_stop(VrSwap *swap, const VrStopPolicy *stop, GError **error)
 {
-    VrStopResult result = {0};
+    gboolean forced = FALSE;
 
     if (swap->row->rollback && (!mark(swap, "unseal", NULL, error) || !vr_swap_unseal(swap, swap->to, error)))
         return FALSE;
     if (!swap->row->was_running)
         return confirm_off(swap, swap->before_xml, error);
     if (!mark(swap, "stop-asked", NULL, error) || !still_owner(swap, error) ||
-        !vr_domain_stop(swap->engine.hv, swap->row->uuid, stop, &result, error) ||
-        !confirm_off(swap, swap->before_xml, error))
+        !stop_guest(swap, stop, &forced, error) || !confirm_off(swap, swap->before_xml, error))
         return FALSE;
-    return mark(swap, "off", result.forced ? "forced" : NULL, error);
+    return mark(swap, "off", forced ? "forced" : NULL, error);
 }
 
 /* --- STOPPED -> SWITCHED ----------------------------------------------------------------------------- */
@@ -133,8 +212,9 @@ static gboolean define_and_read_back(VrSwap *swap, const char *xml, char **now, 
     *now = vr_hv_inactive_xml(swap->engine.hv, swap->row->uuid, error);
     if (!*now)
         return FALSE;
+    /* libvirt's file is flushed after the define: an answer that was lost, or a flush that failed, is asked for again. */
     if (vr_domain_xml_same_os_disk(*now, xml, swap->row->os_target))
-        return TRUE;
+        return !local || (still_owner(swap, error) && vr_hv_define(swap->engine.hv, swap->row->uuid, xml, error));
     if (local)
         g_propagate_error(error, g_steal_pointer(&local));
     else
@@ -166,8 +246,24 @@ static gboolean start_and_compare(VrSwap *swap, const char *intent, GError **err
     return live && vr_domain_xml_live_matches(live, intent, swap->row->os_target, error);
 }
 
+/* A guest that was off stays off; one that somebody has started meanwhile must run on the new disk (S11). */
+static gboolean is_off_or_on_new(VrSwap *swap, GError **error)
+{
+    g_auto(VrDomainInfo) info = {0};
+    g_autofree char *live = NULL;
+
+    if (!read_info(swap, &info, error))
+        return FALSE;
+    if (info.state == VR_DOMAIN_OFF)
+        return !swap->row->was_running || check_off(&info, error);
+    live = vr_hv_live_xml(swap->engine.hv, swap->row->uuid, error);
+    return live && vr_domain_xml_live_matches(live, swap->intent_xml, swap->row->os_target, error);
+}
+
 gboolean vr_swap_step_start(VrSwap *swap, const VrStopPolicy *stop, GError **error)
 {
+    if (!is_off_or_on_new(swap, error))
+        return FALSE;
     if (!swap->row->was_running)
         return TRUE;
     return mark(swap, "start-asked", NULL, error) && start_and_compare(swap, swap->intent_xml, error) &&
@@ -176,14 +272,32 @@ gboolean vr_swap_step_start(VrSwap *swap, const VrStopPolicy *stop, GError **err
 
 /* --- the way back ------------------------------------------------------------------------------------ */
 
-static gboolean names_old_disk(VrSwap *swap, const char *xml, gboolean *is_old, GError **error)
+static gboolean names_disk(VrSwap *swap, const char *xml, const VrGeneration *generation, gboolean *is_it,
+                           GError **error)
 {
     g_autoptr(VrDomainDef) def = vr_domain_def_parse(xml, error);
     const VrDomainDisk *disk = def ? vr_domain_def_os_disk(def, swap->row->os_target, error) : NULL;
     g_autofree char *path = disk ? vr_swap_disk_path(disk) : NULL;
 
-    *is_old = path && g_str_equal(path, swap->from->path);
+    *is_it = path && g_str_equal(path, generation->path);
     return disk != NULL;
+}
+
+/* Off with a guest that runs on the new disk, and on no other. */
+static gboolean force_off_new(VrSwap *swap, const char *live, GError **error)
+{
+    gboolean runs_on_new;
+
+    if (!names_disk(swap, live, swap->to, &runs_on_new, error))
+        return FALSE;
+    if (!runs_on_new) {
+        g_set_error(error, VR_ERROR, VR_ERROR_PERSON,
+                    "it runs neither on the old disk %s nor on the new one %s; somebody changed it", swap->from->path,
+                    swap->to->path);
+        return FALSE;
+    }
+    return note(swap, "new-forced-off", NULL, error) && still_owner(swap, error) &&
+           vr_domain_force_off(swap->engine.hv, swap->row->uuid, error);
 }
 
 /* A guest that runs on the new disk goes off; one that somebody runs on the old disk is left alone. */
@@ -193,34 +307,46 @@ static gboolean new_disk_off(VrSwap *swap, gboolean *runs_on_old, GError **error
     g_autofree char *live = NULL;
 
     *runs_on_old = FALSE;
-    if (!vr_hv_info(swap->engine.hv, swap->row->uuid, &info, error))
+    if (!read_info(swap, &info, error))
         return FALSE;
-    if (info.state == VR_DOMAIN_OFF) {
-        if (is_a_stop(info.reason))
-            return TRUE;
-        g_set_error(error, VR_ERROR, VR_ERROR_PERSON, "the domain is off because it was %s; it is not started here",
-                    info.reason == VR_REASON_MIGRATED ? "migrated to another host" : "saved");
-        return FALSE;
-    }
+    if (info.state == VR_DOMAIN_OFF)
+        return check_off(&info, error);
     live = vr_hv_live_xml(swap->engine.hv, swap->row->uuid, error);
-    if (!live || !names_old_disk(swap, live, runs_on_old, error))
-        return FALSE;
-    if (*runs_on_old)
-        return TRUE;
-    return still_owner(swap, error) && vr_domain_force_off(swap->engine.hv, swap->row->uuid, error);
+    return live && names_disk(swap, live, swap->from, runs_on_old, error) &&
+           (*runs_on_old || force_off_new(swap, live, error));
 }
 
-/* The XML names the old disk again; what somebody changed elsewhere in it meanwhile stays. */
-static gboolean old_disk_configured(VrSwap *swap, GError **error)
+/* A guest that was asked to stop may do so late, after all was given up, and nobody would start it again. So it is given a
+ * while: *runs becomes FALSE when it went off in it. */
+static gboolean await_late_stop(VrSwap *swap, gboolean *runs, GError **error)
+{
+    g_autoptr(GError) local = NULL;
+    gint64 now = vr_clock_now_ms();
+    gint64 asked_ms;
+
+    if (!vr_journal_mark_time(swap->engine.journal, swap->row->id, "stop-asked", &asked_ms, error))
+        return FALSE;
+    *runs = !vr_domain_wait_state(swap->engine.hv, swap->row->uuid, VR_DOMAIN_OFF,
+                                  CLAMP(asked_ms + LATE_STOP_MS, now + LATE_STOP_LEAST_MS, now + LATE_STOP_MS), NULL,
+                                  &local);
+    if (!local || g_error_matches(local, VR_ERROR, VR_ERROR_TIMEOUT))
+        return TRUE;
+    g_propagate_error(error, g_steal_pointer(&local));
+    return FALSE;
+}
+
+/* The XML names the old disk again; what somebody changed elsewhere in it meanwhile stays. *configured is how it is then. */
+static gboolean old_disk_configured(VrSwap *swap, char **configured, GError **error)
 {
     g_autofree char *inactive = vr_hv_inactive_xml(swap->engine.hv, swap->row->uuid, error);
     g_autofree char *back = NULL;
-    g_autofree char *after = NULL;
 
     if (!inactive)
         return FALSE;
-    if (vr_domain_xml_same_os_disk(inactive, swap->before_xml, swap->row->os_target))
+    if (vr_domain_xml_same_os_disk(inactive, swap->before_xml, swap->row->os_target)) {
+        *configured = g_steal_pointer(&inactive);
         return TRUE;
+    }
     if (!vr_domain_xml_same_os_disk(inactive, swap->intent_xml, swap->row->os_target)) {
         g_set_error(error, VR_ERROR, VR_ERROR_PERSON,
                     "its XML names neither the old disk %s nor the new one %s; somebody changed it", swap->from->path,
@@ -228,12 +354,13 @@ static gboolean old_disk_configured(VrSwap *swap, GError **error)
         return FALSE;
     }
     back = vr_domain_xml_with_kept(inactive, swap->row->os_target, swap->before_xml, NULL, error);
-    return back && define_and_read_back(swap, back, &after, error) &&
-           vr_domain_xml_prove(inactive, after, swap->row->os_target, error);
+    return back && define_and_read_back(swap, back, configured, error) &&
+           vr_domain_xml_prove(inactive, *configured, swap->row->os_target, error);
 }
 
 gboolean vr_swap_put_back(VrSwap *swap, GError **error)
 {
+    g_autofree char *configured = NULL;
     gboolean stop_asked;
     gboolean runs_on_old;
 
@@ -242,10 +369,12 @@ gboolean vr_swap_put_back(VrSwap *swap, GError **error)
     /* Before the stop was asked for there is nothing to put back, even when libvirt cannot be reached. */
     if (swap->row->reached <= VR_SWAP_PREPARED && !stop_asked)
         return TRUE;
-    if (!new_disk_off(swap, &runs_on_old, error) || !old_disk_configured(swap, error))
+    if (!new_disk_off(swap, &runs_on_old, error) ||
+        (runs_on_old && swap->row->reached <= VR_SWAP_PREPARED && !await_late_stop(swap, &runs_on_old, error)) ||
+        !old_disk_configured(swap, &configured, error))
         return FALSE;
     if (runs_on_old || !swap->row->was_running)
         return TRUE;
-    return confirm_off(swap, swap->before_xml, error) && mark(swap, "start-old", NULL, error) &&
-           start_and_compare(swap, swap->before_xml, error) && mark(swap, "running", "on the old disk", error);
+    return confirm_off(swap, configured, error) && note(swap, "start-old", NULL, error) &&
+           start_and_compare(swap, configured, error) && note(swap, "running", "on the old disk", error);
 }

@@ -52,7 +52,6 @@ static void sync_instance(VrExecutor *executor, guint index, const char *text)
     VrRunInstance *instance = g_ptr_array_index(executor->run->instances, index);
     VrInstancePhase phase = vr_rollout_phase(executor->rollout, index);
     const char *reason = vr_rollout_reason(executor->rollout, index);
-    const VrSwap *swap = executor->work[index].swap;
     g_autoptr(GError) local = NULL;
 
     if (instance->phase == phase)
@@ -62,8 +61,9 @@ static void sync_instance(VrExecutor *executor, guint index, const char *text)
         g_free(instance->reason);
         instance->reason = g_strdup(reason);
     }
-    if (phase > VR_PHASE_PREPARING && swap && !instance->swap_id)
-        instance->swap_id = g_strdup(vr_swap_row(swap)->id);
+    /* While it is being prepared the swap is its worker's. */
+    if (phase > VR_PHASE_PREPARING && executor->work[index].swap && !instance->swap_id)
+        instance->swap_id = g_strdup(vr_swap_row(executor->work[index].swap)->id);
     if (!vr_history_instance(executor->engine.journal, executor->engine.owner, executor->run->id, instance, &local))
         vr_warning(instance->domain, "history: %s", local->message);
     tell(executor, VR_PROGRESS_INSTANCE, instance, text ? text : instance->reason);

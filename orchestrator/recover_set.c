@@ -13,9 +13,20 @@
 typedef struct {
     const VrEngine *engine;
     const VrHealthProfile *health;
+    gboolean automatic_rollback;
 } Judges;
 
-/* A guest that is healthy on its new disk stays there; another goes back. */
+/* As in a run (F1): an instance of a rollback is not moved to the disk again that one wanted to leave. */
+static char *end_unhealthy(const Judges *judges, VrSwap *swap, const char *text, GError **error)
+{
+    const VrSwapRow *row = vr_swap_row(swap);
+
+    if (row->rollback || !judges->automatic_rollback)
+        return vr_swap_leave(swap, text, error) ? g_strdup_printf("%s: left on generation %u", text, row->to) : NULL;
+    return vr_swap_undo(swap, text, error) ? g_strdup_printf("%s: put back on generation %u", text, row->from) : NULL;
+}
+
+/* A guest that is healthy on its new disk stays there; another goes back, where the policy lets it. */
 static void judge_started(const Judges *judges, VrRecovered *recovered)
 {
     VrSwapRow *row = recovered->row;
@@ -24,6 +35,7 @@ static void judge_started(const Judges *judges, VrRecovered *recovered)
     VrHealthWait wait = {.uuid = row->uuid, .old_boot_id = row->old_boot_id, .started_ms = vr_clock_now_ms()};
     g_auto(VrHealthAnswer) answer = {0};
     g_autofree char *before = g_steal_pointer(&recovered->told);
+    g_autofree char *end = NULL;
 
     if (!swap) {
         recovered->told = g_strdup_printf("%s, but %s", before, local->message);
@@ -31,12 +43,12 @@ static void judge_started(const Judges *judges, VrRecovered *recovered)
     }
     if (!row->was_running || vr_health_wait(judges->engine->hv, judges->health, &wait, &answer)) {
         if (vr_swap_commit(swap, answer.boot_id, &local))
-            recovered->told = g_strdup_printf("%s, %s: committed", before, row->was_running ? "healthy" : "stays off");
-    } else if (vr_swap_undo(swap, answer.text, &local)) {
-        recovered->told = g_strdup_printf("%s, %s: put back on generation %u", before, answer.text, row->from);
+            end = g_strdup_printf("%s: committed", row->was_running ? "healthy" : "stays off");
+    } else {
+        end = end_unhealthy(judges, swap, answer.text, &local);
     }
-    if (local)
-        recovered->told = g_strdup_printf("%s, but %s", before, local->message);
+    recovered->told =
+        end ? g_strdup_printf("%s, %s", before, end) : g_strdup_printf("%s, but %s", before, local->message);
     row->state = vr_swap_row(swap)->state;
 }
 
@@ -49,7 +61,8 @@ static void judge_job(gpointer data, gpointer user_data)
 
 static void judge_all(const VrEngine *engine, const VrSet *set, GPtrArray *found)
 {
-    Judges judges = {.engine = engine, .health = &set->model->health};
+    Judges judges = {
+        .engine = engine, .health = &set->model->health, .automatic_rollback = set->model->policy.automatic_rollback};
     GThreadPool *pool = g_thread_pool_new(judge_job, &judges, MAX_JUDGES, FALSE, NULL);
 
     for (guint i = 0; i < found->len; i++) {
@@ -64,18 +77,27 @@ static void judge_all(const VrEngine *engine, const VrSet *set, GPtrArray *found
         vr_handover_take(g_ptr_array_index(found, i));
 }
 
-static VrInstancePhase phase_of(VrSwapState state)
+/* The phase in which a swap that is over, or UNKNOWN, leaves its instance. */
+static gboolean phase_of(const VrEngine *engine, const VrSwapRow *row, VrInstancePhase *phase, GError **error)
 {
-    switch (state) {
+    gboolean left;
+
+    if (!vr_journal_has_mark(engine->journal, row->id, "left", &left, error))
+        return FALSE;
+    switch (row->state) {
     case VR_SWAP_COMMITTED:
-        return VR_PHASE_COMMITTED;
+        *phase = left ? VR_PHASE_FAILED : VR_PHASE_COMMITTED;
+        break;
     case VR_SWAP_UNDONE:
-        return VR_PHASE_RESTORED;
+        *phase = VR_PHASE_RESTORED;
+        break;
     case VR_SWAP_DISCARDED:
-        return VR_PHASE_PENDING;
+        *phase = VR_PHASE_PENDING;
+        break;
     default:
-        return VR_PHASE_UNKNOWN;
+        *phase = VR_PHASE_UNKNOWN;
     }
+    return TRUE;
 }
 
 /* The history says of each instance what became of it. */
@@ -96,7 +118,8 @@ static gboolean write_history(const VrEngine *engine, const VrRecovered *recover
         VrRunInstance *instance = g_ptr_array_index(run->instances, i);
         if (!g_str_equal(instance->uuid, row->uuid))
             continue;
-        instance->phase = phase_of(row->state);
+        if (!phase_of(engine, row, &instance->phase, error))
+            return FALSE;
         g_free(instance->reason);
         instance->reason = g_strdup_printf("recovered: %s", recovered->told);
         g_free(instance->swap_id);
@@ -104,6 +127,60 @@ static gboolean write_history(const VrEngine *engine, const VrRecovered *recover
         return vr_history_instance(engine->journal, engine->owner, run->id, instance, error);
     }
     return TRUE;
+}
+
+static gboolean is_in_flight(const VrRunInstance *instance)
+{
+    return instance->phase > VR_PHASE_SKIPPED && instance->phase < VR_PHASE_COMMITTED;
+}
+
+/* The last swap of an instance among those of a run; NULL: none was begun. */
+static const VrSwapRow *swap_of(const GPtrArray *swaps, const char *uuid)
+{
+    for (guint i = swaps->len; i > 0; i--) {
+        const VrSwapRow *row = g_ptr_array_index(swaps, i - 1);
+        if (g_str_equal(row->uuid, uuid))
+            return row;
+    }
+    return NULL;
+}
+
+static gboolean settle_instance(const VrEngine *engine, const VrRun *run, VrRunInstance *instance,
+                                const GPtrArray *swaps, GError **error)
+{
+    const VrSwapRow *row = swap_of(swaps, instance->uuid);
+
+    instance->phase = VR_PHASE_PENDING;
+    if (row) {
+        if (!phase_of(engine, row, &instance->phase, error))
+            return FALSE;
+        g_free(instance->swap_id);
+        instance->swap_id = g_strdup(row->id);
+    }
+    return vr_history_instance(engine->journal, engine->owner, run->id, instance, error);
+}
+
+/* A process that ends between the end of a swap and its line in the history, or before a swap was begun, leaves an instance
+ * in flight for ever. Only the last run of a set can be without its end. */
+static gboolean settle_history(const VrEngine *engine, GError **error)
+{
+    g_autoptr(GError) local = NULL;
+    g_autoptr(VrRun) run = vr_history_last(vr_journal_db(engine->journal), engine->owner->set_name, &local);
+    g_autoptr(GPtrArray) swaps = NULL;
+
+    if (local) {
+        g_propagate_error(error, g_steal_pointer(&local));
+        return FALSE;
+    }
+    if (!run || run->completed_us != 0)
+        return TRUE;
+    swaps = vr_journal_run_swaps(engine->journal, run->id, error);
+    for (guint i = 0; swaps && i < run->instances->len; i++) {
+        VrRunInstance *instance = g_ptr_array_index(run->instances, i);
+        if (is_in_flight(instance) && !settle_instance(engine, run, instance, swaps, error))
+            return FALSE;
+    }
+    return swaps != NULL;
 }
 
 static gboolean write_all(const VrEngine *engine, GPtrArray *found, GError **error)
@@ -115,7 +192,8 @@ static gboolean write_all(const VrEngine *engine, GPtrArray *found, GError **err
             !write_history(engine, recovered, error))
             return FALSE;
     }
-    return vr_history_close_open(engine->journal, engine->owner, VR_CODE_INTERNAL,
+    return settle_history(engine, error) &&
+           vr_history_close_open(engine->journal, engine->owner, VR_CODE_INTERNAL,
                                  "the process of the run ended before the run did", NULL, error);
 }
 

@@ -346,8 +346,12 @@ static void note_survey(VrRollout *rollout, const VrSurveyAnswer *answers)
     for (guint i = 0; i < rollout->count; i++) {
         VrInstancePhase phase = rollout->entries[i].phase;
 
+        /* Off on purpose is one that was off before its batch; one that ran, and that this run has moved, fell. */
+        gboolean fell = answers[i] == VR_SURVEY_OFF && !rollout->entries[i].off &&
+                        (phase == VR_PHASE_COMMITTED || phase == VR_PHASE_RESTORED);
+
         rollout->candidates[i].down =
-            answers[i] == VR_SURVEY_UNHEALTHY || phase == VR_PHASE_FAILED || phase == VR_PHASE_UNKNOWN;
+            answers[i] == VR_SURVEY_UNHEALTHY || fell || phase == VR_PHASE_FAILED || phase == VR_PHASE_UNKNOWN;
         rollout->down += rollout->candidates[i].down ? 1 : 0;
     }
 }

@@ -111,9 +111,9 @@ void world_free(World *world)
     g_free(world);
 }
 
-VrSwap *world_begin(World *world, int to_generation, GError **error)
+static VrSwap *begin_in_run(World *world, int to_generation, const char *run_id, GError **error)
 {
-    VrSwapRequest request = {.run_id = "run",
+    VrSwapRequest request = {.run_id = run_id,
                              .uuid = FAKE_UUID,
                              .os_target = "vda",
                              .image = to_generation < 0 ? world->image : NULL,
@@ -122,16 +122,26 @@ VrSwap *world_begin(World *world, int to_generation, GError **error)
     return vr_swap_begin(&world->engine, &request, error);
 }
 
-void world_swap(World *world, int to_generation)
+VrSwap *world_begin(World *world, int to_generation, GError **error)
+{
+    return begin_in_run(world, to_generation, "run", error);
+}
+
+void world_swap_in_run(World *world, int to_generation, const char *run_id)
 {
     g_autoptr(GError) error = NULL;
-    g_autoptr(VrSwap) swap = world_begin(world, to_generation, &error);
+    g_autoptr(VrSwap) swap = begin_in_run(world, to_generation, run_id, &error);
 
     g_assert_no_error(error);
     vr_swap_advance(swap, VR_SWAP_STARTED, &world_stop, &error);
     g_assert_no_error(error);
     vr_swap_commit(swap, NULL, &error);
     g_assert_no_error(error);
+}
+
+void world_swap(World *world, int to_generation)
+{
+    world_swap_in_run(world, to_generation, "run");
 }
 
 guint world_current(World *world)

@@ -31,6 +31,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(World, world_free)
 VrSwap *world_begin(World *world, int to_generation, GError **error);
 /* Forward (or back) to COMMITTED; asserts. */
 void world_swap(World *world, int to_generation);
+void world_swap_in_run(World *world, int to_generation, const char *run_id);
 
 extern const VrStopPolicy world_stop;
 

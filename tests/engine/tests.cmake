@@ -1,3 +1,4 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 vr_test(engine swap LINK vr_engine SOURCES engine/support.c fault/fake_hv.c)
 vr_test(fault kill LINK vr_engine SOURCES engine/support.c fault/fake_hv.c)
+vr_test(engine meanwhile LINK vr_engine SOURCES engine/support.c fault/fake_hv.c)

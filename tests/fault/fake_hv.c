@@ -123,8 +123,11 @@ static gboolean do_info(VrHv *hv, const char *uuid, VrDomainInfo *info, GError *
         return FALSE;
     g_strlcpy(info->uuid, uuid, sizeof(info->uuid));
     info->name = g_strdup("fake");
+    if (fake->stopping > 0 && --fake->stopping == 0)
+        fake_hv_set_state(fake, VR_DOMAIN_OFF);
     info->state = fake_hv_state(fake);
-    info->reason = info->state == VR_DOMAIN_OFF ? VR_REASON_SHUTDOWN : VR_REASON_OTHER;
+    if (info->state == VR_DOMAIN_OFF)
+        info->reason = fake->off_reason != VR_REASON_OTHER ? fake->off_reason : VR_REASON_SHUTDOWN;
     info->id = info->state == VR_DOMAIN_OFF ? -1 : 1;
     info->persistent = TRUE;
     if (after(fault, error))
@@ -163,6 +166,7 @@ static gboolean do_define(VrHv *hv, const char *uuid, const char *xml, GError **
 
     if (!before(fault, error))
         return FALSE;
+    ((FakeHv *)hv)->defines++;
     write_part((FakeHv *)hv, "inactive.xml", xml);
     return after(fault, error);
 }
@@ -194,7 +198,9 @@ static gboolean do_shutdown(VrHv *hv, const char *uuid, VrShutdownMode mode, GEr
 
     if (!before(fault, error))
         return FALSE;
-    if (!fake->deaf)
+    if (fake->stops_after > 0)
+        fake->stopping = fake->stops_after;
+    else if (!fake->deaf)
         fake_hv_set_state(fake, VR_DOMAIN_OFF);
     return after(fault, error);
 }

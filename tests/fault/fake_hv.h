@@ -25,10 +25,13 @@ typedef struct {
     guint point;    /* calls so far */
     guint fault_at; /* the point (from 1) at which the fault fires; 0: never */
     FakeFault fault;
-    gboolean fault_stays;   /* fires at every later point too */
-    gboolean deaf;          /* ignores shutdown requests */
-    gboolean fail_new_disk; /* a guest on a disk under /disks/ does not start */
-    guint starts;           /* in this process */
+    gboolean fault_stays;      /* fires at every later point too */
+    gboolean deaf;             /* ignores shutdown requests */
+    gboolean fail_new_disk;    /* a guest on a disk under /disks/ does not start */
+    guint stops_after;         /* a shutdown request takes effect only after this many looks at the state */
+    guint stopping;            /* looks that are left of it */
+    VrDomainReason off_reason; /* what it says of a domain that is off; OTHER: a shutdown */
+    guint starts, defines;     /* in this process */
 } FakeHv;
 
 /* The domain is made with `xml` in dir, running or off, unless dir holds one already (xml NULL). */

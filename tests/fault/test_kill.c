@@ -31,27 +31,24 @@ static gint64 counted_wall_us(void *data)
     return g_get_real_time();
 }
 
-static gint64 real_now_ms(void *data)
+/* Nobody sleeps: time jumps instead, a little further than was asked for. */
+static gint64 skipped_ms;
+
+static gint64 jumping_now_ms(void *data)
 {
     struct timespec now;
 
     clock_gettime(CLOCK_BOOTTIME, &now);
-    return (gint64)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    return (gint64)now.tv_sec * 1000 + now.tv_nsec / 1000000 + skipped_ms;
 }
 
-static void real_sleep(gint64 deadline_ms, void *data)
+static void jump(gint64 deadline_ms, void *data)
 {
-    gint64 left = deadline_ms - real_now_ms(NULL);
-
-    if (left > 0)
-        g_usleep((gulong)left * 1000);
+    skipped_ms += MAX(0, deadline_ms - jumping_now_ms(NULL)) + 200;
 }
 
 static void arm(World *world, CutKind kind, guint at)
 {
-    static const VrClockSource source = {real_now_ms, counted_wall_us, real_sleep, NULL};
-
-    vr_clock_set_source(&source);
     clock_count = 0;
     clock_at = kind == CUT_IN_JOURNAL ? at : 0;
     world->fake->fault_at = kind == CUT_IN_JOURNAL ? 0 : at;
@@ -209,9 +206,12 @@ static void test_kill_twice(void **state)
 
 int main(void)
 {
+    static const VrClockSource source = {jumping_now_ms, counted_wall_us, jump, NULL};
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_kill_once),
         cmocka_unit_test(test_kill_twice),
     };
+
+    vr_clock_set_source(&source);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -167,6 +167,55 @@ static void test_recovery(void **state) /* B17 */
     assert_int_equal(after->status, VR_RUN_FAULTED);
 }
 
+/* What was in flight when the process ended, but not in an open swap, gets its phase from the journal. */
+static void test_recovery_of_history(void **state) /* J6 */
+{
+    static const struct {
+        VrInstancePhase left, found;
+        gboolean swapped;
+    } cases[] = {{VR_PHASE_PREPARING, VR_PHASE_PENDING, FALSE}, {VR_PHASE_COMMITTING, VR_PHASE_COMMITTED, TRUE}};
+
+    for (guint i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(GError) error = NULL;
+        g_autoptr(Stage) stage = stage_new();
+        World *world = stage->world;
+        g_autoptr(VrRun) run = g_new0(VrRun, 1);
+        g_autoptr(VrRun) after = NULL;
+        VrRunInstance *instance = g_new0(VrRunInstance, 1);
+
+        run->set_name = g_strdup("shop");
+        run->started_by = g_strdup("ada");
+        run->instances = vr_run_instances_new();
+        g_strlcpy(instance->uuid, FAKE_UUID, sizeof(instance->uuid));
+        instance->domain = g_strdup("fake");
+        instance->phase = cases[i].left;
+        g_ptr_array_add(run->instances, instance);
+        assert_true(vr_history_begin(world->journal, world->owner, run, &error));
+        if (cases[i].swapped)
+            world_swap_in_run(world, -1, run->id);
+        assert_true(vr_recover_set(&world->engine, stage->set, FALSE, NULL, &error));
+        after = vr_history_get(vr_journal_db(world->journal), "shop", run->id, &error);
+        assert_int_equal(((VrRunInstance *)after->instances->pdata[0])->phase, cases[i].found);
+    }
+}
+
+/* A rollback that was killed is not moved forward again by its recovery, however ill the guest is (F1). */
+static void test_recovery_of_rollback(void **state)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(Stage) stage = stage_new();
+    World *world = stage->world;
+    g_autoptr(VrSwap) swap = NULL;
+
+    world_swap(world, -1);
+    swap = world_begin(world, 0, &error);
+    assert_true(vr_swap_advance(swap, VR_SWAP_STARTED, &world_stop, &error));
+    stage->set->model->health.source = VR_HEALTH_SOURCE_AGENT_FILE; /* the scripted guest has no agent */
+    assert_true(vr_recover_set(&world->engine, stage->set, FALSE, NULL, &error));
+    assert_int_equal(world_current(world), 0);
+    world_check(world, TRUE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -175,6 +224,8 @@ int main(void)
         cmocka_unit_test(test_cancel_before),
         cmocka_unit_test(test_cancel_now),
         cmocka_unit_test(test_recovery),
+        cmocka_unit_test(test_recovery_of_history),
+        cmocka_unit_test(test_recovery_of_rollback),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -762,6 +762,19 @@ static void test_off(void **state)
     expect_text(&run, "1 of 1 upgraded (100%)");
 }
 
+/* One that ran before its batch and is off after it is down, and was not switched off on purpose (SAFETY invariant 17). */
+static void test_fell_after_commit(void **state)
+{
+    g_auto(Run) run = {0};
+
+    set_up(&run, 5);
+    assert_string_equal(launch(&run), "begin prepare 0");
+    TO_PROBES(&run, 0);
+    assert_string_equal(comes_good(&run, 0), "end survey");
+    run.answers[0] = VR_SURVEY_OFF;
+    assert_string_equal(say(&run, VR_EVENT_SURVEY), "wake"); /* it holds the only place */
+}
+
 static void test_names(void **state)
 {
     assert_string_equal(vr_run_status_name(VR_RUN_ROLLING_FORWARD), "RollingForward"); /* J2 */
@@ -845,6 +858,7 @@ int main(void)
         cmocka_unit_test(test_rollback_fails),
         cmocka_unit_test(test_late),
         cmocka_unit_test(test_off),
+        cmocka_unit_test(test_fell_after_commit),
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_large),
     };

@@ -1,0 +1,364 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A swap while others act: somebody starts, edits or migrates the domain, puts a file in the way, or takes the set over; the journal
+ * is full; a process ends between two writes that no call of the hypervisor separates. Rows B16, B17, B19. */
+#include "engine/support.h"
+
+#include "base/clock.h"
+#include "base/error.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define assert_gerror(error, expected)                                                                                 \
+    do {                                                                                                               \
+        assert_non_null(error);                                                                                        \
+        if (!g_error_matches(error, VR_ERROR, expected))                                                               \
+            fail_msg("wrong error: %s", (error)->message);                                                             \
+    } while (0)
+
+static VrSwap *begin_and_reach(World *world, VrSwapState state)
+{
+    g_autoptr(GError) error = NULL;
+    VrSwap *swap = world_begin(world, -1, &error);
+
+    assert_null(error);
+    if (state > VR_SWAP_PLANNED)
+        assert_true(vr_swap_advance(swap, state, &world_stop, &error));
+    return swap;
+}
+
+static void run_sql(World *world, const char *sql)
+{
+    VrDb *db = vr_journal_db(world->journal);
+
+    assert_true(vr_db_begin(db, NULL));
+    assert_true(vr_db_run(db, NULL, NULL, sql, ""));
+    assert_true(vr_db_commit(db, NULL));
+}
+
+static void start_by_somebody(World *world)
+{
+    assert_true(vr_hv_start(&world->fake->hv, FAKE_UUID, NULL));
+}
+
+static void assert_live(World *world, const char *path)
+{
+    g_autofree char *live = fake_hv_os_path(world->fake, TRUE);
+
+    assert_non_null(live);
+    assert_string_equal(live, path);
+}
+
+/* --- a file in the way (SAFETY S2-S4: name taken: never overwritten; invariant 7: nor deleted) --------- */
+
+static void test_name_taken(void **state)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(World) world = world_new(TRUE);
+    g_autofree char *dir = NULL;
+    g_autofree char *path = NULL;
+    g_autofree char *now = NULL;
+    g_autoptr(VrSwap) swap = NULL;
+
+    close(vr_store_instance_dir(world->store, FAKE_UUID, &dir, NULL));
+    path = g_build_filename(dir, "g1.qcow2", NULL);
+    assert_true(g_file_set_contents(path, "somebody's disk", -1, NULL));
+    swap = world_begin(world, -1, NULL);
+    assert_false(vr_swap_advance(swap, VR_SWAP_PREPARED, NULL, &error));
+    assert_gerror(error, VR_ERROR_CONFLICT);
+    assert_true(vr_swap_undo(swap, error->message, NULL));
+    assert_true(g_file_get_contents(path, &now, NULL, NULL));
+    assert_string_equal(now, "somebody's disk");
+}
+
+/* --- ends between two writes ------------------------------------------------------------------------- */
+
+static void recover_all(World *world)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GPtrArray) recovered = vr_recover(&world->engine, FALSE, &error);
+
+    assert_null(error);
+    for (guint i = 0; i < recovered->len; i++)
+        if (!vr_swap_state_is_final(((VrRecovered *)recovered->pdata[i])->row->state))
+            fail_msg("not recovered: %s", ((VrRecovered *)recovered->pdata[i])->told);
+}
+
+/* The process ends after the files of a discarded generation were removed, before the swap's end was journaled: here the
+ * journal refuses that one write. */
+static void test_discard_cut(void **state)
+{
+    const VrSwapState from[] = {VR_SWAP_PREPARED, VR_SWAP_STOPPED, VR_SWAP_SWITCHED};
+
+    for (guint i = 0; i < G_N_ELEMENTS(from); i++) {
+        g_autoptr(World) world = world_new(TRUE);
+        g_autoptr(VrSwap) swap = begin_and_reach(world, from[i]);
+
+        run_sql(world, "CREATE TRIGGER cut BEFORE UPDATE ON generations BEGIN SELECT RAISE(ABORT, 'cut'); END");
+        assert_false(vr_swap_undo(swap, "test", NULL));
+        run_sql(world, "DROP TRIGGER cut");
+        recover_all(world);
+        world_check(world, TRUE);
+    }
+}
+
+/* The process ends after COMMITTED was journaled, before the old disk was sealed. */
+static void test_seal_cut(void **state)
+{
+    g_autoptr(World) world = world_new(TRUE);
+    g_autofree char *one = NULL;
+
+    world_swap(world, -1);
+    one = fake_hv_os_path(world->fake, FALSE);
+    world_swap(world, -1);
+    assert_int_equal(chmod(one, 0600), 0);
+    recover_all(world);
+    assert_int_equal(world_mode(one), 0400);
+    world_check(world, TRUE);
+}
+
+/* But one that may run is not sealed: the target of a rollback that is under way, or a disk that a process holds. */
+static void test_no_seal_under_rollback(void **state)
+{
+    g_autoptr(World) world = world_new(TRUE);
+    g_autofree char *one = NULL;
+    g_autoptr(VrSwap) swap = NULL;
+    g_autoptr(GPtrArray) recovered = NULL;
+
+    world_swap(world, -1);
+    one = fake_hv_os_path(world->fake, FALSE);
+    world_swap(world, -1);
+    swap = world_begin(world, 1, NULL);
+    assert_true(vr_swap_advance(swap, VR_SWAP_STARTED, &world_stop, NULL));
+    recovered = vr_recover(&world->engine, FALSE, NULL);
+    assert_int_equal(recovered->len, 1);
+    assert_int_equal(world_mode(one), 0600);
+}
+
+/* A second rollback is refused before it writes the files that the open one would recover from. */
+static void test_second_rollback(void **state) /* B19 */
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(World) world = world_new(TRUE);
+    g_autoptr(VrSwap) first = NULL;
+    g_autofree char *dir = NULL;
+    g_autofree char *path = NULL;
+    g_autofree char *before = NULL;
+    g_autofree char *after = NULL;
+
+    world_swap(world, -1);
+    first = world_begin(world, 0, NULL);
+    assert_non_null(first);
+    close(vr_store_instance_dir(world->store, FAKE_UUID, &dir, NULL));
+    path = g_build_filename(dir, "g1.xml", NULL);
+    assert_true(g_file_get_contents(path, &before, NULL, NULL));
+    fake_hv_edit(world->fake, "16384", "32768");
+    assert_null(world_begin(world, 0, &error));
+    assert_gerror(error, VR_ERROR_CONFLICT);
+    assert_true(g_file_get_contents(path, &after, NULL, NULL));
+    assert_string_equal(before, after);
+}
+
+/* --- power, by somebody else ------------------------------------------------------------------------- */
+
+/* A guest that was off is started on its old disk in the middle: the swap is not done, and the guest is left (S6-S7). */
+static void test_off_guest_started(void **state) /* B16 */
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(World) world = world_new(FALSE);
+    g_autoptr(VrSwap) swap = begin_and_reach(world, VR_SWAP_STOPPED);
+
+    start_by_somebody(world);
+    assert_false(vr_swap_advance(swap, VR_SWAP_STARTED, &world_stop, &error));
+    assert_gerror(error, VR_ERROR_CONFLICT);
+    assert_true(vr_swap_undo(swap, error->message, NULL));
+    assert_live(world, world->old_path);
+    assert_int_equal(world_current(world), 0);
+    world_check(world, TRUE);
+}
+
+/* A guest that takes its time to stop is started again when it goes off after we have given up on it (S6-S7). */
+static void test_late_stop(void **state)
+{
+    const VrStopPolicy gentle = {.method = VR_STOP_ACPI, .timeout_ms = 100, .force = FALSE};
+    g_autoptr(GError) error = NULL;
+    g_autoptr(World) world = world_new(TRUE);
+    g_autoptr(VrSwap) swap = begin_and_reach(world, VR_SWAP_PREPARED);
+
+    world->fake->stops_after = 60;
+    assert_false(vr_swap_advance(swap, VR_SWAP_STARTED, &gentle, &error));
+    assert_gerror(error, VR_ERROR_TIMEOUT);
+    assert_true(vr_swap_undo(swap, error->message, NULL));
+    world->fake->stopping = MIN(world->fake->stopping, 1);
+    g_autofree char *live = NULL;
+    g_auto(VrDomainInfo) info = {0};
+    assert_true(vr_hv_info(&world->fake->hv, FAKE_UUID, &info, NULL));
+    assert_int_equal(info.state, VR_DOMAIN_RUNNING);
+    assert_live(world, world->old_path);
+    world_check(world, TRUE);
+}
+
+/* A guest that runs on a disk of which we know nothing is nobody's to destroy. */
+static void test_third_disk(void **state)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(World) world = world_new(TRUE);
+    g_autoptr(VrSwap) swap = begin_and_reach(world, VR_SWAP_SWITCHED);
+
+    fake_hv_edit(world->fake, "/g1.qcow2", "/third.qcow2");
+    start_by_somebody(world);
+    assert_false(vr_swap_undo(swap, "test", &error));
+    assert_gerror(error, VR_ERROR_PERSON);
+    assert_int_equal(fake_hv_state(world->fake), VR_DOMAIN_RUNNING);
+    assert_int_equal(vr_swap_row(swap)->state, VR_SWAP_UNKNOWN);
+}
+
+/* Off because it was migrated or saved: never started here (S6-S7), not by a recovery either. */
+static void migrated(VrDomainReason reason)
+{
+    g_autoptr(World) world = world_new(TRUE);
+    g_autoptr(VrSwap) swap = begin_and_reach(world, VR_SWAP_STARTED);
+    g_autoptr(GPtrArray) recovered = NULL;
+
+    fake_hv_set_state(world->fake, VR_DOMAIN_OFF);
+    world->fake->off_reason = reason;
+    world->fake->starts = 0;
+    recovered = vr_recover(&world->engine, FALSE, NULL);
+    assert_int_equal(world->fake->starts, 0);
+    assert_int_equal(((VrRecovered *)recovered->pdata[0])->row->state, VR_SWAP_UNKNOWN);
+}
+
+static void test_migrated(void **state)
+{
+    migrated(VR_REASON_MIGRATED);
+    migrated(VR_REASON_SAVED);
+}
+
+/* --- the journal and the owner ----------------------------------------------------------------------- */
+
+/* A journal that takes nothing more does not keep a guest off: the old disk is started (S8-S10; invariant 15). */
+static void test_full_journal(void **state)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(World) world = world_new(TRUE);
+    g_autoptr(VrSwap) swap = begin_and_reach(world, VR_SWAP_SWITCHED);
+
+    run_sql(world, "CREATE TRIGGER full BEFORE INSERT ON steps BEGIN SELECT RAISE(ABORT, 'full'); END");
+    assert_false(vr_swap_advance(swap, VR_SWAP_STARTED, &world_stop, NULL));
+    assert_false(vr_swap_undo(swap, "test", &error));
+    assert_non_null(error);
+    assert_int_equal(fake_hv_state(world->fake), VR_DOMAIN_RUNNING);
+    assert_live(world, world->old_path);
+    run_sql(world, "DROP TRIGGER full");
+    recover_all(world);
+    assert_live(world, world->old_path);
+    world_check(world, TRUE);
+}
+
+/* Time passes only by sleeping; in the first sleep somebody takes the set over. */
+static gint64 slow_ms = 1000000;
+static World *taken;
+
+static gint64 slow_now(void *data)
+{
+    return ++slow_ms;
+}
+
+static gint64 slow_wall(void *data)
+{
+    return slow_ms * 1000;
+}
+
+static void slow_sleep(gint64 deadline_ms, void *data)
+{
+    slow_ms = MAX(slow_ms, deadline_ms + 200);
+    if (taken)
+        run_sql(taken, "UPDATE owners SET fence = fence + 1");
+    taken = NULL;
+}
+
+/* One who lost the set while he waited for a guest to stop does not destroy it (invariant 22). */
+static void test_fenced_while_waiting(void **state)
+{
+    static const VrClockSource slow = {slow_now, slow_wall, slow_sleep, NULL};
+    g_autoptr(GError) error = NULL;
+    g_autoptr(World) world = world_new(TRUE);
+    g_autoptr(VrSwap) swap = begin_and_reach(world, VR_SWAP_PREPARED);
+
+    world->fake->deaf = TRUE;
+    taken = world;
+    vr_clock_set_source(&slow);
+    assert_false(vr_swap_advance(swap, VR_SWAP_STARTED, &world_stop, &error));
+    vr_clock_set_source(NULL);
+    assert_gerror(error, VR_ERROR_FENCED);
+    assert_int_equal(fake_hv_state(world->fake), VR_DOMAIN_RUNNING);
+}
+
+/* --- libvirt ----------------------------------------------------------------------------------------- */
+
+/* The flush of libvirt's file comes after the define: when its answer was lost, both are asked for again (SAFETY 4.6). */
+static void test_define_repeated(void **state)
+{
+    g_autoptr(World) world = world_new(TRUE);
+    g_autoptr(VrSwap) swap = begin_and_reach(world, VR_SWAP_STOPPED);
+
+    world->fake->fault = FAKE_LOST_AFTER;
+    world->fake->fault_at = world->fake->point + 2; /* the XML is read first */
+    assert_true(vr_swap_advance(swap, VR_SWAP_SWITCHED, &world_stop, NULL));
+    assert_int_equal(world->fake->defines, 2);
+}
+
+/* libvirtd is restarted while a guest is off: that is waited for, on the way there and on the way back. */
+static void test_libvirt_restarted(void **state)
+{
+    g_autoptr(World) world = world_new(TRUE);
+    g_autoptr(VrSwap) swap = begin_and_reach(world, VR_SWAP_SWITCHED);
+
+    world->fake->fault = FAKE_LOST_BEFORE;
+    world->fake->fault_at = world->fake->point + 1;
+    assert_true(vr_swap_advance(swap, VR_SWAP_STARTED, &world_stop, NULL));
+    world->fake->fault_at = world->fake->point + 1;
+    assert_true(vr_swap_undo(swap, "not healthy", NULL));
+    world_check(world, TRUE);
+}
+
+/* What somebody changed elsewhere meanwhile does not make the way back UNKNOWN (F7). */
+static void test_new_mac_after_switch(void **state)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(World) world = world_new(TRUE);
+    g_autoptr(VrSwap) swap = begin_and_reach(world, VR_SWAP_STARTED);
+
+    fake_hv_edit(world->fake, "52:54:00:00:00:01", "52:54:00:00:00:02");
+    vr_swap_undo(swap, "not healthy", &error);
+    assert_null(error);
+    assert_live(world, world->old_path);
+    world_check(world, TRUE);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_name_taken),
+        cmocka_unit_test(test_discard_cut),
+        cmocka_unit_test(test_seal_cut),
+        cmocka_unit_test(test_no_seal_under_rollback),
+        cmocka_unit_test(test_second_rollback),
+        cmocka_unit_test(test_off_guest_started),
+        cmocka_unit_test(test_late_stop),
+        cmocka_unit_test(test_third_disk),
+        cmocka_unit_test(test_migrated),
+        cmocka_unit_test(test_full_journal),
+        cmocka_unit_test(test_fenced_while_waiting),
+        cmocka_unit_test(test_define_repeated),
+        cmocka_unit_test(test_libvirt_restarted),
+        cmocka_unit_test(test_new_mac_after_switch),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
