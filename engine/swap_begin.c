@@ -9,6 +9,8 @@
 #include "hv/guest_agent.h"
 #include "hv/preflight.h"
 
+#include <unistd.h>
+
 #define BOOT_ID_WAIT_MS 5000
 
 void vr_swap_free(VrSwap *swap)
@@ -63,6 +65,22 @@ static VrGeneration *generation_as_found(const char *uuid, const VrDomainDisk *d
     return found;
 }
 
+/* A disk of our making that the journal does not know: the journal is a new one, or an old copy. */
+static gboolean is_unknown_of_ours(const VrEngine *engine, const char *uuid, const char *domain, const char *path,
+                                   GError **error)
+{
+    g_autofree char *ours = g_strdup_printf("%s/disks/%s/", vr_store_root(engine->store), uuid);
+
+    if (!g_str_has_prefix(path, ours))
+        return FALSE;
+    g_set_error(
+        error, VR_ERROR, VR_ERROR_CONFLICT,
+        "'%s' runs on %s, which state.db does not know: it was lost or is an old copy; put the right state.db back "
+        "into %s, nothing was changed",
+        domain, path, vr_store_root(engine->store));
+    return TRUE;
+}
+
 /* The current generation by the journal, which must be the disk that the domain names; the first time, generation 0. */
 static VrGeneration *current_generation(const VrEngine *engine, const char *uuid, const char *domain,
                                         const VrDomainDisk *disk, GError **error)
@@ -76,6 +94,8 @@ static VrGeneration *current_generation(const VrEngine *engine, const char *uuid
         return NULL;
     }
     if (!current) {
+        if (is_unknown_of_ours(engine, uuid, domain, found->path, error))
+            return NULL;
         if (!vr_journal_record_found(engine->journal, engine->owner, found, error))
             return NULL;
         return g_steal_pointer(&found);
@@ -170,6 +190,23 @@ static VrSwapRow *new_row(const VrEngine *engine, const VrSwapRequest *request, 
     return row;
 }
 
+/* A guest whose disk file is gone runs on as long as nobody stops it, and does not start again. For a rollback the OS disk may
+ * be gone: it is the way out. */
+static gboolean disks_exist(const VrDomainDef *def, const VrDomainDisk *os, const char *domain, gboolean os_too,
+                            GError **error)
+{
+    for (guint i = 0; i < def->disks->len; i++) {
+        const VrDomainDisk *disk = g_ptr_array_index(def->disks, i);
+        if (!disk->source || (disk == os && !os_too) || access(disk->source, F_OK) == 0)
+            continue;
+        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED,
+                    "'%s': its disk %s, %s, is not there, so it would not start again; put the file back%s", domain,
+                    disk->target, disk->source, disk == os ? ", or roll back to a kept generation" : "");
+        return FALSE;
+    }
+    return TRUE;
+}
+
 /* Everything that can refuse, before the journal knows of the swap. */
 static gboolean look(VrSwap *swap, const VrSwapRequest *request, VrDomainInfo *info, GError **error)
 {
@@ -194,7 +231,7 @@ static gboolean look(VrSwap *swap, const VrSwapRequest *request, VrDomainInfo *i
     swap->row = new_row(engine, request, info, disk);
     swap->row->old_boot_id = boot_id_now(engine->hv, info, def);
     swap->from = current_generation(engine, info->uuid, info->name, disk, error);
-    return swap->from != NULL;
+    return swap->from && disks_exist(def, disk, info->name, request->image != NULL, error);
 }
 
 /* Before files are written that an open swap may need. The journal asks again when it takes the new one. */

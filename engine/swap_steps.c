@@ -79,7 +79,11 @@ static gboolean claim_name(VrSwap *swap, GError **error)
 
     if (lstat(swap->to->path, &st) < 0 && errno == ENOENT)
         return mark(swap, "making", NULL, error);
-    g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "%s exists already and is not ours; move it away", swap->to->path);
+    g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT,
+                "%s exists already, and state.db does not know it: nothing was changed; if state.db was lost or is an "
+                "old copy, put "
+                "the right one back",
+                swap->to->path);
     return FALSE;
 }
 
@@ -114,12 +118,26 @@ static gboolean check_off(const VrDomainInfo *info, GError **error)
     return FALSE;
 }
 
+/* A file that is gone is held by nobody: a rollback may be the way out for a guest that lost its disk. */
+static gboolean is_held(const char *path, gboolean *held, GError **error)
+{
+    g_autoptr(GError) local = NULL;
+
+    if (vr_disk_file_is_open_by_qemu(path, held, &local))
+        return TRUE;
+    *held = FALSE;
+    if (g_error_matches(local, VR_ERROR, VR_ERROR_NOT_FOUND))
+        return TRUE;
+    g_propagate_error(error, g_steal_pointer(&local));
+    return FALSE;
+}
+
 static gboolean wait_released(const char *domain, const char *path, gint64 deadline_ms, GError **error)
 {
-    gboolean held = TRUE;
+    gboolean held;
 
     for (;;) {
-        if (!vr_disk_file_is_open_by_qemu(path, &held, error))
+        if (!is_held(path, &held, error))
             return FALSE;
         if (!held)
             return TRUE;

@@ -138,12 +138,13 @@ static int ask_to_stop(Stop *stop, VrDomainInfo *info, GError **error)
     return 0;
 }
 
-static void set_stop_timeout(const Stop *stop, const VrDomainInfo *info, GError **error)
+static void set_stop_timeout(const Stop *stop, GError **error)
 {
     g_autofree char *time = vr_clock_format_duration(stop->policy->timeout_ms);
 
-    g_set_error(error, VR_ERROR, VR_ERROR_TIMEOUT, "domain %s did not stop within %s%s%s",
-                info->name != NULL ? info->name : stop->uuid, time, stop->refusal != NULL ? "; the last request: " : "",
+    g_set_error(error, VR_ERROR, VR_ERROR_TIMEOUT,
+                "the guest did not stop within %s%s%s; give it a longer stop.timeout, or stop.force: true", time,
+                stop->refusal != NULL ? ", the last request: " : "",
                 stop->refusal != NULL ? stop->refusal->message : "");
 }
 
@@ -160,7 +161,7 @@ static gboolean stop_it(Stop *stop, VrDomainInfo *info, gboolean *forced, GError
     if (off < 0)
         return FALSE;
     if (off == 0 && !stop->policy->force) {
-        set_stop_timeout(stop, info, error);
+        set_stop_timeout(stop, error);
         return FALSE;
     }
     if (off == 0 && !force(stop, info, error))

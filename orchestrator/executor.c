@@ -22,6 +22,7 @@
 
 #define SURVEY_WORKERS 32
 #define MAX_WORKERS 256
+#define NAMED_UNHEALTHY 5
 
 void vr_executor_cancel(VrExecutor *executor, gboolean now)
 {
@@ -284,13 +285,52 @@ void vr_executor_free(VrExecutor *executor)
         return;
     g_thread_pool_free(executor->pool, FALSE, TRUE);
     vr_handover_take(executor);
-    for (guint i = 0; i < executor->count; i++)
+    for (guint i = 0; i < executor->count; i++) {
         vr_swap_free(executor->work[i].swap);
+        g_free(executor->work[i].survey_text);
+    }
     g_free(executor->work);
     g_async_queue_unref(executor->queue);
     vr_rollout_free(executor->rollout);
     vr_run_free(executor->run);
     g_free(executor);
+}
+
+/* Instances that were not begun, as one types them. Free with g_free. */
+static char *names_of_pending(const VrExecutor *executor)
+{
+    GString *names = g_string_new(NULL);
+
+    for (guint i = 0; i < executor->count; i++) {
+        g_autofree char *quoted = g_shell_quote(vr_executor_instance(executor, i)->domain);
+        if (vr_rollout_phase(executor->rollout, i) == VR_PHASE_PENDING)
+            g_string_append_printf(names, " %s", quoted);
+    }
+    return g_string_free(names, FALSE);
+}
+
+/* What to type for those that are left. An upgrade finds them by itself; the same reimage or rollback would take those that
+ * are done once more. */
+static void set_cancelled(const VrExecutor *executor, const VrRolloutView *view, GError **error)
+{
+    const VrRun *run = executor->run;
+    const char *what = vr_run_kind_name(run->kind);
+    g_autofree char *names = names_of_pending(executor);
+
+    g_set_error(error, VR_ERROR, VR_ERROR_CANCELLED,
+                "%s of '%s' was cancelled: %u done, %u put back, %u not begun%s%s%s%s%s%s", what, run->set_name,
+                view->successful, view->restored, view->pending,
+                view->pending ? "; those that are left: 'virt-reimage " : "", view->pending ? what : "",
+                view->pending ? " " : "", view->pending ? run->set_name : "",
+                view->pending && run->kind != VR_RUN_UPGRADE ? names : "", view->pending ? "'" : "");
+}
+
+/* A run that stopped because guests could not be prepared or stopped ends with the first cause; else it is the policy. */
+static int stop_code(const VrExecutor *executor)
+{
+    gboolean internal = g_strcmp0(executor->run->error_code, VR_CODE_INTERNAL) == 0;
+
+    return internal && executor->prepare_error >= 0 ? executor->prepare_error : VR_ERROR_POLICY;
 }
 
 /* The run's end as an error, for the exit status. */
@@ -303,16 +343,13 @@ static gboolean judge(const VrExecutor *executor, const VrRolloutView *view, GEr
         g_set_error(error, VR_ERROR, VR_ERROR_PERSON,
                     "%s of '%s': the state of %u instance(s) is UNKNOWN: %s; see 'virt-reimage status %s', then run "
                     "'virt-reimage recover %s'",
-                    what, run->set_name, view->unknown, view->error_text, run->set_name, run->set_name);
+                    what, run->set_name, view->unknown, run->error_text, run->set_name, run->set_name);
     else if (view->status == VR_RUN_CANCELLED)
-        g_set_error(
-            error, VR_ERROR, VR_ERROR_CANCELLED,
-            "%s of '%s' was cancelled: %u done, %u not begun; the same command goes on with those that are left", what,
-            run->set_name, view->successful, view->pending);
+        set_cancelled(executor, view, error);
     else if (view->status == VR_RUN_FAULTED)
-        g_set_error(error, VR_ERROR, executor->prepare_error >= 0 ? executor->prepare_error : VR_ERROR_POLICY,
+        g_set_error(error, VR_ERROR, stop_code(executor),
                     "%s of '%s' stopped: %s: %s; see 'virt-reimage history %s --run %s'", what, run->set_name,
-                    view->error_code, view->error_text, run->set_name, run->id);
+                    run->error_code, run->error_text, run->set_name, run->id);
     else if (view->failed > 0)
         g_set_error(
             error, VR_ERROR, VR_ERROR_PARTIAL,
@@ -322,6 +359,25 @@ static gboolean judge(const VrExecutor *executor, const VrRolloutView *view, GEr
     else
         return TRUE;
     return FALSE;
+}
+
+/* Where the health of the set stopped the run, it says who and why. */
+static char *error_text(const VrExecutor *executor, const VrRolloutView *view)
+{
+    g_autoptr(GString) text = g_string_new(view->error_text);
+    guint named = 0;
+
+    if (g_strcmp0(view->error_code, VR_CODE_BEFORE_ROLLING) != 0 &&
+        g_strcmp0(view->error_code, VR_CODE_IN_ROLLING) != 0)
+        return g_strdup(view->error_text);
+    for (guint i = 0; i < executor->count && named < NAMED_UNHEALTHY; i++) {
+        if (!executor->work[i].survey_text)
+            continue;
+        g_string_append_printf(text, "; '%s': %s", vr_executor_instance(executor, i)->domain,
+                               executor->work[i].survey_text);
+        named++;
+    }
+    return g_strdup(text->str);
 }
 
 static gboolean end_run(VrExecutor *executor, GError **error)
@@ -335,11 +391,12 @@ static gboolean end_run(VrExecutor *executor, GError **error)
     run->status = view.status;
     run->completed_us = vr_clock_wall_us();
     run->error_code = g_strdup(view.error_code);
-    run->error_text = g_strdup(view.error_text);
+    vr_handover_take(executor);
+    run->error_text = error_text(executor, &view);
     audit(executor, "run-end", NULL, view.error_code ? view.error_code : vr_run_status_name(view.status));
     if (!vr_history_end(executor->engine.journal, executor->engine.owner, run, error))
         return FALSE;
-    tell(executor, VR_PROGRESS_END, NULL, view.error_text);
+    tell(executor, VR_PROGRESS_END, NULL, run->error_text);
     return judge(executor, &view, error);
 }
 

@@ -49,6 +49,9 @@ static void do_survey(VrExecutor *executor, VrJob *job)
     job->survey->answers[job->instance] = answer.off                          ? VR_SURVEY_OFF
                                           : answer.state == VR_HEALTH_HEALTHY ? VR_SURVEY_HEALTHY
                                                                               : VR_SURVEY_UNHEALTHY;
+    g_free(executor->work[job->instance].survey_text);
+    executor->work[job->instance].survey_text =
+        job->survey->answers[job->instance] == VR_SURVEY_UNHEALTHY ? g_steal_pointer(&answer.text) : NULL;
     if (!g_atomic_int_dec_and_test(&job->survey->left))
         return;
     message = vr_message_new(VR_EVENT_SURVEY, 0, VR_OUTCOME_OK, NULL);
@@ -57,15 +60,16 @@ static void do_survey(VrExecutor *executor, VrJob *job)
     vr_executor_post(executor, message);
 }
 
-static VrMessage *prepare_failed(VrExecutor *executor, guint index, const GError *why)
+/* It failed before its guest was off: the guest stays, or comes back, on its old disk, and the version was never tried. */
+static VrMessage *untouched(VrExecutor *executor, VrEventType type, guint index, const GError *why)
 {
     VrWork *work = &executor->work[index];
     g_autoptr(GError) undo = NULL;
 
     g_atomic_int_compare_and_exchange(&executor->prepare_error, -1, why->code);
     if (!work->swap || vr_swap_undo(work->swap, why->message, &undo))
-        return vr_message_new(VR_EVENT_PREPARED, index, VR_OUTCOME_UNTOUCHED, why->message);
-    return vr_message_new(VR_EVENT_PREPARED, index, VR_OUTCOME_UNKNOWN, undo->message);
+        return vr_message_new(type, index, VR_OUTCOME_UNTOUCHED, why->message);
+    return vr_message_new(type, index, VR_OUTCOME_UNKNOWN, undo->message);
 }
 
 static void do_prepare(VrExecutor *executor, VrJob *job)
@@ -84,7 +88,7 @@ static void do_prepare(VrExecutor *executor, VrJob *job)
     if (work->swap && vr_swap_advance(work->swap, VR_SWAP_PREPARED, NULL, &local))
         vr_executor_post(executor, vr_message_new(VR_EVENT_PREPARED, job->instance, VR_OUTCOME_OK, NULL));
     else
-        vr_executor_post(executor, prepare_failed(executor, job->instance, local));
+        vr_executor_post(executor, untouched(executor, VR_EVENT_PREPARED, job->instance, local));
 }
 
 static char *swap_text(VrExecutor *executor, const VrSwap *swap)
@@ -108,7 +112,11 @@ static void do_swap(VrExecutor *executor, VrJob *job)
     VrMessage *message;
 
     if (!vr_swap_advance(work->swap, VR_SWAP_STARTED, &executor->request.set->model->stop, &local)) {
-        vr_executor_post(executor, vr_message_new(VR_EVENT_SWAPPED, job->instance, VR_OUTCOME_FAILED, local->message));
+        if (vr_swap_row(work->swap)->reached <= VR_SWAP_PREPARED)
+            message = untouched(executor, VR_EVENT_SWAPPED, job->instance, local);
+        else
+            message = vr_message_new(VR_EVENT_SWAPPED, job->instance, VR_OUTCOME_FAILED, local->message);
+        vr_executor_post(executor, message);
         return;
     }
     work->started_ms = vr_clock_now_ms();

@@ -17,6 +17,7 @@ typedef struct {
 typedef struct {
     VrSwap *swap;       /* made by the PREPARE job, then used by one job at a time */
     gint64 started_ms;  /* written by the SWAP job */
+    char *survey_text;  /* why the last survey found it unhealthy; NULL: it did not */
     gint probe_aborted; /* atomic */
 } VrWork;
 

@@ -9,18 +9,21 @@
 
 static gboolean check_generation(const VrSession *session, const VrInstance *instance, GError **error)
 {
-    g_autoptr(GPtrArray) all = vr_journal_generations(session->journal, instance->uuid, error);
+    g_autoptr(GError) local = NULL;
+    g_autoptr(VrGeneration) current = vr_journal_current(session->journal, instance->uuid, &local);
 
-    for (guint i = 0; all && i < all->len; i++) {
-        const VrGeneration *generation = g_ptr_array_index(all, i);
-        if (generation->number == 0)
-            continue;
-        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED,
-                    "'%s' was swapped before, so its versions are known; '%s generations %s %s' lists them",
-                    instance->domain, VR_PROGRAM, session->set->name, instance->domain);
+    if (local) {
+        g_propagate_error(error, g_steal_pointer(&local));
         return FALSE;
     }
-    return all != NULL;
+    if (!current || current->number == 0)
+        return TRUE;
+    g_set_error(
+        error, VR_ERROR, VR_ERROR_REFUSED,
+        "'%s' runs generation %u, which is known to be %s %s; only the disk that it had before the first swap is "
+        "adopted",
+        instance->domain, current->number, current->image, current->version);
+    return FALSE;
 }
 
 /* Generation 0 where it lies, as the domain names it now. */

@@ -79,6 +79,20 @@ static char **without_dashes(char **words)
     return g_strv_builder_end(builder);
 }
 
+/* What GOption cannot say of a value. */
+static gboolean check_values(VrCliOptions *options, GError **error)
+{
+    if (options->root && !*options->root) {
+        g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "--root is empty; name a directory, or leave it out");
+        return FALSE;
+    }
+    if (options->to_generation == VR_GENERATION_NOT_GIVEN || options->to_generation >= 0)
+        return TRUE;
+    g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "--to-generation %d: generations are numbered from 0",
+                options->to_generation);
+    return FALSE;
+}
+
 static void settle_root(VrCliOptions *options)
 {
     const char *uri = options->uri ? options->uri : g_getenv("LIBVIRT_DEFAULT_URI");
@@ -102,7 +116,7 @@ static gboolean run_command(VrCli *cli, char ***words, GError **error)
     }
     cli->args = without_dashes(*words + 1);
     cli->n_args = g_strv_length(cli->args);
-    if (!check_count(cli, error))
+    if (!check_count(cli, error) || !check_values(&cli->options, error))
         return FALSE;
     settle_root(&cli->options);
     if (cli->options.debug)
@@ -118,7 +132,7 @@ static gboolean no_command(GError **error)
 
 gboolean vr_cli_main(int argc, char **argv, GError **error)
 {
-    g_auto(VrCli) cli = {.options = {.to_generation = -1}};
+    g_auto(VrCli) cli = {.options = {.to_generation = VR_GENERATION_NOT_GIVEN}};
     gboolean version = FALSE;
     g_autoptr(GOptionContext) context = vr_cli_options_global(&cli.options, &version);
     g_auto(GStrv) words = g_strdupv(argv);

@@ -25,11 +25,13 @@ typedef enum {
     VR_OPT_JSON = 1 << 10 /* a global option that not every command can answer */
 } VrCliOptionSet;
 
+#define VR_GENERATION_NOT_GIVEN G_MININT /* so that a negative number is told from none */
+
 typedef struct {
     char *uri, *root; /* root: never NULL once parsed */
     gboolean quiet, json, debug, help;
     char *version, *format, *digest, *publisher, *offer, *sku, *reason, *run;
-    int to_generation; /* -1: not given */
+    int to_generation; /* VR_GENERATION_NOT_GIVEN, or from 0 */
     gboolean all, dry_run, no_auto_rollback;
 } VrCliOptions;
 

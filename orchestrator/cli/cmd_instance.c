@@ -171,6 +171,6 @@ gboolean vr_cmd_instance_view(const VrCli *cli, GError **error)
 
     if (!vr_session_open_read(&session, cli, error) || !vr_session_read_set(&session, cli->args[0], error))
         return FALSE;
-    index = vr_set_find(session.set, cli->args[1], error);
+    index = vr_session_find(&session, cli->args[1], error);
     return index >= 0 && view(cli, &session, (guint)index, error);
 }

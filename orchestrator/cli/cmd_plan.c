@@ -263,10 +263,10 @@ static void print_lines(const Plan *plan)
     g_autofree char *free_space = vr_text_size(plan->free_bytes);
     g_autofree char *most = vr_text_size(targets->image ? targets->image->virtual_size : 0);
 
-    vr_say(cli, "%s of %s%s%s%s%s: %u of %u instances in %u batches", vr_run_kind_name(targets->kind),
+    vr_say(cli, "%s of %s%s%s%s%s: %u of %u instance%s in %u batch%s", vr_run_kind_name(targets->kind),
            plan->session->set->name, targets->image ? " to " : "", targets->image ? targets->image->name : "",
            targets->image ? " " : "", targets->image ? targets->image->version : "", targets->chosen, targets->count,
-           plan->batches->len);
+           targets->count == 1 ? "" : "s", plan->batches->len, plan->batches->len == 1 ? "" : "es");
     print_batches(plan);
     print_skipped(plan);
     print_findings(plan);
@@ -283,10 +283,99 @@ static void print_lines(const Plan *plan)
     }
 }
 
+/* --- what it comes to -------------------------------------------------------------------------------- */
+
+#define BYTES_OF_A_NEW_DISK (1024 * 1024)
+#define BYTES_KEPT_FREE (16 * 1024 * 1024)
+
+static gboolean no_blockers(const Plan *plan, GError **error)
+{
+    guint blockers = count_blockers(plan);
+    const VrFinding *first = NULL;
+
+    for (guint i = 0; i < plan->targets->count && !first; i++) {
+        const VrLook *look = g_ptr_array_index(plan->looks, i);
+        if (plan->targets->targets[i].chosen)
+            first = vr_preflight_blocker(look->findings);
+    }
+    if (!first)
+        return TRUE;
+    g_set_error(
+        error, VR_ERROR, VR_ERROR_REFUSED,
+        "set '%s': %u instance%s that would be moved cannot be swapped as %s now: %s [%s]; %s; 'virt-reimage plan %s' "
+        "shows all",
+        plan->session->set->name, blockers, blockers == 1 ? "" : "s", blockers == 1 ? "it is" : "they are", first->text,
+        first->id, first->remedy, plan->session->set->name);
+    return FALSE;
+}
+
+static gboolean space_for_a_batch(const Plan *plan, GError **error)
+{
+    guint64 most = 0;
+    g_autofree char *free_space = vr_text_size(plan->free_bytes);
+
+    for (guint i = 0; i < plan->batches->len; i++)
+        most = MAX(most, ((const VrBatch *)g_ptr_array_index(plan->batches, i))->members->len);
+    if (!plan->targets->image || plan->free_bytes >= most * BYTES_OF_A_NEW_DISK + BYTES_KEPT_FREE)
+        return TRUE;
+    g_set_error(error, VR_ERROR, VR_ERROR_NO_SPACE,
+                "%s has only %s free, too little to begin; free some, nothing was changed",
+                vr_store_root(plan->session->store), free_space);
+    return FALSE;
+}
+
+static gboolean none_unknown(const Plan *plan, GError **error)
+{
+    const char *set = plan->session->set->name;
+    g_autoptr(GPtrArray) open = vr_journal_open_swaps(plan->session->journal, set, error);
+
+    for (guint i = 0; open && i < open->len; i++) {
+        const VrSwapRow *row = g_ptr_array_index(open, i);
+        if (row->state != VR_SWAP_UNKNOWN)
+            continue;
+        g_set_error(
+            error, VR_ERROR, VR_ERROR_PERSON,
+            "set '%s': the state of '%s' is UNKNOWN: %s; mend what is said there, then run 'virt-reimage recover %s'",
+            set, row->domain, row->reason ? row->reason : "no reason was kept", set);
+        return FALSE;
+    }
+    return open != NULL;
+}
+
+static const char *why_down(const VrLook *look)
+{
+    return look->found && look->health.text ? look->health.text : "libvirt does not know it, or does not answer";
+}
+
+/* A run would stop where the unhealthy ones hold all places (decision 2): who they are, and why. */
+static gboolean places_for_all(const Plan *plan, GError **error)
+{
+    g_autoptr(GString) who = g_string_new(NULL);
+    guint planned = 0, down = 0;
+
+    for (guint i = 0; i < plan->batches->len; i++)
+        planned += ((const VrBatch *)g_ptr_array_index(plan->batches, i))->members->len;
+    if (planned >= plan->targets->chosen)
+        return TRUE;
+    for (guint i = 0; i < plan->targets->count; i++) {
+        const VrLook *look = g_ptr_array_index(plan->looks, i);
+        if (!vr_look_is_down(look))
+            continue;
+        down++;
+        g_string_append_printf(who, "; '%s': %s", vr_set_instance(plan->session->set, i)->domain, why_down(look));
+    }
+    g_set_error(
+        error, VR_ERROR, VR_ERROR_POLICY,
+        "%s of '%s' would stop: %u of %u instances are unhealthy, at most %u may be down at once%s; repair them, or "
+        "raise maxUnhealthyInstancePercent",
+        vr_run_kind_name(plan->targets->kind), plan->session->set->name, down, plan->targets->count,
+        vr_planner_allowed(plan->targets->count, plan->session->set->model->policy.max_unhealthy_percent), who->str);
+    return FALSE;
+}
+
 gboolean vr_plan_show(VrSession *session, const VrTargets *targets, GError **error)
 {
     g_auto(Plan) plan = {.session = session, .targets = targets};
-    guint blockers;
 
     if (!make_plan(&plan, error))
         return FALSE;
@@ -294,13 +383,15 @@ gboolean vr_plan_show(VrSession *session, const VrTargets *targets, GError **err
         print_json(&plan);
     else
         print_lines(&plan);
-    blockers = count_blockers(&plan);
-    if (blockers == 0)
-        return TRUE;
-    g_set_error(error, VR_ERROR, VR_ERROR_REFUSED,
-                "set '%s': %u instance%s that would be moved cannot be swapped as %s now; see the blockers above",
-                session->set->name, blockers, blockers == 1 ? "" : "s", blockers == 1 ? "it is" : "they are");
-    return FALSE;
+    return none_unknown(&plan, error) && no_blockers(&plan, error) && space_for_a_batch(&plan, error) &&
+           places_for_all(&plan, error);
+}
+
+gboolean vr_plan_check(VrSession *session, const VrTargets *targets, GError **error)
+{
+    g_auto(Plan) plan = {.session = session, .targets = targets};
+
+    return make_plan(&plan, error) && no_blockers(&plan, error) && space_for_a_batch(&plan, error);
 }
 
 gboolean vr_cmd_plan(const VrCli *cli, GError **error)

@@ -39,7 +39,7 @@ static gboolean nothing_to_do(const VrSession *session, const VrTargets *targets
         vr_json_print_line(json_pack("{s:s, s:s, s:i}", "event", "nothingToDo", "set", session->set->name,
                                      "skippedInstanceCount", (int)targets->count));
     else if (targets->image)
-        vr_say(session->cli, "set %s: all %u instances run %s %s already", session->set->name, targets->count,
+        vr_say(session->cli, "set %s: all instances (%u) run %s %s already", session->set->name, targets->count,
                targets->image->name, targets->image->version);
     else
         vr_say(session->cli, "set %s: all instances run the generation already that they would go to",
@@ -59,7 +59,8 @@ static gboolean run(const VrCli *cli, Choose choose, GError **error)
         return nothing_to_do(&session, &targets);
     if (cli->options.dry_run)
         return vr_plan_show(&session, &targets, error);
-    if (targets.image && !vr_store_verify(session.store, targets.image, FALSE, error))
+    if (!vr_plan_check(&session, &targets, error) ||
+        (targets.image && !vr_store_verify(session.store, targets.image, FALSE, error)))
         return FALSE;
     return execute(&session, &targets, error);
 }

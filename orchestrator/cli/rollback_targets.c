@@ -119,13 +119,14 @@ static gboolean choose_named(VrTargets *targets, const VrSession *session, GStri
     g_autoptr(GHashTable) replaced = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     g_autoptr(GArray) named = vr_targets_named(session, error);
     int asked = session->cli->options.to_generation;
+    gboolean given = asked != VR_GENERATION_NOT_GIVEN;
 
-    if (!named || (asked < 0 && !read_replaced(session, replaced, error)))
+    if (!named || (!given && !read_replaced(session, replaced, error)))
         return FALSE;
     for (guint i = 0; i < named->len; i++) {
         guint index = g_array_index(named, guint, i), number = (guint)asked;
         g_autoptr(GError) local = NULL;
-        if (asked < 0 && !one_back(session, replaced, vr_targets_current(targets, index), &number, &local))
+        if (!given && !one_back(session, replaced, vr_targets_current(targets, index), &number, &local))
             refuse(refused, vr_set_instance(session->set, index)->domain, local->message);
         else
             choose_or_refuse(targets, session, index, number, refused);
@@ -163,7 +164,8 @@ static GPtrArray *runs_to_undo(const VrSession *session, GError **error)
     return runs;
 }
 
-/* --run, or the last run that moved anything: one that was put back whole left nothing to undo. */
+/* --run, or the last run forward that moved anything: one that was put back whole left nothing to undo. A rollback is not what
+ * is undone, so the same command again does nothing, and one that was cancelled goes on. */
 static GPtrArray *moves_to_undo(const VrSession *session, GError **error)
 {
     const char *asked = session->cli->options.run;
@@ -172,7 +174,8 @@ static GPtrArray *moves_to_undo(const VrSession *session, GError **error)
 
     for (guint i = 0; runs && i < runs->len; i++) {
         const VrRun *candidate = g_ptr_array_index(runs, i);
-        GPtrArray *moves = moves_of(session, candidate->id, &local);
+        GPtrArray *moves =
+            !asked && candidate->kind == VR_RUN_ROLLBACK ? NULL : moves_of(session, candidate->id, &local);
         if (moves)
             return moves;
         if (local) {
@@ -191,7 +194,7 @@ static gboolean choose_all(VrTargets *targets, const VrSession *session, GString
     g_autoptr(GHashTable) indices = g_hash_table_new(g_str_hash, g_str_equal);
     g_autoptr(GPtrArray) moves = NULL;
 
-    if (session->cli->n_args > 1 || session->cli->options.to_generation >= 0) {
+    if (session->cli->n_args > 1 || session->cli->options.to_generation != VR_GENERATION_NOT_GIVEN) {
         g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "--all undoes a run: give neither instances nor --to-generation");
         return FALSE;
     }

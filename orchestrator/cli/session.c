@@ -141,9 +141,19 @@ const VrInstance *vr_set_instance(const VrSet *set, guint index)
     return g_ptr_array_index(set->instances, index);
 }
 
+int vr_session_find(const VrSession *session, const char *name, GError **error)
+{
+    char uuid[VR_UUID_LENGTH + 1];
+    int index = vr_set_find(session->set, name, NULL);
+
+    if (index < 0 && session->hv && vr_hv_lookup(session->hv, name, uuid, NULL))
+        index = vr_set_find(session->set, uuid, NULL);
+    return index >= 0 ? index : vr_set_find(session->set, name, error);
+}
+
 const VrInstance *vr_session_instance(const VrSession *session, const char *name, GError **error)
 {
-    int index = vr_set_find(session->set, name, error);
+    int index = vr_session_find(session, name, error);
 
     return index < 0 ? NULL : vr_set_instance(session->set, (guint)index);
 }

@@ -43,6 +43,9 @@ gboolean vr_session_own(VrSession *session, const char *name, GError **error);
 /* TRUE when some process owns the set now; *holder is its line, free with g_free. */
 gboolean vr_session_is_owned(const VrSession *session, const char *name, char **holder);
 
+/* The index of an instance by its name in the set or its UUID, or, connected, by the name that the domain has by now. */
+int vr_session_find(const VrSession *session, const char *name, GError **error);
+
 /* The instance of that name or UUID; NULL with an error. */
 const VrInstance *vr_session_instance(const VrSession *session, const char *name, GError **error);
 const VrInstance *vr_set_instance(const VrSet *set, guint index);

@@ -81,7 +81,7 @@ GArray *vr_targets_named(const VrSession *session, GError **error)
     for (guint i = 0; cli->options.all && i < count; i++)
         g_array_append_val(indices, i);
     for (guint i = 1; i < cli->n_args; i++) {
-        int index = vr_set_find(session->set, cli->args[i], error);
+        int index = vr_session_find(session, cli->args[i], error);
         if (index < 0)
             return NULL;
         if (!seen[index])
@@ -129,16 +129,20 @@ VrImage *vr_set_image(const VrSession *session, GError **error)
 
 /* --- upgrade ----------------------------------------------------------------------------------------- */
 
-/* A run fails a version when a guest went down for it and did not come back on it. One that was killed, or stopped
- * before it touched a guest, says nothing about the version. */
-static gboolean is_failure_of(const VrRun *run)
+/* A run fails a version when a guest ran on it and did not become healthy. One that was killed, a guest that would not
+ * stop, or a host that could not start it, says nothing about the version. */
+static gboolean is_failure_of(const VrSession *session, const VrRun *run)
 {
     if (run->status != VR_RUN_FAULTED || g_strcmp0(run->error_code, VR_CODE_INTERNAL) == 0)
         return FALSE;
     for (guint i = 0; i < run->instances->len; i++) {
         const VrRunInstance *instance = g_ptr_array_index(run->instances, i);
-        if (instance->phase == VR_PHASE_RESTORED || instance->phase == VR_PHASE_UNKNOWN ||
-            (instance->phase == VR_PHASE_FAILED && instance->swap_id))
+        gboolean ran = FALSE;
+        if (instance->phase == VR_PHASE_COMMITTED || !instance->swap_id)
+            continue;
+        if (!vr_journal_has_mark(session->journal, instance->swap_id, vr_swap_state_name(VR_SWAP_STARTED), &ran,
+                                 NULL) ||
+            ran)
             return TRUE;
     }
     return FALSE;
@@ -156,7 +160,7 @@ static gboolean check_not_failed(const VrSession *session, const VrImage *image,
             continue;
         if (run->status == VR_RUN_COMPLETED)
             return TRUE;
-        if (!is_failure_of(run))
+        if (!is_failure_of(session, run))
             continue;
         g_set_error(error, VR_ERROR, VR_ERROR_REFUSED,
                     "version %s failed in run %s (%s); name it with --version %s to try again, or take it out: '%s "

@@ -86,8 +86,8 @@ def make_lab():
     """Makes labs that go with the module; keyword arguments are the set's policy."""
     fleets = []
 
-    def make(count, name, **policy):
-        fleet = cheap_guest.Fleet(count, f"{PREFIX}-{name}", version="1.0.0")
+    def make(count, name, guest=None, **policy):
+        fleet = cheap_guest.Fleet(count, f"{PREFIX}-{name}", version="1.0.0", **(guest or {}))
         fleets.append(fleet)
         fleet.__enter__()
         fleet.start_all()

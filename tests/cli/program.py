@@ -78,7 +78,8 @@ class Program:
     def publish(self, version, **options):
         return self("image-publish", IMAGE, version, self.image(version, **options))
 
-    def model(self, name, instances, image="{name: cheap, version: latest}", batch=100, upgrade_domains=1, more=""):
+    def model(self, name, instances, image="{name: cheap, version: latest}", batch=100, upgrade_domains=1, unhealthy=100, health="",
+              stop="timeout: PT20S, force: true", more=""):
         lines = "".join(f"- {{domain: {instance}}}\n" for instance in instances)
         return (f"name: {name}\n"
                 f"imageReference: {image}\n"
@@ -86,11 +87,11 @@ class Program:
                 "upgradePolicy:\n"
                 "  rollingUpgradePolicy:\n"
                 f"    maxBatchInstancePercent: {batch}\n"
-                "    maxUnhealthyInstancePercent: 100\n"
+                f"    maxUnhealthyInstancePercent: {unhealthy}\n"
                 "    maxUnhealthyUpgradedInstancePercent: 20\n"
-                "healthProfile: {healthTimeout: PT20S}\n"
+                f"healthProfile: {{{health}healthTimeout: PT20S}}\n"
                 "osDisk: {kind: overlay, target: vda}\n"
-                "stop: {method: acpi, timeout: PT20S, force: true}\n"
+                f"stop: {{method: acpi, {stop}}}\n"
                 f"{more}"
                 f"instances:\n{lines}")
 

@@ -73,6 +73,10 @@ def test_an_answer_that_cannot_be_written_is_an_error(program):
     assert done.returncode == FAILED and done.stderr.startswith("error: cannot write the output")
 
 
+def test_an_empty_root_is_not_the_current_directory(program):
+    assert "--root is empty" in program("--root", "", "set-list", status=USAGE).error()
+
+
 def test_no_control_character_of_a_name_reaches_the_terminal(program):
     result = program.run("image-check", "/nonexistent/\x1b[31mred\nerror: forged")
     assert result.status != DONE

@@ -30,7 +30,8 @@ def test_ctrl_c_ends_at_the_batch_border(lab):
     wait_line(run, "swapping")
     run.send_signal(signal.SIGINT)
     status, out, err = finish(run)
-    assert status == FAILED and "finishing the batch" in err and "cancelled" in err
+    assert status == FAILED and "finishing the batch" in err and "cancelled: 1 done, 0 put back, 1 not begun" in err
+    assert f"'virt-reimage upgrade {lab.set_name}'" in err
     assert lab.versions() == {lab.names[0]: "2.0.0", lab.names[1]: "1.0.0"}
     shown = lab.status()
     assert shown["runningStatus"]["code"] == "Cancelled" and shown["runningStatus"]["lastAction"] == "Cancel"

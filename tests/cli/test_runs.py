@@ -10,7 +10,7 @@ import stat
 import pytest
 
 from lib import cheap_guest
-from program import DONE, POLICY, REFUSED, content_of
+from program import DONE, FAILED, POLICY, REFUSED, content_of
 
 
 def generation(lab, name):
@@ -132,6 +132,7 @@ class TestGoodVersions:
         assert {name: generation(lab, name) for name in lab.names} == dict(zip(lab.names, [2, 1, 1]))
         before = lab.program.snapshot()
         assert "already" in lab.program("rollback", lab.set_name, "--all", "--run", upgrade).out
+        assert "already" in lab.program("rollback", lab.set_name, "--all").out  # a rollback is not what it undoes
         assert lab.program.snapshot() == before
 
     def test_one_further_back(self, lab):
@@ -199,3 +200,38 @@ class TestBadVersion:
         lab.program("image-include", "cheap", "4.0.0")
         lab.program("upgrade", lab.set_name, "--version", "4.0.0", "--no-auto-rollback", status=POLICY)
         assert lab.fleet[0].configured_os_disk().endswith("/g4.qcow2")
+
+
+class TestDeafGuest:
+    """B15: it ignores the power button, and the model does not allow to switch it off."""
+
+    @pytest.fixture(scope="class", name="lab")
+    def fixture_lab(self, make_lab):
+        return make_lab(2, "deaf", batch=50, guest={"ignore_acpi": True}, stop="timeout: PT2S, force: false")
+
+    def test_it_stays_on_its_old_disk_and_the_version_is_not_blamed(self, lab):
+        line = lab.program("upgrade", lab.set_name, "--version", "2.0.0", status=FAILED).error()
+        assert "InternalExecutionError" in line and "still run on their old disks" in line and "force" in line
+        assert lab.versions() == lab.all_on("1.0.0")
+        assert [guest.booted_versions() for guest in lab.fleet] == [["1.0.0"], ["1.0.0"]]
+        lab.program("image-exclude", "cheap", "3.0.0")
+        lab.program("upgrade", lab.set_name, "--dry-run")  # 2.0.0 by latest: it never ran, so it did not fail
+
+
+class TestUnhealthySet:
+    """D2: plan says what the run would end with, and who is unhealthy and why."""
+
+    @pytest.fixture(scope="class", name="lab")
+    def fixture_lab(self, make_lab):
+        return make_lab(2, "sick", batch=50, guest={"agent": True}, unhealthy=50,
+                        health="applicationHealth: {protocol: agent, file: /run/health.json}, ")
+
+    def test_plan_and_upgrade_agree(self, lab):
+        before = lab.program.snapshot()
+        line = lab.program("plan", lab.set_name, "--version", "2.0.0", status=POLICY).error()
+        assert "2 of 2 instances are unhealthy" in line and f"'{lab.names[0]}': the guest agent does not answer" in line
+        assert lab.program.snapshot() == before
+        line = lab.program("upgrade", lab.set_name, "--version", "2.0.0", status=POLICY).error()
+        assert "MaxUnhealthyInstancePercentExceededBeforeRollingUpgrade" in line
+        assert f"'{lab.names[1]}': the guest agent does not answer" in line
+        assert [guest.booted_versions() for guest in lab.fleet] == [["1.0.0"], ["1.0.0"]]

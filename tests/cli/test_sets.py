@@ -213,6 +213,7 @@ def test_rollback_of_a_guest_that_was_never_swapped(defined, fleet):
     assert "never swapped" in defined.fails(REFUSED, "rollback", "shop", fleet[0].name)
     assert "generation 7" in defined.fails(REFUSED, "rollback", "shop", fleet[0].name, "--to-generation", "7")
     assert "nothing to undo" in defined.fails(REFUSED, "rollback", "shop", "--all")
+    assert "from 0" in defined.fails(USAGE, "rollback", "shop", fleet[0].name, "--to-generation", "-1")
 
 
 def test_reimage_needs_to_know_the_version(defined, fleet):

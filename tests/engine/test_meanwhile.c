@@ -342,6 +342,57 @@ static void test_new_mac_after_switch(void **state)
     world_check(world, TRUE);
 }
 
+/* The journal was lost, and the guest runs on a disk that we made: nothing may touch that disk. */
+static void test_lost_journal(void **state)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(World) world = world_new(TRUE);
+    VrDb *db = vr_journal_db(world->journal);
+    g_autofree char *path = NULL;
+
+    world_swap(world, -1);
+    path = fake_hv_os_path(world->fake, TRUE);
+    assert_true(vr_db_begin(db, NULL));
+    assert_true(vr_db_run(db, NULL, NULL, "DELETE FROM steps", ""));
+    assert_true(vr_db_run(db, NULL, NULL, "DELETE FROM swaps", ""));
+    assert_true(vr_db_run(db, NULL, NULL, "DELETE FROM generations", ""));
+    assert_true(vr_db_commit(db, NULL));
+    assert_null(world_begin(world, -1, &error));
+    assert_true(g_error_matches(error, VR_ERROR, VR_ERROR_CONFLICT));
+    assert_non_null(strstr(error->message, "state.db"));
+    assert_true(g_file_test(path, G_FILE_TEST_EXISTS));
+}
+
+/* The current disk is gone: a forward swap is refused with the guest running, a rollback is the way out. */
+static void test_lost_disk(void **state)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(World) world = world_new(TRUE);
+    g_autofree char *path = NULL;
+
+    world_swap(world, -1);
+    path = fake_hv_os_path(world->fake, TRUE);
+    assert_int_equal(unlink(path), 0);
+    assert_null(world_begin(world, -1, &error));
+    assert_true(g_error_matches(error, VR_ERROR, VR_ERROR_REFUSED));
+    assert_int_equal(fake_hv_state(world->fake), VR_DOMAIN_RUNNING);
+    world_swap(world, 0);
+    assert_int_equal(world_current(world), 0);
+    assert_int_equal(fake_hv_state(world->fake), VR_DOMAIN_RUNNING);
+}
+
+/* A data disk that is gone: the guest would not come up again, so it is not stopped. */
+static void test_lost_data_disk(void **state)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(World) world = world_new(TRUE);
+
+    assert_int_equal(unlink(world->data_path), 0);
+    assert_null(world_begin(world, -1, &error));
+    assert_true(g_error_matches(error, VR_ERROR, VR_ERROR_REFUSED));
+    assert_int_equal(fake_hv_state(world->fake), VR_DOMAIN_RUNNING);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -359,6 +410,9 @@ int main(void)
         cmocka_unit_test(test_define_repeated),
         cmocka_unit_test(test_libvirt_restarted),
         cmocka_unit_test(test_new_mac_after_switch),
+        cmocka_unit_test(test_lost_journal),
+        cmocka_unit_test(test_lost_disk),
+        cmocka_unit_test(test_lost_data_disk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,7 +16,7 @@ HERE = Path(__file__).resolve().parent
 TOP = HERE.parent.parent
 sys.path.insert(0, str(HERE))
 
-from guest import Guest, file_facts  # noqa: E402
+from guest import Guest, file_facts, wait_for  # noqa: E402
 
 BINARY = os.environ.get("VIRT_REIMAGE", str(TOP / "build/dev/virt-reimage"))
 LAB_DIR = Path(os.environ.get("LAB_DIR", "/var/lib/virt-reimage-lab-test"))
@@ -55,6 +55,11 @@ class Lab:
 
     def guest(self, name):
         return Guest(name)
+
+    def settle(self):
+        """Until every guest reports Healthy: one that was put back may still be booting."""
+        for name in self.names:
+            wait_for(name)
 
     def facts(self):
         return {name: Guest(name).facts() for name in self.names}

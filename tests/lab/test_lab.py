@@ -170,6 +170,7 @@ def test_kill_in_the_middle(lab):
     lab.run("recover", "lab")
     assert lab.open_swaps() == 0
     assert last_run(lab)[1] == 3  # Faulted
+    lab.settle()
     versions = lab.versions()
     assert versions["lab-0"] == "2.0.0" and versions["lab-1"] in ("1.0.0", "2.0.0")
     for name in ALL:
@@ -191,6 +192,7 @@ def test_interrupt_once(lab):
     lab.wait_for_step(process, "lab-0", "stop-asked", count)
     lab.interrupt(process)
     assert lab.end(process) == 1
+    lab.settle()
     after = lab.facts()
     assert rebooted(before, after) == ["lab-0"]
     assert lab.step_names("lab-0")[-1] == "COMMITTED"
@@ -208,6 +210,7 @@ def test_interrupt_twice(lab):
     time.sleep(0.5)  # two signals at once are one
     lab.interrupt(process)
     assert lab.end(process) == 1
+    lab.settle()
     after = lab.facts()
     assert after["lab-0"]["disks"]["vda"] == before["lab-0"]["disks"]["vda"]
     assert rebooted(before, after) == ["lab-0"]
