@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include <libvirt/virterror.h>
+#include <signal.h>
 
 #define KEEPALIVE_INTERVAL_S 5
 #define KEEPALIVE_COUNT 3
@@ -138,6 +139,7 @@ static gpointer start_libvirt(gpointer data)
     if (virInitialize() < 0 || virEventRegisterDefaultImpl() < 0)
         return NULL;
     virSetErrorFunc(NULL, be_silent);
+    signal(SIGPIPE, SIG_IGN); /* libvirt writes to the socket of a daemon that may have died a moment ago */
     vr_gate_init(&events);
     g_thread_unref(g_thread_new("libvirt-events", run_event_loop, NULL));
     return GINT_TO_POINTER(TRUE);

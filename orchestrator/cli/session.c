@@ -70,7 +70,7 @@ static gboolean note_open_swaps(const VrSession *session, GError **error)
     if (!open)
         return FALSE;
     if (open->len > 0 && !vr_session_is_owned(session, session->set->name, NULL))
-        vr_note(session->cli, "%u open swap%s of a run that was killed: run '%s recover %s'", open->len,
+        vr_note(session->cli, "%u open swap%s that no run works on: run '%s recover %s'", open->len,
                 open->len == 1 ? "" : "s", VR_PROGRAM, session->set->name);
     return TRUE;
 }

@@ -129,7 +129,7 @@ VrImage *vr_set_image(const VrSession *session, GError **error)
 
 /* --- upgrade ----------------------------------------------------------------------------------------- */
 
-/* A run fails a version when a guest ran on it and did not become healthy. One that was killed, a guest that would not
+/* A run fails a version when a guest ran on it and did not become healthy. One whose process was killed, a guest that would not
  * stop, or a host that could not start it, says nothing about the version. */
 static gboolean is_failure_of(const VrSession *session, const VrRun *run)
 {
