@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Command tests: the program itself against real libvirt with guests that cost next to nothing."""
+import fcntl
 import os
 import shutil
 import sys
@@ -13,12 +14,16 @@ from lib import cheap_guest, libvirtd  # noqa: E402
 from program import Program  # noqa: E402
 
 PREFIX = "cli"
+turn = None  # held until the process ends
 
 
 @pytest.fixture(scope="session", autouse=True)
 def host():
     """libvirtd runs, and no guest of an earlier, killed test is left."""
     libvirtd.ensure()
+    global turn
+    turn = open(f"/run/virt-reimage-test-{PREFIX}.lock", "w", encoding="ascii")
+    fcntl.flock(turn, fcntl.LOCK_EX)  # another run of these tests on this host sweeps the same names
     cheap_guest.sweep(f"{PREFIX}-")
 
 
