@@ -41,15 +41,17 @@ VrOwner *vr_owner_acquire(VrJournal *journal, int root_fd, const char *set_name,
 {
     g_autoptr(VrOwner) owner = g_new0(VrOwner, 1);
     g_autofree char *holder = holder_line(what);
+    g_autoptr(GError) local = NULL;
     VrDb *db = vr_journal_db(journal);
     vr_autofd locks = vr_mkdir_beneath(root_fd, "locks", 0700, error);
 
     if (locks < 0)
         return NULL;
     owner->set_name = g_strdup(set_name);
-    owner->lock = vr_lock_acquire(locks, set_name, holder, error);
+    owner->lock = vr_lock_acquire(locks, set_name, holder, &local);
     if (!owner->lock) {
-        g_prefix_error(error, "set '%s': ", set_name);
+        g_set_error(error, VR_ERROR, local->code, "set '%s': %s%s", set_name, local->message,
+                    local->code == VR_ERROR_BUSY ? "; wait until it ends, or press Ctrl-C there" : "");
         return NULL;
     }
     if (!vr_db_begin(db, error))
