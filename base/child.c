@@ -28,6 +28,7 @@
 
 #define DEFAULT_TIMEOUT_MS 60000
 #define DEFAULT_OUTPUT (1024 * 1024)
+#define NOBODY 65534
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 /* The writing ends and /dev/null are the child's, the reading ends ours. */
@@ -139,9 +140,19 @@ static gboolean set_limits(const VrChildLimits *limits)
     return !limits || !limits->max_memory || set_limit(RLIMIT_AS, limits->max_memory, limits->max_memory);
 }
 
+/* The raw calls: glibc's would signal the threads of a process that we are only a copy of. */
+static gboolean drop_privileges(void)
+{
+    return syscall(SYS_setgroups, 0, NULL) == 0 && syscall(SYS_setresgid, NOBODY, NOBODY, NOBODY) == 0 &&
+           syscall(SYS_setresuid, NOBODY, NOBODY, NOBODY) == 0 && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0;
+}
+
 static gboolean set_up(const Pipes *pipes, const VrChildLimits *limits, pid_t parent)
 {
-    if (setsid() < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+    if (setsid() < 0 || (limits && limits->nobody && geteuid() == 0 && !drop_privileges()))
+        return FALSE;
+    /* After the change of user, which clears it. */
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
         return FALSE;
     if (getppid() != parent)
         _exit(127); /* it died before the line above */
@@ -150,6 +161,8 @@ static gboolean set_up(const Pipes *pipes, const VrChildLimits *limits, pid_t pa
         return FALSE;
     /* All of ours have CLOEXEC; this is for what a library opened without it. */
     (void)syscall(SYS_close_range, 3u, ~0u, CLOSE_RANGE_CLOEXEC);
+    if (limits && limits->keep_fd > STDERR_FILENO && fcntl(limits->keep_fd, F_SETFD, 0) < 0)
+        return FALSE;
     reset_signals();
     return set_limits(limits);
 }
@@ -314,11 +327,14 @@ gboolean vr_child_run(const char *const *argv, const VrChildLimits *limits, VrCh
     int status = 0;
     child.out = g_string_new(NULL);
     child.err = g_string_new(NULL);
-    gboolean ok = child.pid > 0 && see_it_out(&child, &status, error) && judge(&child, status, result != NULL, error);
+    gboolean seen = child.pid > 0 && see_it_out(&child, &status, error);
+    gboolean ok = seen && judge(&child, status, result != NULL, error);
     vr_fd_clear(&child.pidfd);
     pipes_clear(&child.pipes);
+    if (result && seen && WIFSIGNALED(status))
+        result->term_signal = WTERMSIG(status);
     if (ok && result)
-        *result = (VrChildResult){WEXITSTATUS(status), NULL, NULL, child.out->len, child.err->len};
+        *result = (VrChildResult){WEXITSTATUS(status), NULL, NULL, child.out->len, child.err->len, 0};
     char *out = g_string_free(child.out, !(ok && result));
     char *err = g_string_free(child.err, !(ok && result));
     if (ok && result) {

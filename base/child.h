@@ -14,12 +14,15 @@ typedef struct {
     gsize max_output;   /* bytes kept of each of stdout and stderr; 0 = 1 MiB. More is VR_ERROR_CHILD and kills it */
     guint64 max_memory; /* RLIMIT_AS in bytes; 0 = none */
     guint max_cpu_s;    /* RLIMIT_CPU in seconds; 0 = none */
+    gboolean nobody;    /* when we are root: as user and group 65534 without any other group or privilege to gain */
+    int keep_fd;        /* above 2: this descriptor stays open in the child, under its own number; 0 = none */
 } VrChildLimits;
 
 typedef struct {
     int exit_status; /* 0..255 */
     char *out, *err; /* NUL-terminated; owned */
     gsize out_length, err_length;
+    int term_signal; /* what killed it, also when FALSE is returned for that; 0 = none, or it was us */
 } VrChildResult;
 
 void vr_child_result_clear(VrChildResult *result);

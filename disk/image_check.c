@@ -9,12 +9,14 @@
 #include "base/durable.h"
 #include "base/error.h"
 #include "disk/image_private.h"
+#include "disk/qcow2.h"
 
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define SECTOR 512
 #define DEFAULT_MAX_SIZE (G_GUINT64_CONSTANT(64) << 40)
@@ -57,6 +59,10 @@ const char *vr_image_rule_name(VrImageRule rule)
         [VR_RULE_COMPRESSED] = "compressed",
         [VR_RULE_TABLES] = "tables",
         [VR_RULE_SIZE] = "size",
+        [VR_RULE_BITMAPS] = "bitmaps",
+        [VR_RULE_TOOL_CORRUPT] = "tool-corrupt",
+        [VR_RULE_TOOL_REFUSED] = "tool-refused",
+        [VR_RULE_TOOL_DIED] = "tool-died",
     };
     return (guint)rule < VR_RULE_LAST_ ? names[rule] : "unknown";
 }
@@ -71,6 +77,14 @@ VrLook vr_image_refuse(VrImageLook *look, VrImageRule rule, const char *format, 
     va_end(args);
     look->verdict->rule = rule;
     return VR_LOOK_REFUSED;
+}
+
+VrLook vr_image_read(VrImageLook *look, void *into, gsize length, guint64 offset)
+{
+    gsize got;
+    if (!look->bytes->read(look->bytes->data, into, length, offset, &got, look->error))
+        return VR_LOOK_FAILED;
+    return got == length ? VR_LOOK_OK : vr_image_refuse(look, VR_RULE_EMPTY, "it became shorter while it was read");
 }
 
 VrLook vr_image_check_virtual_size(VrImageLook *look, guint64 size)
@@ -131,13 +145,11 @@ typedef struct {
 
 static VrLook read_ends(VrImageLook *look, Ends *ends)
 {
-    gsize got;
-    guint64 last = look->file_size > SECTOR ? look->file_size - SECTOR : 0;
+    gsize length = (gsize)MIN(look->file_size, SECTOR);
     memset(ends, 0, sizeof *ends);
-    if (!vr_pread_all(look->fd, ends->first, SECTOR, 0, &got, look->error))
-        return VR_LOOK_FAILED;
+    VrLook answer = vr_image_read(look, ends->first, length, 0);
     ends->is_qcow = memcmp(ends->first, "QFI\xfb", 4) == 0;
-    return vr_pread_all(look->fd, ends->last, SECTOR, last, &got, look->error) ? VR_LOOK_OK : VR_LOOK_FAILED;
+    return answer == VR_LOOK_OK ? vr_image_read(look, ends->last, length, look->file_size - length) : answer;
 }
 
 static const Magic *find_foreign(const Ends *ends)
@@ -214,12 +226,40 @@ static VrLook check_all(VrImageLook *look, const VrImagePolicy *policy)
     return answer;
 }
 
-gboolean vr_image_check(int fd, const VrImagePolicy *policy, VrImageVerdict *verdict, GError **error)
+gboolean vr_image_check_bytes(const VrImageBytes *bytes, const VrImagePolicy *policy, VrImageVerdict *verdict,
+                              GError **error)
 {
     static const VrImagePolicy no_policy;
-    struct stat st;
     if (!policy)
         policy = &no_policy;
+    *verdict = (VrImageVerdict){.file_size = bytes->size};
+    VrImageLook look = {bytes,
+                        bytes->size,
+                        policy->max_virtual_size ? policy->max_virtual_size : DEFAULT_MAX_SIZE,
+                        policy->allow_compressed,
+                        verdict,
+                        error};
+    VrLook answer = check_all(&look, policy);
+    verdict->accepted = answer == VR_LOOK_OK;
+    return answer != VR_LOOK_FAILED;
+}
+
+static gboolean read_fd(void *data, void *into, gsize length, guint64 offset, gsize *got, GError **error)
+{
+    return vr_pread_all(*(int *)data, into, length, offset, got, error);
+}
+
+static guint64 next_data_fd(void *data, guint64 offset)
+{
+    off_t found = lseek(*(int *)data, (off_t)offset, SEEK_DATA);
+    if (found >= 0)
+        return (guint64)found;
+    return errno == ENXIO ? G_MAXUINT64 : offset; /* a hole up to the end; else it cannot tell: all is data */
+}
+
+gboolean vr_image_check(int fd, const VrImagePolicy *policy, VrImageVerdict *verdict, GError **error)
+{
+    struct stat st;
     *verdict = (VrImageVerdict){0};
     if (fstat(fd, &st) < 0) {
         vr_set_error_errno(error, errno, "cannot look at the image");
@@ -229,12 +269,33 @@ gboolean vr_image_check(int fd, const VrImagePolicy *policy, VrImageVerdict *ver
         g_set_error_literal(error, VR_ERROR, VR_ERROR_REFUSED, "an image must be a regular file");
         return FALSE;
     }
-    verdict->file_size = (guint64)st.st_size;
-    VrImageLook look = {fd, verdict->file_size, policy->max_virtual_size ? policy->max_virtual_size : DEFAULT_MAX_SIZE,
-                        verdict, error};
-    VrLook answer = check_all(&look, policy);
-    verdict->accepted = answer == VR_LOOK_OK;
-    return answer != VR_LOOK_FAILED;
+    const VrImageBytes bytes = {&fd, (guint64)st.st_size, read_fd, next_data_fd};
+    return vr_image_check_bytes(&bytes, policy, verdict, error);
+}
+
+/* ---- for a person ---- */
+
+char **vr_image_verdict_features(const VrImageVerdict *verdict)
+{
+    const struct {
+        gboolean has;
+        const char *name;
+    } rows[] = {
+        {(verdict->features & VR_QCOW2_DIRTY) != 0, "dirty"},
+        {(verdict->features & VR_QCOW2_CORRUPT) != 0, "corrupt"},
+        {(verdict->features & VR_QCOW2_DATA_FILE) != 0, "data-file"},
+        {(verdict->features & VR_QCOW2_COMPRESSION) != 0, "zstd"},
+        {(verdict->features & VR_QCOW2_EXTENDED_L2) != 0, "extended-l2"},
+        {(verdict->features & ~(guint64)VR_QCOW2_KNOWN_FEATURES) != 0, "unknown"},
+        {(verdict->compatible & VR_QCOW2_COMPATIBLE_LAZY_REFCOUNTS) != 0, "lazy-refcounts"},
+        {(verdict->autoclear & VR_QCOW2_AUTOCLEAR_BITMAPS) != 0, "bitmaps"},
+        {verdict->compressed, "compressed"},
+    };
+    g_autoptr(GStrvBuilder) names = g_strv_builder_new();
+    for (gsize i = 0; i < G_N_ELEMENTS(rows); i++)
+        if (rows[i].has)
+            g_strv_builder_add(names, rows[i].name);
+    return g_strv_builder_end(names);
 }
 
 gboolean vr_image_verdict_require(const VrImageVerdict *verdict, const char *object, GError **error)

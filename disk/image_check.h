@@ -8,7 +8,7 @@
 #include <glib.h>
 
 /* Stored with each verdict; raised when a rule is added or made stricter. */
-#define VR_IMAGE_RULES_VERSION 1
+#define VR_IMAGE_RULES_VERSION 2
 
 typedef enum { VR_FORMAT_RAW, VR_FORMAT_QCOW2 } VrImageFormat;
 const char *vr_image_format_name(VrImageFormat format); /* "raw", "qcow2": as QEMU spells them */
@@ -26,9 +26,13 @@ typedef enum {
     VR_RULE_DIRTY,
     VR_RULE_CORRUPT,
     VR_RULE_UNKNOWN_FEATURE, /* an incompatible bit that we do not know */
-    VR_RULE_COMPRESSED,      /* compressed clusters: not accepted yet (publish stores byte for byte) */
+    VR_RULE_COMPRESSED,      /* compressed clusters, where the policy does not allow them */
     VR_RULE_TABLES,          /* a table or offset outside the file, misaligned or over the header */
     VR_RULE_SIZE,            /* virtual size 0, odd, above policy, or more than the L1 table maps */
+    VR_RULE_BITMAPS,         /* persistent bitmaps that QEMU would not load */
+    VR_RULE_TOOL_CORRUPT,    /* qemu-img check finds it corrupt (image_tool.h) */
+    VR_RULE_TOOL_REFUSED,    /* qemu-img does not open it, or sees another image than we do */
+    VR_RULE_TOOL_DIED,       /* qemu-img died of it: a signal, a limit, its deadline */
     VR_RULE_LAST_
 } VrImageRule;
 
@@ -42,16 +46,20 @@ typedef struct {
     VrImageFormat format;
     guint64 file_size;
     guint64 virtual_size;
-    guint32 qcow2_version; /* 2, 3; 0 for raw */
-    guint32 cluster_size;  /* bytes; 0 for raw */
-    guint64 features;      /* qcow2 incompatible bits */
+    guint32 qcow2_version;         /* 2, 3; 0 for raw */
+    guint32 cluster_size;          /* bytes; 0 for raw */
+    guint64 features;              /* qcow2 incompatible bits */
+    guint64 compatible, autoclear; /* qcow2 bits */
+    guint32 refcount_bits;         /* qcow2: width of a refcount */
+    gboolean compressed;           /* qcow2: some clusters are */
 } VrImageVerdict;
 
 typedef struct {
     gboolean format_given;
-    VrImageFormat format;     /* when given: it must be this */
-    const char *file_name;    /* its suffix promises a format (.qcow2, .raw); NULL: none */
-    guint64 max_virtual_size; /* 0 = 64 TiB */
+    VrImageFormat format;      /* when given: it must be this */
+    const char *file_name;     /* its suffix promises a format (.qcow2, .raw); NULL: none */
+    guint64 max_virtual_size;  /* 0 = 64 TiB */
+    gboolean allow_compressed; /* for a caller that inflates clusters; off: publish stores byte for byte */
 } VrImagePolicy;
 
 /* FALSE with an error only when the file cannot be read; a refusal is a verdict. */
@@ -59,3 +67,6 @@ gboolean vr_image_check(int fd, const VrImagePolicy *policy, VrImageVerdict *ver
 
 /* VR_ERROR_REFUSED with the verdict's rule and reason about `object`; for callers that want an accepted image. */
 gboolean vr_image_verdict_require(const VrImageVerdict *verdict, const char *object, GError **error);
+
+/* What is used of qcow2, by the names of qemu-img's options ("extended-l2", "lazy-refcounts", ...). Free with g_strfreev. */
+char **vr_image_verdict_features(const VrImageVerdict *verdict);

@@ -34,6 +34,8 @@ void vr_image_free(VrImage *image)
     g_free(image->path);
     g_free(image->published_at);
     g_free(image->excluded_reason);
+    g_free(image->signature_key);
+    g_free(image->signed_comment);
     g_free(image);
 }
 
@@ -67,6 +69,8 @@ char *vr_image_to_json(const VrImage *image)
     put_digest(json, "storedDigest", image->stored_digest);
     json_object_set_new(json, "rulesVersion", json_integer(image->rules_version));
     put_text(json, "publishedAt", image->published_at);
+    put_text(json, "signatureKeyId", image->signature_key);
+    put_text(json, "signatureComment", image->signed_comment);
     char *text = json_dumps(json, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
     char *copy = g_strconcat(text, "\n", NULL);
     free(text);
@@ -140,6 +144,8 @@ static gboolean decode(json_t *json, VrImage *image, GError **error)
         !get_text(json, "publisher", FALSE, &image->publisher, error) ||
         !get_text(json, "offer", FALSE, &image->offer, error) || !get_text(json, "sku", FALSE, &image->sku, error) ||
         !get_text(json, "publishedAt", TRUE, &image->published_at, error) ||
+        !get_text(json, "signatureKeyId", FALSE, &image->signature_key, error) ||
+        !get_text(json, "signatureComment", FALSE, &image->signed_comment, error) ||
         !get_size(json, "fileSize", &image->file_size, error) ||
         !get_size(json, "virtualSize", &image->virtual_size, error) ||
         !get_digest(json, "sourceDigest", image->source_digest, error) ||

@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/fd.h"
 #include "disk/qcow2.h"
+#include "disk/store_private.h"
 #include "disk/version.h"
 
 #include <errno.h>
@@ -117,7 +118,7 @@ gboolean vr_overlay_create(VrStore *store, const char *uuid, const char *name, c
 {
     g_autofree char *dir_path = NULL;
     struct stat st;
-    if (!vr_name_check(name, "disk", error))
+    if (!vr_name_check(name, "disk", error) || !vr_image_recheck(store, image, error))
         return FALSE;
     vr_autofd dir_fd = vr_store_instance_dir(store, uuid, &dir_path, error);
     if (dir_fd < 0)

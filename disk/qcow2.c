@@ -23,6 +23,7 @@ guint64 vr_be64(const guint8 *p)
 static void decode_v3(const guint8 *bytes, gsize length, VrQcow2Header *header)
 {
     header->incompatible = vr_be64(bytes + 72);
+    header->compatible = vr_be64(bytes + 80);
     header->autoclear = vr_be64(bytes + 88);
     header->refcount_order = vr_be32(bytes + 96);
     header->header_length = vr_be32(bytes + 100);
@@ -47,6 +48,7 @@ gboolean vr_qcow2_header_decode(const guint8 *bytes, gsize length, VrQcow2Header
         .reftable_offset = vr_be64(bytes + 48),
         .reftable_clusters = vr_be32(bytes + 56),
         .snapshots = vr_be32(bytes + 60),
+        .snapshots_offset = vr_be64(bytes + 64),
         .refcount_order = 4,
         .header_length = VR_QCOW2_V2_HEADER,
     };

@@ -16,7 +16,10 @@
 #define VR_QCOW2_EXTENDED_L2 (1u << 4)
 #define VR_QCOW2_KNOWN_FEATURES 0x1fu
 
+#define VR_QCOW2_COMPATIBLE_LAZY_REFCOUNTS (1u << 0)
+
 #define VR_QCOW2_AUTOCLEAR_BITMAPS (1u << 0)
+#define VR_QCOW2_AUTOCLEAR_DATA_FILE_RAW (1u << 1)
 
 /* Header extensions. */
 #define VR_QCOW2_EXT_END 0u
@@ -43,8 +46,9 @@ typedef struct {
     guint64 reftable_offset;
     guint32 reftable_clusters;
     guint32 snapshots;
+    guint64 snapshots_offset;
     /* v3; a v2 header gives what it implies */
-    guint64 incompatible, autoclear;
+    guint64 incompatible, compatible, autoclear;
     guint32 refcount_order;
     guint32 header_length;
     guint8 compression_type;

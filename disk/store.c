@@ -76,10 +76,32 @@ static char *find_root(const char *root, gboolean read_only, GError **error)
     return copy;
 }
 
+/* A new state.db beside disks that guests may run on would forget whose they are. */
+static gboolean is_lost(VrStore *store, const char *path, GError **error)
+{
+    static const char *const places[] = {"images", "disks"};
+    struct stat st;
+
+    if (stat(path, &st) == 0 && st.st_size > 0)
+        return FALSE;
+    for (gsize i = 0; i < G_N_ELEMENTS(places); i++) {
+        g_autoptr(GPtrArray) names = vr_store_names(store, places[i], NULL);
+        if (!names || names->len == 0)
+            continue;
+        g_set_error(error, VR_ERROR, VR_ERROR_DATABASE,
+                    "%s is missing or empty, but %s/%s is not: put the right state.db back; nothing was changed", path,
+                    store->root, places[i]);
+        return TRUE;
+    }
+    return FALSE;
+}
+
 static gboolean open_db(VrStore *store, gboolean read_only, GError **error)
 {
     g_autoptr(GError) local = NULL;
     g_autofree char *path = g_build_filename(store->root, "state.db", NULL);
+    if (is_lost(store, path, error))
+        return FALSE;
     store->db = vr_db_open(path, read_only, &local);
     if (store->db)
         return vr_store_schema(store->db, error);
@@ -151,6 +173,11 @@ GPtrArray *vr_store_names(VrStore *store, const char *relpath, GError **error)
     return g_steal_pointer(&names);
 }
 
+GPtrArray *vr_store_children(VrStore *store, const char *relpath, GError **error)
+{
+    return vr_store_names(store, relpath, error);
+}
+
 int vr_store_instance_dir(VrStore *store, const char *uuid, char **path, GError **error)
 {
     if (!g_uuid_string_is_valid(uuid)) {
@@ -180,6 +207,15 @@ gboolean vr_store_free_bytes(VrStore *store, guint64 *bytes, GError **error)
     return TRUE;
 }
 
+void vr_store_drop_empty(VrStore *store, const char *relpath)
+{
+    g_autofree char *parent = g_path_get_dirname(relpath);
+    g_autofree char *name = g_path_get_basename(relpath);
+    vr_autofd fd = vr_open_beneath(store->root_fd, parent, O_RDONLY | O_DIRECTORY, 0, NULL);
+    if (fd >= 0 && unlinkat(fd, name, AT_REMOVEDIR) == 0)
+        (void)fsync(fd); /* an empty directory that comes back after a power cut harms nobody */
+}
+
 /* One directory of directories: each child is swept. */
 static gboolean sweep_children(VrStore *store, const char *parent, guint *removed, GError **error)
 {
@@ -199,10 +235,22 @@ static gboolean sweep_children(VrStore *store, const char *parent, guint *remove
     return names != NULL;
 }
 
+/* What a publication that was killed leaves of an image's first version. */
+static void drop_empty_images(VrStore *store)
+{
+    g_autoptr(GPtrArray) names = vr_store_names(store, "images", NULL);
+    for (guint i = 0; names && i < names->len; i++) {
+        g_autofree char *relpath = g_build_filename("images", names->pdata[i], NULL);
+        vr_store_drop_empty(store, relpath);
+    }
+}
+
 gboolean vr_store_sweep(VrStore *store, guint *removed, GError **error)
 {
     guint n = 0;
-    gboolean ok = sweep_children(store, "images", &n, error) && sweep_children(store, "disks", &n, error);
+    gboolean ok = sweep_children(store, "images", &n, error) && sweep_children(store, "disks", &n, error) &&
+                  vr_store_settle_deletions(store, error);
+    drop_empty_images(store);
     if (removed)
         *removed = n;
     return ok;
@@ -289,9 +337,14 @@ static gboolean check_known(VrStore *store, const char *name, GError **error)
     return FALSE;
 }
 
+gboolean vr_store_known(VrStore *store, const char *name, GError **error)
+{
+    return vr_name_check(name, "image", error) && check_known(store, name, error);
+}
+
 GPtrArray *vr_store_list(VrStore *store, const char *name, GError **error)
 {
-    if (name && (!vr_name_check(name, "image", error) || !check_known(store, name, error)))
+    if (name && !vr_store_known(store, name, error))
         return NULL;
     g_autoptr(GPtrArray) images = vr_store_scan(store, name, error);
     if (!images || !vr_store_apply_excludes(store, images, error))

@@ -22,7 +22,9 @@ typedef struct {
     guint64 file_size, virtual_size;
     char source_digest[VR_DIGEST_HEX_LENGTH + 1], stored_digest[VR_DIGEST_HEX_LENGTH + 1];
     int rules_version;
-    char *published_at; /* RFC 3339 */
+    char *published_at;   /* RFC 3339 */
+    char *signature_key;  /* id of the key that signed what was given; NULL: it was not signed */
+    char *signed_comment; /* the signature's trusted comment; NULL likewise */
     gboolean excluded;
     char *excluded_reason; /* NULL when none was given */
 } VrImage;
@@ -44,19 +46,25 @@ int vr_store_root_fd(VrStore *store);      /* not owned by the caller */
 VrDb *vr_store_db(VrStore *store);         /* not owned by the caller */
 
 typedef struct {
-    const char *name, *version, *file;
-    const char *digest;                  /* NULL, or "sha256:HEX" of the bytes of file */
+    const char *name, *version;
+    const char *file;                    /* "-": standard input, whose format must be given */
+    const char *digest;                  /* NULL, "sha256:HEX" of the bytes of file, or "@FILE" with its line */
+    const char *signature;               /* NULL, or the file of a minisign signature of the bytes of file */
+    const char *keys;                    /* the directory of keys; NULL: VR_KEYS_DIR */
     const char *publisher, *offer, *sku; /* NULL when not given */
     gboolean format_given;
     VrImageFormat format;
-    gboolean dry_run; /* check everything that can be checked without writing */
+    guint64
+        max_size; /* bytes for the guest, and that may come out of a compressed file; 0: no limit but the policy's */
+    gboolean dry_run; /* check everything and leave nothing; the store may be NULL */
     const gint *cancelled;
     void (*progress)(const VrCopyProgress *progress, void *data);
     void *progress_data;
 } VrPublication;
 
 /* check -> copy and digest -> check of the copy -> make visible. The source must be a regular file that does
- * not change meanwhile. The same version again: equal digest = success with *already TRUE, other digest =
+ * not change meanwhile, or standard input. One that is called .xz, .gz or .zst is inflated; digest and signature are of the
+ * bytes as they were given. Where the directory of keys says REQUIRED, only what is signed is published. The same version again: equal digest = success with *already TRUE, other digest =
  * VR_ERROR_CONFLICT. publisher/offer/sku of an image are the same for all its versions, else VR_ERROR_CONFLICT. */
 gboolean vr_store_publish(VrStore *store, const VrPublication *publication, VrImage **image, gboolean *already,
                           GError **error);
@@ -82,8 +90,42 @@ gboolean vr_store_verify(VrStore *store, const VrImage *image, gboolean force, G
  * (free with g_free; may be NULL). */
 int vr_store_instance_dir(VrStore *store, const char *uuid, char **path, GError **error);
 
+/* The names in a directory of the store, unsorted; an absent one has none. Element: char *, freed with the array. */
+GPtrArray *vr_store_children(VrStore *store, const char *relpath, GError **error);
+
 /* Bytes free for us on the file system of the store. */
 gboolean vr_store_free_bytes(VrStore *store, guint64 *bytes, GError **error);
 
-/* Removes temp directories whose owner is gone, in images/NAME and disks/UUID (recovery calls it). */
+/* Removes temp directories whose owner is gone, in images/NAME and disks/UUID, and ends the records of deletions that a crash
+ * cut (recovery calls it). */
 gboolean vr_store_sweep(VrStore *store, guint *removed, GError **error);
+
+/* --- the gallery ------------------------------------------------------------------------------------------ */
+
+/* A version as it is seen without reading all of it. */
+typedef struct {
+    VrImage *image;       /* of a damaged one: only name, version and what was excluded */
+    char *damage;         /* NULL: none is seen */
+    guint64 real_bytes;   /* that its disk takes on the file system */
+    guint64 shared_bytes; /* of them, shared with other files (reflinks) */
+} VrVersionState;
+void vr_version_state_free(VrVersionState *state);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrVersionState, vr_version_state_free)
+
+/* All versions, damaged ones too, in the order of vr_store_list. Element: VrVersionState *, freed with the array. */
+GPtrArray *vr_store_survey(VrStore *store, const char *name, GError **error);
+
+/* Why `latest` and runs do not take it ("excluded: no network", "damaged: ..."); NULL: they do. Free with g_free. */
+char *vr_version_ineligible(const VrVersionState *state);
+
+/* Reads all of one version again: image.json, places, owners, modes, every byte of the disk. What is wrong, one text each, none
+ * when it is whole. Element: char *, freed with the array. NULL with an error: it could not be read. */
+GPtrArray *vr_store_inspect(VrStore *store, const char *name, const char *version, GError **error);
+
+/* May the version go? Asked within the transaction in which its name is taken away. FALSE with an error: no. */
+typedef gboolean (*VrStillFree)(VrDb *db, const char *name, const char *version, void *data, GError **error);
+
+/* Journal -> rename into a temp directory -> unlink -> journal. A version that is damaged may go too. Killed anywhere: it is
+ * either there whole or gone, and vr_store_sweep() does what is left. version as it is spelled in the store. */
+gboolean vr_store_delete(VrStore *store, const char *name, const char *version, VrStillFree still_free, void *data,
+                         GError **error);

@@ -2,11 +2,14 @@
 /*
  * How a version becomes visible:
  *
- *   names and digest are checked -> the source is opened, a regular file -> is this version there already? -> image check on
- *   the source -> enough space -> locked temp directory images/NAME/.tmp-OPID with V/ in it -> V/disk.FMT made 0444,
- *   copied and hashed, flushed -> digest as asked, source as it was -> image check again on the copy's own descriptor ->
- *   V/image.json -> under the database's write lock: still not there, publisher, offer and sku agree -> V renamed to
- *   VERSION without replacing -> directories flushed
+ *   names, digest, signature and key are read -> the source is opened -> is this version there already? -> image check on the
+ *   source -> enough space -> locked temp directory images/NAME/.tmp-OPID with V/ in it -> V/disk.FMT made 0444,
+ *   copied and hashed, flushed -> digest and signature as asked, source as it was -> image check again on the copy's own
+ *   descriptor -> V/image.json -> under the database's write lock: still not there, publisher, offer and sku agree -> V
+ *   renamed to VERSION without replacing -> directories flushed
+ *
+ * Standard input and compressed files come in one pass: they are read, summed and inflated into the temp directory, then
+ * digest, signature and image are checked there, and that file becomes V/disk.FMT.
  *
  * Before the rename nothing is visible, and a crash leaves a temp directory that the sweep removes. The write lock makes
  * two publishers of one image take turns in the last step; a rename is short.
@@ -15,56 +18,19 @@
 #include "base/durable.h"
 #include "base/error.h"
 #include "base/fd.h"
-#include "disk/store_private.h"
+#include "disk/image_tool.h"
+#include "disk/publish_private.h"
 #include "disk/version.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#define SPACE_MARGIN (4 << 20) /* for directories, image.json, the database */
-#define DIGEST_PREFIX "sha256:"
-
-typedef struct {
-    VrStore *store;
-    const VrPublication *asked;
-    int source_fd; /* owned */
-    struct stat source;
-    VrImageVerdict verdict;
-    char wanted[VR_DIGEST_HEX_LENGTH + 1]; /* "" when none was given */
-    char digest[VR_DIGEST_HEX_LENGTH + 1]; /* of the source, when it was read */
-    VrImage *offer;                        /* owned: carries publisher, offer, sku as they will be written */
-} Publication;
-
-static void publication_clear(Publication *p)
-{
-    vr_fd_clear(&p->source_fd);
-    vr_image_free(p->offer);
-}
-G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Publication, publication_clear)
+#define SPOOL "input"
+#define ATTEMPTS 10
 
 /* ---- what was asked ---- */
-
-static gboolean parse_digest(Publication *p, GError **error)
-{
-    const char *text = p->asked->digest;
-    if (!text)
-        return TRUE;
-    if (g_str_has_prefix(text, DIGEST_PREFIX) && strlen(text) == strlen(DIGEST_PREFIX) + VR_DIGEST_HEX_LENGTH) {
-        g_autofree char *lower = g_ascii_strdown(text + strlen(DIGEST_PREFIX), -1);
-        if (strspn(lower, "0123456789abcdef") == VR_DIGEST_HEX_LENGTH) {
-            memcpy(p->wanted, lower, sizeof p->wanted);
-            return TRUE;
-        }
-    }
-    g_autofree char *shown = vr_printable(text, -1);
-    g_set_error(error, VR_ERROR, VR_ERROR_USAGE,
-                "\"%.160s\" is not a digest: it needs \"" DIGEST_PREFIX "\" and %d hex digits", shown,
-                VR_DIGEST_HEX_LENGTH);
-    return FALSE;
-}
 
 static gboolean check_names(Publication *p, GError **error)
 {
@@ -80,84 +46,6 @@ static gboolean check_names(Publication *p, GError **error)
     }
     return vr_name_check(asked->publisher, "publisher", error) && vr_name_check(asked->offer, "offer", error) &&
            vr_name_check(asked->sku, "sku", error);
-}
-
-/* ---- the source ---- */
-
-static const char *kind_of(mode_t mode)
-{
-    switch (mode & S_IFMT) {
-    case S_IFDIR:
-        return "a directory";
-    case S_IFLNK:
-        return "a symbolic link: name the file that it points to";
-    case S_IFIFO:
-        return "a FIFO";
-    case S_IFSOCK:
-        return "a socket";
-    default:
-        return "a device";
-    }
-}
-
-/* First without opening it for real (O_PATH): opening a device or a FIFO can have effects of its own. */
-static gboolean open_source(Publication *p, GError **error)
-{
-    const char *file = p->asked->file;
-    vr_autofd path_fd = open(file, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-    if (path_fd < 0 || fstat(path_fd, &p->source) < 0) {
-        vr_set_error_errno(error, errno, "cannot open %s", file);
-        return FALSE;
-    }
-    if (!S_ISREG(p->source.st_mode)) {
-        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "%s is no regular file but %s", file,
-                    kind_of(p->source.st_mode));
-        return FALSE;
-    }
-    g_autofree char *same = g_strdup_printf("/proc/self/fd/%d", path_fd);
-    p->source_fd = open(same, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-    if (p->source_fd >= 0)
-        return TRUE;
-    vr_set_error_errno(error, errno, "cannot open %s", file);
-    return FALSE;
-}
-
-static gboolean check_unchanged(Publication *p, GError **error)
-{
-    struct stat now;
-    if (fstat(p->source_fd, &now) < 0) {
-        vr_set_error_errno(error, errno, "cannot look at %s", p->asked->file);
-        return FALSE;
-    }
-    if (now.st_size == p->source.st_size && now.st_mtim.tv_sec == p->source.st_mtim.tv_sec &&
-        now.st_mtim.tv_nsec == p->source.st_mtim.tv_nsec && now.st_ctim.tv_sec == p->source.st_ctim.tv_sec &&
-        now.st_ctim.tv_nsec == p->source.st_ctim.tv_nsec)
-        return TRUE;
-    g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "%s was changed while it was read", p->asked->file);
-    return FALSE;
-}
-
-static gboolean check_source(Publication *p, GError **error)
-{
-    const VrImagePolicy policy = {
-        .format_given = p->asked->format_given, .format = p->asked->format, .file_name = p->asked->file};
-    return vr_image_check(p->source_fd, &policy, &p->verdict, error) &&
-           vr_image_verdict_require(&p->verdict, p->asked->file, error);
-}
-
-static gboolean compare_digest(Publication *p, GError **error)
-{
-    if (!*p->wanted || strcmp(p->wanted, p->digest) == 0)
-        return TRUE;
-    g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "%s has another digest: sha256:%s was asked for, it has sha256:%s",
-                p->asked->file, p->wanted, p->digest);
-    return FALSE;
-}
-
-/* The digest of the source without a copy. */
-static gboolean read_digest(Publication *p, GError **error)
-{
-    return vr_digest_fd(p->source_fd, (guint64)p->source.st_size, p->digest, error) && check_unchanged(p, error);
 }
 
 /* ---- what is there already ---- */
@@ -193,11 +81,11 @@ static void set_offer(Publication *p, const char *publisher, const char *offer, 
 static gboolean check_offer(Publication *p, GError **error)
 {
     const VrPublication *asked = p->asked;
-    g_autoptr(GPtrArray) images = vr_store_scan(p->store, NULL, error);
-    if (!images)
-        return FALSE;
     set_offer(p, asked->publisher, asked->offer, asked->sku);
-    for (guint i = 0; i < images->len; i++) {
+    if (!p->store)
+        return TRUE;
+    g_autoptr(GPtrArray) images = vr_store_scan(p->store, NULL, error);
+    for (guint i = 0; images && i < images->len; i++) {
         const VrImage *other = images->pdata[i];
         gboolean same_name = strcmp(other->name, asked->name) == 0;
         if (same_name && !asked->publisher)
@@ -205,7 +93,7 @@ static gboolean check_offer(Publication *p, GError **error)
         else if (asked->publisher && same_name != same_offer(other, asked->publisher, asked->offer, asked->sku))
             return offer_conflict(p, other, same_name, error);
     }
-    return TRUE;
+    return images != NULL;
 }
 
 /* The version that is there already, or NULL: without an error when there is none. */
@@ -230,13 +118,14 @@ static gboolean accept_existing(const VrImage *existing, const char *digest, GEr
 static gboolean look_for_existing(Publication *p, VrImage **existing, GError **error)
 {
     GError *local = NULL;
-    g_autoptr(VrImage) found = find_existing(p, &local);
+    g_autoptr(VrImage) found = p->store ? find_existing(p, &local) : NULL;
     if (!found) {
         if (local)
             g_propagate_error(error, local);
         return local == NULL;
     }
-    if (!*p->wanted && !read_digest(p, error))
+    /* A digest says all; a signature must be one. */
+    if ((!*p->wanted || p->signature) && !vr_publication_vouch(p, error))
         return FALSE;
     if (!accept_existing(found, *p->wanted ? p->wanted : p->digest, error))
         return FALSE;
@@ -248,7 +137,9 @@ static gboolean look_for_existing(Publication *p, VrImage **existing, GError **e
 
 static gboolean check_space(Publication *p, GError **error)
 {
-    guint64 available, needed = (guint64)p->source.st_blocks * 512 + SPACE_MARGIN; /* holes stay holes */
+    if (!p->store || vr_publication_is_stream(p))
+        return TRUE; /* a stream is watched while it comes */
+    guint64 available, needed = (guint64)p->source.st_blocks * 512 + VR_SPACE_MARGIN; /* holes stay holes */
     if (!vr_store_free_bytes(p->store, &available, error))
         return FALSE;
     if (available >= needed)
@@ -282,9 +173,11 @@ static gboolean check_copy(Publication *p, int fd, GError **error)
     const VrImagePolicy policy = {.format_given = TRUE, .format = p->verdict.format};
     if (!vr_image_check(fd, &policy, &verdict, error) || !vr_image_verdict_require(&verdict, "the copy", error))
         return FALSE;
+    if (!vr_image_tool_check(fd, &verdict, NULL, error) || !vr_image_verdict_require(&verdict, p->shown, error))
+        return FALSE;
     if (verdict.file_size == p->verdict.file_size && verdict.virtual_size == p->verdict.virtual_size)
         return TRUE;
-    g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "%s was changed while it was read", p->asked->file);
+    g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "%s was changed while it was read", p->shown);
     return FALSE;
 }
 
@@ -299,8 +192,28 @@ static gboolean copy_disk(Publication *p, int dir_fd, GError **error)
                            .cancelled = p->asked->cancelled,
                            .progress = p->asked->progress,
                            .progress_data = p->asked->progress_data};
-    return vr_copy(&job, p->digest, error) && compare_digest(p, error) && check_unchanged(p, error) &&
-           check_copy(p, fd, error);
+    if (!vr_copy(&job, p->stored, error) || !vr_publication_unchanged(p, error))
+        return FALSE;
+    if (p->vouched && strcmp(p->stored, p->digest) != 0) {
+        g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "%s was changed while it was read", p->shown);
+        return FALSE;
+    }
+    memcpy(p->digest, p->stored, sizeof p->digest); /* stored byte for byte */
+    return vr_publication_compare(p, error) && check_copy(p, fd, error);
+}
+
+/* What came through a stream becomes the disk: its bytes are in the temp directory already. */
+static gboolean spool_disk(Publication *p, VrTmpdir *tmp, int dir_fd, GError **error)
+{
+    vr_autofd fd = vr_open_beneath(tmp->dir_fd, SPOOL, O_RDWR | O_CREAT | O_EXCL, 0600, error);
+    if (fd < 0 || !vr_publication_spool(p, fd, error) || !check_copy(p, fd, error))
+        return FALSE;
+    if (fchmod(fd, 0444) < 0) {
+        vr_set_error_errno(error, errno, "cannot set the mode of the disk");
+        return FALSE;
+    }
+    g_autofree char *name = disk_name(p);
+    return vr_fsync(fd, name, error) && vr_durable_rename(tmp->dir_fd, SPOOL, dir_fd, name, error);
 }
 
 /* The record of the version as it will be. */
@@ -316,11 +229,16 @@ static VrImage *describe(const Publication *p)
     image->file_size = p->verdict.file_size;
     image->virtual_size = p->verdict.virtual_size;
     memcpy(image->source_digest, p->digest, sizeof image->source_digest);
-    memcpy(image->stored_digest, p->digest, sizeof image->stored_digest); /* stored byte for byte */
+    memcpy(image->stored_digest, p->stored, sizeof image->stored_digest);
     image->rules_version = VR_IMAGE_RULES_VERSION;
     image->published_at = vr_clock_format(vr_clock_wall_us());
+    if (p->signature) {
+        image->signature_key = g_strdup(p->signature->key_id);
+        image->signed_comment = g_strdup(p->signature->trusted_comment);
+    }
     g_autofree char *disk = disk_name(p);
-    image->path = g_build_filename(p->store->root, "images", image->name, image->version, disk, NULL);
+    if (p->store)
+        image->path = g_build_filename(p->store->root, "images", image->name, image->version, disk, NULL);
     return image;
 }
 
@@ -361,36 +279,77 @@ static gboolean make_visible(Publication *p, VrTmpdir *tmp, gboolean *already, G
     return ok;
 }
 
+static gboolean make_in(Publication *p, VrTmpdir *tmp, gboolean *already, GError **error)
+{
+    vr_autofd version_fd = vr_mkdir_beneath(tmp->dir_fd, "v", VR_DIR_MODE, error);
+    if (version_fd < 0)
+        return FALSE;
+    gboolean ok = vr_publication_is_stream(p) ? spool_disk(p, tmp, version_fd, error) : copy_disk(p, version_fd, error);
+    return ok && make_visible(p, tmp, already, error);
+}
+
+/* The directory of an image goes when it is empty, so it may go under our hands until the temp directory is in it. */
+static VrTmpdir *make_tmpdir(Publication *p, const char *relpath, GError **error)
+{
+    g_autofree char *opid = g_uuid_string_random();
+    for (int i = 0;; i++) {
+        g_autoptr(GError) local = NULL;
+        vr_autofd name_fd = vr_mkdir_beneath(p->store->root_fd, relpath, VR_DIR_MODE, error);
+        if (name_fd < 0)
+            return NULL;
+        VrTmpdir *tmp = vr_tmpdir_new(name_fd, opid, &local);
+        if (tmp)
+            return tmp;
+        if (i < ATTEMPTS && g_error_matches(local, VR_ERROR, VR_ERROR_NOT_FOUND))
+            continue;
+        g_propagate_error(error, g_steal_pointer(&local));
+        return NULL;
+    }
+}
+
 static gboolean make(Publication *p, gboolean *already, GError **error)
 {
     g_autofree char *relpath = g_build_filename("images", p->asked->name, NULL);
-    g_autofree char *opid = g_uuid_string_random();
-    vr_autofd name_fd = vr_mkdir_beneath(p->store->root_fd, relpath, VR_DIR_MODE, error);
-    g_autoptr(VrTmpdir) tmp = name_fd < 0 ? NULL : vr_tmpdir_new(name_fd, opid, error);
-    if (!tmp)
-        return FALSE;
-    vr_autofd version_fd = vr_mkdir_beneath(tmp->dir_fd, "v", VR_DIR_MODE, error);
-    return version_fd >= 0 && copy_disk(p, version_fd, error) && make_visible(p, tmp, already, error);
+    VrTmpdir *tmp = make_tmpdir(p, relpath, error);
+    gboolean ok = tmp && make_in(p, tmp, already, error);
+    vr_tmpdir_free(tmp);
+    if (!ok)
+        vr_store_drop_empty(p->store, relpath);
+    return ok;
 }
 
 /* ---- all of it ---- */
 
 static gboolean check_before(Publication *p, VrImage **existing, GError **error)
 {
-    if (vr_db_is_read_only(p->store->db) && !p->asked->dry_run) {
+    if (!p->asked->dry_run && (!p->store || vr_db_is_read_only(p->store->db))) {
         g_set_error_literal(error, VR_ERROR, VR_ERROR_USAGE, "the store is open for reading only");
         return FALSE;
     }
-    if (!check_names(p, error) || !parse_digest(p, error) || !open_source(p, error) || !check_offer(p, error) ||
-        !look_for_existing(p, existing, error))
+    if (!check_names(p, error) || !vr_publication_terms(p, error) || !vr_publication_open(p, error) ||
+        !check_offer(p, error) || !look_for_existing(p, existing, error))
         return FALSE;
-    return *existing || (check_source(p, error) && check_space(p, error));
+    if (*existing || vr_publication_is_stream(p))
+        return TRUE;
+    return vr_publication_check(p, error) && check_space(p, error) && (!p->signature || vr_publication_vouch(p, error));
+}
+
+/* A stream needs a place where the image can be looked at: a file without a name, which is gone when it is closed. */
+static gboolean rehearse_stream(Publication *p, GError **error)
+{
+    const char *where = p->store ? p->store->root : "/var/tmp";
+    vr_autofd fd = open(where, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (fd >= 0)
+        return vr_publication_spool(p, fd, error);
+    vr_set_error_errno(error, errno, "cannot make a file without a name in %s", where);
+    return FALSE;
 }
 
 /* What it would give. A digest that was asked for is compared, since that writes nothing. */
 static VrImage *rehearse(Publication *p, GError **error)
 {
-    if (*p->wanted && (!read_digest(p, error) || !compare_digest(p, error)))
+    if (vr_publication_is_stream(p) ? !rehearse_stream(p, error)
+                                    : *p->wanted && !p->vouched && !vr_publication_vouch(p, error))
         return NULL;
     return describe(p);
 }

@@ -16,6 +16,12 @@ static const char *const schema[] = {
     " PRIMARY KEY(name, version)) STRICT;"
     "CREATE TABLE image_verified(path TEXT PRIMARY KEY, inode INTEGER NOT NULL, size INTEGER NOT NULL,"
     " ctime_ns INTEGER NOT NULL, digest TEXT NOT NULL) STRICT",
+    "CREATE TABLE image_rechecked(path TEXT PRIMARY KEY, inode INTEGER NOT NULL, size INTEGER NOT NULL,"
+    " ctime_ns INTEGER NOT NULL, rules_version INTEGER NOT NULL, accepted INTEGER NOT NULL, reason TEXT) STRICT",
+    /* what is deleted is named before (SAFETY invariant 7); outcome NULL: under way */
+    "CREATE TABLE image_deletions(opid TEXT PRIMARY KEY, name TEXT NOT NULL, version TEXT NOT NULL, path TEXT NOT NULL,"
+    " device INTEGER NOT NULL, inode INTEGER NOT NULL, digest TEXT, asked_by INTEGER NOT NULL, began TEXT NOT NULL,"
+    " ended TEXT, outcome TEXT) STRICT",
 };
 
 gboolean vr_store_schema(VrDb *db, GError **error)
@@ -157,20 +163,18 @@ static gboolean compare_bytes(int fd, const VrImage *image, const struct stat *b
     return FALSE;
 }
 
-/* Rules that are newer than the verdict that is stored with the version (SAFETY invariant 5). */
-static gboolean check_again(int fd, const VrImage *image, GError **error)
+gboolean vr_image_compare_bytes(VrStore *store, int fd, const VrImage *image, GError **error)
 {
-    VrImageVerdict verdict;
-    const VrImagePolicy policy = {.format_given = TRUE, .format = image->format};
-    return image->rules_version >= VR_IMAGE_RULES_VERSION ||
-           (vr_image_check(fd, &policy, &verdict, error) && vr_image_verdict_require(&verdict, image->path, error));
+    struct stat st;
+    return look(fd, &st, image, error) && compare_bytes(fd, image, &st, error) &&
+           remember_verified(store->db, image, &st, error);
 }
 
 gboolean vr_store_verify(VrStore *store, const VrImage *image, gboolean force, GError **error)
 {
     struct stat st;
     vr_autofd fd = vr_image_open_disk(store, image, error);
-    if (fd < 0 || !look(fd, &st, image, error) || !check_again(fd, image, error))
+    if (fd < 0 || !look(fd, &st, image, error) || !vr_image_recheck_fd(store, fd, image, error))
         return FALSE;
     int known = force ? 0 : was_verified(store->db, image, &st, error);
     if (known != 0)

@@ -18,6 +18,11 @@ void vr_domain_info_clear(VrDomainInfo *info)
     g_clear_pointer(&info->job, g_free);
 }
 
+GPtrArray *vr_hv_list(VrHv *hv, GError **error)
+{
+    return hv->ops->list(hv, error);
+}
+
 gboolean vr_hv_lookup(VrHv *hv, const char *name_or_uuid, char uuid[VR_UUID_LENGTH + 1], GError **error)
 {
     return hv->ops->lookup(hv, name_or_uuid, uuid, error);
@@ -36,6 +41,11 @@ char *vr_hv_inactive_xml(VrHv *hv, const char *uuid, GError **error)
 char *vr_hv_live_xml(VrHv *hv, const char *uuid, GError **error)
 {
     return hv->ops->live_xml(hv, uuid, error);
+}
+
+GPtrArray *vr_hv_kept_xml(VrHv *hv, const char *uuid, GError **error)
+{
+    return hv->ops->kept_xml(hv, uuid, error);
 }
 
 gboolean vr_hv_define(VrHv *hv, const char *uuid, const char *xml, GError **error)

@@ -57,10 +57,14 @@ typedef enum { VR_SHUTDOWN_AGENT, VR_SHUTDOWN_ACPI } VrShutdownMode;
 typedef struct VrHv VrHv;
 
 typedef struct {
+    /* UUIDs of all domains. Element: char *, freed with the array. */
+    GPtrArray *(*list)(VrHv *hv, GError **error);
     gboolean (*lookup)(VrHv *hv, const char *name_or_uuid, char uuid[VR_UUID_LENGTH + 1], GError **error);
     gboolean (*info)(VrHv *hv, const char *uuid, VrDomainInfo *info, GError **error);
     char *(*inactive_xml)(VrHv *hv, const char *uuid, GError **error); /* INACTIVE | SECURE */
     char *(*live_xml)(VrHv *hv, const char *uuid, GError **error);     /* VR_ERROR_HYPERVISOR when it is off */
+    /* XML of its snapshots, checkpoints and managed save. Element: char *, freed with the array. */
+    GPtrArray *(*kept_xml)(VrHv *hv, const char *uuid, GError **error);
     gboolean (*define)(VrHv *hv, const char *uuid, const char *xml,
                        GError **error); /* VALIDATE, then the directory that holds it is flushed */
     gboolean (*start)(VrHv *hv, const char *uuid, GError **error);
@@ -78,10 +82,12 @@ struct VrHv {
 };
 
 /* Thin wrappers, so that callers do not spell the table out. Strings are freed with g_free. */
+GPtrArray *vr_hv_list(VrHv *hv, GError **error);
 gboolean vr_hv_lookup(VrHv *hv, const char *name_or_uuid, char uuid[VR_UUID_LENGTH + 1], GError **error);
 gboolean vr_hv_info(VrHv *hv, const char *uuid, VrDomainInfo *info, GError **error);
 char *vr_hv_inactive_xml(VrHv *hv, const char *uuid, GError **error);
 char *vr_hv_live_xml(VrHv *hv, const char *uuid, GError **error);
+GPtrArray *vr_hv_kept_xml(VrHv *hv, const char *uuid, GError **error);
 gboolean vr_hv_define(VrHv *hv, const char *uuid, const char *xml, GError **error);
 gboolean vr_hv_start(VrHv *hv, const char *uuid, GError **error);
 gboolean vr_hv_shutdown(VrHv *hv, const char *uuid, VrShutdownMode mode, GError **error);

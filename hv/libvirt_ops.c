@@ -298,10 +298,12 @@ static void op_close(VrHv *hv)
 }
 
 const VrHvOps vr_libvirt_ops = {
+    .list = vr_libvirt_op_list,
     .lookup = op_lookup,
     .info = op_info,
     .inactive_xml = op_inactive_xml,
     .live_xml = op_live_xml,
+    .kept_xml = vr_libvirt_op_kept_xml,
     .define = op_define,
     .start = op_start,
     .shutdown = op_shutdown,

@@ -22,7 +22,10 @@ typedef enum {
     VR_OPT_TO_GENERATION = 1 << 7,
     VR_OPT_RUN = 1 << 8,
     VR_OPT_NO_AUTO_ROLLBACK = 1 << 9,
-    VR_OPT_JSON = 1 << 10 /* a global option that not every command can answer */
+    VR_OPT_JSON = 1 << 10,      /* a global option that not every command can answer */
+    VR_OPT_SIGNATURE = 1 << 24, /* --signature --keys */
+    VR_OPT_MAX_SIZE = 1 << 25,
+    VR_OPT_KEEP = 1 << 26
 } VrCliOptionSet;
 
 #define VR_GENERATION_NOT_GIVEN G_MININT /* so that a negative number is told from none */
@@ -30,6 +33,7 @@ typedef enum {
 typedef struct {
     char *uri, *root; /* root: never NULL once parsed */
     gboolean quiet, json, debug, help;
+    char *digest_file, *signature, *keys, *max_size, *keep;
     char *version, *format, *digest, *publisher, *offer, *sku, *reason, *run;
     int to_generation; /* VR_GENERATION_NOT_GIVEN, or from 0 */
     gboolean all, dry_run, no_auto_rollback;
@@ -95,6 +99,9 @@ gboolean vr_cmd_image_list(const VrCli *cli, GError **error);
 gboolean vr_cmd_image_info(const VrCli *cli, GError **error);
 gboolean vr_cmd_image_exclude(const VrCli *cli, GError **error);
 gboolean vr_cmd_image_include(const VrCli *cli, GError **error);
+gboolean vr_cmd_image_verify(const VrCli *cli, GError **error);
+gboolean vr_cmd_image_delete(const VrCli *cli, GError **error);
+gboolean vr_cmd_image_prune(const VrCli *cli, GError **error);
 gboolean vr_cmd_set_define(const VrCli *cli, GError **error);
 gboolean vr_cmd_set_list(const VrCli *cli, GError **error);
 gboolean vr_cmd_set_info(const VrCli *cli, GError **error);

@@ -162,7 +162,8 @@ static void print_run(const VrCli *cli, const Status *status)
     if (run->completed_us != 0)
         vr_label(cli, "Ended", ended);
     else if (!status->owned)
-        vr_label_format(cli, "Ended", "not yet, and its process is gone; run '%s recover %s'", VR_PROGRAM, run->set_name);
+        vr_label_format(cli, "Ended", "not yet, and its process is gone; run '%s recover %s'", VR_PROGRAM,
+                        run->set_name);
     vr_label_format(
         cli, "Progress", "%u successful, %u failed (%u of them restored), %u in progress, %u pending, %u skipped",
         counts.successful, counts.failed, counts.restored, counts.in_progress, counts.pending, counts.skipped);

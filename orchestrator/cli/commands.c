@@ -16,12 +16,25 @@ const VrCliCommand vr_cli_commands[] = {
     {"image-check", VR_GROUP_IMAGES, "FILE", "Accept or refuse an image file, with the reason",
      "Reads the file and nothing else; changes nothing. Exit status 4: refused.", "image-check debian.qcow2", FALSE,
      VR_OPT_FORMAT | VR_OPT_JSON, 1, 1, vr_cmd_image_check},
-    {"image-publish", VR_GROUP_IMAGES, "NAME VERSION FILE", "Check, copy and verify an image version, then show it",
+    {"image-publish", VR_GROUP_IMAGES, "NAME VERSION FILE|-", "Check, copy and verify an image version, then show it",
      "A version is 1 to 4 numbers with dots and never changes again. The same bytes again are no error; other\n"
-     "bytes under a version that exists are refused (exit status 4). Ctrl-C leaves nothing behind.",
+     "bytes under a version that exists are refused (exit status 4). Ctrl-C leaves nothing behind.\n"
+     "\n"
+     "FILE - is standard input, with --format. Files that are called .xz, .gz or .zst are inflated. Digest and\n"
+     "signature are of the bytes as they are given, so of the compressed ones, and are checked before anything can\n"
+     "be seen. What comes out may not be larger than the free space, or than --max-size, which may be more.\n"
+     "\n"
+     "--digest-file takes the line of FILE in a file that sha256sum wrote. --signature takes what 'minisign -S' wrote\n"
+     "(not PGP); the key must be one of the *.pub files in /etc/virt-reimage/keys.d, or in --keys DIR, and the\n"
+     "directory and its files must belong to root or to you and be writable by nobody else. A file with the name\n"
+     "REQUIRED in that directory refuses every version that is not signed.",
      "image-publish debian-12 12.20261101.0 debian.qcow2 --digest sha256:9f86…", TRUE,
-     VR_OPT_FORMAT | VR_OPT_DIGEST | VR_OPT_IDENTITY | VR_OPT_DRY_RUN, 3, 3, vr_cmd_image_publish},
-    {"image-list", VR_GROUP_IMAGES, "[NAME]", "List images and their versions", "Newest first within a name.",
+     VR_OPT_FORMAT | VR_OPT_DIGEST | VR_OPT_SIGNATURE | VR_OPT_MAX_SIZE | VR_OPT_IDENTITY | VR_OPT_DRY_RUN, 3, 3,
+     vr_cmd_image_publish},
+    {"image-list", VR_GROUP_IMAGES, "[NAME]", "List images and their versions, with who uses them",
+     "Newest first within a name. SIZE is what a guest sees, IN FILE the length of the file, ON DISK what it takes.\n"
+     "ELIGIBLE says why latest and runs do not take a version: excluded, or damaged as far as can be seen without\n"
+     "reading all of it (image-verify does).",
      "image-list debian-12", FALSE, VR_OPT_JSON, 0, 1, vr_cmd_image_list},
     {"image-info", VR_GROUP_IMAGES, "NAME [VERSION]", "Show all about one version (default: latest)",
      "latest is the highest version that is not excluded.", "image-info debian-12 12.20261101.0", FALSE, VR_OPT_JSON, 1,
@@ -32,6 +45,18 @@ const VrCliCommand vr_cli_commands[] = {
      vr_cmd_image_exclude},
     {"image-include", VR_GROUP_IMAGES, "NAME VERSION", "Undo image-exclude", "",
      "image-include debian-12 12.20261101.0", TRUE, VR_OPT_DRY_RUN, 2, 2, vr_cmd_image_include},
+    {"image-verify", VR_GROUP_IMAGES, "NAME [VERSION]", "Read versions again and say what is damaged (default: all)",
+     "Looks at the record, owners and modes, and at every byte of the disk. Changes nothing. Exit status 4: damaged.",
+     "image-verify debian-12", FALSE, VR_OPT_JSON, 1, 2, vr_cmd_image_verify},
+    {"image-delete", VR_GROUP_IMAGES, "NAME VERSION", "Delete a version that nobody uses",
+     "Refused (exit status 4) while an OS disk, a domain, its snapshots or saved state, a kept generation, a run or\n"
+     "the pin of a model refers to it; the error names them.",
+     "image-delete debian-12 12.20260901.0", TRUE, VR_OPT_DRY_RUN, 2, 2, vr_cmd_image_delete},
+    {"image-prune", VR_GROUP_IMAGES, "NAME", "Delete old versions that nobody uses, but for the newest N",
+     "The newest N versions that are eligible stay, and all that are newer than those; so do the newest of all and\n"
+     "whatever is in use as image-delete means it. Says of each version what becomes of it.",
+     "image-prune debian-12 --keep 3 --dry-run", TRUE, VR_OPT_KEEP | VR_OPT_DRY_RUN | VR_OPT_JSON, 1, 1,
+     vr_cmd_image_prune},
 
     {"set-define", VR_GROUP_SETS, "FILE|-", "Define a scale set from its model, or define it anew",
      "The model is YAML or JSON. Each instance is a libvirt domain, bound by its UUID. Guests are not touched.",

@@ -48,6 +48,10 @@ static void a_signal_is_an_error_of_its_own(void **state)
     assert_false(run(sh("kill -SEGV $$"), NULL, &result, &error));
     expect_error(&error, VR_ERROR_CHILD, "killed by signal 11");
     assert_null(result.out);
+    assert_int_equal(result.term_signal, 11);
+    assert_false(run(sh("sleep 60"), &(VrChildLimits){.timeout_ms = 100}, &result, &error));
+    expect_error(&error, VR_ERROR_TIMEOUT, "did not end in time");
+    assert_int_equal(result.term_signal, 0); /* that was us */
 }
 
 static void a_program_that_cannot_run_is_named(void **state)
@@ -176,6 +180,47 @@ static void many_threads_may_run_children(void **state)
         assert_null(g_thread_join(threads[i]));
 }
 
+static void a_child_may_be_nobody(void **state)
+{
+    g_auto(VrChildResult) result = {0};
+    const VrChildLimits limits = {.nobody = TRUE};
+    const char *script = "id -u; id -G; grep -o 'NoNewPrivs:.*' /proc/self/status; grep CapEff /proc/self/status";
+    assert_true(run(sh(script), &limits, &result, NULL));
+    if (geteuid() == 0)
+        assert_string_equal(result.out, "65534\n65534\nNoNewPrivs:\t1\nCapEff:\t0000000000000000\n");
+}
+
+/* The change of user clears the death signal: it must be set after it. */
+static void nobody_too_dies_with_its_parent(void **state)
+{
+    g_auto(VrChildResult) result = {0};
+    const VrChildLimits limits = {.nobody = TRUE};
+    assert_true(run((const char *const[]){"/usr/bin/python3", "-c",
+                                          "import ctypes\n"
+                                          "s=ctypes.c_int()\n"
+                                          "ctypes.CDLL(None).prctl(2,ctypes.byref(s))\n"
+                                          "print(s.value)",
+                                          NULL},
+                    &limits, &result, NULL));
+    assert_string_equal(result.out, "9\n");
+}
+
+static void one_descriptor_may_be_kept(void **state)
+{
+    TestDir *dir = *state;
+    put_file(dir, "a", "content", 7);
+    vr_autofd fd = vr_open_beneath(dir->fd, "a", O_RDONLY, 0, NULL);
+    g_autofree char *script = g_strdup_printf("cat <&%d", fd);
+    g_auto(VrChildResult) result = {0};
+    assert_true(run(sh(script), &(VrChildLimits){.keep_fd = fd}, &result, NULL));
+    assert_string_equal(result.out, "content");
+    assert_true(fcntl(fd, F_GETFD) & FD_CLOEXEC); /* ours is as it was */
+    vr_child_result_clear(&result);
+    GError *error = NULL;
+    assert_false(run(sh("true"), &(VrChildLimits){.keep_fd = 1000}, &result, &error));
+    expect_error(&error, VR_ERROR_CHILD, "Bad file descriptor");
+}
+
 static void nothing_is_left_open(void **state)
 {
     guint before = count_entries("/proc/self/fd");
@@ -201,6 +246,9 @@ int main(void)
         cmocka_unit_test(the_environment_is_clean),
         cmocka_unit_test(descriptors_and_signals_are_not_inherited),
         cmocka_unit_test(many_threads_may_run_children),
+        cmocka_unit_test(a_child_may_be_nobody),
+        cmocka_unit_test(nobody_too_dies_with_its_parent),
+        dir_test(one_descriptor_may_be_kept),
         cmocka_unit_test(nothing_is_left_open),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

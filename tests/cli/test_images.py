@@ -27,6 +27,40 @@ def test_check_accepts_a_good_image(program):
     assert not os.path.exists(program.root)
 
 
+def make(program, name, *arguments):
+    path = program.path(name)
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *arguments, path, "4M"], check=True)
+    return path
+
+
+def test_check_says_what_the_image_is(program):
+    path = make(program, "a.qcow2", "-o", "extended_l2=on,lazy_refcounts=on,compression_type=zstd,cluster_size=128k")
+    out = program("image-check", path).out
+    assert "version 3, clusters of 128.0 KiB, refcounts of 16 bits" in out
+    assert "features: zstd, extended-l2, lazy-refcounts" in out
+    verdict = program.json("image-check", path)
+    assert verdict["features"] == ["zstd", "extended-l2", "lazy-refcounts"] and verdict["clusterSize"] == 128 * 1024
+    assert verdict["qcow2Version"] == 3 and verdict["refcountBits"] == 16 and verdict["warning"] is None
+    assert verdict["rulesVersion"] >= 2
+
+
+def test_check_asks_qemu_img_about_what_passes(program):
+    """Refcounts are what our own rules do not look at: of the header corruption, of an unused cluster a leak."""
+    path = make(program, "a.qcow2", "-o", "cluster_size=64k")
+    os.chmod(path, 0o600)
+    os.truncate(path, 8 * 65536)
+    with open(path, "r+b") as file:
+        file.seek(2 * 65536 + 2 * 6)
+        file.write(b"\0\1")
+    assert "leaked" in program("image-check", path).err
+    assert "1 clusters are leaked" in program.json("image-check", path)["warning"]
+    with open(path, "r+b") as file:
+        file.seek(2 * 65536)
+        file.write(b"\0\0")
+    assert program.json("image-check", path, status=REFUSED)["rule"] == "tool-corrupt"
+    program("image-publish", IMAGE, "1.0.0", path, status=REFUSED)
+
+
 def test_check_refuses_a_backing_file(program):
     path = overlay_on(program, program.image("1.0.0"))
     assert "backing" in program("image-check", path, status=REFUSED).error()

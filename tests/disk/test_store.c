@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "disk/stores.h"
 
+#include <unistd.h>
+
 #define MIB (1024 * 1024)
 #define UUID "0C1E8F6A-1111-4222-8333-123456789ABC"
 
@@ -369,12 +371,32 @@ static void a_killed_publisher_leaves_nothing_visible(void **state)
     assert_int_equal(removed, 1);
 }
 
+/* A lost state.db is not replaced by an empty one while there are images or disks: it would forget whose they are. */
+static void a_lost_database_is_not_made_anew(void **state)
+{
+    TestDir *dir = *state;
+    GError *error = NULL;
+    make_raw(dir, "a.raw", MIB, 1);
+    VrStore *store = open_store(dir);
+    must_publish(dir, store, "a", "1", "a.raw");
+    g_autofree char *root = g_strdup(vr_store_root(store));
+    g_autofree char *database = g_build_filename(root, "state.db", NULL);
+    vr_store_close(store);
+    assert_int_equal(unlink(database), 0);
+    for (gsize read_only = 0; read_only < 2; read_only++) {
+        assert_null(vr_store_open(root, read_only == 1, &error));
+        expect_error(&error, VR_ERROR_DATABASE, "put the right state.db back");
+        assert_int_not_equal(access(database, F_OK), 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(roots_follow_the_uri),
         dir_test(a_store_is_made_and_found),
         dir_test(a_root_that_others_can_write_is_refused),
+        dir_test(a_lost_database_is_not_made_anew),
         dir_test(lists_are_newest_first),
         dir_test(latest_is_the_highest_that_is_not_excluded),
         dir_test(a_damaged_version_hides_no_other),

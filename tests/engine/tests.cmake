@@ -2,3 +2,4 @@
 vr_test(engine swap LINK vr_engine SOURCES engine/support.c fault/fake_hv.c)
 vr_test(fault kill LINK vr_engine SOURCES engine/support.c fault/fake_hv.c)
 vr_test(engine meanwhile LINK vr_engine SOURCES engine/support.c fault/fake_hv.c)
+vr_test(engine in_use LINK vr_engine SOURCES engine/support.c fault/fake_hv.c)

@@ -103,6 +103,29 @@ static gboolean after(FakeFault fault, GError **error)
 
 /* --- operations -------------------------------------------------------------------------------------- */
 
+static GPtrArray *do_list(VrHv *hv, GError **error)
+{
+    GPtrArray *uuids = g_ptr_array_new_with_free_func(g_free);
+    FakeFault fault = next_fault((FakeHv *)hv);
+
+    g_ptr_array_add(uuids, g_strdup(FAKE_UUID));
+    if (before(fault, error) && after(fault, error))
+        return uuids;
+    g_ptr_array_unref(uuids);
+    return NULL;
+}
+
+/* One snapshot, when the test wrote kept.xml. */
+static GPtrArray *do_kept_xml(VrHv *hv, const char *uuid, GError **error)
+{
+    GPtrArray *xml = g_ptr_array_new_with_free_func(g_free);
+    char *kept = read_part((FakeHv *)hv, "kept.xml");
+
+    if (kept)
+        g_ptr_array_add(xml, kept);
+    return xml;
+}
+
 static gboolean do_lookup(VrHv *hv, const char *name, char uuid[VR_UUID_LENGTH + 1], GError **error)
 {
     if (!g_str_equal(name, "fake") && !g_str_equal(name, FAKE_UUID)) {
@@ -230,10 +253,12 @@ static void do_close(VrHv *hv)
 {
 }
 
-static const VrHvOps ops = {.lookup = do_lookup,
+static const VrHvOps ops = {.list = do_list,
+                            .lookup = do_lookup,
                             .info = do_info,
                             .inactive_xml = do_inactive_xml,
                             .live_xml = do_live_xml,
+                            .kept_xml = do_kept_xml,
                             .define = do_define,
                             .start = do_start,
                             .shutdown = do_shutdown,

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What disks refer to: backing names, by our own look at headers. */
+#include "base/durable.h"
+#include "base/error.h"
+#include "base/fd.h"
+#include "disk/qcow2.h"
+#include "engine/in_use_private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define MAX_LINKS 64     /* of a chain */
+#define MAX_NAME 1023    /* of a backing file, as QEMU has it */
+#define MAX_JSON_DEPTH 8 /* of a json: name */
+
+/* --- a path ------------------------------------------------------------------------------------------ */
+
+/* ROOT/images/NAME/VERSION/...: notes the version. */
+static void note_by_name(VrInUse *in_use, const char *path, const char *key, const char *how)
+{
+    gsize prefix = strlen(in_use->images);
+    const char *name = path + prefix;
+    const char *slash = strncmp(path, in_use->images, prefix) == 0 ? strchr(name, '/') : NULL;
+
+    if (!slash)
+        return;
+    g_autofree char *version = g_strndup(name, (gsize)(slash - name) + 1 + strcspn(slash + 1, "/"));
+    vr_in_use_note(in_use, version, key, how);
+}
+
+static void note_path(VrInUse *in_use, const char *path, const char *key, const char *how)
+{
+    struct stat st;
+    g_autofree char *canonical = g_canonicalize_filename(path, "/");
+    char *resolved = realpath(path, NULL);
+
+    note_by_name(in_use, canonical, key, how);
+    if (resolved && strcmp(resolved, canonical) != 0)
+        note_by_name(in_use, resolved, key, how);
+    free(resolved);
+    if (stat(path, &st) < 0)
+        return;
+    g_autofree char *file =
+        g_strdup_printf("%" G_GUINT64_FORMAT ":%" G_GUINT64_FORMAT, (guint64)st.st_dev, (guint64)st.st_ino);
+    const char *version = g_hash_table_lookup(in_use->files, file);
+    if (version)
+        vr_in_use_note(in_use, version, key, how);
+}
+
+/* --- backing names ----------------------------------------------------------------------------------- */
+
+/* *name: NULL when there is none. FALSE with an error when it cannot be told; VR_ERROR_INVALID: no qcow2 file. */
+static gboolean read_backing(int fd, char **name, GError **error)
+{
+    VrQcow2Header header;
+    gsize got;
+
+    *name = NULL;
+    if (!vr_qcow2_header_read(fd, &header, error))
+        return FALSE;
+    if (header.backing_offset == 0 || header.backing_length == 0)
+        return TRUE;
+    if (header.backing_length > MAX_NAME) {
+        g_set_error_literal(error, VR_ERROR, VR_ERROR_INVALID, "its backing name is longer than QEMU allows");
+        return FALSE;
+    }
+    g_autofree char *text = g_malloc0((gsize)header.backing_length + 1);
+    if (!vr_pread_all(fd, text, header.backing_length, header.backing_offset, &got, error))
+        return FALSE;
+    *name = g_steal_pointer(&text);
+    return TRUE;
+}
+
+/* Every string in the document that is a path. */
+static void collect_json(const json_t *json, GPtrArray *paths, int depth)
+{
+    const char *text = json_string_value(json), *key;
+    json_t *member;
+    size_t index;
+
+    if (depth > MAX_JSON_DEPTH)
+        return;
+    if (text && (*text == '/' || g_str_has_prefix(text, "file:")))
+        g_ptr_array_add(paths, g_strdup(*text == '/' ? text : text + strlen("file:")));
+    json_object_foreach((json_t *)(gpointer)json, key, member) collect_json(member, paths, depth + 1);
+    json_array_foreach(json, index, member) collect_json(member, paths, depth + 1);
+}
+
+/* The files that a backing name of the file at `path` may mean. */
+static GPtrArray *paths_of(const char *backing, const char *path)
+{
+    GPtrArray *paths = g_ptr_array_new_with_free_func(g_free);
+    g_autofree char *dir = g_path_get_dirname(path);
+
+    if (g_str_has_prefix(backing, "json:")) {
+        json_t *json = json_loads(backing + strlen("json:"), 0, NULL);
+        collect_json(json, paths, 0);
+        json_decref(json);
+        return paths;
+    }
+    if (g_str_has_prefix(backing, "file:"))
+        backing += strlen("file:");
+    g_ptr_array_add(paths, g_canonicalize_filename(backing, dir));
+    return paths;
+}
+
+static void note_links(VrInUse *in_use, const char *path, const char *backing, const char *key, const char *how,
+                       guint depth);
+
+/* Without effect on devices: they are looked at before they are opened. */
+static int open_disk(const char *path)
+{
+    struct stat st;
+    vr_autofd look = open(path, O_PATH | O_CLOEXEC);
+
+    if (look < 0 || fstat(look, &st) < 0 || (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)))
+        return -1;
+    g_autofree char *same = g_strdup_printf("/proc/self/fd/%d", look);
+    return open(same, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+}
+
+static void note_chain(VrInUse *in_use, const char *path, const char *key, const char *how, guint depth)
+{
+    g_autofree char *backing = NULL;
+
+    note_path(in_use, path, key, how);
+    vr_autofd fd = depth < MAX_LINKS ? open_disk(path) : -1;
+    if (fd >= 0 && read_backing(fd, &backing, NULL) && backing)
+        note_links(in_use, path, backing, key, how, depth + 1);
+}
+
+static void note_links(VrInUse *in_use, const char *path, const char *backing, const char *key, const char *how,
+                       guint depth)
+{
+    g_autoptr(GPtrArray) paths = paths_of(backing, path);
+
+    for (guint i = 0; i < paths->len; i++)
+        note_chain(in_use, paths->pdata[i], key, how, depth);
+}
+
+void vr_in_use_note_chain(VrInUse *in_use, const char *path, const char *key, const char *how)
+{
+    note_chain(in_use, path, key, how, 0);
+}
+
+/* --- our own overlays -------------------------------------------------------------------------------- */
+
+/* unfinished: one that is being made may have no header yet; its generation is journaled before. */
+static gboolean read_overlay(VrInUse *in_use, int dir_fd, const char *dir_path, const char *name, const char *uuid,
+                             gboolean unfinished, GError **error)
+{
+    g_autoptr(GError) local = NULL;
+    g_autofree char *backing = NULL;
+    g_autofree char *path = g_build_filename(dir_path, name, NULL);
+    vr_autofd fd = vr_open_beneath(dir_fd, name, O_RDONLY | O_NONBLOCK, 0, &local);
+
+    if (fd >= 0 && read_backing(fd, &backing, &local)) {
+        if (backing)
+            note_links(in_use, path, backing, uuid, name, 0);
+        return TRUE;
+    }
+    if (g_error_matches(local, VR_ERROR, VR_ERROR_NOT_FOUND) || unfinished)
+        return TRUE; /* it went while we looked */
+    g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "it cannot be told what %s refers to: %s", path, local->message);
+    return FALSE;
+}
+
+static gboolean read_directory(VrInUse *in_use, const char *relpath, const char *uuid, gboolean unfinished,
+                               GError **error)
+{
+    g_autofree char *path = g_build_filename(vr_store_root(in_use->store), relpath, NULL);
+    g_autoptr(GPtrArray) names = vr_store_children(in_use->store, relpath, error);
+    vr_autofd fd = vr_open_beneath(vr_store_root_fd(in_use->store), relpath, O_RDONLY | O_DIRECTORY, 0, NULL);
+
+    for (guint i = 0; names && fd >= 0 && i < names->len; i++) {
+        const char *name = names->pdata[i];
+        g_autofree char *below = g_build_filename(relpath, name, NULL);
+        if (g_str_has_suffix(name, ".qcow2") && !read_overlay(in_use, fd, path, name, uuid, unfinished, error))
+            return FALSE;
+        if (!unfinished && g_str_has_prefix(name, ".tmp-") && !read_directory(in_use, below, uuid, TRUE, error))
+            return FALSE;
+    }
+    return names != NULL;
+}
+
+gboolean vr_in_use_read_disks(VrInUse *in_use, GError **error)
+{
+    g_autoptr(GPtrArray) uuids = vr_store_children(in_use->store, "disks", error);
+
+    for (guint i = 0; uuids && i < uuids->len; i++) {
+        g_autofree char *relpath = g_build_filename("disks", uuids->pdata[i], NULL);
+        if (g_uuid_string_is_valid(uuids->pdata[i]) && !read_directory(in_use, relpath, uuids->pdata[i], FALSE, error))
+            return FALSE;
+    }
+    return uuids != NULL;
+}

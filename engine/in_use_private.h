@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Between the map of uses (in_use.c) and the witnesses (in_use_disk.c, in_use_hv.c). Not for others. */
+#pragma once
+
+#include "engine/in_use.h"
+
+struct VrInUse {
+    VrStore *store;       /* not owned */
+    char *images;         /* ROOT/images/ */
+    GHashTable *files;    /* "device:inode" -> "NAME/VERSION" of every file in the gallery */
+    GHashTable *versions; /* "NAME/VERSION" -> GHashTable of key -> VrUser * */
+    GHashTable *names;    /* UUID -> domain name */
+};
+
+/* key tells users apart: a UUID, or `who` itself. */
+void vr_in_use_note(VrInUse *in_use, const char *version, const char *key, const char *how);
+
+/* The path, and when it is a qcow2 file each link below it. Of files that are not ours: what is not there, or is not to be read
+ * by us, refers to nothing. */
+void vr_in_use_note_chain(VrInUse *in_use, const char *path, const char *key, const char *how);
+
+/* Every overlay in disks/UUID. */
+gboolean vr_in_use_read_disks(VrInUse *in_use, GError **error);
+
+/* Every domain; fills names. */
+gboolean vr_in_use_read_hv(VrInUse *in_use, VrHv *hv, GError **error);

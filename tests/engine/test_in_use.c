@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A10: what counts as a use of an image version, one witness at a time. */
+#include "engine/support.h"
+
+#include "base/child.h"
+#include "base/error.h"
+#include "engine/in_use.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <fcntl.h>
+#include <glib/gstdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static int setup(void **state)
+{
+    *state = world_new(TRUE);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    world_free(*state);
+    return 0;
+}
+
+/* "who (how, how)" of os 2.0.0; "" when nobody uses it. */
+static char *users(World *world, gboolean with_hv)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(VrInUse) in_use = vr_in_use_read(world->store, with_hv ? &world->fake->hv : NULL, world->journal, &error);
+    if (error)
+        fail_msg("%s", error->message);
+    g_autoptr(GPtrArray) list = vr_in_use_of(in_use, "os", "2.0.0");
+    return vr_in_use_text(list);
+}
+
+static void expect_users(World *world, const char *expected)
+{
+    g_autofree char *text = users(world, TRUE);
+    assert_string_equal(text, expected);
+}
+
+static char *base_path(World *world)
+{
+    return g_build_filename(world->root, "images/os/2.0.0/disk.raw", NULL);
+}
+
+static void make_overlay(const char *path, const char *backing)
+{
+    const char *argv[] = {"qemu-img", "create", "-q",    "-u", "-f", "qcow2", "-F",
+                          "raw",      "-b",     backing, path, "1M", NULL};
+    g_autoptr(GError) error = NULL;
+    if (!vr_child_run(argv, NULL, NULL, &error))
+        fail_msg("%s", error->message);
+}
+
+static void nobody_uses_a_new_version(void **state)
+{
+    expect_users(*state, "");
+}
+
+static void a_swapped_guest_is_seen_by_all_three(void **state)
+{
+    World *world = *state;
+    GError *error = NULL;
+    world_swap(world, -1);
+    expect_users(world, "fake (g1.qcow2, generation 1, current, its domain, running)");
+    g_autofree char *without = users(world, FALSE);
+    assert_string_equal(without, FAKE_UUID " (g1.qcow2, generation 1, current)");
+    world_swap(world, 0); /* back: the generation is kept, and its disk */
+    expect_users(world, "fake (g1.qcow2, generation 1, kept)");
+    assert_true(vr_db_begin(vr_journal_db(world->journal), NULL));
+    assert_false(vr_in_use_journaled(vr_journal_db(world->journal), "os", "2.0.0", &error));
+    assert_int_equal(error->code, VR_ERROR_REFUSED);
+    g_clear_error(&error);
+    assert_true(vr_in_use_journaled(vr_journal_db(world->journal), "os", "2.0.1", &error));
+    vr_db_rollback(vr_journal_db(world->journal));
+}
+
+static void an_overlay_alone_counts(void **state)
+{
+    World *world = *state;
+    const char *uuid = "22222222-2222-4222-8222-222222222222";
+    g_autofree char *dir = g_build_filename(world->root, "disks", uuid, NULL);
+    g_autofree char *tmp = g_build_filename(dir, ".tmp-x", NULL);
+    g_autofree char *path = g_build_filename(dir, "g7.qcow2", NULL);
+    g_autofree char *making = g_build_filename(tmp, "g8.qcow2", NULL);
+    g_autofree char *base = base_path(world);
+    assert_int_equal(g_mkdir_with_parents(tmp, 0711), 0);
+    make_overlay(path, base);
+    g_autofree char *expected = g_strdup_printf("%s (g7.qcow2)", uuid);
+    expect_users(world, expected);
+    assert_int_equal(unlink(path), 0);
+    make_overlay(making, base); /* one that is not finished */
+    g_autofree char *other = g_strdup_printf("%s (g8.qcow2)", uuid);
+    expect_users(world, other);
+    assert_int_equal(truncate(making, 10), 0); /* not begun: the journal knows */
+    expect_users(world, "");
+}
+
+static void spellings_of_a_backing_name(void **state)
+{
+    World *world = *state;
+    g_autofree char *dir = g_build_filename(world->root, "disks/22222222-2222-4222-8222-222222222222", NULL);
+    g_autofree char *path = g_build_filename(dir, "g1.qcow2", NULL);
+    g_autofree char *base = base_path(world);
+    g_autofree char *link = g_build_filename(world->top, "link", NULL);
+    g_autofree char *through = g_build_filename(link, "os/2.0.0/disk.raw", NULL);
+    g_autofree char *images = g_build_filename(world->root, "images", NULL);
+    g_autofree char *file = g_strconcat("file:", base, NULL);
+    g_autofree char *json =
+        g_strdup_printf("json:{\"driver\":\"raw\",\"file\":{\"driver\":\"file\",\"filename\":\"%s\"}}", base);
+    const char *names[] = {base,   file, json, "../../images/os/2.0.0/disk.raw", "../../images/os//./2.0.0/disk.raw",
+                           through};
+    assert_int_equal(g_mkdir_with_parents(dir, 0711), 0);
+    assert_int_equal(symlink(images, link), 0);
+    for (gsize i = 0; i < G_N_ELEMENTS(names); i++) {
+        (void)unlink(path);
+        make_overlay(path, names[i]);
+        expect_users(world, "22222222-2222-4222-8222-222222222222 (g1.qcow2)");
+    }
+}
+
+static void what_cannot_be_read_is_no_no(void **state)
+{
+    World *world = *state;
+    GError *error = NULL;
+    g_autofree char *dir = g_build_filename(world->root, "disks/22222222-2222-4222-8222-222222222222", NULL);
+    g_autofree char *path = g_build_filename(dir, "g1.qcow2", NULL);
+    assert_int_equal(g_mkdir_with_parents(dir, 0711), 0);
+    assert_true(g_file_set_contents(path, "garbage", 7, NULL));
+    assert_null(vr_in_use_read(world->store, &world->fake->hv, world->journal, &error));
+    assert_int_equal(error->code, VR_ERROR_REFUSED);
+    assert_non_null(strstr(error->message, "g1.qcow2"));
+    g_clear_error(&error);
+    assert_int_equal(unlink(path), 0);
+    world->fake->fault_at = world->fake->point + 1;
+    world->fake->fault = FAKE_LOST_BEFORE;
+    for (guint i = 0; i < 3; i++) { /* the list, the inactive XML, the live XML */
+        world->fake->fault_at = world->fake->point + 1 + i;
+        assert_null(vr_in_use_read(world->store, &world->fake->hv, world->journal, &error));
+        assert_int_equal(error->code, VR_ERROR_DISCONNECTED);
+        g_clear_error(&error);
+    }
+}
+
+static void a_domain_that_is_not_ours_counts(void **state)
+{
+    World *world = *state;
+    g_autofree char *base = base_path(world);
+    g_autofree char *overlay = g_build_filename(world->top, "admins.qcow2", NULL);
+    g_autofree char *second = g_build_filename(world->top, "second.qcow2", NULL);
+    /* directly */
+    fake_hv_edit(world->fake, world->data_path, base);
+    expect_users(world, "fake (its domain)");
+    fake_hv_edit(world->fake, base, world->data_path);
+    expect_users(world, "");
+    /* by a chain of its own that only the files know */
+    make_overlay(overlay, base);
+    make_overlay(second, "admins.qcow2");
+    fake_hv_edit(world->fake, world->data_path, second);
+    expect_users(world, "fake (its domain)");
+    /* by another name of the same file */
+    fake_hv_edit(world->fake, second, world->data_path);
+    g_autofree char *name = g_build_filename(world->top, "hard", NULL);
+    assert_int_equal(link(base, name), 0);
+    fake_hv_edit(world->fake, world->data_path, name);
+    expect_users(world, "fake (its domain)");
+}
+
+static void a_snapshot_counts(void **state)
+{
+    World *world = *state;
+    g_autofree char *base = base_path(world);
+    g_autofree char *kept = g_build_filename(world->hv_dir, "kept.xml", NULL);
+    g_autofree char *xml = g_strdup_printf(
+        "<domainsnapshot><name>before</name><domain><devices><disk type='file'><source file='/nonexistent'/>"
+        "<backingStore type='file'><source file='%s'/></backingStore></disk></devices></domain></domainsnapshot>",
+        base);
+    assert_true(g_file_set_contents(kept, xml, -1, NULL));
+    expect_users(world, "fake (a snapshot, checkpoint or saved state)");
+    assert_true(g_file_set_contents(kept, "<nonsense/>", -1, NULL));
+    GError *error = NULL;
+    assert_null(vr_in_use_read(world->store, &world->fake->hv, world->journal, &error));
+    assert_non_null(error);
+    g_clear_error(&error);
+}
+
+static void a_loop_of_backing_files_ends(void **state)
+{
+    World *world = *state;
+    g_autofree char *one = g_build_filename(world->top, "one.qcow2", NULL);
+    g_autofree char *two = g_build_filename(world->top, "two.qcow2", NULL);
+    make_overlay(one, two);
+    make_overlay(two, one);
+    fake_hv_edit(world->fake, world->data_path, one);
+    expect_users(world, "");
+}
+
+static void what_others_add_is_named(void **state)
+{
+    World *world = *state;
+    g_autoptr(VrInUse) in_use = vr_in_use_read(world->store, NULL, world->journal, NULL);
+    vr_in_use_add(in_use, "os", "2.0.0", "set shop", "pinned by its model");
+    vr_in_use_add(in_use, "os", "2.0.0", "set shop", "pinned by its model");
+    vr_in_use_add(in_use, "os", "2.0.0", "set bar", "pinned by its model");
+    g_autoptr(GPtrArray) list = vr_in_use_of(in_use, "os", "2.0.0");
+    g_autofree char *text = vr_in_use_text(list);
+    assert_string_equal(text, "set bar (pinned by its model), set shop (pinned by its model)");
+}
+
+#define world_test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        world_test(nobody_uses_a_new_version),
+        world_test(a_swapped_guest_is_seen_by_all_three),
+        world_test(an_overlay_alone_counts),
+        world_test(spellings_of_a_backing_name),
+        world_test(what_cannot_be_read_is_no_no),
+        world_test(a_domain_that_is_not_ours_counts),
+        world_test(a_snapshot_counts),
+        world_test(a_loop_of_backing_files_ends),
+        world_test(what_others_add_is_named),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
