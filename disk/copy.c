@@ -2,49 +2,24 @@
 /*
  * The job around the copy: what must be so before and after, which way the bytes go, and which error is told.
  *
- *   length of the target set (its holes are there then) -> segments of data through the ring, or plainly ->
- *   the source is asked whether it is still that long -> the digest ends -> fsync of the target
+ *   length of the targets set (their holes are there then) -> blocks shared with the source, where that goes -> the rest
+ *   through the ring, or plainly -> the source is asked whether it is still that long -> the digest ends -> fsync of the targets
  *
- * The digest has seen every byte of the source in stream order, holes as zeros. It is of what was read, and what was read was
- * written from the same buffer.
+ * The digest has seen every byte of a target in stream order, holes as zeros. It is of what was read, and what was read was
+ * written from the same buffer. Of shared blocks it is read from the target, which the source's owner cannot change.
  */
 #include "disk/copy.h"
 
-#include "base/durable.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "disk/copy_private.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define PLAIN_BLOCK (512 * 1024)
-
-/* ---- segments ---- */
-
-gboolean vr_segments_next(VrSegments *segments, guint64 max, guint64 *offset, guint32 *length)
-{
-    if (segments->at >= segments->data_end) {
-        off_t data = lseek(segments->fd, (off_t)segments->at, SEEK_DATA);
-        if (data < 0 && errno == ENXIO) /* a hole up to the end (or a file that became shorter: asked at the end) */
-            segments->at = segments->length;
-        else if (data >= 0)
-            segments->at = MAX((guint64)data, segments->at);
-        off_t hole = data < 0 ? -1 : lseek(segments->fd, (off_t)segments->at, SEEK_HOLE);
-        segments->data_end = hole > (off_t)segments->at ? MIN((guint64)hole, segments->length) : segments->length;
-    }
-    if (segments->at >= segments->length)
-        return FALSE;
-    *offset = segments->at;
-    *length = (guint32)MIN(segments->data_end - segments->at, max);
-    segments->at += *length;
-    return TRUE;
-}
-
-/* ---- errors, faults, progress ---- */
+/* ---- errors, cancel, progress ---- */
 
 void vr_copy_fail(GError **error, VrCopySide side, guint64 offset, guint64 length, int errnum)
 {
@@ -53,23 +28,12 @@ void vr_copy_fail(GError **error, VrCopySide side, guint64 offset, guint64 lengt
                     "the source ends at byte %" G_GUINT64_FORMAT " of %" G_GUINT64_FORMAT
                     ": it was changed while it was read",
                     offset, length);
+    else if (side == VR_SIDE_SOURCE && errnum == EBADMSG)
+        g_set_error(error, VR_ERROR, VR_ERROR_INVALID,
+                    "the compressed cluster at byte %" G_GUINT64_FORMAT " of the source is damaged", offset);
     else
         vr_set_error_errno(error, errnum ? errnum : EIO, "cannot %s at byte %" G_GUINT64_FORMAT,
                            side == VR_SIDE_SOURCE ? "read the source" : "write the target", offset);
-}
-
-static VrCopyFault test_fault; /* set before the threads of a test start */
-static void *test_fault_data;
-
-void vr_copy_set_fault(VrCopyFault fault, void *data)
-{
-    test_fault = fault;
-    test_fault_data = data;
-}
-
-int vr_copy_result(VrCopySide side, guint64 offset, guint8 *buffer, int result)
-{
-    return test_fault ? test_fault(side, offset, buffer, result, test_fault_data) : result;
 }
 
 gboolean vr_copy_is_cancelled(const VrCopyJob *job, GError **error)
@@ -83,7 +47,7 @@ gboolean vr_copy_is_cancelled(const VrCopyJob *job, GError **error)
 void vr_copy_report(const VrCopyJob *job, guint64 done)
 {
     if (job->progress)
-        job->progress(&(VrCopyProgress){done, job->length}, job->progress_data);
+        job->progress(&(VrCopyProgress){MIN(done, job->length), job->length}, job->progress_data);
 }
 
 gboolean vr_source_is_whole(int fd, guint64 length, GError **error)
@@ -99,111 +63,135 @@ gboolean vr_source_is_whole(int fd, guint64 length, GError **error)
     return FALSE;
 }
 
-/* ---- the plain way: one block after the other ---- */
+/* ---- a limit of bytes a second ---- */
 
-/* One call that is repeated where that is all an error asks for; bytes, 0 at the end, or -errno. */
-static gssize move_once(VrCopySide side, int fd, guint8 *buffer, gsize length, guint64 offset)
+void vr_rate_init(VrRate *rate, guint64 bytes_per_s)
 {
-    for (;;) {
-        gssize n = side == VR_SIDE_SOURCE ? pread(fd, buffer, length, (off_t)offset)
-                                          : pwrite(fd, buffer, length, (off_t)offset);
-        n = vr_copy_result(side, offset, buffer, n < 0 ? -errno : (int)n);
-        if (n != -EINTR && n != -EAGAIN)
-            return n;
-    }
+    *rate = (VrRate){.rate = bytes_per_s, .next_us = g_get_monotonic_time(), .burst_us = G_USEC_PER_SEC / 10};
 }
 
-static gboolean move_all(VrCopySide side, int fd, guint8 *buffer, gsize length, guint64 offset, guint64 total,
-                         GError **error)
+gint64 vr_rate_delay(const VrRate *rate)
 {
-    while (length > 0) {
-        gssize n = move_once(side, fd, buffer, length, offset);
-        if (n <= 0) {
-            vr_copy_fail(error, side, offset, total, (int)-n);
-            return FALSE;
-        }
-        buffer += n;
-        offset += (guint64)n;
-        length -= (gsize)n;
-    }
-    return TRUE;
+    return rate->rate ? MAX(rate->next_us - g_get_monotonic_time(), 0) : 0;
 }
 
-static gboolean move_plainly(const VrCopyJob *job, VrDigest *digest, guint8 *buffer, GError **error)
+void vr_rate_spend(VrRate *rate, guint64 bytes)
 {
-    VrSegments segments = {.fd = job->source_fd, .length = job->length};
-    guint64 at = 0, offset;
-    guint32 n, max = MIN(job->block_size ? job->block_size : PLAIN_BLOCK, PLAIN_BLOCK);
-    while (vr_segments_next(&segments, max, &offset, &n)) {
-        if (vr_copy_is_cancelled(job, error) ||
-            !move_all(VR_SIDE_SOURCE, job->source_fd, buffer, n, offset, job->length, error))
-            return FALSE;
-        vr_digest_push(digest, NULL, offset - at);
-        vr_digest_push(digest, buffer, n);
-        at = offset + n;
-        if (!move_all(VR_SIDE_TARGET, job->target_fd, buffer, n, offset, job->length, error))
-            return FALSE;
-        for (; vr_digest_done(digest) < at; vr_digest_wait(digest, at - 1)) /* one buffer: it must be free again */
-            if (vr_copy_is_cancelled(job, error))
-                return FALSE;
-        vr_copy_report(job, at);
-    }
-    vr_digest_push(digest, NULL, job->length - at);
-    return TRUE;
-}
-
-gboolean vr_copy_plain(const VrCopyJob *job, VrDigest *digest, GError **error)
-{
-    g_autofree guint8 *buffer = g_malloc(PLAIN_BLOCK);
-    gboolean ok = move_plainly(job, digest, buffer, error);
-    if (!ok)
-        vr_digest_stop(digest); /* it may be reading the buffer */
-    return ok;
+    if (!rate->rate)
+        return;
+    gint64 earliest = g_get_monotonic_time() - rate->burst_us;
+    rate->next_us = MAX(rate->next_us, earliest) + (gint64)((double)bytes * G_USEC_PER_SEC / (double)rate->rate);
 }
 
 /* ---- the job ---- */
 
-static gboolean move_segments(const VrCopyJob *job, VrDigest *digest, GError **error)
+static gboolean move_blocks(const VrCopyRun *run, GError **error)
 {
     static gint told;
     gboolean unavailable = FALSE;
-    if (!job->plain) {
-        gboolean ok = vr_copy_ring(job, digest, &unavailable, error);
+    if (!run->job->plain) {
+        gboolean ok = vr_copy_ring(run, &unavailable, error);
         if (!unavailable)
             return ok;
         if (g_atomic_int_compare_and_exchange(&told, FALSE, TRUE))
             vr_debug("io_uring is not available here: copies take the plain path");
     }
-    return vr_copy_plain(job, digest, error);
+    return vr_copy_plain(run, error);
 }
 
 /* The rest of the stream may be a long hole: the digest is behind, and a cancel is still heard. */
-static gboolean wait_for_digest(const VrCopyJob *job, VrDigest *digest, GError **error)
+static gboolean wait_for_digest(const VrCopyRun *run, GError **error)
 {
-    for (guint64 done; (done = vr_digest_done(digest)) < job->length; vr_digest_wait(digest, done)) {
-        if (vr_copy_is_cancelled(job, error))
+    for (guint64 done; (done = vr_digest_done(run->digest)) < run->job->length; vr_digest_wait(run->digest, done)) {
+        if (vr_copy_is_cancelled(run->job, error))
             return FALSE;
-        vr_copy_report(job, done);
+        vr_copy_report(run->job, done);
     }
     return TRUE;
 }
 
-gboolean vr_copy(const VrCopyJob *job, char digest[VR_DIGEST_HEX_LENGTH + 1], GError **error)
+static gboolean has_segments(const VrCopyJob *job)
+{
+    return job->next || job->segments;
+}
+
+static gboolean set_lengths(const VrCopyRun *run, GError **error)
+{
+    for (guint i = 0; i < run->n_targets; i++)
+        if (ftruncate(run->targets[i], (off_t)run->job->length) < 0) {
+            vr_set_error_errno(error, errno, "cannot set the length of the target");
+            return FALSE;
+        }
+    return TRUE;
+}
+
+static gboolean flush_targets(const int *targets, guint n_targets, GError **error)
+{
+    const VrCopyOps *ops = vr_copy_ops();
+    for (guint i = 0; i < n_targets; i++) {
+        int result = ops->flush(targets[i], ops->data);
+        if (result < 0) {
+            vr_set_error_errno(error, -result, "cannot flush the target");
+            return FALSE;
+        }
+    }
+    return TRUE;
+}
+
+static gboolean end_digest(VrDigest *hash, char *digest, GError **error)
+{
+    return !hash || vr_digest_finish(hash, digest, error);
+}
+
+/* All targets share the source's blocks: for the digest one of them is read. */
+static gboolean run_shared(VrCopyRun *run, GError **error)
+{
+    VrCopyJob job = *run->job;
+    job.source_fd = run->targets[0];
+    run->job = &job;
+    run->n_targets = 0;
+    gboolean ok = !run->digest || (move_blocks(run, error) && wait_for_digest(run, error));
+    run->job = NULL;
+    return ok;
+}
+
+static gboolean run_copied(const VrCopyRun *run, GError **error)
+{
+    const VrCopyJob *job = run->job;
+    if (!has_segments(job))
+        (void)posix_fadvise(job->source_fd, 0, 0, POSIX_FADV_SEQUENTIAL);
+    return move_blocks(run, error) && wait_for_digest(run, error) &&
+           (has_segments(job) || vr_source_is_whole(job->source_fd, job->length, error));
+}
+
+static gboolean check_job(const VrCopyJob *job, GError **error)
 {
     if (vr_copy_is_cancelled(job, error))
         return FALSE;
-    if (ftruncate(job->target_fd, (off_t)job->length) < 0) {
-        vr_set_error_errno(error, errno, "cannot set the length of the target");
+    if (!job->targets || (job->n_targets > 0 && job->n_targets <= VR_COPY_TARGETS))
+        return TRUE;
+    g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "one read writes 1 to %d targets, not %u", VR_COPY_TARGETS,
+                job->n_targets);
+    return FALSE;
+}
+
+gboolean vr_copy(const VrCopyJob *job, char digest[VR_DIGEST_HEX_LENGTH + 1], GError **error)
+{
+    if (!check_job(job, error))
         return FALSE;
-    }
-    VrDigest *hash = vr_digest_new(error);
-    if (!hash)
+    const int *targets = job->targets ? job->targets : &job->target_fd;
+    guint n_targets = job->targets ? job->n_targets : 1;
+    VrCopyRun run = {.job = job, .targets = targets, .n_targets = n_targets};
+    if (!set_lengths(&run, error))
         return FALSE;
-    (void)posix_fadvise(job->source_fd, 0, 0, POSIX_FADV_SEQUENTIAL);
-    if (!move_segments(job, hash, error) || !wait_for_digest(job, hash, error) ||
-        !vr_source_is_whole(job->source_fd, job->length, error))
-        vr_digest_stop(hash);
-    if (!vr_digest_finish(hash, digest, error) || !vr_fsync(job->target_fd, "the target", error))
+    run.digest = digest ? vr_digest_new(error) : NULL;
+    if (digest && !run.digest)
+        return FALSE;
+    gboolean shared = !has_segments(job) && vr_copy_clone(job, targets, n_targets, digest != NULL);
+    gboolean ok = shared ? run_shared(&run, error) : run_copied(&run, error);
+    if (!ok)
+        vr_digest_stop(run.digest);
+    if (!end_digest(run.digest, digest, error) || !ok || !flush_targets(targets, n_targets, error))
         return FALSE;
     vr_copy_report(job, job->length);
     return TRUE;

@@ -147,7 +147,7 @@ VrDigest *vr_digest_new(GError **error)
 
 void vr_digest_push(VrDigest *digest, const void *data, guint64 length)
 {
-    if (length == 0)
+    if (length == 0 || !digest)
         return;
     pthread_mutex_lock(&digest->lock);
     while (digest->count == VR_DIGEST_QUEUE)
@@ -160,6 +160,8 @@ void vr_digest_push(VrDigest *digest, const void *data, guint64 length)
 
 guint64 vr_digest_done(VrDigest *digest)
 {
+    if (!digest)
+        return G_MAXUINT64;
     pthread_mutex_lock(&digest->lock);
     guint64 done = digest->done;
     pthread_mutex_unlock(&digest->lock);
@@ -203,7 +205,8 @@ static void end_thread(VrDigest *digest, gboolean abandon)
 
 void vr_digest_stop(VrDigest *digest)
 {
-    end_thread(digest, TRUE);
+    if (digest)
+        end_thread(digest, TRUE);
 }
 
 gboolean vr_digest_finish(VrDigest *digest, char hex[VR_DIGEST_HEX_LENGTH + 1], GError **error)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Every test runs both ways, the ring and the plain one, unless it says otherwise. */
-#include "disk/images.h"
+#include "disk/sources.h"
 
 #include "disk/copy.h"
 #include "disk/copy_private.h"
@@ -8,57 +8,6 @@
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
-
-#define KIB 1024
-#define MIB (1024 * 1024)
-
-/* ---- sources ---- */
-
-typedef struct {
-    guint64 length;
-    struct {
-        guint64 at, length;
-    } data[8];
-} Shape;
-
-/* A sparse file; bytes: its whole content. */
-static int make_source(const TestDir *dir, const char *name, const Shape *shape, guint8 **bytes)
-{
-    g_autoptr(GRand) random = g_rand_new_with_seed((guint32)shape->length);
-    vr_autofd fd = vr_open_beneath(dir->fd, name, O_RDWR | O_CREAT | O_TRUNC, 0600, NULL);
-    assert_int_equal(ftruncate(fd, (off_t)shape->length), 0);
-    *bytes = g_malloc0(shape->length + 1);
-    for (gsize i = 0; i < G_N_ELEMENTS(shape->data); i++) {
-        guint64 at = shape->data[i].at, length = shape->data[i].length;
-        for (guint64 j = at; j < at + length; j++)
-            (*bytes)[j] = (guint8)g_rand_int(random);
-        assert_int_equal(pwrite(fd, *bytes + at, length, (off_t)at), (gssize)length);
-    }
-    return vr_fd_steal(&fd);
-}
-
-static int make_target(const TestDir *dir)
-{
-    return vr_open_beneath(dir->fd, "target", O_RDWR | O_CREAT | O_TRUNC, 0600, NULL);
-}
-
-static guint64 allocated(int fd)
-{
-    struct stat st;
-    assert_int_equal(fstat(fd, &st), 0);
-    return (guint64)st.st_blocks * 512;
-}
-
-static void expect_same(int fd, const guint8 *bytes, guint64 length, const char *digest)
-{
-    g_autofree guint8 *got = g_malloc0(length + 2);
-    gsize n;
-    assert_true(vr_pread_all(fd, got, length + 1, 0, &n, NULL));
-    assert_int_equal(n, length);
-    assert_memory_equal(got, bytes, length);
-    g_autofree char *expected = sha256_of(bytes, length);
-    assert_string_equal(digest, expected);
-}
 
 /* ---- copies that succeed ---- */
 
@@ -82,7 +31,7 @@ static void copy_shape(const TestDir *dir, const Shape *shape, guint depth, guin
     g_autofree guint8 *bytes = NULL;
     char digest[VR_DIGEST_HEX_LENGTH + 1], again[VR_DIGEST_HEX_LENGTH + 1];
     vr_autofd source = make_source(dir, "source", shape, &bytes);
-    vr_autofd target = make_target(dir);
+    vr_autofd target = make_target(dir, "target", 0);
     const VrCopyJob job = {.source_fd = source,
                            .target_fd = target,
                            .length = shape->length,
@@ -130,7 +79,7 @@ static void a_prefix_may_be_copied(void **state)
     char digest[VR_DIGEST_HEX_LENGTH + 1];
     vr_autofd source = make_source(dir, "source", &(Shape){MIB, {{0, MIB}}}, &bytes);
     for (int plain = 0; plain < 2; plain++) {
-        vr_autofd target = make_target(dir);
+        vr_autofd target = make_target(dir, "target", 0);
         const VrCopyJob job = {.source_fd = source, .target_fd = target, .length = 600001, .plain = plain};
         assert_true(vr_copy(&job, digest, NULL));
         expect_same(target, bytes, 600001, digest);
@@ -153,7 +102,7 @@ static void progress_only_grows_and_ends_at_the_end(void **state)
     vr_autofd source = make_source(dir, "source", &shapes[10], &bytes);
     for (int plain = 0; plain < 2; plain++) {
         guint64 last = 0;
-        vr_autofd target = make_target(dir);
+        vr_autofd target = make_target(dir, "target", 0);
         const VrCopyJob job = {.source_fd = source,
                                .target_fd = target,
                                .length = shapes[10].length,
@@ -163,103 +112,6 @@ static void progress_only_grows_and_ends_at_the_end(void **state)
         assert_true(vr_copy(&job, digest, NULL));
         assert_int_equal(last, shapes[10].length);
     }
-}
-
-/* ---- faults ---- */
-
-typedef struct {
-    VrCopySide side;
-    int nth;    /* result of that side that is changed, from 0; -1: every one */
-    int result; /* what is believed; G_MAXINT: a short one */
-    int seen;   /* how many results of the side there were */
-    guint64 calls;
-} Fault;
-
-/* What is not believed of a read is not left in the buffer either. */
-static int give_fault(VrCopySide side, guint64 offset, guint8 *buffer, int result, void *data)
-{
-    Fault *fault = data;
-    fault->calls++;
-    if (side != fault->side)
-        return result;
-    int number = fault->seen++;
-    if (fault->nth >= 0 && number != fault->nth)
-        return result;
-    int believed = fault->result;
-    if (believed == G_MAXINT)
-        believed = MAX(result / 2 + (int)(offset % 3) - 1, 1);
-    believed = MIN(believed, result);
-    if (side == VR_SIDE_SOURCE && result > 0)
-        memset(buffer + MAX(believed, 0), 0xee, (gsize)(result - MAX(believed, 0)));
-    return believed;
-}
-
-static const Shape faulty_shape = {6 * MIB, {{0, 2 * MIB}, {3 * MIB, 3 * MIB}}};
-
-static gboolean copy_with(const TestDir *dir, Fault *fault, gboolean plain, GError **error)
-{
-    g_autofree guint8 *bytes = NULL;
-    char digest[VR_DIGEST_HEX_LENGTH + 1];
-    vr_autofd source = make_source(dir, "source", &faulty_shape, &bytes);
-    vr_autofd target = make_target(dir);
-    const VrCopyJob job = {.source_fd = source,
-                           .target_fd = target,
-                           .length = faulty_shape.length,
-                           .block_size = 128 * KIB,
-                           .plain = plain};
-    vr_copy_set_fault(give_fault, fault);
-    gboolean ok = vr_copy(&job, digest, error);
-    vr_copy_set_fault(NULL, NULL);
-    if (ok)
-        expect_same(target, bytes, faulty_shape.length, digest);
-    return ok;
-}
-
-static void short_and_interrupted_requests_go_on(void **state)
-{
-    const struct {
-        int nth, result;
-    } rows[] = {{0, G_MAXINT}, {3, G_MAXINT}, {-1, G_MAXINT}, {0, -EINTR}, {5, -EAGAIN}, {2, 1}};
-    for (gsize i = 0; i < G_N_ELEMENTS(rows); i++)
-        for (int run = 0; run < 4; run++) {
-            g_autoptr(GError) error = NULL;
-            Fault fault = {run & 1 ? VR_SIDE_TARGET : VR_SIDE_SOURCE, rows[i].nth, rows[i].result, 0, 0};
-            (void)copy_with(*state, &fault, run & 2, &error);
-            expect_no_error(error);
-            assert_true(fault.calls > 80);
-        }
-}
-
-static void errors_name_their_side(void **state)
-{
-    const struct {
-        VrCopySide side;
-        int nth, result;
-        VrErrorCode code;
-        const char *text;
-    } rows[] = {{VR_SIDE_SOURCE, 0, -EIO, VR_ERROR_IO, "cannot read the source at byte"},
-                {VR_SIDE_SOURCE, 20, -EIO, VR_ERROR_IO, "cannot read the source at byte"},
-                {VR_SIDE_SOURCE, 39, -ESTALE, VR_ERROR_IO, "cannot read the source at byte"},
-                {VR_SIDE_SOURCE, 7, 0, VR_ERROR_INVALID, "it was changed while it was read"},
-                {VR_SIDE_TARGET, 0, -ENOSPC, VR_ERROR_NO_SPACE, "cannot write the target at byte"},
-                {VR_SIDE_TARGET, 39, -EDQUOT, VR_ERROR_NO_SPACE, "cannot write the target at byte"},
-                {VR_SIDE_TARGET, 20, -EIO, VR_ERROR_IO, "cannot write the target at byte"},
-                {VR_SIDE_TARGET, 20, 0, VR_ERROR_IO, "cannot write the target at byte"}};
-    for (gsize i = 0; i < G_N_ELEMENTS(rows); i++)
-        for (int plain = 0; plain < 2; plain++) {
-            GError *error = NULL;
-            Fault fault = {rows[i].side, rows[i].nth, rows[i].result, 0, 0};
-            assert_false(copy_with(*state, &fault, plain, &error));
-            expect_error(&error, rows[i].code, rows[i].text);
-        }
-}
-
-static void an_endless_again_ends(void **state)
-{
-    GError *error = NULL;
-    Fault fault = {VR_SIDE_SOURCE, -1, -EAGAIN, 0, 0};
-    assert_false(copy_with(*state, &fault, FALSE, &error)); /* the ring only: pread of a file does not say so */
-    expect_error(&error, VR_ERROR_IO, "cannot read the source");
 }
 
 /* ---- real ones ---- */
@@ -274,7 +126,7 @@ static void a_source_that_became_shorter_is_told(void **state)
             g_autofree guint8 *bytes = NULL;
             char digest[VR_DIGEST_HEX_LENGTH + 1];
             vr_autofd source = make_source(dir, "source", &kinds[i], &bytes);
-            vr_autofd target = make_target(dir);
+            vr_autofd target = make_target(dir, "target", 0);
             assert_int_equal(ftruncate(source, MIB + 512 * 1024 + 5), 0);
             const VrCopyJob job = {.source_fd = source, .target_fd = target, .length = 2 * MIB, .plain = plain};
             assert_false(vr_copy(&job, digest, &error));
@@ -313,7 +165,7 @@ static void a_target_over_the_limit_is_told(void **state)
     struct rlimit before, small;
     g_autofree guint8 *bytes = NULL;
     vr_autofd source = make_source(dir, "source", &(Shape){MIB, {{0, MIB}}}, &bytes);
-    vr_autofd target = make_target(dir);
+    vr_autofd target = make_target(dir, "target", 0);
     assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
     small = (struct rlimit){4096, before.rlim_max};
     signal(SIGXFSZ, SIG_IGN);
@@ -332,7 +184,7 @@ static void wrong_descriptors_are_told(void **state)
     char digest[VR_DIGEST_HEX_LENGTH + 1];
     vr_autofd source = make_source(dir, "source", &(Shape){MIB, {{0, MIB}}}, &bytes);
     vr_autofd unreadable = vr_open_beneath(dir->fd, "source", O_WRONLY, 0, NULL);
-    vr_autofd target = make_target(dir);
+    vr_autofd target = make_target(dir, "target", 0);
     for (int plain = 0; plain < 2; plain++) {
         GError *error = NULL;
         VrCopyJob job = {.source_fd = unreadable, .target_fd = target, .length = MIB, .plain = plain};
@@ -348,7 +200,7 @@ static void without_a_ring_it_goes_plainly(void **state)
     char digest[VR_DIGEST_HEX_LENGTH + 1];
     struct rlimit before, none;
     vr_autofd source = make_source(dir, "source", &(Shape){MIB, {{0, MIB}}}, &bytes);
-    vr_autofd target = make_target(dir);
+    vr_autofd target = make_target(dir, "target", 0);
     assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
     none = (struct rlimit){(rlim_t)target + 1, before.rlim_max}; /* not one descriptor more: no ring */
     vr_autofd lowest = dup(target);
@@ -358,7 +210,8 @@ static void without_a_ring_it_goes_plainly(void **state)
     const VrCopyJob job = {.source_fd = source, .target_fd = target, .length = MIB};
     gboolean unavailable = FALSE;
     VrDigest *hash = vr_digest_new(NULL);
-    (void)vr_copy_ring(&job, hash, &unavailable, NULL);
+    const VrCopyRun run = {.job = &job, .targets = &job.target_fd, .n_targets = 1, .digest = hash};
+    (void)vr_copy_ring(&run, &unavailable, NULL);
     vr_digest_stop(hash);
     assert_false(vr_digest_finish(hash, digest, NULL));
     gboolean ok = vr_copy(&job, digest, NULL);
@@ -385,7 +238,7 @@ static void a_cancel_ends_it(void **state)
     for (int plain = 0; plain < 2; plain++) {
         GError *error = NULL;
         gint cancelled = 0;
-        vr_autofd target = make_target(dir);
+        vr_autofd target = make_target(dir, "target", 0);
         VrCopyJob job = {.source_fd = source,
                          .target_fd = target,
                          .length = 20 * MIB,
@@ -417,7 +270,7 @@ static void a_cancel_is_heard_in_a_long_hole(void **state)
         gint cancelled = 0;
         char digest[VR_DIGEST_HEX_LENGTH + 1];
         vr_autofd source = vr_open_beneath(dir->fd, "hole", O_RDWR | O_CREAT, 0600, NULL);
-        vr_autofd target = make_target(dir);
+        vr_autofd target = make_target(dir, "target", 0);
         assert_int_equal(ftruncate(source, (off_t)1 << 41), 0); /* half an hour of zeros to hash */
         assert_int_equal(pwrite(source, "x", 1, (off_t)1 << 40), 1);
         GThread *other = g_thread_new("cancel", cancel_soon, &cancelled);
@@ -434,18 +287,178 @@ static void a_cancel_is_heard_in_a_long_hole(void **state)
     }
 }
 
-/* ---- what it costs ---- */
+/* ---- many targets, segments, zeros ---- */
 
-static void nothing_is_left_open(void **state)
+static void one_read_writes_many_targets(void **state)
 {
-    guint before = count_entries("/proc/self/fd");
-    GError *error = NULL;
-    for (int i = 0; i < 20; i++) {
-        Fault fault = {VR_SIDE_TARGET, i, i % 2 ? -EIO : G_MAXINT, 0, 0};
-        (void)copy_with(*state, &fault, FALSE, &error);
-        g_clear_error(&error);
+    TestDir *dir = *state;
+    g_autofree guint8 *bytes = NULL;
+    char digest[VR_DIGEST_HEX_LENGTH + 1];
+    vr_autofd source = make_source(dir, "source", &shapes[10], &bytes);
+    for (int plain = 0; plain < 2; plain++) {
+        int targets[9];
+        for (gsize i = 0; i < G_N_ELEMENTS(targets); i++)
+            targets[i] = make_target(dir, plain ? "plain" : "ring", i);
+        const VrCopyJob job = {.source_fd = source,
+                               .targets = targets,
+                               .n_targets = G_N_ELEMENTS(targets),
+                               .length = shapes[10].length,
+                               .plain = plain};
+        assert_true(vr_copy(&job, digest, NULL));
+        for (gsize i = 0; i < G_N_ELEMENTS(targets); i++) {
+            expect_same(targets[i], bytes, shapes[10].length, digest);
+            vr_fd_clear(&targets[i]);
+        }
     }
-    assert_int_equal(count_entries("/proc/self/fd"), before);
+}
+
+static void targets_are_counted(void **state)
+{
+    GError *error = NULL;
+    int targets[VR_COPY_TARGETS + 1] = {0};
+    const guint wrong[] = {0, VR_COPY_TARGETS + 1};
+    for (gsize i = 0; i < G_N_ELEMENTS(wrong); i++) {
+        const VrCopyJob job = {.source_fd = 0, .targets = targets, .n_targets = wrong[i]};
+        assert_false(vr_copy(&job, NULL, &error));
+        expect_error(&error, VR_ERROR_USAGE, "one read writes 1 to 64 targets");
+    }
+}
+
+/* Random pieces of two files and of memory, of any alignment, some of them adjacent. */
+static gsize make_segments(GRand *random, const int *fds, guint8 *const *sources, guint64 source_length, guint64 length,
+                           VrCopySegment *segments, gsize max, guint8 *expected)
+{
+    gsize n = 0;
+    guint64 at = 0;
+    for (; n < max && at + 1 < length; n++) {
+        VrCopySegment *s = &segments[n];
+        gboolean aligned = g_rand_boolean(random);
+        guint64 grain = aligned ? 4096 : 1;
+        if (g_rand_boolean(random))
+            at += (guint64)g_rand_int_range(random, 0, 100000);
+        at = (at + grain - 1) / grain * grain;
+        guint64 wanted = (guint64)g_rand_int_range(random, 1, 300000);
+        if (at >= length)
+            break;
+        int which = g_rand_int_range(random, 0, 3);
+        guint64 offset = (guint64)g_rand_int(random) % source_length / grain * grain;
+        guint64 most = MIN(source_length - offset, length - at);
+        *s = (VrCopySegment){
+            .fd = which == 2 ? -1 : fds[which], .offset = offset, .target = at, .length = MIN(wanted, most)};
+        s->bytes = which == 2 ? sources[0] + offset : NULL;
+        memcpy(expected + at, sources[which == 2 ? 0 : which] + offset, s->length);
+        at += s->length;
+    }
+    return n;
+}
+
+static void segments_of_any_kind_are_right(void **state)
+{
+    TestDir *dir = *state;
+    guint8 *bytes[2];
+    const Shape kinds[] = {{3 * MIB + 5, {{0, 3 * MIB + 5}}}, {3 * MIB + 5, {{MIB, MIB}, {2 * MIB + 70000, 100}}}};
+    g_autoptr(GRand) random = g_rand_new_with_seed(11);
+    int fds[] = {make_source(dir, "a", &kinds[0], &bytes[0]), make_source(dir, "b", &kinds[1], &bytes[1])};
+    for (int round = 0; round < 60; round++) {
+        g_autoptr(GError) error = NULL;
+        VrCopySegment segments[80];
+        char digest[VR_DIGEST_HEX_LENGTH + 1];
+        guint64 length = (guint64)g_rand_int_range(random, 1, 6 * MIB);
+        g_autofree guint8 *expected = g_malloc0(length);
+        vr_autofd target = make_target(dir, "target", 0);
+        const VrCopyJob job = {.target_fd = target,
+                               .length = length,
+                               .segments = segments,
+                               .n_segments =
+                                   make_segments(random, fds, bytes, kinds[0].length, length, segments, 80, expected),
+                               .block_size = (guint)g_rand_int_range(random, 0, MIB),
+                               .queue_depth = (guint)g_rand_int_range(random, 0, 20),
+                               .plain = round % 3 == 0};
+        (void)vr_copy(&job, digest, &error);
+        expect_no_error(error);
+        expect_same(target, expected, length, digest);
+    }
+    for (int i = 0; i < 2; i++) {
+        vr_fd_clear(&fds[i]);
+        g_free(bytes[i]);
+    }
+}
+
+static void wrong_plans_are_refused(void **state)
+{
+    TestDir *dir = *state;
+    guint8 some[4096] = {1};
+    const VrCopySegment plans[][2] = {
+        {{.fd = -1, .bytes = some, .target = 4096, .length = 4096},
+         {.fd = -1, .bytes = some, .target = 4000, .length = 1}},
+        {{.fd = -1, .bytes = some, .target = MIB - 1, .length = 2}},
+        {{.fd = -1, .bytes = some, .target = G_MAXUINT64 - 1, .length = 4}},
+        {{.fd = -1, .target = 0, .length = 4}},
+    };
+    for (gsize i = 0; i < G_N_ELEMENTS(plans); i++)
+        for (int plain = 0; plain < 2; plain++) {
+            GError *error = NULL;
+            vr_autofd target = make_target(dir, "target", 0);
+            const VrCopyJob job = {.target_fd = target,
+                                   .length = MIB,
+                                   .segments = plans[i],
+                                   .n_segments = plans[i][1].length ? 2 : 1,
+                                   .plain = plain};
+            assert_false(vr_copy(&job, NULL, &error));
+            expect_error(&error, VR_ERROR_FAILED, "a wrong plan");
+        }
+}
+
+static void blocks_of_zeros_become_holes(void **state)
+{
+    TestDir *dir = *state;
+    g_autofree guint8 *bytes = g_malloc0(8 * MIB);
+    memset(bytes + 2 * MIB + 3, 1, 1);
+    memset(bytes + 5 * MIB, 7, 200000);
+    put_file(dir, "dense", bytes, 8 * MIB);
+    for (int plain = 0; plain < 2; plain++) {
+        char digest[VR_DIGEST_HEX_LENGTH + 1];
+        vr_autofd source = vr_open_beneath(dir->fd, "dense", O_RDONLY, 0, NULL);
+        vr_autofd target = make_target(dir, "target", 0);
+        const VrCopyJob job = {
+            .source_fd = source, .target_fd = target, .length = 8 * MIB, .plain = plain, .no_clone = TRUE};
+        assert_true(vr_copy(&job, digest, NULL));
+        expect_same(target, bytes, 8 * MIB, digest);
+        assert_true(allocated(target) <= 6 * 64 * KIB);
+    }
+}
+
+static void a_limit_is_kept(void **state)
+{
+    TestDir *dir = *state;
+    g_autofree guint8 *bytes = NULL;
+    char digest[VR_DIGEST_HEX_LENGTH + 1];
+    vr_autofd source = make_source(dir, "source", &(Shape){4 * MIB, {{0, 4 * MIB}}}, &bytes);
+    for (int plain = 0; plain < 2; plain++) {
+        vr_autofd target = make_target(dir, "target", 0);
+        gint64 before = g_get_monotonic_time();
+        const VrCopyJob job = {.source_fd = source,
+                               .target_fd = target,
+                               .length = 4 * MIB,
+                               .block_size = 256 * KIB,
+                               .limit_rate = 8 * MIB,
+                               .plain = plain};
+        assert_true(vr_copy(&job, digest, NULL));
+        gint64 took = g_get_monotonic_time() - before;
+        assert_in_range(took, 330000, 3000000); /* half a second less the burst and the last block */
+        expect_same(target, bytes, 4 * MIB, digest);
+    }
+}
+
+static void residency_is_seen(void **state)
+{
+    TestDir *dir = *state;
+    g_autofree guint8 *bytes = NULL;
+    vr_autofd fd = make_source(dir, "source", &(Shape){MIB, {{0, MIB}}}, &bytes);
+    assert_true(vr_range_is_cached(fd, 0, MIB));
+    assert_int_equal(fsync(fd), 0);
+    assert_int_equal(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0);
+    assert_false(vr_range_is_cached(fd, 0, MIB));
 }
 
 int main(void)
@@ -455,9 +468,6 @@ int main(void)
         dir_test(random_shapes_are_right),
         dir_test(a_prefix_may_be_copied),
         dir_test(progress_only_grows_and_ends_at_the_end),
-        dir_test(short_and_interrupted_requests_go_on),
-        dir_test(errors_name_their_side),
-        dir_test(an_endless_again_ends),
         dir_test(a_source_that_became_shorter_is_told),
         dir_test(a_full_target_is_told),
         dir_test(a_target_over_the_limit_is_told),
@@ -465,7 +475,13 @@ int main(void)
         dir_test(without_a_ring_it_goes_plainly),
         dir_test(a_cancel_ends_it),
         dir_test(a_cancel_is_heard_in_a_long_hole),
-        dir_test(nothing_is_left_open),
+        dir_test(one_read_writes_many_targets),
+        cmocka_unit_test(targets_are_counted),
+        dir_test(segments_of_any_kind_are_right),
+        dir_test(wrong_plans_are_refused),
+        dir_test(blocks_of_zeros_become_holes),
+        dir_test(a_limit_is_kept),
+        dir_test(residency_is_seen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,4 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# What tests/bench measures with; built on request: cmake --build ... --target vr-bench-copy
+add_executable(vr-bench-copy EXCLUDE_FROM_ALL bench/bench_copy.c)
+target_link_libraries(vr-bench-copy PRIVATE vr_disk)
