@@ -12,6 +12,10 @@
 
 #include "disk/copy.h"
 
+#ifndef RWF_DONTCACHE
+#define RWF_DONTCACHE 0x00000080 /* kernel 6.14 */
+#endif
+
 #define VR_COPY_ALIGNMENT 4096          /* of buffers, and of what O_DIRECT is asked for */
 #define VR_COPY_GRAIN (64u << 10)       /* zeros are looked for in pieces of this */
 #define VR_COPY_MAX_BLOCK (2u << 20)    /* of one buffer */

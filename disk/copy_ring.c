@@ -27,10 +27,6 @@
 
 #define MAX_RETRIES 1000 /* of one request after EAGAIN or EINTR, in a row */
 
-#ifndef RWF_DONTCACHE
-#define RWF_DONTCACHE 0x00000080 /* kernel 6.14 */
-#endif
-
 static void fail(VrRing *ring, VrCopySide side, guint64 offset, int errnum)
 {
     if (!ring->failed)

@@ -237,6 +237,7 @@ gboolean vr_image_check_bytes(const VrImageBytes *bytes, const VrImagePolicy *po
                         bytes->size,
                         policy->max_virtual_size ? policy->max_virtual_size : DEFAULT_MAX_SIZE,
                         policy->allow_compressed,
+                        policy->allow_backing,
                         verdict,
                         error};
     VrLook answer = check_all(&look, policy);

@@ -10,6 +10,8 @@
 /* Stored with each verdict; raised when a rule is added or made stricter. */
 #define VR_IMAGE_RULES_VERSION 2
 
+#define VR_BACKING_NAME_BYTES 1024 /* QEMU block/qcow2.c: 1,023 and the end */
+
 typedef enum { VR_FORMAT_RAW, VR_FORMAT_QCOW2 } VrImageFormat;
 const char *vr_image_format_name(VrImageFormat format); /* "raw", "qcow2": as QEMU spells them */
 gboolean vr_image_format_parse(const char *name, VrImageFormat *format, GError **error);
@@ -46,12 +48,14 @@ typedef struct {
     VrImageFormat format;
     guint64 file_size;
     guint64 virtual_size;
-    guint32 qcow2_version;         /* 2, 3; 0 for raw */
-    guint32 cluster_size;          /* bytes; 0 for raw */
-    guint64 features;              /* qcow2 incompatible bits */
-    guint64 compatible, autoclear; /* qcow2 bits */
-    guint32 refcount_bits;         /* qcow2: width of a refcount */
-    gboolean compressed;           /* qcow2: some clusters are */
+    guint32 qcow2_version;                    /* 2, 3; 0 for raw */
+    guint32 cluster_size;                     /* bytes; 0 for raw */
+    guint64 features;                         /* qcow2 incompatible bits */
+    guint64 compatible, autoclear;            /* qcow2 bits */
+    guint32 refcount_bits;                    /* qcow2: width of a refcount */
+    gboolean compressed;                      /* qcow2: some clusters are */
+    char backing_name[VR_BACKING_NAME_BYTES]; /* qcow2: as its header has it, unescaped; "": it stands alone */
+    char backing_format[16];                  /* likewise; "": it does not say */
 } VrImageVerdict;
 
 typedef struct {
@@ -59,7 +63,8 @@ typedef struct {
     VrImageFormat format;      /* when given: it must be this */
     const char *file_name;     /* its suffix promises a format (.qcow2, .raw); NULL: none */
     guint64 max_virtual_size;  /* 0 = 64 TiB */
-    gboolean allow_compressed; /* for a caller that inflates clusters; off: publish stores byte for byte */
+    gboolean allow_compressed; /* for a caller that inflates clusters */
+    gboolean allow_backing;    /* for a caller that knows what lies below and does not follow the name */
 } VrImagePolicy;
 
 /* FALSE with an error only when the file cannot be read; a refusal is a verdict. */

@@ -25,7 +25,7 @@ typedef struct {
     const VrImageBytes *bytes;
     guint64 file_size;
     guint64 max_virtual_size;
-    gboolean allow_compressed;
+    gboolean allow_compressed, allow_backing;
     VrImageVerdict *verdict;
     GError **error;
 } VrImageLook;

@@ -2,6 +2,7 @@
 #include "disk/input.h"
 
 #include "base/error.h"
+#include "disk/copy_private.h"
 
 #include <errno.h>
 #include <openssl/evp.h>
@@ -20,7 +21,8 @@ typedef struct {
     VrInflater *inflater;                /* owned; NULL when nothing is inflated */
     guint8 *buffer, *block;              /* owned */
     gsize filled;                        /* of block */
-    guint64 taken, size, written;        /* bytes that came in, came out, were written */
+    VrRate rate;
+    guint64 taken, size, written; /* bytes that came in, came out, were written */
 } Intake;
 
 static void intake_clear(Intake *intake)
@@ -172,6 +174,11 @@ static gssize read_some(const Intake *intake, GError **error)
     const VrInput *input = intake->input;
     struct pollfd ready = {.fd = input->fd, .events = POLLIN};
     while (!is_cancelled(input, error)) {
+        gint64 delay_us = vr_rate_delay(&intake->rate);
+        if (delay_us > 0) {
+            g_usleep((gulong)MIN(delay_us, POLL_MS * 1000));
+            continue;
+        }
         int n = poll(&ready, 1, POLL_MS);
         if (n == 0 || (n < 0 && errno == EINTR))
             continue;
@@ -192,6 +199,7 @@ static gboolean take_in(Intake *intake, gsize length, GError **error)
         !sum_add(intake->blake2b, intake->buffer, length, error))
         return FALSE;
     intake->taken += length;
+    vr_rate_spend(&intake->rate, length);
     if (input->progress) {
         const VrCopyProgress progress = {intake->taken, input->length};
         input->progress(&progress, input->progress_data);
@@ -207,6 +215,7 @@ static gboolean begin(Intake *intake, GError **error)
 {
     const VrInput *input = intake->input;
     intake->buffer = g_malloc(READ_BYTES);
+    vr_rate_init(&intake->rate, input->limit_rate);
     if (!sum_begin(&intake->given, EVP_sha256(), error) ||
         (input->blake2b && !sum_begin(&intake->blake2b, EVP_blake2b512(), error)))
         return FALSE;

@@ -20,6 +20,7 @@ typedef struct {
     guint64 max_size;      /* bytes that may come out, zeros too */
     const char *limit;     /* what that limit is, for the message: "--max-size" */
     guint64 max_written;   /* bytes that may be written */
+    guint64 limit_rate;    /* bytes a second that are read at most; 0 = no limit */
     const gint *cancelled; /* NULL, or set to non-zero by another thread */
     void (*progress)(const VrCopyProgress *progress, void *data); /* of what was given */
     void *progress_data;

@@ -48,9 +48,10 @@ static VrLook check_geometry(VrQcow2Walk *walk)
 static VrLook check_references(VrQcow2Walk *walk)
 {
     const VrQcow2Header *h = &walk->header;
-    if (h->backing_offset || h->backing_length)
+    if ((h->backing_offset || h->backing_length) && !walk->look->allow_backing)
         return refuse(walk, VR_RULE_BACKING_FILE,
-                      "it needs a backing file (a name of %u bytes at " F64 "): an image must stand alone",
+                      "it needs a backing file (a name of %u bytes at " F64 "): an image must stand alone, or its "
+                      "chain be named (--flatten)",
                       h->backing_length, h->backing_offset);
     if (h->incompatible & VR_QCOW2_DATA_FILE)
         return refuse(walk, VR_RULE_DATA_FILE, "it keeps its data in an external data file");
@@ -171,12 +172,32 @@ static VrLook check_top_tables(VrQcow2Walk *walk)
 /* ---- header extensions ---- */
 
 /* QEMU reads it even when there is no backing file. */
-static VrLook check_backing_format(VrQcow2Walk *walk, guint32 length)
+static VrLook check_backing_format(VrQcow2Walk *walk, const guint8 *data, guint32 length)
 {
-    if (length <= MAX_BACKING_FORMAT)
+    char *format = walk->look->verdict->backing_format;
+    if (length > MAX_BACKING_FORMAT)
+        return refuse(walk, VR_RULE_HEADER, "its backing format has a name of %u bytes, above %d", length,
+                      MAX_BACKING_FORMAT);
+    memcpy(format, data, length);
+    format[length] = '\0';
+    return VR_LOOK_OK;
+}
+
+/* In the first cluster, and a name: QEMU would read it up to the first NUL. */
+static VrLook take_backing_name(VrQcow2Walk *walk, const guint8 *cluster)
+{
+    const VrQcow2Header *h = &walk->header;
+    char *name = walk->look->verdict->backing_name;
+    if (!h->backing_offset && !h->backing_length)
         return VR_LOOK_OK;
-    return refuse(walk, VR_RULE_HEADER, "its backing format has a name of %u bytes, above %d", length,
-                  MAX_BACKING_FORMAT);
+    if (h->backing_length == 0 || h->backing_length >= VR_BACKING_NAME_BYTES || h->backing_offset < h->header_length ||
+        h->backing_offset > walk->cluster || h->backing_length > walk->cluster - h->backing_offset ||
+        memchr(cluster + h->backing_offset, '\0', h->backing_length))
+        return refuse(walk, VR_RULE_BACKING_FILE, "the name of its backing file, %u bytes at " F64 ", is none",
+                      h->backing_length, h->backing_offset);
+    memcpy(name, cluster + h->backing_offset, h->backing_length);
+    name[h->backing_length] = '\0';
+    return VR_LOOK_OK;
 }
 
 static VrLook check_extension(VrQcow2Walk *walk, guint32 type, const guint8 *data, guint32 length)
@@ -189,7 +210,7 @@ static VrLook check_extension(VrQcow2Walk *walk, guint32 type, const guint8 *dat
     case VR_QCOW2_EXT_BITMAPS:
         return vr_qcow2_check_bitmaps_extension(walk, data, length);
     case VR_QCOW2_EXT_BACKING_FORMAT:
-        return check_backing_format(walk, length);
+        return check_backing_format(walk, data, length);
     default:
         return VR_LOOK_OK; /* feature names, unknown ones: they lead nowhere */
     }
@@ -219,7 +240,9 @@ static VrLook check_extensions(VrQcow2Walk *walk)
 {
     g_autofree guint8 *cluster = g_malloc(walk->cluster);
     VrLook answer = vr_image_read(walk->look, cluster, walk->cluster, 0);
-    return answer == VR_LOOK_OK ? walk_extensions(walk, cluster) : answer;
+    if (answer == VR_LOOK_OK)
+        answer = walk_extensions(walk, cluster);
+    return answer == VR_LOOK_OK ? take_backing_name(walk, cluster) : answer;
 }
 
 /* ---- all of it ---- */

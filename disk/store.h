@@ -54,18 +54,25 @@ typedef struct {
     const char *publisher, *offer, *sku; /* NULL when not given */
     gboolean format_given;
     VrImageFormat format;
+    const char *const
+        *flatten; /* NULL, or the links below file, the next one first, NULL at the end; their names must be those
+                                   in the headers */
+    gboolean as_given;
+    VrImageFormat as; /* when given: what is stored; else qcow2 */
     guint64
         max_size; /* bytes for the guest, and that may come out of a compressed file; 0: no limit but the policy's */
-    gboolean dry_run; /* check everything and leave nothing; the store may be NULL */
+    guint64 limit_rate; /* bytes a second that are read at most; 0 = no limit */
+    gboolean dry_run;   /* check everything and leave nothing; the store may be NULL */
     const gint *cancelled;
     void (*progress)(const VrCopyProgress *progress, void *data);
     void *progress_data;
 } VrPublication;
 
 /* check -> copy and digest -> check of the copy -> make visible. The source must be a regular file that does
- * not change meanwhile, or standard input. One that is called .xz, .gz or .zst is inflated; digest and signature are of the
- * bytes as they were given. Where the directory of keys says REQUIRED, only what is signed is published. The same version again: equal digest = success with *already TRUE, other digest =
- * VR_ERROR_CONFLICT. publisher/offer/sku of an image are the same for all its versions, else VR_ERROR_CONFLICT. */
+ * not change meanwhile, or standard input. One that is called .xz, .gz or .zst is inflated, compressed clusters too, and what is
+ * stored stands alone; digest and signature are of the bytes as they were given, of a chain those of its links. Where the
+ * directory of keys says REQUIRED, only what is signed is published. The same version again: equal digest = success with
+ * *already TRUE, other digest = VR_ERROR_CONFLICT. publisher/offer/sku of an image are the same for all its versions, else VR_ERROR_CONFLICT. */
 gboolean vr_store_publish(VrStore *store, const VrPublication *publication, VrImage **image, gboolean *already,
                           GError **error);
 

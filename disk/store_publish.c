@@ -2,14 +2,10 @@
 /*
  * How a version becomes visible:
  *
- *   names, digest, signature and key are read -> the source is opened -> is this version there already? -> image check on the
- *   source -> enough space -> locked temp directory images/NAME/.tmp-OPID with V/ in it -> V/disk.FMT made 0444,
- *   copied and hashed, flushed -> digest and signature as asked, source as it was -> image check again on the copy's own
- *   descriptor -> V/image.json -> under the database's write lock: still not there, publisher, offer and sku agree -> V
- *   renamed to VERSION without replacing -> directories flushed
- *
- * Standard input and compressed files come in one pass: they are read, summed and inflated into the temp directory, then
- * digest, signature and image are checked there, and that file becomes V/disk.FMT.
+ *   names, digest, signature and key are read -> the sources are opened -> is this version there already? -> image check on the
+ *   source -> enough space -> locked temp directory images/NAME/.tmp-OPID with v/ in it -> v/disk.FMT (store_fill.c) ->
+ *   v/image.json -> under the database's write lock: still not there, publisher, offer and sku agree -> v renamed to VERSION
+ *   without replacing -> directories flushed
  *
  * Before the rename nothing is visible, and a crash leaves a temp directory that the sweep removes. The write lock makes
  * two publishers of one image take turns in the last step; a rename is short.
@@ -18,7 +14,6 @@
 #include "base/durable.h"
 #include "base/error.h"
 #include "base/fd.h"
-#include "disk/image_tool.h"
 #include "disk/publish_private.h"
 #include "disk/version.h"
 
@@ -27,7 +22,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SPOOL "input"
 #define ATTEMPTS 10
 
 /* ---- what was asked ---- */
@@ -125,96 +119,18 @@ static gboolean look_for_existing(Publication *p, VrImage **existing, GError **e
         return local == NULL;
     }
     /* A digest says all; a signature must be one. */
-    if ((!*p->wanted || p->signature) && !vr_publication_vouch(p, error))
+    char digest[VR_DIGEST_HEX_LENGTH + 1];
+    gboolean said = p->n_sources == 1 && *p->sources[0].wanted && !p->signature;
+    if (!said && !vr_publication_vouch(p, error))
         return FALSE;
-    if (!accept_existing(found, *p->wanted ? p->wanted : p->digest, error))
+    vr_publication_digest(p, digest);
+    if (!accept_existing(found, said ? p->sources[0].wanted : digest, error))
         return FALSE;
     *existing = g_steal_pointer(&found);
     return TRUE;
 }
 
-/* ---- the copy ---- */
-
-static gboolean check_space(Publication *p, GError **error)
-{
-    if (!p->store || vr_publication_is_stream(p))
-        return TRUE; /* a stream is watched while it comes */
-    guint64 available, needed = (guint64)p->source.st_blocks * 512 + VR_SPACE_MARGIN; /* holes stay holes */
-    if (!vr_store_free_bytes(p->store, &available, error))
-        return FALSE;
-    if (available >= needed)
-        return TRUE;
-    g_autofree char *have = g_format_size_full(available, G_FORMAT_SIZE_IEC_UNITS);
-    g_autofree char *need = g_format_size_full(needed, G_FORMAT_SIZE_IEC_UNITS);
-    g_set_error(error, VR_ERROR, VR_ERROR_NO_SPACE, "%s has %s free and %s are needed", p->store->root, have, need);
-    return FALSE;
-}
-
-static char *disk_name(const Publication *p)
-{
-    return g_strconcat("disk.", vr_image_format_name(p->verdict.format), NULL);
-}
-
-/* Read-only from the start: so the one flush at the end of the copy covers the mode too. */
-static int create_disk(Publication *p, int dir_fd, GError **error)
-{
-    g_autofree char *name = disk_name(p);
-    vr_autofd fd = vr_open_beneath(dir_fd, name, O_RDWR | O_CREAT | O_EXCL, 0400, error);
-    if (fd >= 0 && fchmod(fd, 0444) < 0) {
-        vr_set_error_errno(error, errno, "cannot set the mode of %s", name);
-        return -1;
-    }
-    return vr_fd_steal(&fd);
-}
-
-static gboolean check_copy(Publication *p, int fd, GError **error)
-{
-    VrImageVerdict verdict;
-    const VrImagePolicy policy = {.format_given = TRUE, .format = p->verdict.format};
-    if (!vr_image_check(fd, &policy, &verdict, error) || !vr_image_verdict_require(&verdict, "the copy", error))
-        return FALSE;
-    if (!vr_image_tool_check(fd, &verdict, NULL, error) || !vr_image_verdict_require(&verdict, p->shown, error))
-        return FALSE;
-    if (verdict.file_size == p->verdict.file_size && verdict.virtual_size == p->verdict.virtual_size)
-        return TRUE;
-    g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "%s was changed while it was read", p->shown);
-    return FALSE;
-}
-
-static gboolean copy_disk(Publication *p, int dir_fd, GError **error)
-{
-    vr_autofd fd = create_disk(p, dir_fd, error);
-    if (fd < 0)
-        return FALSE;
-    const VrCopyJob job = {.source_fd = p->source_fd,
-                           .target_fd = fd,
-                           .length = (guint64)p->source.st_size,
-                           .cancelled = p->asked->cancelled,
-                           .progress = p->asked->progress,
-                           .progress_data = p->asked->progress_data};
-    if (!vr_copy(&job, p->stored, error) || !vr_publication_unchanged(p, error))
-        return FALSE;
-    if (p->vouched && strcmp(p->stored, p->digest) != 0) {
-        g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "%s was changed while it was read", p->shown);
-        return FALSE;
-    }
-    memcpy(p->digest, p->stored, sizeof p->digest); /* stored byte for byte */
-    return vr_publication_compare(p, error) && check_copy(p, fd, error);
-}
-
-/* What came through a stream becomes the disk: its bytes are in the temp directory already. */
-static gboolean spool_disk(Publication *p, VrTmpdir *tmp, int dir_fd, GError **error)
-{
-    vr_autofd fd = vr_open_beneath(tmp->dir_fd, SPOOL, O_RDWR | O_CREAT | O_EXCL, 0600, error);
-    if (fd < 0 || !vr_publication_spool(p, fd, error) || !check_copy(p, fd, error))
-        return FALSE;
-    if (fchmod(fd, 0444) < 0) {
-        vr_set_error_errno(error, errno, "cannot set the mode of the disk");
-        return FALSE;
-    }
-    g_autofree char *name = disk_name(p);
-    return vr_fsync(fd, name, error) && vr_durable_rename(tmp->dir_fd, SPOOL, dir_fd, name, error);
-}
+/* ---- the record ---- */
 
 /* The record of the version as it will be. */
 static VrImage *describe(const Publication *p)
@@ -225,10 +141,10 @@ static VrImage *describe(const Publication *p)
     image->publisher = g_strdup(p->offer->publisher);
     image->offer = g_strdup(p->offer->offer);
     image->sku = g_strdup(p->offer->sku);
-    image->format = p->verdict.format;
-    image->file_size = p->verdict.file_size;
-    image->virtual_size = p->verdict.virtual_size;
-    memcpy(image->source_digest, p->digest, sizeof image->source_digest);
+    image->format = p->format;
+    image->file_size = p->file_size;
+    image->virtual_size = p->virtual_size;
+    vr_publication_digest(p, image->source_digest);
     memcpy(image->stored_digest, p->stored, sizeof image->stored_digest);
     image->rules_version = VR_IMAGE_RULES_VERSION;
     image->published_at = vr_clock_format(vr_clock_wall_us());
@@ -236,7 +152,7 @@ static VrImage *describe(const Publication *p)
         image->signature_key = g_strdup(p->signature->key_id);
         image->signed_comment = g_strdup(p->signature->trusted_comment);
     }
-    g_autofree char *disk = disk_name(p);
+    g_autofree char *disk = vr_publication_disk_name(p);
     if (p->store)
         image->path = g_build_filename(p->store->root, "images", image->name, image->version, disk, NULL);
     return image;
@@ -251,6 +167,13 @@ static gboolean write_record(const Publication *p, int dir_fd, GError **error)
 
 /* ---- becoming visible ---- */
 
+static gboolean accept_same(const Publication *p, const VrImage *existing, GError **error)
+{
+    char digest[VR_DIGEST_HEX_LENGTH + 1];
+    vr_publication_digest(p, digest);
+    return accept_existing(existing, digest, error);
+}
+
 /* Within the database's write lock. */
 static gboolean give_name(Publication *p, VrTmpdir *tmp, gboolean *already, GError **error)
 {
@@ -262,7 +185,7 @@ static gboolean give_name(Publication *p, VrTmpdir *tmp, gboolean *already, GErr
     }
     *already = existing != NULL;
     if (existing)
-        return accept_existing(existing, p->digest, error);
+        return accept_same(p, existing, error);
     if (!check_offer(p, error))
         return FALSE;
     vr_autofd version_fd = vr_open_beneath(tmp->dir_fd, "v", O_RDONLY | O_DIRECTORY, 0, error);
@@ -284,8 +207,7 @@ static gboolean make_in(Publication *p, VrTmpdir *tmp, gboolean *already, GError
     vr_autofd version_fd = vr_mkdir_beneath(tmp->dir_fd, "v", VR_DIR_MODE, error);
     if (version_fd < 0)
         return FALSE;
-    gboolean ok = vr_publication_is_stream(p) ? spool_disk(p, tmp, version_fd, error) : copy_disk(p, version_fd, error);
-    return ok && make_visible(p, tmp, already, error);
+    return vr_publication_fill(p, tmp->dir_fd, version_fd, error) && make_visible(p, tmp, already, error);
 }
 
 /* The directory of an image goes when it is empty, so it may go under our hands until the temp directory is in it. */
@@ -329,29 +251,13 @@ static gboolean check_before(Publication *p, VrImage **existing, GError **error)
     if (!check_names(p, error) || !vr_publication_terms(p, error) || !vr_publication_open(p, error) ||
         !check_offer(p, error) || !look_for_existing(p, existing, error))
         return FALSE;
-    if (*existing || vr_publication_is_stream(p))
-        return TRUE;
-    return vr_publication_check(p, error) && check_space(p, error) && (!p->signature || vr_publication_vouch(p, error));
+    return *existing || vr_publication_look(p, error);
 }
 
-/* A stream needs a place where the image can be looked at: a file without a name, which is gone when it is closed. */
-static gboolean rehearse_stream(Publication *p, GError **error)
-{
-    const char *where = p->store ? p->store->root : "/var/tmp";
-    vr_autofd fd = open(where, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    if (fd >= 0)
-        return vr_publication_spool(p, fd, error);
-    vr_set_error_errno(error, errno, "cannot make a file without a name in %s", where);
-    return FALSE;
-}
-
-/* What it would give. A digest that was asked for is compared, since that writes nothing. */
+/* What it would give. */
 static VrImage *rehearse(Publication *p, GError **error)
 {
-    if (vr_publication_is_stream(p) ? !rehearse_stream(p, error)
-                                    : *p->wanted && !p->vouched && !vr_publication_vouch(p, error))
-        return NULL;
-    return describe(p);
+    return vr_publication_rehearse(p, error) ? describe(p) : NULL;
 }
 
 static VrImage *publish(Publication *p, gboolean *already, GError **error)
@@ -370,7 +276,8 @@ static VrImage *publish(Publication *p, gboolean *already, GError **error)
 gboolean vr_store_publish(VrStore *store, const VrPublication *publication, VrImage **image, gboolean *already,
                           GError **error)
 {
-    g_auto(Publication) p = {.store = store, .asked = publication, .source_fd = -1};
+    g_auto(Publication)
+        p = {.store = store, .asked = publication, .format = publication->as_given ? publication->as : VR_FORMAT_QCOW2};
     gboolean was_there = FALSE;
     g_autoptr(VrImage) made = publish(&p, &was_there, error);
     gboolean ok = made != NULL;

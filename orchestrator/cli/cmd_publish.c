@@ -11,10 +11,13 @@
 
 #define STEP (16 << 20) /* bytes between two lines of progress where the end is not known */
 
-static gboolean parse_format(const VrCli *cli, VrPublication *publication, GError **error)
+static gboolean parse_formats(const VrCli *cli, VrPublication *publication, GError **error)
 {
-    publication->format_given = cli->options.format != NULL;
-    return !publication->format_given || vr_image_format_parse(cli->options.format, &publication->format, error);
+    const VrCliOptions *options = &cli->options;
+    publication->format_given = options->format != NULL;
+    publication->as_given = options->as != NULL;
+    return (!options->format || vr_image_format_parse(options->format, &publication->format, error)) &&
+           (!options->as || vr_image_format_parse(options->as, &publication->as, error));
 }
 
 /* As virsh spells sizes: K, KiB, M, ... are powers of 1024, KB, MB, ... of 1000; without a suffix bytes. */
@@ -148,13 +151,15 @@ gboolean vr_cmd_image_publish(const VrCli *cli, GError **error)
                                  .file = cli->args[2],
                                  .signature = options->signature,
                                  .keys = options->keys,
+                                 .flatten = (const char *const *)options->flatten,
                                  .publisher = options->publisher,
                                  .offer = options->offer,
                                  .sku = options->sku,
                                  .dry_run = options->dry_run};
 
-    if (!parse_format(cli, &publication, error) || !parse_digest(options, &digest, error) ||
-        !parse_size(options->max_size, &publication.max_size, error))
+    if (!parse_formats(cli, &publication, error) || !parse_digest(options, &digest, error) ||
+        !parse_size(options->max_size, &publication.max_size, error) ||
+        !parse_size(options->limit_rate, &publication.limit_rate, error))
         return FALSE;
     publication.digest = digest;
     return open_and_publish(cli, &publication, error);

@@ -24,12 +24,16 @@ const VrCliCommand vr_cli_commands[] = {
      "signature are of the bytes as they are given, so of the compressed ones, and are checked before anything can\n"
      "be seen. What comes out may not be larger than the free space, or than --max-size, which may be more.\n"
      "\n"
+     "What is stored is one file that stands alone: qcow2 without compressed clusters, or with --as raw a sparse raw\n"
+     "one. An image on a backing file is made one with --flatten: once for each file below it, in that order, each\n"
+     "by the name that the file above it has for it.\n"
+     "\n"
      "--digest-file takes the line of FILE in a file that sha256sum wrote. --signature takes what 'minisign -S' wrote\n"
      "(not PGP); the key must be one of the *.pub files in /etc/virt-reimage/keys.d, or in --keys DIR, and the\n"
      "directory and its files must belong to root or to you and be writable by nobody else. A file with the name\n"
      "REQUIRED in that directory refuses every version that is not signed.",
      "image-publish debian-12 12.20261101.0 debian.qcow2 --digest sha256:9f86…", TRUE,
-     VR_OPT_FORMAT | VR_OPT_DIGEST | VR_OPT_SIGNATURE | VR_OPT_MAX_SIZE | VR_OPT_IDENTITY | VR_OPT_DRY_RUN, 3, 3,
+     VR_OPT_FORMAT | VR_OPT_DIGEST | VR_OPT_SIGNATURE | VR_OPT_IMPORT | VR_OPT_IDENTITY | VR_OPT_DRY_RUN, 3, 3,
      vr_cmd_image_publish},
     {"image-list", VR_GROUP_IMAGES, "[NAME]", "List images and their versions, with who uses them",
      "Newest first within a name. SIZE is what a guest sees, IN FILE the length of the file, ON DISK what it takes.\n"

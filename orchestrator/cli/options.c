@@ -32,7 +32,12 @@ static const Option table[] = {
     {VR_OPT_SIGNATURE, "signature", 0, G_OPTION_ARG_FILENAME, AT(signature), "the minisign signature of the file",
      "FILE"},
     {VR_OPT_SIGNATURE, "keys", 0, G_OPTION_ARG_FILENAME, AT(keys), "the directory of the *.pub files to trust", "DIR"},
-    {VR_OPT_MAX_SIZE, "max-size", 0, G_OPTION_ARG_STRING, AT(max_size), "the image may hold this much (20G, bytes)",
+    {VR_OPT_IMPORT, "as", 0, G_OPTION_ARG_STRING, AT(as), "store it as raw or as qcow2 (default: qcow2)", "F"},
+    {VR_OPT_IMPORT, "flatten", 0, G_OPTION_ARG_FILENAME_ARRAY, AT(flatten),
+     "its backing file; once more for each below that", "FILE"},
+    {VR_OPT_IMPORT, "limit-rate", 0, G_OPTION_ARG_STRING, AT(limit_rate), "read at most this much a second (50M)",
+     "SIZE"},
+    {VR_OPT_IMPORT, "max-size", 0, G_OPTION_ARG_STRING, AT(max_size), "the image may hold this much (20G, bytes)",
      "SIZE"},
     {VR_OPT_KEEP, "keep", 0, G_OPTION_ARG_STRING, AT(keep), "this many of the newest stay", "N"},
     {VR_OPT_IDENTITY, "publisher", 0, G_OPTION_ARG_STRING, AT(publisher), "with offer and SKU a second name", "P"},
@@ -108,4 +113,6 @@ void vr_cli_options_clear(VrCliOptions *options)
     for (guint i = 0; i < G_N_ELEMENTS(table); i++)
         if (table[i].type == G_OPTION_ARG_STRING || table[i].type == G_OPTION_ARG_FILENAME)
             g_clear_pointer(&G_STRUCT_MEMBER(char *, options, table[i].offset), g_free);
+        else if (table[i].type == G_OPTION_ARG_FILENAME_ARRAY)
+            g_clear_pointer(&G_STRUCT_MEMBER(char **, options, table[i].offset), g_strfreev);
 }

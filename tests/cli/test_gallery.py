@@ -246,7 +246,7 @@ def start_piped(program, *arguments):
 
 def wait_temp(program):
     folder = os.path.join(program.root, "images", IMAGE)
-    cheap_guest.wait_for(lambda: any(name.startswith(".tmp-") and os.path.exists(os.path.join(folder, name, "input"))
+    cheap_guest.wait_for(lambda: any(name.startswith(".tmp-") and os.path.exists(os.path.join(folder, name, "input-0"))
                                      for name in os.listdir(folder)), 20, "a temp directory")
 
 

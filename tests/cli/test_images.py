@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A1, A2, A4, A5, A9, A10: the gallery, and wrong images that change nothing."""
+"""A1, A2, A4, A5, A9, A10, B6: the gallery, and wrong images that change nothing."""
 import hashlib
 import os
 import stat
@@ -134,6 +134,51 @@ def test_a_dry_run_publishes_nothing(published):
     before = published.snapshot()
     published("image-publish", IMAGE, "4.0.0", published.image("4.0.0"), "--dry-run")
     assert published.snapshot() == before
+
+
+# --- what is stored ------------------------------------------------------------------------------------------
+
+
+def same_disk(a, a_format, b, b_format):
+    subprocess.run(["qemu-img", "compare", "-q", "-f", a_format, "-F", b_format, a, b], check=True)
+
+
+def test_what_is_stored_stands_alone_and_is_not_compressed(program):
+    path = program.image("1.0.0")
+    packed, raw = program.path("packed.qcow2"), program.path("a.raw")
+    subprocess.run(["qemu-img", "convert", "-c", "-O", "qcow2", path, packed], check=True)
+    subprocess.run(["qemu-img", "convert", "-O", "raw", path, raw], check=True)
+    assert "features: compressed" in program("image-check", packed).out
+    for version, source, options, stored in (("1", packed, [], "qcow2"), ("2", packed, ["--as", "raw"], "raw"),
+                                             ("3", raw, [], "qcow2"), ("4", raw, ["--as", "raw"], "raw")):
+        rehearsed = program("image-publish", IMAGE, version, source, *options, "--dry-run").out
+        said = program("image-publish", IMAGE, version, source, *options, "--limit-rate", "1G").out
+        assert rehearsed.replace("would be published", "published").splitlines()[0] == said.splitlines()[0]
+        image = program.json("image-info", IMAGE, version)
+        assert image["format"] == stored and image["path"].endswith("disk." + stored)
+        assert image["sourceDigest"] == digest(source) and image["storedDigest"] == digest(image["path"])
+        same_disk(path, "qcow2", image["path"], stored)
+        assert program.json("image-check", image["path"])["features"] == []
+        program("image-verify", IMAGE, version)
+    line = program.fails(USAGE, "image-publish", IMAGE, "5", packed, "--as", "vmdk")
+    assert "vmdk" in line
+    assert "size" in program.fails(USAGE, "image-publish", IMAGE, "5", packed, "--limit-rate", "fast")
+
+
+def test_a_chain_that_is_named_becomes_one_image(published):
+    base = published.path("1.0.0.qcow2")
+    top = overlay_on(published, base)
+    subprocess.run(["qemu-io", "-f", "qcow2", "-c", "write -P 7 4k 64k", top], check=True, stdout=subprocess.DEVNULL)
+    assert "--flatten" in published.fails(REFUSED, "image-publish", IMAGE, "4.0.0", top)
+    other = published.path("2.0.0.qcow2")
+    line = published.fails(REFUSED, "image-publish", IMAGE, "4.0.0", top, "--flatten", other)
+    assert "1.0.0.qcow2" in line and "2.0.0.qcow2" in line
+    published("image-publish", IMAGE, "4.0.0", top, "--flatten", base)
+    image = published.json("image-info", IMAGE, "4.0.0")
+    same_disk(top, "qcow2", image["path"], "qcow2")
+    assert published.json("image-check", image["path"])["accepted"]
+    assert "already" in published("image-publish", IMAGE, "4.0.0", top, "--flatten", base).out
+    assert "REQUIRED" not in published.fails(USAGE, "image-publish", IMAGE, "5.0.0", top, "--flatten", "-")
 
 
 # --- wrong input: its own error, its exit status, nothing changed ------------------------------------------

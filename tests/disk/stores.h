@@ -15,13 +15,18 @@ static inline VrStore *open_store(const TestDir *dir)
     return store;
 }
 
-/* Publishes file `source` of the test's directory. */
+/* Publishes file `source` of the test's directory byte for byte. */
 static inline gboolean publish(const TestDir *dir, VrStore *store, const char *name, const char *version,
                                const char *source, const char *digest, gboolean *already, GError **error)
 {
     g_autofree char *file = in_dir(dir, source);
     g_autoptr(VrImage) image = NULL;
-    const VrPublication publication = {.name = name, .version = version, .file = file, .digest = digest};
+    const VrPublication publication = {.name = name,
+                                       .version = version,
+                                       .file = file,
+                                       .digest = digest,
+                                       .as_given = g_strrstr(source, ".raw") != NULL,
+                                       .as = VR_FORMAT_RAW};
     return vr_store_publish(store, &publication, &image, already, error);
 }
 

@@ -253,7 +253,13 @@ static void a_dry_run_writes_nothing(void **state)
     g_autofree char *digest = digest_of_file(dir, "a.raw");
     g_autofree char *wrong = digest_of_file(dir, "b.raw");
     g_autoptr(VrImage) image = NULL;
-    VrPublication publication = {.name = "a", .version = "1", .file = file, .digest = digest, .dry_run = TRUE};
+    VrPublication publication = {.name = "a",
+                                 .version = "1",
+                                 .file = file,
+                                 .digest = digest,
+                                 .as_given = TRUE,
+                                 .as = VR_FORMAT_RAW,
+                                 .dry_run = TRUE};
     assert_true(vr_store_publish(store, &publication, &image, NULL, &error));
     assert_int_equal(image->virtual_size, MIB);
     assert_true(g_str_has_suffix(image->path, "/images/a/1/disk.raw"));
@@ -283,8 +289,13 @@ static void a_source_that_changes_or_a_cancel_leaves_nothing(void **state)
     g_autofree char *names = in_dir(dir, "root/images/a");
     make_raw(dir, "a.raw", 4 * MIB, 1);
     g_autoptr(VrStore) store = open_store(dir);
-    VrPublication publication = {
-        .name = "a", .version = "1", .file = file, .progress = change_source, .progress_data = file};
+    VrPublication publication = {.name = "a",
+                                 .version = "1",
+                                 .file = file,
+                                 .as_given = TRUE,
+                                 .as = VR_FORMAT_RAW,
+                                 .progress = change_source,
+                                 .progress_data = file};
     assert_false(vr_store_publish(store, &publication, NULL, NULL, &error));
     expect_error(&error, VR_ERROR_CONFLICT, "changed while it was read");
     assert_int_equal(count_entries(names), 0);

@@ -15,6 +15,7 @@ set_tests_properties(disk/copy disk/copy_faults disk/convert PROPERTIES TIMEOUT 
 vr_test(disk disk_file LINK vr_disk)
 vr_test(disk store LINK vr_disk)
 vr_test(disk publish LINK vr_disk)
+vr_test(disk import LINK vr_disk)
 vr_test(disk overlay LINK vr_disk)
 vr_test(disk sums LINK vr_disk)
 vr_test(disk signature LINK vr_disk)

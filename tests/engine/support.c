@@ -41,7 +41,7 @@ static void publish(World *world)
 {
     g_autofree char *file = g_build_filename(world->top, "image.raw", NULL);
     char digest[VR_DIGEST_HEX_LENGTH + 1];
-    VrPublication publication = {.name = "os", .version = "2.0.0", .file = file};
+    VrPublication publication = {.name = "os", .version = "2.0.0", .file = file, .as_given = TRUE, .as = VR_FORMAT_RAW};
     gboolean already;
 
     make_disk(file, 'N', digest);

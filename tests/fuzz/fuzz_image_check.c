@@ -53,7 +53,7 @@ static void check(Input *input, const VrImagePolicy *policy)
 int LLVMFuzzerTestOneInput(const guint8 *bytes, gsize size)
 {
     Input input = {bytes, size};
-    check(&input, &(VrImagePolicy){.allow_compressed = TRUE});
+    check(&input, &(VrImagePolicy){.allow_compressed = TRUE, .allow_backing = TRUE});
     check(&input, &(VrImagePolicy){.file_name = "x.raw", .max_virtual_size = G_GUINT64_CONSTANT(1) << 40});
     return 0;
 }
