@@ -137,6 +137,13 @@ static void obey(VrExecutor *executor, const VrCommand *command, const char *boo
         executor->wake_ms = command->at_ms;
         tell(executor, VR_PROGRESS_WAIT, NULL, command->text);
         break;
+    case VR_COMMAND_HOLD:
+        audit(executor, "hold", NULL, command->text);
+        tell(executor, VR_PROGRESS_WAIT, NULL, command->text);
+        break;
+    case VR_COMMAND_GATE:
+        push_job(executor, command->type, executor->batch + 1, NULL, NULL);
+        break;
     case VR_COMMAND_PREPARE:
         instance = g_ptr_array_index(executor->run->instances, command->instance);
         instance->batch = executor->batch;
@@ -177,7 +184,8 @@ static void take(VrExecutor *executor, const VrMessage *message)
                      .instance = message->instance,
                      .outcome = message->outcome,
                      .reason = message->reason,
-                     .answers = message->answers};
+                     .answers = message->answers,
+                     .off_ms = message->off_ms};
     const char *boot_id = message->type == VR_EVENT_PROBED ? message->text : NULL;
 
     g_array_set_clear_func(commands, (GDestroyNotify)vr_command_clear);

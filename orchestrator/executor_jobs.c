@@ -2,7 +2,9 @@
 /* What the executor's workers do: one command about one instance each, and its outcome as a message. */
 #include "orchestrator/executor_private.h"
 
+#include "base/child.h"
 #include "base/clock.h"
+#include "base/error.h"
 #include "base/handover.h"
 #include "orchestrator/health.h"
 
@@ -91,18 +93,21 @@ static void do_prepare(VrExecutor *executor, VrJob *job)
         vr_executor_post(executor, untouched(executor, VR_EVENT_PREPARED, job->instance, local));
 }
 
-static char *swap_text(VrExecutor *executor, const VrSwap *swap)
+static void say_swapped(VrExecutor *executor, const VrSwap *swap, VrMessage *message)
 {
     VrSwapTimes times;
     g_autofree char *stop = NULL;
     g_autofree char *off = NULL;
 
     if (!vr_swap_row(swap)->was_running ||
-        !vr_journal_swap_times(executor->engine.journal, vr_swap_row(swap)->id, &times, NULL))
-        return g_strdup("was off and stays off");
+        !vr_journal_swap_times(executor->engine.journal, vr_swap_row(swap)->id, &times, NULL)) {
+        message->text = g_strdup("was off and stays off");
+        return;
+    }
     stop = vr_clock_format_duration(times.stop_ms);
     off = vr_clock_format_duration(times.off_ms);
-    return g_strdup_printf("stopped in %s, off for %s", stop, off);
+    message->text = g_strdup_printf("stopped in %s, off for %s", stop, off);
+    message->off_ms = times.off_ms;
 }
 
 static void do_swap(VrExecutor *executor, VrJob *job)
@@ -121,7 +126,7 @@ static void do_swap(VrExecutor *executor, VrJob *job)
     }
     work->started_ms = vr_clock_now_ms();
     message = vr_message_new(VR_EVENT_SWAPPED, job->instance, VR_OUTCOME_OK, NULL);
-    message->text = swap_text(executor, work->swap);
+    say_swapped(executor, work->swap, message);
     vr_executor_post(executor, message);
 }
 
@@ -187,6 +192,34 @@ static void do_restore(VrExecutor *executor, VrJob *job)
     vr_executor_post(executor, message);
 }
 
+/* The gate is a command of the admin's on this host: it is told the set, the run and the number of the batch. */
+static void do_gate(VrExecutor *executor, VrJob *job)
+{
+    g_autoptr(GPtrArray) argv = g_ptr_array_new();
+    g_autofree char *batch = g_strdup_printf("%u", job->instance);
+    g_auto(VrChildResult) result = {0};
+    g_autoptr(GError) local = NULL;
+    g_autofree char *reason = NULL;
+    VrOutcome outcome = VR_OUTCOME_OK;
+
+    for (char **word = executor->request.set->model->policy.gate; *word; word++)
+        g_ptr_array_add(argv, *word);
+    g_ptr_array_add(argv, executor->run->set_name);
+    g_ptr_array_add(argv, executor->run->id);
+    g_ptr_array_add(argv, batch);
+    g_ptr_array_add(argv, NULL);
+    if (!vr_child_run((const char *const *)argv->pdata, NULL, &result, &local)) {
+        outcome = VR_OUTCOME_UNKNOWN;
+        reason = g_strdup(local->message);
+    } else if (result.exit_status != 0) {
+        g_autofree char *said = vr_printable(g_strstrip(result.err), -1);
+        outcome = VR_OUTCOME_FAILED;
+        reason = g_strdup_printf("%s ended with status %d%s%s", (char *)argv->pdata[0], result.exit_status,
+                                 *said ? ": " : "", said);
+    }
+    vr_executor_post(executor, vr_message_new(VR_EVENT_GATE, 0, outcome, reason));
+}
+
 static void do_discard(VrExecutor *executor, VrJob *job)
 {
     g_autoptr(GError) local = NULL;
@@ -201,9 +234,9 @@ static void do_discard(VrExecutor *executor, VrJob *job)
 void vr_executor_work(gpointer data, gpointer user_data)
 {
     static void (*const doers[])(VrExecutor *, VrJob *) = {
-        [VR_COMMAND_SURVEY] = do_survey,  [VR_COMMAND_PREPARE] = do_prepare, [VR_COMMAND_SWAP] = do_swap,
-        [VR_COMMAND_PROBE] = do_probe,    [VR_COMMAND_COMMIT] = do_commit,   [VR_COMMAND_RESTORE] = do_restore,
-        [VR_COMMAND_DISCARD] = do_discard};
+        [VR_COMMAND_SURVEY] = do_survey,   [VR_COMMAND_PREPARE] = do_prepare, [VR_COMMAND_SWAP] = do_swap,
+        [VR_COMMAND_PROBE] = do_probe,     [VR_COMMAND_COMMIT] = do_commit,   [VR_COMMAND_RESTORE] = do_restore,
+        [VR_COMMAND_DISCARD] = do_discard, [VR_COMMAND_GATE] = do_gate};
     VrJob *job = data;
 
     vr_handover_take(job);

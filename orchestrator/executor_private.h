@@ -12,6 +12,7 @@ typedef struct {
     char *reason;
     char *text; /* for the view */
     VrSurveyAnswer *answers;
+    gint64 off_ms;
 } VrMessage;
 
 typedef struct {
@@ -29,7 +30,7 @@ typedef struct {
 
 typedef struct {
     VrCommandType type;
-    guint instance;
+    guint instance; /* of a GATE: the number of the batch that it is asked about */
     char *text;
     VrSurvey *survey; /* of a SURVEY; shared */
 } VrJob;

@@ -22,13 +22,22 @@ typedef struct {
     gint64 timeout_ms;      /* healthTimeout, default 5 min from power-on (E1) */
 } VrHealthProfile;
 
+#define VR_CHECKPOINTS 16
+
 typedef struct {
     guint max_batch_percent;              /* 5..100, default 20, not above max_unhealthy_percent */
     guint max_unhealthy_percent;          /* 5..100, default 20 */
     guint max_unhealthy_upgraded_percent; /* 0..100, default 20 */
     gint64 pause_ms;                      /* pauseTimeBetweenBatches, default 0 */
-    gboolean prioritize_unhealthy;        /* default TRUE */
-    gboolean automatic_rollback;          /* NOT automaticOSUpgradePolicy.disableAutomaticRollback; default TRUE */
+    guint8 checkpoints[VR_CHECKPOINTS];   /* percent of the instances to move, ascending, 1..99; 0 ends them (D15) */
+    gint64 checkpoint_wait_ms;            /* 0..P2D, default PT1H */
+    gint64 bake_ms;                       /* bakeTime, 0..P2D, default 0 (D16) */
+    gint64 timeout_ms;                    /* of the whole run; 0: none (D23) */
+    gint64 max_off_ms;                    /* no instance may be off for longer; 0: no limit (J10) */
+    gboolean approval;                    /* a person says when it begins (D20) */
+    char **gate;                   /* argv of a command on the host, asked before each batch; NULL: none (E11, L5) */
+    gboolean prioritize_unhealthy; /* default TRUE */
+    gboolean automatic_rollback;   /* NOT automaticOSUpgradePolicy.disableAutomaticRollback; default TRUE */
 } VrUpgradePolicy;
 
 typedef enum { VR_MODE_MANUAL, VR_MODE_ROLLING, VR_MODE_AUTOMATIC } VrUpgradeMode;

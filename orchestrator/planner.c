@@ -55,7 +55,7 @@ static Room measure(const VrUpgradePolicy *policy, const VrCandidate *candidates
 
 static gboolean can_take(const Room *room, const VrCandidate *candidate)
 {
-    if (candidate->status != VR_CANDIDATE_PENDING)
+    if (candidate->status != VR_CANDIDATE_PENDING || candidate->held)
         return FALSE;
     return candidate->down ? room->takes_down : room->free > 0;
 }
@@ -107,7 +107,8 @@ static char *explain(const VrBatch *batch, const Room *room, const VrCandidate *
     for (guint i = 0; i < batch->members->len; i++)
         down += candidates[g_array_index(batch->members, guint, i)].down ? 1 : 0;
     for (guint i = 0; i < count; i++) {
-        if (candidates[i].status == VR_CANDIDATE_PENDING && candidates[i].upgrade_domain == batch->upgrade_domain)
+        if (candidates[i].status == VR_CANDIDATE_PENDING && !candidates[i].held &&
+            candidates[i].upgrade_domain == batch->upgrade_domain)
             left++;
     }
     left -= batch->members->len;

@@ -23,6 +23,7 @@ typedef struct {
     guint upgrade_domain;
     VrCandidateStatus status;
     gboolean down; /* unhealthy or unreachable now, for any cause: it holds a place of decision 2 */
+    gboolean held; /* pending, but not its turn: a canary or a walk goes first */
 } VrCandidate;
 
 typedef struct {

@@ -1,20 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The state machine of a run. An event is an answer about one instance (the table `answers`) or it concerns the run
- * (the table `controls`); each instance moves along `may_follow` through set_phase() only. Between batches the run is
- * in one of the stages of rollout_private.h. What ends it is in rollout_rules.c.
+ * (the table `controls`); each instance moves along `may_follow` through vr_step_phase() only. Here is what happens within a
+ * batch; what happens between two is in rollout_border.c, and what ends a run in rollout_rules.c.
  */
 #include "orchestrator/rollout_private.h"
-
-#define RESURVEY_MS 5000 /* how often the set is looked at while the run waits for a place */
-
-/* One call of vr_rollout_step. */
-typedef struct {
-    VrRollout *rollout;
-    const VrEvent *event;
-    gint64 now_ms;
-    GArray *commands;
-} Step;
 
 #define TO(phase) (1u << VR_PHASE_##phase)
 static const guint may_follow[VR_PHASE_COUNT] = {
@@ -33,7 +23,7 @@ void vr_command_clear(VrCommand *command)
     g_clear_pointer(&command->text, g_free);
 }
 
-static void emit(Step *step, VrCommandType type, guint instance, const char *text)
+void vr_step_emit(VrStep *step, VrCommandType type, guint instance, const char *text)
 {
     VrCommand command = {
         .type = type,
@@ -46,8 +36,7 @@ static void emit(Step *step, VrCommandType type, guint instance, const char *tex
     g_array_append_val(step->commands, command);
 }
 
-/* The one way in which an instance changes its phase. */
-static void set_phase(VrRollout *rollout, guint i, VrInstancePhase phase)
+void vr_step_phase(VrRollout *rollout, guint i, VrInstancePhase phase)
 {
     VrRolloutEntry *entry = &rollout->entries[i];
 
@@ -58,31 +47,7 @@ static void set_phase(VrRollout *rollout, guint i, VrInstancePhase phase)
     rollout->candidates[i].status = phase == VR_PHASE_PENDING ? VR_CANDIDATE_PENDING : VR_CANDIDATE_DONE;
 }
 
-static void finish(Step *step, VrRolloutVerdict verdict)
-{
-    VrRollout *rollout = step->rollout;
-
-    rollout->stage = VR_STAGE_FINISHED;
-    rollout->status = verdict.status;
-    rollout->error_code = verdict.code;
-    rollout->error_text = verdict.text;
-    emit(step, VR_COMMAND_FINISH, 0, verdict.text);
-}
-
-static void survey(Step *step)
-{
-    step->rollout->stage = VR_STAGE_SURVEY;
-    emit(step, VR_COMMAND_SURVEY, 0, NULL);
-}
-
-static void sleep_until(Step *step, gint64 at_ms)
-{
-    step->rollout->stage = VR_STAGE_PAUSE;
-    step->rollout->wake_at = at_ms;
-    emit(step, VR_COMMAND_WAKE, 0, NULL);
-}
-
-static const char *reason_of(const VrEvent *event)
+const char *vr_event_reason(const VrEvent *event)
 {
     return event->reason != NULL && event->reason[0] != '\0' ? event->reason : "no reason was given";
 }
@@ -104,20 +69,20 @@ static void blame(VrRollout *rollout, guint i, const char *reason)
     entry->reason = both;
 }
 
-static void fail(Step *step, guint i, VrInstancePhase phase)
+static void fail(VrStep *step, guint i, VrInstancePhase phase)
 {
-    blame(step->rollout, i, reason_of(step->event));
-    set_phase(step->rollout, i, phase);
+    blame(step->rollout, i, vr_event_reason(step->event));
+    vr_step_phase(step->rollout, i, phase);
 }
 
-static void restore(Step *step, guint i, const char *why)
+static void restore(VrStep *step, guint i, const char *why)
 {
-    set_phase(step->rollout, i, VR_PHASE_RESTORING);
-    emit(step, VR_COMMAND_RESTORE, i, why);
+    vr_step_phase(step->rollout, i, VR_PHASE_RESTORING);
+    vr_step_emit(step, VR_COMMAND_RESTORE, i, why);
 }
 
 /* Cancel now is not a failure of the instance: nobody is blamed, but the view says why it went back. */
-static void restore_for_cancel(Step *step, guint i)
+static void restore_for_cancel(VrStep *step, guint i)
 {
     VrRolloutEntry *entry = &step->rollout->entries[i];
 
@@ -126,19 +91,19 @@ static void restore_for_cancel(Step *step, guint i)
     restore(step, i, "the run was cancelled");
 }
 
-static void discard(Step *step, guint i)
+static void discard(VrStep *step, guint i)
 {
-    set_phase(step->rollout, i, VR_PHASE_DISCARDING);
-    emit(step, VR_COMMAND_DISCARD, i, "the run was cancelled");
+    vr_step_phase(step->rollout, i, VR_PHASE_DISCARDING);
+    vr_step_emit(step, VR_COMMAND_DISCARD, i, "the run was cancelled");
 }
 
-static void on_prepared(Step *step, guint i)
+static void on_prepared(VrStep *step, guint i)
 {
     VrRollout *rollout = step->rollout;
 
     switch (step->event->outcome) {
     case VR_OUTCOME_OK:
-        set_phase(rollout, i, VR_PHASE_PREPARED);
+        vr_step_phase(rollout, i, VR_PHASE_PREPARED);
         if (rollout->cancel_now)
             discard(step, i);
         break;
@@ -153,24 +118,35 @@ static void on_prepared(Step *step, guint i)
     }
 }
 
+/* J10. The first that was off for too long is named. */
+static void note_off_time(VrRollout *rollout, guint i, gint64 off_ms)
+{
+    if (rollout->policy.max_off_ms == 0 || off_ms <= rollout->policy.max_off_ms)
+        return;
+    if (rollout->too_long++ == 0)
+        rollout->too_long_instance = i;
+    rollout->longest_off_ms = MAX(rollout->longest_off_ms, off_ms);
+}
+
 /* A swap that failed on its way is always undone, also where unhealthy instances are left: the guest is on neither disk
  * for good, and the undo is the engine's. */
-static void on_swapped(Step *step, guint i)
+static void on_swapped(VrStep *step, guint i)
 {
     VrRollout *rollout = step->rollout;
 
+    note_off_time(rollout, i, step->event->off_ms);
     switch (step->event->outcome) {
     case VR_OUTCOME_OK:
         if (rollout->cancel_now) {
             restore_for_cancel(step, i);
             break;
         }
-        set_phase(rollout, i, VR_PHASE_PROBING);
-        emit(step, VR_COMMAND_PROBE, i, NULL);
+        vr_step_phase(rollout, i, VR_PHASE_PROBING);
+        vr_step_emit(step, VR_COMMAND_PROBE, i, NULL);
         break;
     case VR_OUTCOME_FAILED:
-        blame(rollout, i, reason_of(step->event));
-        restore(step, i, reason_of(step->event));
+        blame(rollout, i, vr_event_reason(step->event));
+        restore(step, i, vr_event_reason(step->event));
         break;
     case VR_OUTCOME_UNTOUCHED:
         rollout->untouched++;
@@ -183,14 +159,14 @@ static void on_swapped(Step *step, guint i)
 }
 
 /* F1. An instance of a rollback is not moved forward again, to the disk that one wanted to leave. */
-static void on_probed(Step *step, guint i)
+static void on_probed(VrStep *step, guint i)
 {
     VrRollout *rollout = step->rollout;
 
     switch (step->event->outcome) {
     case VR_OUTCOME_OK:
-        set_phase(rollout, i, VR_PHASE_COMMITTING);
-        emit(step, VR_COMMAND_COMMIT, i, NULL);
+        vr_step_phase(rollout, i, VR_PHASE_COMMITTING);
+        vr_step_emit(step, VR_COMMAND_COMMIT, i, NULL);
         break;
     case VR_OUTCOME_FAILED:
     case VR_OUTCOME_UNTOUCHED:
@@ -198,8 +174,8 @@ static void on_probed(Step *step, guint i)
             fail(step, i, VR_PHASE_FAILED);
             break;
         }
-        blame(rollout, i, reason_of(step->event));
-        restore(step, i, reason_of(step->event));
+        blame(rollout, i, vr_event_reason(step->event));
+        restore(step, i, vr_event_reason(step->event));
         break;
     case VR_OUTCOME_UNKNOWN:
         fail(step, i, VR_PHASE_UNKNOWN);
@@ -207,13 +183,13 @@ static void on_probed(Step *step, guint i)
     }
 }
 
-static void on_committed(Step *step, guint i)
+static void on_committed(VrStep *step, guint i)
 {
     VrRollout *rollout = step->rollout;
 
     switch (step->event->outcome) {
     case VR_OUTCOME_OK:
-        set_phase(rollout, i, VR_PHASE_COMMITTED);
+        vr_step_phase(rollout, i, VR_PHASE_COMMITTED);
         rollout->off_committed += rollout->entries[i].off ? 1 : 0;
         break;
     case VR_OUTCOME_FAILED:
@@ -227,11 +203,11 @@ static void on_committed(Step *step, guint i)
     }
 }
 
-static void on_restored(Step *step, guint i)
+static void on_restored(VrStep *step, guint i)
 {
     switch (step->event->outcome) {
     case VR_OUTCOME_OK:
-        set_phase(step->rollout, i, VR_PHASE_RESTORED);
+        vr_step_phase(step->rollout, i, VR_PHASE_RESTORED);
         break;
     case VR_OUTCOME_FAILED:
     case VR_OUTCOME_UNTOUCHED:
@@ -245,19 +221,19 @@ static void on_restored(Step *step, guint i)
 }
 
 /* The guest was not touched, whether or not its prepared disk could be removed. */
-static void on_discarded(Step *step, guint i)
+static void on_discarded(VrStep *step, guint i)
 {
     if (step->event->outcome == VR_OUTCOME_UNKNOWN) {
         fail(step, i, VR_PHASE_UNKNOWN);
         return;
     }
     if (step->event->outcome != VR_OUTCOME_OK)
-        blame(step->rollout, i, reason_of(step->event));
-    set_phase(step->rollout, i, VR_PHASE_PENDING);
+        blame(step->rollout, i, vr_event_reason(step->event));
+    vr_step_phase(step->rollout, i, VR_PHASE_PENDING);
 }
 
 /* All members are prepared or have failed at it: those that can go down go down now. */
-static void swap_prepared(Step *step)
+static void swap_prepared(VrStep *step)
 {
     const GArray *members = step->rollout->batch->members;
 
@@ -266,163 +242,35 @@ static void swap_prepared(Step *step)
 
         if (step->rollout->entries[i].phase != VR_PHASE_PREPARED)
             continue;
-        set_phase(step->rollout, i, VR_PHASE_SWAPPING);
-        emit(step, VR_COMMAND_SWAP, i, NULL);
+        vr_step_phase(step->rollout, i, VR_PHASE_SWAPPING);
+        vr_step_emit(step, VR_COMMAND_SWAP, i, NULL);
     }
 }
 
-static gboolean ends(Step *step, VrRolloutVerdict verdict)
-{
-    if (verdict.text == NULL)
-        return FALSE;
-    finish(step, verdict);
-    return TRUE;
-}
-
-static void end_batch(Step *step)
-{
-    VrRollout *rollout = step->rollout;
-
-    emit(step, VR_COMMAND_BATCH_END, 0, NULL);
-    vr_rollout_compare_reasons(rollout);
-    if (ends(step, vr_rollout_judge(rollout)))
-        return;
-    if (rollout->phases[VR_PHASE_PENDING] == 0)
-        finish(step, vr_rollout_judge_end(rollout));
-    else if (rollout->policy.pause_ms > 0)
-        sleep_until(step, step->now_ms + rollout->policy.pause_ms); /* D5 */
-    else
-        survey(step);
-}
-
 /* After each answer. */
-static void advance(Step *step)
+static void advance(VrStep *step)
 {
     if (step->rollout->phases[VR_PHASE_PREPARING] == 0 && step->rollout->phases[VR_PHASE_PREPARED] > 0)
         swap_prepared(step);
     if (vr_rollout_in_flight(step->rollout) == 0)
-        end_batch(step);
+        vr_step_end_batch(step);
 }
 
-static void begin_batch(Step *step, VrBatch *batch)
-{
-    VrRollout *rollout = step->rollout;
-
-    vr_batch_free(rollout->batch);
-    rollout->batch = batch;
-    rollout->batch_number++;
-    rollout->stage = VR_STAGE_BATCH;
-    rollout->waits = FALSE;
-    emit(step, VR_COMMAND_BATCH_BEGIN, 0, batch->reason);
-    for (guint k = 0; k < batch->members->len; k++) {
-        guint i = g_array_index(batch->members, guint, k);
-
-        rollout->entries[i].off = step->event->answers[i] == VR_SURVEY_OFF;
-        set_phase(rollout, i, VR_PHASE_PREPARING);
-        emit(step, VR_COMMAND_PREPARE, i, NULL);
-    }
-}
-
-/* The set is looked at again until the deadline, and then the run stops: no wait is silent or for ever. */
-static void wait_or_stop(Step *step, const char *code, char *text)
-{
-    VrRollout *rollout = step->rollout;
-    g_autofree char *owned = text;
-
-    if (!rollout->waits) {
-        rollout->waits = TRUE;
-        rollout->wait_deadline = step->now_ms + rollout->health_timeout_ms;
-    }
-    if (step->now_ms >= rollout->wait_deadline)
-        finish(step, (VrRolloutVerdict){VR_RUN_FAULTED, code, g_steal_pointer(&owned)});
-    else
-        sleep_until(step, MIN(step->now_ms + RESURVEY_MS, rollout->wait_deadline));
-}
-
-/* Who is down now, for any cause: what the survey found, and what this run left without a good end. */
-static void note_survey(VrRollout *rollout, const VrSurveyAnswer *answers)
-{
-    rollout->down = 0;
-    for (guint i = 0; i < rollout->count; i++) {
-        VrInstancePhase phase = rollout->entries[i].phase;
-
-        /* Off on purpose is one that was off before its batch; one that ran, and that this run has moved, fell. */
-        gboolean fell = answers[i] == VR_SURVEY_OFF && !rollout->entries[i].off &&
-                        (phase == VR_PHASE_COMMITTED || phase == VR_PHASE_RESTORED);
-
-        rollout->candidates[i].down =
-            answers[i] == VR_SURVEY_UNHEALTHY || fell || phase == VR_PHASE_FAILED || phase == VR_PHASE_UNKNOWN;
-        rollout->down += rollout->candidates[i].down ? 1 : 0;
-    }
-}
-
-static void on_survey(Step *step)
-{
-    VrRollout *rollout = step->rollout;
-    gboolean no_place = FALSE;
-    VrBatch *batch;
-
-    if (rollout->stage != VR_STAGE_SURVEY)
-        return;
-    if (step->event->outcome != VR_OUTCOME_OK || step->event->answers == NULL) {
-        wait_or_stop(step, VR_CODE_INTERNAL,
-                     g_strdup_printf("the health of the set cannot be read: %s", reason_of(step->event)));
-        return;
-    }
-    note_survey(rollout, step->event->answers);
-    if (ends(step, vr_rollout_judge_survey(rollout)))
-        return;
-    batch = vr_planner_next_batch(&rollout->policy, rollout->candidates, rollout->count,
-                                  rollout->kind == VR_RUN_ROLLBACK, &no_place);
-    if (batch != NULL)
-        begin_batch(step, batch);
-    else if (no_place)
-        wait_or_stop(step, VR_CODE_IN_ROLLING, vr_rollout_no_place_text(rollout)); /* decision 2 */
-    else
-        finish(step, vr_rollout_judge_end(rollout));
-}
-
-static void on_start(Step *step)
-{
-    if (step->rollout->stage != VR_STAGE_NEW)
-        return;
-    if (step->rollout->phases[VR_PHASE_PENDING] == 0)
-        finish(step, vr_rollout_judge_end(step->rollout)); /* D18: nothing to do */
-    else
-        survey(step);
-}
-
-static void on_wake(Step *step)
-{
-    if (step->rollout->stage != VR_STAGE_PAUSE)
-        return;
-    if (step->now_ms < step->rollout->wake_at)
-        sleep_until(step, step->rollout->wake_at); /* too early: asked for again, so that it is never lost */
-    else
-        survey(step);
-}
-
-/* Between batches a wish to end is met at once, in a batch at its end. */
-static void end_at_border(Step *step)
-{
-    if (step->rollout->stage != VR_STAGE_BATCH)
-        ends(step, vr_rollout_judge(step->rollout));
-}
-
-static void on_cancel(Step *step)
+/* Between batches a wish is met at once, in a batch at its end. */
+static void on_cancel(VrStep *step)
 {
     step->rollout->cancel = TRUE;
-    end_at_border(step);
+    vr_step_wish(step);
 }
 
-static void on_cancel_now(Step *step)
+static void on_cancel_now(VrStep *step)
 {
     VrRollout *rollout = step->rollout;
 
     rollout->cancel = TRUE;
     rollout->cancel_now = TRUE;
     if (rollout->stage != VR_STAGE_BATCH) {
-        end_at_border(step);
+        vr_step_wish(step);
         return;
     }
     for (guint k = 0; k < rollout->batch->members->len; k++) {
@@ -435,16 +283,16 @@ static void on_cancel_now(Step *step)
     }
 }
 
-static void on_withdrawn(Step *step)
+static void on_withdrawn(VrStep *step)
 {
     step->rollout->withdrawn = TRUE;
-    end_at_border(step);
+    vr_step_wish(step);
 }
 
 /* Answers about one instance: each fits only the phase that waits for it. */
 static const struct {
     VrInstancePhase awaited_in;
-    void (*handle)(Step *step, guint i);
+    void (*handle)(VrStep *step, guint i);
 } answers[] = {
     [VR_EVENT_PREPARED] = {VR_PHASE_PREPARING, on_prepared},
     [VR_EVENT_SWAPPED] = {VR_PHASE_SWAPPING, on_swapped},
@@ -452,20 +300,23 @@ static const struct {
     [VR_EVENT_COMMITTED] = {VR_PHASE_COMMITTING, on_committed},
     [VR_EVENT_RESTORED] = {VR_PHASE_RESTORING, on_restored},
     [VR_EVENT_DISCARDED] = {VR_PHASE_DISCARDING, on_discarded},
-    [VR_EVENT_WITHDRAWN] = {0},
+    [VR_EVENT_WALK] = {0},
 };
 
-static void (*const controls[])(Step *step) = {
-    [VR_EVENT_START] = on_start,   [VR_EVENT_SURVEY] = on_survey,         [VR_EVENT_WAKE] = on_wake,
-    [VR_EVENT_CANCEL] = on_cancel, [VR_EVENT_CANCEL_NOW] = on_cancel_now, [VR_EVENT_WITHDRAWN] = on_withdrawn,
+static void (*const controls[])(VrStep *step) = {
+    [VR_EVENT_START] = vr_step_start,     [VR_EVENT_SURVEY] = vr_step_survey,    [VR_EVENT_WAKE] = vr_step_wake,
+    [VR_EVENT_GATE] = vr_step_gate,       [VR_EVENT_PAUSE] = vr_step_pause,      [VR_EVENT_RESUME] = vr_step_resume,
+    [VR_EVENT_APPROVE] = vr_step_approve, [VR_EVENT_PROMOTE] = vr_step_promote,  [VR_EVENT_WALK] = vr_step_walk,
+    [VR_EVENT_CANCEL] = on_cancel,        [VR_EVENT_CANCEL_NOW] = on_cancel_now, [VR_EVENT_WITHDRAWN] = on_withdrawn,
 };
 
 void vr_rollout_step(VrRollout *rollout, const VrEvent *event, gint64 now_ms, GArray *commands)
 {
-    Step step = {.rollout = rollout, .event = event, .now_ms = now_ms, .commands = commands};
+    VrStep step = {.rollout = rollout, .event = event, .now_ms = now_ms, .commands = commands};
 
     if (rollout->stage == VR_STAGE_FINISHED)
         return;
+    rollout->timed_out |= rollout->deadline > 0 && now_ms >= rollout->deadline;
     if (controls[event->type] != NULL) {
         controls[event->type](&step);
         return;
@@ -476,6 +327,15 @@ void vr_rollout_step(VrRollout *rollout, const VrEvent *event, gint64 now_ms, GA
     advance(&step);
 }
 
+/* Decision 6: what may hold or stop a run forward does not hold up a rollback. */
+static void open_ways_out(VrUpgradePolicy *policy)
+{
+    policy->checkpoints[0] = 0;
+    policy->bake_ms = policy->max_off_ms = 0;
+    policy->approval = FALSE;
+    policy->gate = NULL;
+}
+
 VrRollout *vr_rollout_new(const VrRolloutConfig *config)
 {
     VrRollout *rollout = g_new0(VrRollout, 1);
@@ -484,6 +344,8 @@ VrRollout *vr_rollout_new(const VrRolloutConfig *config)
     rollout->policy = config->policy;
     rollout->health_timeout_ms = config->health_timeout_ms;
     rollout->same_reason_stops = config->same_reason_stops;
+    rollout->walk = config->walk;
+    rollout->walked = VR_NO_DOMAIN;
     rollout->count = config->count;
     rollout->entries = g_new0(VrRolloutEntry, config->count);
     rollout->candidates = g_new0(VrCandidate, config->count);
@@ -495,7 +357,11 @@ VrRollout *vr_rollout_new(const VrRolloutConfig *config)
         rollout->phases[rollout->entries[i].phase]++;
         rollout->candidates[i].upgrade_domain = config->instances[i].upgrade_domain;
         rollout->candidates[i].status = chosen ? VR_CANDIDATE_PENDING : VR_CANDIDATE_SKIPPED;
+        rollout->entries[i].canary = chosen && config->instances[i].canary && config->kind != VR_RUN_ROLLBACK;
+        rollout->has_canary |= rollout->entries[i].canary;
     }
+    if (config->kind == VR_RUN_ROLLBACK)
+        open_ways_out(&rollout->policy);
     return rollout;
 }
 
@@ -509,6 +375,7 @@ void vr_rollout_free(VrRollout *rollout)
     g_free(rollout->candidates);
     vr_batch_free(rollout->batch);
     vr_reasons_clear(&rollout->reasons);
+    g_free(rollout->hold_text);
     g_free(rollout->error_text);
     g_free(rollout);
 }

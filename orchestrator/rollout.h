@@ -17,6 +17,11 @@
  *   - a failed preparation: the guest was not touched; the run stops at the end of the batch
  *   - an instance whose outcome is unknown keeps its slot as down and stops the run at the end of the batch
  *   - cancel: no new batch; cancel now: restore what is in flight and uncommitted
+ *   - between batches a run may be held (VrHold): by a person, a checkpoint, a canary, a walk; a gate is asked before each batch
+ *   - upgraded ones that fall ill later count against the same limit as those that failed; after the last batch too, while it
+ *     bakes (D16)
+ *   - the whole has a deadline (D23), and no instance may be off for longer than the model says (J10)
+ * A rollback knows only pause, walk, cancel and the deadline: the ways out stay open (decision 6).
  * An instance that times out has failed; a timeout is never a permission to go on.
  */
 #pragma once
@@ -66,7 +71,13 @@ typedef enum {
     VR_EVENT_WAKE,       /* the time of the last WAKE command has come */
     VR_EVENT_CANCEL,     /* end at the batch border */
     VR_EVENT_CANCEL_NOW, /* restore what is in flight, then end */
-    VR_EVENT_WITHDRAWN   /* the version was excluded meanwhile: end at the batch border as Faulted (decision 8) */
+    VR_EVENT_WITHDRAWN,  /* the version was excluded meanwhile: end at the batch border as Faulted (decision 8) */
+    VR_EVENT_GATE,       /* answers GATE: OK = go on; FAILED = not now; UNKNOWN = it could not be asked */
+    VR_EVENT_PAUSE,      /* hold at the batch border */
+    VR_EVENT_RESUME,
+    VR_EVENT_APPROVE, /* of VR_HOLD_APPROVAL; may come before it */
+    VR_EVENT_PROMOTE, /* ends VR_HOLD_CANARY, _CHECKPOINT or _BAKE, whichever holds now */
+    VR_EVENT_WALK     /* `instance` is the upgrade domain that goes next; fits VR_HOLD_WALK */
 } VrEventType;
 
 typedef enum {
@@ -82,7 +93,20 @@ typedef struct {
     VrOutcome outcome;
     const char *reason;            /* for failures: one line, compared for "the same reason" without digits */
     const VrSurveyAnswer *answers; /* SURVEY */
+    gint64 off_ms;                 /* SWAPPED: how long the guest was off; 0: not known, or it was off before */
 } VrEvent;
+
+/* What keeps a run from its next batch. */
+typedef enum {
+    VR_HOLD_NONE,
+    VR_HOLD_PAUSED,     /* until 'resume' (G3) */
+    VR_HOLD_APPROVAL,   /* before the first batch, until 'approve' (D20) */
+    VR_HOLD_WALK,       /* until 'walk' names the next upgrade domain (G4) */
+    VR_HOLD_CANARY,     /* the canary came good: until 'promote' (D17) */
+    VR_HOLD_CHECKPOINT, /* until its wait is over, or 'promote' (D15) */
+    VR_HOLD_BAKE        /* after the last batch, until the bake time is over, or 'promote' (D16) */
+} VrHold;
+const char *vr_hold_name(VrHold hold); /* "paused", "approval", ...; NULL for VR_HOLD_NONE */
 
 typedef enum {
     VR_COMMAND_SURVEY,
@@ -95,7 +119,9 @@ typedef enum {
     VR_COMMAND_RESTORE, /* text = why */
     VR_COMMAND_DISCARD, /* text = why */
     VR_COMMAND_WAKE,    /* at_ms; a later WAKE replaces an earlier one */
-    VR_COMMAND_FINISH   /* the run is over: status, code, text are in the state; no answer */
+    VR_COMMAND_GATE,    /* ask the gate whether the next batch may begin */
+    VR_COMMAND_HOLD, /* text = what for and how it ends; for journal and view, no answer. A WAKE follows where time ends it */
+    VR_COMMAND_FINISH /* the run is over: status, code, text are in the state; no answer */
 } VrCommandType;
 
 typedef struct {
@@ -110,6 +136,7 @@ void vr_command_clear(VrCommand *command);
 typedef struct {
     guint upgrade_domain;
     gboolean chosen; /* FALSE: is skipped (on the target, not named, ...) but counts in the set */
+    gboolean canary; /* goes first; the others follow after 'promote' */
 } VrRolloutInstance;
 
 typedef struct {
@@ -117,6 +144,7 @@ typedef struct {
     VrUpgradePolicy policy;
     gint64 health_timeout_ms;
     gboolean same_reason_stops; /* decision 9, default TRUE */
+    gboolean walk;              /* one upgrade domain at a time, by a person's word */
     guint count;
     const VrRolloutInstance *instances; /* copied */
 } VrRolloutConfig;
@@ -141,6 +169,12 @@ typedef struct {
     guint successful, failed, in_progress, pending, skipped; /* J3 */
     guint restored, restore_failed;                          /* F12 */
     guint unknown;
+    VrHold hold;               /* what it waits for now */
+    const char *hold_text;     /* and how that ends; NULL: nothing holds it */
+    gint64 hold_until_ms;      /* 0: until a person acts */
+    gboolean pause_requested;  /* it will hold at the batch border, or does */
+    gboolean locked;           /* F5: instances are on their way */
+    gboolean rollback_allowed; /* F5: a run is active and an instance is not on its target */
 } VrRolloutView;
 void vr_rollout_view(const VrRollout *rollout, VrRolloutView *view);
 VrInstancePhase vr_rollout_phase(const VrRollout *rollout, guint instance);

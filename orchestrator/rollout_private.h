@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Private to the rollout. rollout.c is the state machine, rollout_rules.c what ends a run and with which words.
+ * Private to the rollout:
+ *
+ *   rollout         the state machine: events, and the instances of a batch
+ *   rollout_border  between two batches: surveys, pauses, gates, the start of the next one
+ *   rollout_holds   what a run waits for there, in which order
+ *   rollout_rules   what ends a run, and with which words
  */
 #pragma once
 
@@ -8,6 +13,7 @@
 #include "orchestrator/rollout_text.h"
 
 #define VR_PHASE_COUNT (VR_PHASE_UNKNOWN + 1)
+#define VR_NO_DOMAIN G_MAXUINT
 
 /* Where the run stands between two events. */
 typedef enum {
@@ -15,11 +21,14 @@ typedef enum {
     VR_STAGE_SURVEY, /* a survey is out */
     VR_STAGE_BATCH,  /* commands for the members of a batch are out */
     VR_STAGE_PAUSE,  /* until wake_at: between batches, or for a place or an answer */
+    VR_STAGE_HOLD,   /* until wake_at, or an event, or only an event */
+    VR_STAGE_GATE,   /* the gate was asked */
     VR_STAGE_FINISHED
 } VrRolloutStage;
 
 typedef struct {
     VrInstancePhase phase;
+    gboolean canary;
     gboolean off;      /* the survey before its batch found it off: outside the health counts (decision 14) */
     char *reason;      /* why it failed or went back, for the view */
     const char *cause; /* the key of the first failure's reason, from reasons; NULL: did not fail */
@@ -37,18 +46,36 @@ struct VrRollout {
     VrCandidate *candidates;      /* count; what the planner sees: status follows the phase, down the last survey */
     guint phases[VR_PHASE_COUNT]; /* how many instances are in each phase */
     VrRolloutStage stage;
-    gint64 wake_at; /* in VR_STAGE_PAUSE */
-    gboolean waits; /* for a place or an answer, until wait_deadline */
+    gint64 wake_at;       /* in VR_STAGE_PAUSE and VR_STAGE_HOLD; 0: no WAKE was asked for */
+    gint64 next_batch_at; /* D5 */
+    gint64 deadline;      /* D23; 0: none */
+    gboolean gate_open;   /* for the next batch */
+    gboolean waits;       /* for a place or an answer, until wait_deadline */
     gint64 wait_deadline;
     VrBatch *batch; /* the last one begun */
     guint batch_number;
-    guint down; /* in the last survey */
+    guint down;     /* in the last survey */
+    guint fell_ill; /* of them, upgraded by this run and healthy then */
+
+    /* What holds it. */
+    VrHold hold;
+    char *hold_text; /* owned */
+    gint64 hold_until;
+    gboolean walk, has_canary;
+    gboolean paused, approved, promoted;
+    guint walked;            /* the upgrade domain that a person named; VR_NO_DOMAIN: none */
+    guint checkpoint;        /* the next of policy.checkpoints */
+    gint64 checkpoint_until; /* 0: it was not reached */
+    gint64 bake_until;       /* 0: it does not bake */
 
     /* What the rules judge. */
     gboolean cancel, cancel_now, withdrawn;
     guint off_committed; /* COMMITTED without having been booted */
     guint untouched;     /* failed before anything was changed */
     guint commit_failed;
+    gboolean timed_out;
+    guint too_long, too_long_instance; /* off for longer than policy.max_off_ms: how many, and the first */
+    gint64 longest_off_ms;
     guint restore_failed;
     VrReasons reasons;
     const char *same_reason; /* the reason key that all of the last batch failed with, or NULL */
@@ -59,6 +86,55 @@ struct VrRollout {
     const char *error_code;
     char *error_text;
 };
+
+/* One call of vr_rollout_step(). */
+typedef struct {
+    VrRollout *rollout;
+    const VrEvent *event;
+    gint64 now_ms;
+    GArray *commands;
+} VrStep;
+
+/* ---- rollout.c ---- */
+
+void vr_step_emit(VrStep *step, VrCommandType type, guint instance, const char *text);
+
+/* The one way in which an instance changes its phase. */
+void vr_step_phase(VrRollout *rollout, guint i, VrInstancePhase phase);
+
+const char *vr_event_reason(const VrEvent *event);
+
+/* ---- rollout_border.c ---- */
+
+/* The last of a batch is done. */
+void vr_step_end_batch(VrStep *step);
+
+/* A person's or our own wish that counts at the border: met now if that is where the run is. */
+void vr_step_wish(VrStep *step);
+
+/* The events that concern the run and not one instance. */
+void vr_step_start(VrStep *step);
+void vr_step_survey(VrStep *step);
+void vr_step_wake(VrStep *step);
+void vr_step_gate(VrStep *step);
+void vr_step_pause(VrStep *step);
+void vr_step_resume(VrStep *step);
+void vr_step_approve(VrStep *step);
+void vr_step_promote(VrStep *step);
+void vr_step_walk(VrStep *step);
+
+/* ---- rollout_holds.c ---- */
+
+/* What keeps the run from its next batch now, in rollout->hold, hold_until and hold_text. */
+void vr_rollout_find_hold(VrRollout *rollout, gint64 now_ms);
+
+/* Marks the candidates whose turn it is not. */
+void vr_rollout_mark_held(VrRollout *rollout);
+
+/* Has the domain an instance that is still to be moved? */
+gboolean vr_rollout_domain_pending(const VrRollout *rollout, guint domain);
+
+/* ---- rollout_view.c, rollout_rules.c ---- */
 
 /* How many instances are between PREPARING and their end. */
 guint vr_rollout_in_flight(const VrRollout *rollout);
@@ -76,7 +152,7 @@ typedef struct {
 /* At a batch border or between batches. */
 VrRolloutVerdict vr_rollout_judge(const VrRollout *rollout);
 
-/* After a survey, before the next batch. */
+/* After a survey, before the next batch or while the last one bakes. */
 VrRolloutVerdict vr_rollout_judge_survey(const VrRollout *rollout);
 
 /* When nothing is pending any more. Its text is NULL when all went well. */

@@ -117,6 +117,33 @@ static char *same_reason_rule(const VrRollout *rollout)
     return conclude(rollout, text);
 }
 
+/* D23. What was moved in time is done. */
+static char *timeout_rule(const VrRollout *rollout)
+{
+    g_autofree char *length = vr_clock_format_duration(rollout->policy.timeout_ms);
+    GString *text;
+
+    if (!rollout->timed_out || rollout->phases[VR_PHASE_PENDING] == 0)
+        return NULL;
+    text = g_string_new("not done within ");
+    return conclude(rollout, g_string_append(text, length));
+}
+
+/* J10 */
+static char *downtime_rule(const VrRollout *rollout)
+{
+    g_autofree char *most = vr_clock_format_duration(rollout->policy.max_off_ms);
+    g_autofree char *longest = vr_clock_format_duration(rollout->longest_off_ms);
+    GString *text;
+
+    if (rollout->too_long == 0)
+        return NULL;
+    text = g_string_new(NULL);
+    vr_text_append_share(text, rollout->too_long, attempted(rollout), "instances");
+    g_string_append_printf(text, " were off for longer than %s, the longest for %s", most, longest);
+    return conclude(rollout, text);
+}
+
 /* Decision 8. A rollback does not use the version. */
 static char *withdrawn_rule(const VrRollout *rollout)
 {
@@ -140,6 +167,8 @@ VrRolloutVerdict vr_rollout_judge(const VrRollout *rollout)
         {commit_rule, VR_RUN_FAULTED, VR_CODE_INTERNAL, FALSE},
         {same_reason_rule, VR_RUN_FAULTED, VR_CODE_INTERNAL, FALSE},
         {withdrawn_rule, VR_RUN_FAULTED, VR_CODE_INTERNAL, FALSE},
+        {downtime_rule, VR_RUN_FAULTED, VR_CODE_INTERNAL, FALSE},
+        {timeout_rule, VR_RUN_FAULTED, VR_CODE_TIMEOUT, TRUE},
     };
 
     for (guint i = 0; i < G_N_ELEMENTS(rules); i++) {
@@ -153,13 +182,30 @@ VrRolloutVerdict vr_rollout_judge(const VrRollout *rollout)
     return (VrRolloutVerdict){0};
 }
 
-VrRolloutVerdict vr_rollout_judge_survey(const VrRollout *rollout)
+/* D4, E14: healthy after the upgrade and not any more counts as if it had failed at once. */
+static char *fell_ill_rule(const VrRollout *rollout)
+{
+    guint bad = failed(rollout) + rollout->fell_ill, tried = attempted(rollout);
+    guint limit = rollout->policy.max_unhealthy_upgraded_percent;
+    GString *text;
+
+    if (rollout->fell_ill == 0 || (guint64)bad * 100 <= (guint64)tried * limit)
+        return NULL;
+    text = g_string_new(NULL);
+    vr_text_append_share(text, bad, tried, done_word(rollout));
+    g_string_append_printf(text, " are not healthy, %u of them came good at first; at most %u%% may", rollout->fell_ill,
+                           limit);
+    return conclude(rollout, text);
+}
+
+/* D2, D3 */
+static VrRolloutVerdict judge_whole_set(const VrRollout *rollout)
 {
     guint allowed = vr_planner_allowed(rollout->count, rollout->policy.max_unhealthy_percent);
     gboolean first = rollout->batch_number == 0;
     GString *text;
 
-    if (rollout->kind == VR_RUN_ROLLBACK || rollout->down <= allowed)
+    if (rollout->down <= allowed)
         return (VrRolloutVerdict){0};
     text = g_string_new(NULL);
     vr_text_append_share(text, rollout->down, rollout->count, "instances");
@@ -169,6 +215,19 @@ VrRolloutVerdict vr_rollout_judge_survey(const VrRollout *rollout)
         return (VrRolloutVerdict){VR_RUN_FAULTED, VR_CODE_BEFORE_ROLLING,
                                   g_string_free(g_string_append(text, "; nothing was touched"), FALSE)};
     return (VrRolloutVerdict){VR_RUN_FAULTED, VR_CODE_IN_ROLLING, conclude(rollout, text)}; /* D3 */
+}
+
+VrRolloutVerdict vr_rollout_judge_survey(const VrRollout *rollout)
+{
+    VrRolloutVerdict verdict = {0};
+
+    if (rollout->kind == VR_RUN_ROLLBACK)
+        return verdict;
+    if (rollout->bake_until == 0)
+        verdict = judge_whole_set(rollout); /* it asks whether more may go down: in the bake nothing does */
+    if (verdict.text == NULL)
+        verdict = (VrRolloutVerdict){VR_RUN_FAULTED, VR_CODE_UPGRADED, fell_ill_rule(rollout)};
+    return verdict;
 }
 
 VrRolloutVerdict vr_rollout_judge_end(const VrRollout *rollout)

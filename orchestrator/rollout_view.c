@@ -60,7 +60,15 @@ void vr_rollout_view(const VrRollout *rollout, VrRolloutView *view)
         .restored = phases[VR_PHASE_RESTORED],
         .restore_failed = rollout->restore_failed,
         .unknown = phases[VR_PHASE_UNKNOWN],
+        .hold = rollout->stage == VR_STAGE_FINISHED ? VR_HOLD_NONE : rollout->hold,
+        .hold_text = rollout->hold_text,
+        .hold_until_ms = rollout->hold_until,
+        .pause_requested = rollout->paused,
+        .locked = rollout->stage == VR_STAGE_BATCH,
     };
+    /* Of the chosen ones: those that were skipped are on their target, or are none of this run's. */
+    view->rollback_allowed =
+        !view->finished && rollout->stage != VR_STAGE_NEW && view->successful + view->skipped < rollout->count;
 }
 
 VrInstancePhase vr_rollout_phase(const VrRollout *rollout, guint instance)

@@ -2,6 +2,7 @@
 vr_test(orchestrator model LINK vr_orchestrator)
 vr_test(orchestrator planner LINK vr_orchestrator)
 vr_test(orchestrator rollout LINK vr_orchestrator)
+vr_test(orchestrator rollout_holds LINK vr_orchestrator)
 
 vr_test(orchestrator health LINK vr_orchestrator)
 vr_test(orchestrator registry LINK vr_orchestrator SOURCES engine/support.c fault/fake_hv.c)

@@ -242,12 +242,27 @@ static void begins(Check *check, const Choice *choice)
         check->fates[FATE_OUT]++;
         shadow->fate = FATE_OUT;
         shadow->out = VR_COMMAND_PREPARE;
+        shadow->moved_off = shadow->off;
         up += shadow->down ? 0 : 1;
         g_array_append_val(check->members, prepare->instance);
     }
     check->in_batch = TRUE;
     check->waits_since = -1;
     check_batch(check, choice, domain, up);
+}
+
+/* D4, E14: of those that were upgraded and were not off, too many are not well now, and at least one came good at first. */
+static gboolean upgraded_fell_ill(const Check *check)
+{
+    guint ill = check->fates[FATE_BACK] + check->fates[FATE_BAD] + check->fates[FATE_LOST];
+    guint of = ill + check->fates[FATE_GOOD] - check->good_off, fell = 0;
+
+    for (guint i = 0; i < check->count; i++) {
+        const Shadow *shadow = &check->shadows[i];
+
+        fell += shadow->fate == FATE_GOOD && !shadow->moved_off && shadow->down ? 1 : 0;
+    }
+    return fell > 0 && (ill + fell) * 100.0 / of > check->policy.max_unhealthy_upgraded_percent;
 }
 
 void check_surveyed(Check *check)
@@ -269,6 +284,8 @@ void check_surveyed(Check *check)
     choice = choices(check);
     if (forward && choice.down > check->most_down) /* 19, D2, D3 */
         check_finish(check, VR_RUN_FAULTED, check->batches == 0 ? VR_CODE_BEFORE_ROLLING : VR_CODE_IN_ROLLING);
+    else if (forward && upgraded_fell_ill(check))
+        check_finish(check, VR_RUN_FAULTED, VR_CODE_UPGRADED);
     else if (choice.any)
         begins(check, &choice);
     else

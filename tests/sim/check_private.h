@@ -20,10 +20,11 @@ typedef struct {
     Fate fate;
     VrCommandType out;
     guint domain;
-    gboolean down;   /* last survey, or left bad or lost by this run */
-    gboolean off;    /* last survey */
-    gboolean member; /* of the batch in flight */
-    char reason[16]; /* the first word of why it failed; "" if it did not */
+    gboolean down;      /* last survey, or left bad or lost by this run */
+    gboolean off;       /* last survey */
+    gboolean moved_off; /* the survey before its batch */
+    gboolean member;    /* of the batch in flight */
+    char reason[16];    /* the first word of why it failed; "" if it did not */
 } Shadow;
 
 struct Check {

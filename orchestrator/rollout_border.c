@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Between two batches:
+ *
+ *   does a rule end the run? -> is anything left? (else it bakes, or is done) -> does anything hold it? -> the pause ->
+ *   the gate -> a survey -> does a rule end it now? -> is a place free? -> the next batch
+ *
+ * Each wait ends by a WAKE, by an event of a person, or by the deadline of the run, and then the whole row is asked again.
+ */
+#include "orchestrator/rollout_private.h"
+
+#define RESURVEY_MS 5000     /* how often the set is looked at while the run waits for a place */
+#define BAKE_SURVEY_MS 60000 /* ... while it bakes */
+
+/* ---- ends and waits ---- */
+
+static void finish(VrStep *step, VrRolloutVerdict verdict)
+{
+    VrRollout *rollout = step->rollout;
+
+    rollout->stage = VR_STAGE_FINISHED;
+    rollout->status = verdict.status;
+    rollout->error_code = verdict.code;
+    rollout->error_text = verdict.text;
+    rollout->hold = VR_HOLD_NONE;
+    g_clear_pointer(&rollout->hold_text, g_free);
+    vr_step_emit(step, VR_COMMAND_FINISH, 0, verdict.text);
+}
+
+static gboolean ends(VrStep *step, VrRolloutVerdict verdict)
+{
+    if (verdict.text == NULL)
+        return FALSE;
+    finish(step, verdict);
+    return TRUE;
+}
+
+static void ask_survey(VrStep *step)
+{
+    step->rollout->stage = VR_STAGE_SURVEY;
+    vr_step_emit(step, VR_COMMAND_SURVEY, 0, NULL);
+}
+
+/* at_ms 0: for ever. The deadline of the run ends every wait. */
+static void sleep_until(VrStep *step, VrRolloutStage stage, gint64 at_ms)
+{
+    VrRollout *rollout = step->rollout;
+
+    rollout->stage = stage;
+    rollout->wake_at = at_ms;
+    if (rollout->deadline > 0 && (at_ms == 0 || at_ms > rollout->deadline))
+        rollout->wake_at = rollout->deadline;
+    if (rollout->wake_at > 0)
+        vr_step_emit(step, VR_COMMAND_WAKE, 0, NULL);
+}
+
+/* ---- baking (D16) ---- */
+
+static gboolean shall_bake(const VrRollout *rollout)
+{
+    return rollout->policy.bake_ms > 0 && rollout->phases[VR_PHASE_COMMITTED] > rollout->off_committed;
+}
+
+static void bake_on(VrStep *step)
+{
+    VrRollout *rollout = step->rollout;
+
+    sleep_until(step, VR_STAGE_HOLD, MIN(step->now_ms + BAKE_SURVEY_MS, rollout->bake_until));
+}
+
+static void begin_bake(VrStep *step)
+{
+    VrRollout *rollout = step->rollout;
+
+    rollout->deadline = 0; /* it is for the moves; the bake time has its own end */
+    rollout->hold = VR_HOLD_BAKE;
+    rollout->bake_until = rollout->hold_until = step->now_ms + rollout->policy.bake_ms;
+    g_free(rollout->hold_text);
+    rollout->hold_text = g_strdup("all are done, and watched until the bake time is over: 'promote' ends it now");
+    vr_step_emit(step, VR_COMMAND_HOLD, 0, rollout->hold_text);
+    bake_on(step);
+}
+
+/* ---- the row of questions ---- */
+
+static void hold(VrStep *step)
+{
+    vr_step_emit(step, VR_COMMAND_HOLD, 0, step->rollout->hold_text);
+    sleep_until(step, VR_STAGE_HOLD, step->rollout->hold_until);
+}
+
+static void go_on(VrStep *step)
+{
+    VrRollout *rollout = step->rollout;
+
+    if (ends(step, vr_rollout_judge(rollout)))
+        return;
+    if (rollout->phases[VR_PHASE_PENDING] == 0) {
+        if (shall_bake(rollout))
+            begin_bake(step);
+        else
+            finish(step, vr_rollout_judge_end(rollout));
+        return;
+    }
+    vr_rollout_find_hold(rollout, step->now_ms);
+    if (rollout->hold != VR_HOLD_NONE) {
+        hold(step);
+    } else if (step->now_ms < rollout->next_batch_at) {
+        sleep_until(step, VR_STAGE_PAUSE, rollout->next_batch_at); /* D5 */
+    } else if (rollout->policy.gate != NULL && !rollout->gate_open) {
+        rollout->stage = VR_STAGE_GATE;
+        vr_step_emit(step, VR_COMMAND_GATE, 0, NULL);
+    } else {
+        ask_survey(step);
+    }
+}
+
+void vr_step_start(VrStep *step)
+{
+    VrRollout *rollout = step->rollout;
+
+    if (rollout->stage != VR_STAGE_NEW)
+        return;
+    if (rollout->policy.timeout_ms > 0)
+        rollout->deadline = step->now_ms + rollout->policy.timeout_ms;
+    go_on(step); /* D18: where nothing is to be done, it is done */
+}
+
+void vr_step_end_batch(VrStep *step)
+{
+    VrRollout *rollout = step->rollout;
+
+    vr_step_emit(step, VR_COMMAND_BATCH_END, 0, NULL);
+    vr_rollout_compare_reasons(rollout);
+    rollout->next_batch_at = step->now_ms + rollout->policy.pause_ms;
+    go_on(step);
+}
+
+/* ---- surveys ---- */
+
+static void begin_batch(VrStep *step, VrBatch *batch)
+{
+    VrRollout *rollout = step->rollout;
+
+    vr_batch_free(rollout->batch);
+    rollout->batch = batch;
+    rollout->batch_number++;
+    rollout->stage = VR_STAGE_BATCH;
+    rollout->waits = rollout->gate_open = FALSE;
+    vr_step_emit(step, VR_COMMAND_BATCH_BEGIN, 0, batch->reason);
+    for (guint k = 0; k < batch->members->len; k++) {
+        guint i = g_array_index(batch->members, guint, k);
+
+        rollout->entries[i].off = step->event->answers[i] == VR_SURVEY_OFF;
+        vr_step_phase(rollout, i, VR_PHASE_PREPARING);
+        vr_step_emit(step, VR_COMMAND_PREPARE, i, NULL);
+    }
+}
+
+/* The set, or the gate, is asked again until the deadline, and then the run stops: no wait is silent or for ever. */
+static void wait_or_stop(VrStep *step, const char *code, char *text)
+{
+    VrRollout *rollout = step->rollout;
+    g_autofree char *owned = text;
+
+    if (!rollout->waits) {
+        rollout->waits = TRUE;
+        rollout->wait_deadline = step->now_ms + rollout->health_timeout_ms;
+    }
+    if (step->now_ms >= rollout->wait_deadline)
+        finish(step, (VrRolloutVerdict){VR_RUN_FAULTED, code, g_steal_pointer(&owned)});
+    else
+        sleep_until(step, VR_STAGE_PAUSE, MIN(step->now_ms + RESURVEY_MS, rollout->wait_deadline));
+}
+
+/* Who is down now, for any cause: what the survey found, and what this run left without a good end. */
+static void note_survey(VrRollout *rollout, const VrSurveyAnswer *answers)
+{
+    rollout->down = 0;
+    rollout->fell_ill = 0;
+    for (guint i = 0; i < rollout->count; i++) {
+        VrInstancePhase phase = rollout->entries[i].phase;
+        VrCandidate *candidate = &rollout->candidates[i];
+
+        /* Off on purpose is one that was off before its batch; one that ran, and that this run has moved, fell. */
+        gboolean fell = answers[i] == VR_SURVEY_OFF && !rollout->entries[i].off &&
+                        (phase == VR_PHASE_COMMITTED || phase == VR_PHASE_RESTORED);
+
+        candidate->down =
+            answers[i] == VR_SURVEY_UNHEALTHY || fell || phase == VR_PHASE_FAILED || phase == VR_PHASE_UNKNOWN;
+        rollout->down += candidate->down ? 1 : 0;
+        rollout->fell_ill += candidate->down && phase == VR_PHASE_COMMITTED && !rollout->entries[i].off ? 1 : 0;
+    }
+}
+
+static void choose_batch(VrStep *step)
+{
+    VrRollout *rollout = step->rollout;
+    gboolean no_place = FALSE;
+    VrBatch *batch;
+
+    vr_rollout_mark_held(rollout);
+    batch = vr_planner_next_batch(&rollout->policy, rollout->candidates, rollout->count,
+                                  rollout->kind == VR_RUN_ROLLBACK, &no_place);
+    if (batch != NULL)
+        begin_batch(step, batch);
+    else if (no_place)
+        wait_or_stop(step, VR_CODE_IN_ROLLING, vr_rollout_no_place_text(rollout)); /* decision 2 */
+    else
+        finish(step, vr_rollout_judge_end(rollout));
+}
+
+static void bake_surveyed(VrStep *step)
+{
+    VrRollout *rollout = step->rollout;
+
+    rollout->waits = FALSE;
+    if (step->now_ms >= rollout->bake_until)
+        finish(step, vr_rollout_judge_end(rollout));
+    else
+        bake_on(step);
+}
+
+void vr_step_survey(VrStep *step)
+{
+    VrRollout *rollout = step->rollout;
+
+    if (rollout->stage != VR_STAGE_SURVEY)
+        return;
+    if (ends(step, vr_rollout_judge(rollout)))
+        return;
+    if (step->event->outcome != VR_OUTCOME_OK || step->event->answers == NULL) {
+        wait_or_stop(step, VR_CODE_INTERNAL,
+                     g_strdup_printf("the health of the set cannot be read: %s", vr_event_reason(step->event)));
+        return;
+    }
+    note_survey(rollout, step->event->answers);
+    if (ends(step, vr_rollout_judge_survey(rollout)))
+        return;
+    if (rollout->bake_until > 0)
+        bake_surveyed(step);
+    else if (rollout->paused)
+        go_on(step); /* it came while the survey was out */
+    else
+        choose_batch(step);
+}
+
+void vr_step_gate(VrStep *step)
+{
+    VrRollout *rollout = step->rollout;
+
+    if (rollout->stage != VR_STAGE_GATE)
+        return;
+    rollout->gate_open = step->event->outcome == VR_OUTCOME_OK;
+    if (rollout->gate_open)
+        go_on(step);
+    else if (!ends(step, vr_rollout_judge(rollout)))
+        wait_or_stop(step, VR_CODE_INTERNAL,
+                     g_strdup_printf("the gate does not let the next batch begin: %s", vr_event_reason(step->event)));
+}
+
+/* ---- time, and persons ---- */
+
+void vr_step_wake(VrStep *step)
+{
+    VrRollout *rollout = step->rollout;
+
+    if ((rollout->stage != VR_STAGE_PAUSE && rollout->stage != VR_STAGE_HOLD) || rollout->wake_at == 0)
+        return;
+    if (step->now_ms < rollout->wake_at)
+        sleep_until(step, rollout->stage, rollout->wake_at); /* too early: asked for again, so that it is never lost */
+    else if (rollout->bake_until == 0)
+        go_on(step);
+    else if (!ends(step, vr_rollout_judge(rollout)))
+        ask_survey(step);
+}
+
+/* Where the run waits, what it waits for is asked anew. */
+static void look_again(VrStep *step)
+{
+    VrRollout *rollout = step->rollout;
+
+    rollout->waits = FALSE;
+    if (rollout->bake_until == 0 && (rollout->stage == VR_STAGE_PAUSE || rollout->stage == VR_STAGE_HOLD))
+        go_on(step);
+}
+
+void vr_step_wish(VrStep *step)
+{
+    if (step->rollout->stage != VR_STAGE_BATCH)
+        ends(step, vr_rollout_judge(step->rollout));
+}
+
+void vr_step_pause(VrStep *step)
+{
+    if (step->rollout->paused || step->rollout->bake_until > 0)
+        return;
+    step->rollout->paused = TRUE;
+    look_again(step);
+}
+
+void vr_step_resume(VrStep *step)
+{
+    if (!step->rollout->paused)
+        return;
+    step->rollout->paused = FALSE;
+    look_again(step);
+}
+
+void vr_step_approve(VrStep *step)
+{
+    if (step->rollout->approved)
+        return;
+    step->rollout->approved = TRUE;
+    if (step->rollout->hold == VR_HOLD_APPROVAL)
+        look_again(step);
+}
+
+void vr_step_promote(VrStep *step)
+{
+    VrRollout *rollout = step->rollout;
+
+    if (rollout->bake_until > 0)
+        rollout->bake_until = step->now_ms; /* a survey that is out comes first */
+    if (rollout->stage != VR_STAGE_HOLD)
+        return;
+    if (rollout->bake_until > 0) {
+        finish(step, vr_rollout_judge_end(rollout));
+        return;
+    }
+    if (rollout->hold == VR_HOLD_CANARY)
+        rollout->promoted = TRUE;
+    else if (rollout->hold == VR_HOLD_CHECKPOINT)
+        rollout->checkpoint_until = 0;
+    else
+        return;
+    look_again(step);
+}
+
+void vr_step_walk(VrStep *step)
+{
+    VrRollout *rollout = step->rollout;
+
+    if (rollout->stage != VR_STAGE_HOLD || rollout->hold != VR_HOLD_WALK ||
+        !vr_rollout_domain_pending(rollout, step->event->instance))
+        return;
+    rollout->walked = step->event->instance;
+    look_again(step);
+}
