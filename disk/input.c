@@ -17,7 +17,7 @@
 
 typedef struct {
     const VrInput *input;
-    EVP_MD_CTX *given, *blake2b, *image; /* owned; NULL when not wanted */
+    EVP_MD_CTX *given, *blake2b, *image; /* owned; NULL when not wanted, image also when it is what was given */
     VrInflater *inflater;                /* owned; NULL when nothing is inflated */
     guint8 *buffer, *block;              /* owned */
     gsize filled;                        /* of block */
@@ -222,10 +222,10 @@ static gboolean begin(Intake *intake, GError **error)
     if (input->target_fd < 0)
         return TRUE;
     intake->block = g_malloc(BLOCK_BYTES);
-    if (!sum_begin(&intake->image, EVP_sha256(), error))
-        return FALSE;
     if (input->compression == VR_COMPRESSION_NONE)
         return TRUE;
+    if (!sum_begin(&intake->image, EVP_sha256(), error))
+        return FALSE;
     intake->inflater = vr_inflater_new(input->compression, input->name, put_out, intake, error);
     return intake->inflater != NULL;
 }
@@ -234,9 +234,12 @@ static gboolean end_sums(Intake *intake, VrInputSums *sums, GError **error)
 {
     guint length = 0;
     sums->size = intake->size;
-    if (!sum_end_hex(intake->given, sums->given, error) ||
-        (intake->image && !sum_end_hex(intake->image, sums->image, error)))
+    if (!sum_end_hex(intake->given, sums->given, error))
         return FALSE;
+    if (intake->image && !sum_end_hex(intake->image, sums->image, error))
+        return FALSE;
+    if (!intake->image && intake->input->target_fd >= 0)
+        memcpy(sums->image, sums->given, sizeof sums->image);
     return !intake->blake2b ||
            (EVP_DigestFinal_ex(intake->blake2b, sums->blake2b, &length) == 1 && length == VR_BLAKE2B_BYTES) ||
            no_sum(error);

@@ -70,7 +70,7 @@ gboolean vr_source_unchanged(const VrSource *source, GError **error);
 gboolean vr_publication_vouch(Publication *p, GError **error);
 
 /* Reads a source into the empty file source->own_fd, within the limits; digest and signature are compared, then the image is
- * checked. */
+ * checked. A vouched source is read once more: it is this copy that counts. */
 gboolean vr_publication_spool(Publication *p, VrSource *source, GError **error);
 
 /* The image check of a source that is no stream. */
