@@ -288,7 +288,8 @@ static void minisign_and_we_agree(void **state)
     g_autoptr(VrImage) first = publish_signed(dir, store, "1", "a.raw", "new.sig", &error);
     expect_no_error(error);
     assert_string_equal(first->signed_comment, "image 1");
-    assert_non_null(strstr(key_text, first->signature_key)); /* the id as minisign shows it */
+    const char *id = first->signature_key + strspn(first->signature_key, "0");
+    assert_non_null(strstr(key_text, id)); /* as minisign shows it, but for zeros in front: those it leaves out */
     g_autoptr(VrImage) second = publish_signed(dir, store, "2", "a.raw", "old.sig", &error);
     expect_no_error(error);
     assert_string_equal(second->signature_key, first->signature_key);
