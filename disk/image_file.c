@@ -22,6 +22,24 @@
 typedef json_t Json;
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Json, json_decref)
 
+VrImage *vr_image_copy(const VrImage *image)
+{
+    if (!image)
+        return NULL;
+    VrImage *copy = g_memdup2(image, sizeof *image);
+    copy->name = g_strdup(image->name);
+    copy->version = g_strdup(image->version);
+    copy->publisher = g_strdup(image->publisher);
+    copy->offer = g_strdup(image->offer);
+    copy->sku = g_strdup(image->sku);
+    copy->path = g_strdup(image->path);
+    copy->published_at = g_strdup(image->published_at);
+    copy->excluded_reason = g_strdup(image->excluded_reason);
+    copy->signature_key = g_strdup(image->signature_key);
+    copy->signed_comment = g_strdup(image->signed_comment);
+    return copy;
+}
+
 void vr_image_free(VrImage *image)
 {
     if (!image)

@@ -29,6 +29,7 @@ typedef struct {
     char *excluded_reason; /* NULL when none was given */
 } VrImage;
 
+VrImage *vr_image_copy(const VrImage *image); /* NULL of NULL; free with vr_image_free */
 void vr_image_free(VrImage *image);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrImage, vr_image_free)
 

@@ -31,21 +31,6 @@ const VrSwapRow *vr_swap_row(const VrSwap *swap)
     return swap->row;
 }
 
-static VrImage *copy_image(const VrImage *image)
-{
-    VrImage *copy = g_memdup2(image, sizeof(*image));
-
-    copy->name = g_strdup(image->name);
-    copy->version = g_strdup(image->version);
-    copy->publisher = g_strdup(image->publisher);
-    copy->offer = g_strdup(image->offer);
-    copy->sku = g_strdup(image->sku);
-    copy->path = g_strdup(image->path);
-    copy->published_at = g_strdup(image->published_at);
-    copy->excluded_reason = g_strdup(image->excluded_reason);
-    return copy;
-}
-
 char *vr_swap_disk_path(const VrDomainDisk *disk)
 {
     return disk->source ? g_strdup(disk->source) : g_strdup_printf("%s/%s", disk->pool, disk->volume);
@@ -260,7 +245,7 @@ VrSwap *vr_swap_begin(const VrEngine *engine, const VrSwapRequest *request, GErr
         return NULL;
     swap->row->from = swap->from->number;
     if (request->image) {
-        swap->image = copy_image(request->image);
+        swap->image = vr_image_copy(request->image);
         swap->to = new_generation(engine, request->uuid, request->image, error);
     } else {
         swap->to = rollback_target(engine, info.name, request->uuid, request->to_generation, error);

@@ -390,10 +390,39 @@ static void a_lost_database_is_not_made_anew(void **state)
     }
 }
 
+/* Freed twice, or read after the other was freed, it would be a finding of ASan. */
+static void a_copy_of_an_image_shares_nothing(void **state)
+{
+    const gsize texts[] = {G_STRUCT_OFFSET(VrImage, name),          G_STRUCT_OFFSET(VrImage, version),
+                           G_STRUCT_OFFSET(VrImage, publisher),     G_STRUCT_OFFSET(VrImage, offer),
+                           G_STRUCT_OFFSET(VrImage, sku),           G_STRUCT_OFFSET(VrImage, path),
+                           G_STRUCT_OFFSET(VrImage, published_at),  G_STRUCT_OFFSET(VrImage, excluded_reason),
+                           G_STRUCT_OFFSET(VrImage, signature_key), G_STRUCT_OFFSET(VrImage, signed_comment)};
+    for (int given = 0; given < 2; given++) {
+        VrImage *image = g_new0(VrImage, 1);
+        for (gsize i = 0; given && i < G_N_ELEMENTS(texts); i++)
+            G_STRUCT_MEMBER(char *, image, texts[i]) = g_strdup_printf("text %zu", i);
+        image->virtual_size = 7;
+        g_autoptr(VrImage) copy = vr_image_copy(image);
+        for (gsize i = 0; i < G_N_ELEMENTS(texts); i++) {
+            const char *from = G_STRUCT_MEMBER(char *, image, texts[i]), *to = G_STRUCT_MEMBER(char *, copy, texts[i]);
+            assert_true(given ? from != to : from == NULL && to == NULL);
+        }
+        vr_image_free(image);
+        for (gsize i = 0; given && i < G_N_ELEMENTS(texts); i++) {
+            g_autofree char *expected = g_strdup_printf("text %zu", i);
+            assert_string_equal(G_STRUCT_MEMBER(char *, copy, texts[i]), expected);
+        }
+        assert_int_equal(copy->virtual_size, 7);
+    }
+    assert_null(vr_image_copy(NULL));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(roots_follow_the_uri),
+        cmocka_unit_test(a_copy_of_an_image_shares_nothing),
         dir_test(a_store_is_made_and_found),
         dir_test(a_root_that_others_can_write_is_refused),
         dir_test(a_lost_database_is_not_made_anew),
