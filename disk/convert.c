@@ -61,7 +61,7 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Conversion, conversion_clear)
 static gboolean plan_all(Conversion *c, const VrConvertJob *job, GError **error)
 {
     c->map = vr_map_new(job->links, job->n_links, error);
-    if (!c->map)
+    if (!c->map || (job->virtual_size && !vr_map_grow(c->map, job->virtual_size, error)))
         return FALSE;
     c->plan.virtual_size = c->plan.file_size = vr_map_size(c->map);
     if (job->format == VR_FORMAT_RAW)

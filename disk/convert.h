@@ -22,11 +22,13 @@ typedef struct {
     guint n_links;
     VrImageFormat format; /* of the targets */
     guint cluster_bits;   /* of a qcow2 target, 12 to 21; 0 = 16 (64 KiB) */
-    VrCopyJob copy;       /* targets, limits, cancel, progress; source, segments and length are not looked at */
+    guint64
+        virtual_size; /* of the targets, in whole sectors, not less than the top's; zeros behind that; 0: the top's */
+    VrCopyJob copy;   /* targets, limits, cancel, progress; source, segments and length are not looked at */
 } VrConvertJob;
 
 typedef struct {
-    guint64 virtual_size; /* the top's, in whole sectors of 512 bytes */
+    guint64 virtual_size; /* in whole sectors of 512 bytes */
     guint64 file_size;    /* of each target */
     guint64 data;         /* bytes of the disk that a source has data for */
 } VrConvertPlan;

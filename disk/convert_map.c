@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The map of a disk, asked from the top of its chain down: a link that has the bytes, or says that they are zeros, ends the
- * question; where it has nothing, the next link is asked about no more than that. Behind the end of a link there are zeros.
+ * question; where it has nothing, the next link is asked about no more than that. Behind the end of a link there are zeros,
+ * also where the disk goes on behind the end of the top.
  *
  * Each qcow2 link keeps one L2 table in memory, the one that was asked for last: the disk is walked in its own order. A raw
  * link keeps the data extent that was found last. Nothing else grows with the image.
@@ -39,6 +40,7 @@ typedef struct {
 } Link;
 
 struct VrMap {
+    guint64 size; /* of the disk */
     guint n_links;
     Link links[VR_CONVERT_LINKS];
 };
@@ -240,6 +242,7 @@ VrMap *vr_map_new(const VrConvertLink *links, guint n_links, GError **error)
             return NULL;
         }
     }
+    map->size = (map->links[0].size + SECTOR - 1) / SECTOR * SECTOR;
     return g_steal_pointer(&map);
 }
 
@@ -252,7 +255,20 @@ void vr_map_free(VrMap *map)
 
 guint64 vr_map_size(const VrMap *map)
 {
-    return (map->links[0].size + SECTOR - 1) / SECTOR * SECTOR;
+    return map->size;
+}
+
+gboolean vr_map_grow(VrMap *map, guint64 size, GError **error)
+{
+    if (size < map->size || size % SECTOR || size > G_MAXINT64) {
+        g_set_error(error, VR_ERROR, VR_ERROR_USAGE,
+                    "a disk of %" G_GUINT64_FORMAT " bytes cannot become one of %" G_GUINT64_FORMAT
+                    ": only larger, in whole sectors of %d",
+                    map->size, size, SECTOR);
+        return FALSE;
+    }
+    map->size = size;
+    return TRUE;
 }
 
 gboolean vr_map_find(VrMap *map, guint64 at, VrExtent *extent, GError **error)

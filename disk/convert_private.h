@@ -36,6 +36,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrMap, vr_map_free)
 
 guint64 vr_map_size(const VrMap *map); /* in whole sectors */
 
+/* Zeros behind the top up to `size`: VR_ERROR_USAGE when that is less than it has, or not in whole sectors. */
+gboolean vr_map_grow(VrMap *map, guint64 size, GError **error);
+
 /* What the disk has at `at`: zeros or data, at least one byte of it. */
 gboolean vr_map_find(VrMap *map, guint64 at, VrExtent *extent, GError **error);
 

@@ -48,6 +48,7 @@ typedef struct {
     VrImageFormat format;
     guint cluster_bits;
     gboolean plain;
+    guint64 virtual_size;
 } Case;
 
 static void convert(const TestDir *dir, const Case *c, const char *target_name, VrConvertPlan *plan, char *digest)
@@ -65,6 +66,7 @@ static void convert(const TestDir *dir, const Case *c, const char *target_name, 
                               .n_links = n,
                               .format = c->format,
                               .cluster_bits = c->cluster_bits,
+                              .virtual_size = c->virtual_size,
                               .copy = {.target_fd = target, .plain = c->plain}};
     VrConvertPlan before;
     assert_true(vr_convert_plan(&job, &before, NULL));
@@ -231,6 +233,40 @@ static void chains_are_flattened(void **state)
     }
 }
 
+/* B13: zeros up to the size that was asked for; what a longer base has behind the end of its overlay stays hidden. */
+static void a_disk_may_grow(void **state)
+{
+    TestDir *dir = *state;
+    g_autoptr(GRand) random = g_rand_new_with_seed(17);
+    const guint64 sizes[] = {6 * MIB, 6 * MIB + 512, 6 * MIB + 65536, 600 * MIB, G_GUINT64_CONSTANT(3) << 40};
+    g_autofree char *base = in_dir(dir, "base"), *top = in_dir(dir, "top"), *target = in_dir(dir, "out");
+    create(dir, "base", "qcow2", NULL, 12 * MIB);
+    fill_image(dir, "base", "qcow2", 12 * MIB, random);
+    tool("qemu-io", "-f", "qcow2", "-c", "write -q -P 8 6M 2M", base);
+    link_on(dir, "top", "base", "qcow2", "cluster_size=4k", 6 * MIB);
+    for (gsize i = 0; i < 2 * G_N_ELEMENTS(sizes); i++) {
+        guint64 size = sizes[i / 2];
+        VrConvertPlan plan;
+        char digest[VR_DIGEST_HEX_LENGTH + 1];
+        g_autofree char *read = g_strdup_printf("read -q -P 0 6M %" G_GUINT64_FORMAT, MIN(size - 6 * MIB, 64 * MIB));
+        Case c = {{"top", "base"},
+                  {VR_FORMAT_QCOW2, VR_FORMAT_QCOW2},
+                  i % 2 ? VR_FORMAT_QCOW2 : VR_FORMAT_RAW,
+                  0,
+                  i / 2 % 2,
+                  size};
+        if (c.format == VR_FORMAT_RAW && size > 1000 * MIB)
+            continue; /* its digest alone would take an hour */
+        convert(dir, &c, "out", &plan, digest);
+        assert_int_equal(plan.virtual_size, size);
+        tool("qemu-img", "compare", "-f", "qcow2", "-F", name_of[c.format], top, target);
+        if (size > 6 * MIB)
+            tool("qemu-io", "-r", "-f", name_of[c.format], "-c", read, target);
+        if (c.format == VR_FORMAT_QCOW2)
+            check_image(dir, target);
+    }
+}
+
 /* Nothing of what a plan is made of grows with the disk. */
 static void a_huge_disk_is_planned(void **state)
 {
@@ -259,6 +295,7 @@ static void refuse(const TestDir *dir, const Case *c, VrErrorCode code, const ch
                                   .n_links = c->links[1] ? 2 : 1,
                                   .format = c->format,
                                   .cluster_bits = c->cluster_bits,
+                                  .virtual_size = c->virtual_size,
                                   .copy = {.target_fd = target, .plain = plain}};
         assert_false(vr_convert(&job, NULL, NULL, &error));
         expect_error(&error, code, text);
@@ -320,6 +357,13 @@ static void wrong_questions_are_refused(void **state)
     refuse(dir, &(Case){{"in"}, {VR_FORMAT_QCOW2}, VR_FORMAT_QCOW2, 22, FALSE}, VR_ERROR_USAGE, "clusters of 2^22");
     refuse(dir, &(Case){{"raw", "in"}, {VR_FORMAT_RAW, VR_FORMAT_QCOW2}, VR_FORMAT_RAW, 0, FALSE}, VR_ERROR_USAGE,
            "only the last one can be");
+    for (int format = 0; format < 2; format++) {
+        VrImageFormat to = format ? VR_FORMAT_QCOW2 : VR_FORMAT_RAW;
+        refuse(dir, &(Case){{"in"}, {VR_FORMAT_QCOW2}, to, 0, FALSE, 8 * MIB - 512}, VR_ERROR_USAGE, "only larger");
+        refuse(dir, &(Case){{"in"}, {VR_FORMAT_QCOW2}, to, 0, FALSE, 8 * MIB + 1}, VR_ERROR_USAGE, "whole sectors");
+        refuse(dir, &(Case){{"in"}, {VR_FORMAT_QCOW2}, to, 0, FALSE, G_MAXUINT64 - 511}, VR_ERROR_USAGE,
+               "cannot become");
+    }
     const VrConvertJob none = {.format = VR_FORMAT_RAW};
     assert_false(vr_convert(&none, NULL, NULL, &error));
     expect_error(&error, VR_ERROR_USAGE, "1 to 32 links, not 0");
@@ -350,7 +394,7 @@ int main(void)
         dir_test(packed_clusters_are_unpacked), dir_test(clusters_of_any_size_are_written),
         dir_test(chains_are_flattened),         dir_test(a_huge_disk_is_planned),
         dir_test(damaged_sources_are_told),     dir_test(wrong_questions_are_refused),
-        dir_test(a_cancel_ends_a_plan),
+        dir_test(a_cancel_ends_a_plan),         dir_test(a_disk_may_grow),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
