@@ -11,9 +11,8 @@
 #include "base/durable.h"
 #include "base/error.h"
 #include "base/fd.h"
+#include "disk/new_disk.h"
 #include "disk/qcow2.h"
-#include "disk/store_private.h"
-#include "disk/version.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,7 +20,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define SECTOR 512
 #define LOOK                                                                                                           \
     4096 /* bytes of the file that hold the header, its extensions and the backing name, which QEMU limits to 1,023 */
 
@@ -101,37 +99,21 @@ static gboolean seal(int dir_fd, const char *name, const VrImage *image, guint64
     return check_result(fd, image, size, error) && vr_fsync(fd, name, error);
 }
 
-static gboolean make_in(int dir_fd, const char *dir_path, const char *name, const VrImage *image, guint64 size,
-                        GError **error)
+static gboolean make_in(const VrNewDisk *disk, const VrImage *image, guint64 size, GError **error)
 {
-    g_autofree char *opid = g_uuid_string_random();
-    g_autoptr(VrTmpdir) tmp = vr_tmpdir_new(dir_fd, opid, error);
-    if (!tmp)
-        return FALSE;
-    g_autofree char *path = g_build_filename(dir_path, tmp->name, name, NULL);
-    return run_qemu_img(path, image, size, error) && seal(tmp->dir_fd, name, image, size, error) &&
-           vr_durable_rename(tmp->dir_fd, name, dir_fd, name, error);
+    g_autofree char *path = g_build_filename(disk->dir_path, disk->tmp->name, disk->name, NULL);
+    return run_qemu_img(path, image, size, error) && seal(disk->tmp->dir_fd, disk->name, image, size, error) &&
+           vr_new_disk_end(disk, error);
 }
 
 gboolean vr_overlay_create(VrStore *store, const char *uuid, const char *name, const VrImage *image, guint64 min_size,
                            GError **error)
 {
-    g_autofree char *dir_path = NULL;
-    struct stat st;
-    if (!vr_name_check(name, "disk", error) || !vr_image_recheck(store, image, error))
+    g_auto(VrNewDisk) disk = {0};
+    if (!vr_image_recheck(store, image, error) || !vr_new_disk_begin(&disk, store, uuid, name, error))
         return FALSE;
-    vr_autofd dir_fd = vr_store_instance_dir(store, uuid, &dir_path, error);
-    if (dir_fd < 0)
-        return FALSE;
-    /* Before the work; the rename says it again if somebody comes in between. */
-    if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
-        g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "%s/%s exists already", dir_path, name);
-        return FALSE;
-    }
-    guint64 size = MAX(image->virtual_size, min_size);
-    size += (SECTOR - size % SECTOR) % SECTOR;
-    if (make_in(dir_fd, dir_path, name, image, size, error))
+    if (make_in(&disk, image, vr_new_disk_size(image, min_size), error))
         return TRUE;
-    g_prefix_error(error, "cannot make %s/%s on %s %s: ", dir_path, name, image->name, image->version);
+    g_prefix_error(error, "cannot make %s/%s on %s %s: ", disk.dir_path, name, image->name, image->version);
     return FALSE;
 }
