@@ -2,7 +2,8 @@
 /*
  * Rules that are newer than the verdict stored with a version (SAFETY invariant 5). The version never changes, so neither
  * does what it records; what a newer program found is in the database, by the file's inode, size and change time, and for
- * exactly this version of the rules. Asked before an overlay is made and before a run, never before a start or a rollback.
+ * exactly this version of the rules. Asked before a disk is made on it or from it and before a run, never before a start or
+ * a rollback.
  */
 #include "base/durable.h"
 #include "base/error.h"

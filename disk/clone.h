@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A new OS disk that stands alone, and many of them out of one read of the image (rows B6, B13).
+ *
+ * Each instance of a batch is given a seat and makes its disk in a thread of its own. Who asks waits until every other seat has
+ * asked or left; the last one copies for all. So a seat that will not be used must be freed as soon as that is known. Nobody is
+ * waited for longer than VR_CLONE_GATHER_MS: then those who are there go ahead, and who comes later is copied for alone.
+ */
+#pragma once
+
+#include "disk/store.h"
+
+#define VR_CLONE_GATHER_MS 60000
+
+typedef struct VrCloneSeat VrCloneSeat;
+
+/* Fills seats[0..n-1]. cancelled: NULL, or set to non-zero by another thread at any time; it outlives the seats. */
+void vr_clone_seats_new(VrCloneSeat **seats, guint n, const gint *cancelled);
+
+/* Leaves, if it has not asked. */
+void vr_clone_seat_free(VrCloneSeat *seat);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrCloneSeat, vr_clone_seat_free)
+
+/* Makes file `name` in the instance's directory as vr_overlay_create() does, but as a qcow2 without a backing file that has all bytes
+ * of the image. Once a seat. An error of the copy is that of all who share it (VR_ERROR_CANCELLED, VR_ERROR_NO_SPACE before
+ * anything is written); one of this seat's directory or name is its own. Nothing is left on an error. */
+gboolean vr_clone_make(VrCloneSeat *seat, VrStore *store, const char *uuid, const char *name, const VrImage *image,
+                       guint64 min_size, GError **error);
+
+/* Bytes that one clone takes, at most: of shared blocks (reflink) nothing is known before. */
+gboolean vr_clone_bytes(VrStore *store, const VrImage *image, guint64 *bytes, GError **error);
