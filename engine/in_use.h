@@ -5,7 +5,7 @@
  *   disk      the backing name of every overlay in disks/UUID, and of what is being made there, by our own look at its header
  *   hv        every path in the inactive, live, snapshot, checkpoint and managed-save XML of every domain, and the backing
  *             chain of each file that is named there, wherever it lies
- *   journal   every generation that was not discarded
+ *   journal   every generation that was not discarded; so a full clone too, which refers to no file: a reimage wants its version
  *
  * A path counts by its name, by what it resolves to, and by device and inode. What cannot be read of our own disks is an error
  * and no "no". It is a moment's picture: a deletion asks vr_in_use_journaled() again under the write lock.

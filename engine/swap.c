@@ -8,10 +8,10 @@
  *
  * What each state promises, and so what a crash in it means:
  *
- *   PLANNED    the journal has the swap and the number of its new generation; there may be part of an overlay
+ *   PLANNED    the journal has the swap and the number of its new generation; there may be part of a disk
  *              in a temp directory, or a whole one that nothing refers to. The guest was not touched.
- *   PREPARED   the overlay is whole and flushed, and so are g<from>.xml (the domain as we read it) and
- *              g<to>.xml (the domain as it shall be). The guest still runs. A rollback begins here.
+ *   PREPARED   the new disk, an overlay or a full clone, is whole and flushed, and so are g<from>.xml (the domain
+ *              as we read it) and g<to>.xml (the domain as it shall be). The guest still runs. A rollback begins here.
  *   STOPPED    libvirt says off, for a reason that is a stop, and no QEMU holds any of its disks. libvirt's
  *              XML still names the old disk: a host that reboots now starts the old system.
  *   (intent)   a mark in the journal, not a state: from here on libvirt's XML may be either one. Which, is

@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include "disk/clone.h"
 #include "disk/store.h"
 #include "engine/journal.h"
 #include "hv/domain.h"
@@ -24,8 +25,9 @@ typedef struct {
     const char *uuid;
     const char *os_target; /* NULL: found in the XML */
     const VrImage *image;  /* a forward swap: the version to move to; NULL: a rollback */
-    guint to_generation;   /* of a rollback */
-    gboolean needs_agent;  /* the model's health asks for it (preflight) */
+    VrCloneSeat *seat;    /* of a forward swap whose new disk is a full clone: lives until PREPARED; NULL: an overlay */
+    guint to_generation;  /* of a rollback */
+    gboolean needs_agent; /* the model's health asks for it (preflight) */
 } VrSwapRequest;
 
 typedef struct VrSwap VrSwap;

@@ -246,6 +246,7 @@ VrSwap *vr_swap_begin(const VrEngine *engine, const VrSwapRequest *request, GErr
     swap->row->from = swap->from->number;
     if (request->image) {
         swap->image = vr_image_copy(request->image);
+        swap->seat = request->seat;
         swap->to = new_generation(engine, request->uuid, request->image, error);
     } else {
         swap->to = rollback_target(engine, info.name, request->uuid, request->to_generation, error);

@@ -54,7 +54,8 @@ static VrDomainRecord record_of(const VrSwap *swap)
                             .swap_id = swap->row->id};
 }
 
-/* A rollback takes the OS disk's element from the kept XML, everything else from the domain as it is now. */
+/* A full clone has nothing behind it. A rollback takes the OS disk's element from the kept XML, everything else from the
+ * domain as it is now. */
 static char *make_intent(VrSwap *swap, int dir_fd, GError **error)
 {
     VrDomainRecord record = record_of(swap);
@@ -63,7 +64,7 @@ static char *make_intent(VrSwap *swap, int dir_fd, GError **error)
     if (!swap->row->rollback) {
         VrChainLink chain[] = {{swap->to->path, "qcow2"},
                                {swap->image->path, vr_image_format_name(swap->image->format)}};
-        return vr_domain_xml_with_chain(swap->before_xml, swap->row->os_target, chain, G_N_ELEMENTS(chain), &record,
+        return vr_domain_xml_with_chain(swap->before_xml, swap->row->os_target, chain, swap->seat ? 1 : 2, &record,
                                         error);
     }
     kept = read_xml_file(dir_fd, swap->to->number, error);
@@ -190,7 +191,7 @@ void vr_swap_discard_disk(VrSwap *swap)
     if (is_our_disk(swap, &local))
         discard(swap, disk);
     else if (local && !g_error_matches(local, VR_ERROR, VR_ERROR_NOT_FOUND))
-        vr_warning(swap->row->domain, "a discarded overlay stays behind: %s", local->message);
+        vr_warning(swap->row->domain, "a discarded disk stays behind: %s", local->message);
 }
 
 void vr_swap_discard_xml(VrSwap *swap)

@@ -10,9 +10,10 @@ struct VrSwap {
     VrEngine engine;
     VrSwapRow *row;
     VrGeneration *from, *to;
-    VrImage *image;   /* of a forward swap that is not PREPARED yet; else NULL */
-    char *before_xml; /* the domain as we read it: g<from>.xml; NULL until it was read */
-    char *intent_xml; /* the domain as it shall be: g<to>.xml; NULL until it was made */
+    VrImage *image;    /* of a forward swap that is not PREPARED yet; else NULL */
+    VrCloneSeat *seat; /* likewise; not owned; NULL: the new disk is an overlay */
+    char *before_xml;  /* the domain as we read it: g<from>.xml; NULL until it was read */
+    char *intent_xml;  /* the domain as it shall be: g<to>.xml; NULL until it was made */
 };
 
 /* The steps. Each leaves the world so that it can be repeated. */
@@ -31,7 +32,7 @@ char *vr_swap_disk_path(const VrDomainDisk *disk);
  * UNKNOWN) without doing anything. */
 gboolean vr_swap_correct_state(VrSwap *swap, VrSwapState state, GError **error);
 
-/* Intent from before and g<to>.xml's disk (rollback) or the new overlay, both written to files, durable. */
+/* Intent from before and g<to>.xml's disk (rollback) or the new disk, both written to files, durable. */
 gboolean vr_swap_write_xml(VrSwap *swap, GError **error);
 gboolean vr_swap_load_xml(VrSwap *swap, GError **error);
 
@@ -41,6 +42,6 @@ void vr_swap_seal(VrSwap *swap, const VrGeneration *generation);
 void vr_swap_seal_again(VrStore *store, const VrGeneration *generation);
 gboolean vr_swap_unseal(VrSwap *swap, const VrGeneration *generation, GError **error);
 
-/* Unlink the overlay and the XML of a generation that never booted, if the file is the one that we made. Best effort, logged. */
+/* Unlink the disk and the XML of a generation that never booted, if the file is the one that we made. Best effort, logged. */
 void vr_swap_discard_disk(VrSwap *swap);
 void vr_swap_discard_xml(VrSwap *swap);

@@ -87,13 +87,20 @@ static gboolean claim_name(VrSwap *swap, GError **error)
     return FALSE;
 }
 
-gboolean vr_swap_step_prepare(VrSwap *swap, const VrStopPolicy *stop, GError **error)
+static gboolean make_disk(VrSwap *swap, guint64 size, GError **error)
 {
     g_autofree char *name = g_path_get_basename(swap->to->path);
+
+    if (swap->seat)
+        return vr_clone_make(swap->seat, swap->engine.store, swap->row->uuid, name, swap->image, size, error);
+    return vr_overlay_create(swap->engine.store, swap->row->uuid, name, swap->image, size, error);
+}
+
+gboolean vr_swap_step_prepare(VrSwap *swap, const VrStopPolicy *stop, GError **error)
+{
     guint64 size;
 
-    if (!size_of_old_disk(swap, &size, error) || !claim_name(swap, error) ||
-        !vr_overlay_create(swap->engine.store, swap->row->uuid, name, swap->image, size, error) ||
+    if (!size_of_old_disk(swap, &size, error) || !claim_name(swap, error) || !make_disk(swap, size, error) ||
         !vr_disk_file_id(swap->to->path, &swap->to->file, error) ||
         !vr_journal_generation_made(swap->engine.journal, swap->engine.owner, swap->row->uuid, swap->to->number,
                                     &swap->to->file, error))

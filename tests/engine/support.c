@@ -90,6 +90,7 @@ void world_open(World *world)
 
 void world_close(World *world)
 {
+    g_clear_pointer(&world->seat, vr_clone_seat_free);
     g_clear_pointer(&world->owner, vr_owner_release);
     g_clear_pointer(&world->image, vr_image_free);
     g_clear_pointer(&world->journal, vr_journal_free);
@@ -113,10 +114,14 @@ void world_free(World *world)
 
 static VrSwap *begin_in_run(World *world, int to_generation, const char *run_id, GError **error)
 {
+    g_clear_pointer(&world->seat, vr_clone_seat_free);
+    if (world->full)
+        vr_clone_seats_new(&world->seat, 1, NULL);
     VrSwapRequest request = {.run_id = run_id,
                              .uuid = FAKE_UUID,
                              .os_target = "vda",
                              .image = to_generation < 0 ? world->image : NULL,
+                             .seat = world->seat,
                              .to_generation = to_generation < 0 ? 0 : (guint)to_generation};
 
     return vr_swap_begin(&world->engine, &request, error);

@@ -16,6 +16,8 @@ typedef struct {
     VrImage *image;
     FakeHv *fake;
     VrEngine engine;
+    gboolean full;     /* new disks are full clones */
+    VrCloneSeat *seat; /* of the last one */
 } World;
 
 /* Makes everything; the guest runs on old.raw (or is off). */

@@ -83,6 +83,22 @@ static void a_swapped_guest_is_seen_by_all_three(void **state)
     vr_db_rollback(vr_journal_db(world->journal));
 }
 
+/* Its disk refers to nothing, but the guest runs what was made of that version: the journal alone says so. */
+static void a_full_clone_counts_by_its_generation(void **state)
+{
+    World *world = *state;
+    g_autoptr(VrSwap) swap = NULL;
+    world->full = TRUE;
+    world_swap(world, -1);
+    expect_users(world, "fake (generation 1, current)");
+    world_swap(world, 0);
+    expect_users(world, "fake (generation 1, kept)");
+    swap = world_begin(world, -1, NULL); /* before its copy begins */
+    expect_users(world, "fake (generation 1, kept, generation 2, new)");
+    assert_true(vr_swap_undo(swap, "test", NULL));
+    expect_users(world, "fake (generation 1, kept)");
+}
+
 static void an_overlay_alone_counts(void **state)
 {
     World *world = *state;
@@ -222,6 +238,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         world_test(nobody_uses_a_new_version),
         world_test(a_swapped_guest_is_seen_by_all_three),
+        world_test(a_full_clone_counts_by_its_generation),
         world_test(an_overlay_alone_counts),
         world_test(spellings_of_a_backing_name),
         world_test(what_cannot_be_read_is_no_no),

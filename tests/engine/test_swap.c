@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The swap on real files and a real journal with a scripted hypervisor. Rows B1, B2, B4, B5, B16, B17, B19. */
+/* The swap on real files and a real journal with a scripted hypervisor. Rows B1, B2, B4, B5, B6, B16, B17, B19. */
 #include "engine/support.h"
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/fd.h"
+#include "disk/qcow2.h"
 
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -59,6 +63,57 @@ static void test_back_and_forth(void **state) /* B5 */
     now = fake_hv_os_path(world->fake, TRUE);
     assert_true(g_str_has_suffix(now, "/g2.qcow2"));
     world_check(world, TRUE);
+}
+
+static gboolean names_base(World *world, guint number)
+{
+    g_autofree char *path = generation_path(world, number);
+    g_autofree char *inactive = g_build_filename(world->hv_dir, "inactive.xml", NULL);
+    g_autofree char *xml = NULL;
+    VrQcow2Header header;
+    vr_autofd fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    assert_true(vr_qcow2_header_read(fd, &header, NULL));
+    assert_true(g_file_get_contents(inactive, &xml, NULL, NULL));
+    assert_true((strstr(xml, world->image->path) != NULL) == (header.backing_offset != 0));
+    return header.backing_offset != 0;
+}
+
+/* A full clone, then an overlay, and back to each: every generation keeps the disk that it was made with. */
+static void test_full_clone(void **state) /* B4 B5 B6 */
+{
+    g_autoptr(World) world = world_new(TRUE);
+
+    world->full = TRUE;
+    world_swap(world, -1);
+    assert_false(names_base(world, 1));
+    world_check(world, TRUE);
+    world->full = FALSE;
+    world_swap(world, -1);
+    assert_true(names_base(world, 2));
+    world_swap(world, 1);
+    assert_false(names_base(world, 1));
+    world_check(world, TRUE);
+    world_swap(world, 0);
+    world_swap(world, 2);
+    assert_true(names_base(world, 2));
+    world_check(world, TRUE);
+}
+
+/* B13: the disk that the guest has is larger than the image. */
+static void test_full_clone_keeps_the_size(void **state)
+{
+    g_autoptr(World) world = world_new(TRUE);
+    g_autoptr(VrSwap) swap = NULL;
+    guint64 size;
+
+    assert_int_equal(truncate(world->old_path, 5 * 1024 * 1024), 0);
+    world->full = TRUE;
+    swap = world_begin(world, -1, NULL);
+    assert_true(vr_swap_advance(swap, VR_SWAP_PREPARED, NULL, NULL));
+    g_autofree char *path = generation_path(world, 1);
+    assert_true(vr_disk_file_virtual_size(path, "qcow2", &size, NULL));
+    assert_int_equal(size, 5 * 1024 * 1024);
 }
 
 /* Numbers are never used again, not even those of discarded disks. */
@@ -329,6 +384,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_forward),
         cmocka_unit_test(test_back_and_forth),
+        cmocka_unit_test(test_full_clone),
+        cmocka_unit_test(test_full_clone_keeps_the_size),
         cmocka_unit_test(test_numbers),
         cmocka_unit_test(test_undo_prepared),
         cmocka_unit_test(test_undo_stopped),

@@ -2,11 +2,12 @@
 /*
  * The kill sweep, first part (row B17): a process is ended before and after each hypervisor call, and before each journal
  * write, of a forward swap, a swap with its undo, and a rollback. Then a new process recovers, and every invariant is
- * checked; then a third, which finds nothing to do. A second sweep ends the recovery as well.
+ * checked; then a third, which finds nothing to do. A second sweep ends the recovery as well, a third the copy of a full clone (B6).
  */
 #include "engine/support.h"
 
 #include "base/clock.h"
+#include "disk/copy_private.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -20,7 +21,7 @@
 
 /* A cut: the at-th call of the hypervisor (before, after) or the at-th reading of the wall clock, which each journal write
  * does inside its transaction. */
-typedef enum { CUT_BEFORE_CALL, CUT_AFTER_CALL, CUT_IN_JOURNAL, CUT_KINDS } CutKind;
+typedef enum { CUT_BEFORE_CALL, CUT_AFTER_CALL, CUT_IN_JOURNAL, CUT_KINDS, CUT_IN_COPY } CutKind;
 
 static guint clock_at, clock_count;
 
@@ -29,6 +30,46 @@ static gint64 counted_wall_us(void *data)
     if (++clock_count == clock_at)
         _exit(FAKE_KILLED);
     return g_get_real_time();
+}
+
+/* Each write, and the flush, of a copy. */
+static guint copy_at, copy_count;
+
+static void count_copy(void)
+{
+    if (++copy_count == copy_at)
+        _exit(FAKE_KILLED);
+}
+
+static gssize counted_write(int fd, const guint8 *buffer, gsize length, guint64 offset, void *data)
+{
+    count_copy();
+    return vr_copy_real_ops.write(fd, buffer, length, offset, NULL);
+}
+
+static int counted_flush(int fd, void *data)
+{
+    count_copy();
+    return vr_copy_real_ops.flush(fd, NULL);
+}
+
+static int counted_completion(VrCopySide side, guint64 offset, guint8 *buffer, int result, void *data)
+{
+    count_copy();
+    return result;
+}
+
+static void count_copies(guint at)
+{
+    static VrCopyOps ops;
+
+    ops = vr_copy_real_ops;
+    ops.write = counted_write;
+    ops.flush = counted_flush;
+    ops.completion = counted_completion;
+    copy_at = at;
+    copy_count = 0;
+    vr_copy_set_ops(&ops);
 }
 
 /* Nobody sleeps: time jumps instead, a little further than was asked for. */
@@ -51,7 +92,8 @@ static void arm(World *world, CutKind kind, guint at)
 {
     clock_count = 0;
     clock_at = kind == CUT_IN_JOURNAL ? at : 0;
-    world->fake->fault_at = kind == CUT_IN_JOURNAL ? 0 : at;
+    count_copies(kind == CUT_IN_COPY ? at : 0);
+    world->fake->fault_at = kind == CUT_IN_JOURNAL || kind == CUT_IN_COPY ? 0 : at;
     world->fake->fault = kind == CUT_BEFORE_CALL ? FAKE_KILL_BEFORE : FAKE_KILL_AFTER;
 }
 
@@ -96,6 +138,12 @@ static void scenario_rollback(World *world)
     world_swap(world, 1);
 }
 
+static void scenario_full_clone(World *world)
+{
+    world->full = TRUE;
+    world_swap(world, -1);
+}
+
 static void prepare_two(World *world)
 {
     world_swap(world, -1);
@@ -112,6 +160,7 @@ static const struct {
     {"forward, off", FALSE, NULL, scenario_forward},
     {"undo", TRUE, NULL, scenario_undo},
     {"rollback", TRUE, prepare_two, scenario_rollback},
+    {"full clone", TRUE, NULL, scenario_full_clone},
 };
 
 /* Runs `act` in a process that is ended at the cut. TRUE when the cut fired. */
@@ -145,9 +194,21 @@ static World *world_for(guint scenario)
     return world;
 }
 
+static gboolean is_swept(World *world)
+{
+    g_autoptr(GPtrArray) names = vr_store_children(world->store, "disks/" FAKE_UUID, NULL);
+    gboolean swept = names != NULL;
+
+    for (guint i = 0; swept && i < names->len; i++)
+        swept = !g_str_has_prefix(names->pdata[i], ".tmp-");
+    return swept;
+}
+
 static void check_after(World *world, guint scenario)
 {
     g_autoptr(GPtrArray) open = NULL;
+
+    assert_true(is_swept(world));
 
     world_check(world, TRUE);
     assert_int_equal(fake_hv_state(world->fake), scenarios[scenario].running ? VR_DOMAIN_RUNNING : VR_DOMAIN_OFF);
@@ -204,12 +265,22 @@ static void test_kill_twice(void **state)
     }
 }
 
+/* Nothing of what was copied is left, and the guest is on its old disk. */
+static void test_kill_in_copy(void **state)
+{
+    guint fired = sweep(G_N_ELEMENTS(scenarios) - 1, CUT_IN_COPY);
+
+    print_message("full clone, in the copy: %u cuts\n", fired);
+    assert_true(fired >= 3);
+}
+
 int main(void)
 {
     static const VrClockSource source = {jumping_now_ms, counted_wall_us, jump, NULL};
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_kill_once),
         cmocka_unit_test(test_kill_twice),
+        cmocka_unit_test(test_kill_in_copy),
     };
 
     vr_clock_set_source(&source);
