@@ -9,6 +9,12 @@
  * An instance has at most one job that changes something at a time, because the rollout gives its next command only
  * after the answer to the last. The one exception is a probe that RESTORE overtakes: it only looks, it is told to end, and
  * its late answer fits no state and is dropped.
+ *
+ * Full clones (row B6): the PREPAREs of one step share groups of seats, and each worker of a group waits until all of it have come or
+ * left. That cannot stand still: the pool takes jobs in the order in which they were pushed, a group has no more seats than
+ * the pool has workers, and all jobs before a group's end without it (surveys are over by then, a probe that was overtaken is told
+ * to end, an earlier group by the same argument). So every seat gets a worker; and should the kernel give the pool fewer threads
+ * than it asked for, nobody waits longer than VR_CLONE_GATHER_MS.
  */
 #include "orchestrator/executor_private.h"
 
@@ -24,9 +30,11 @@
 #define MAX_WORKERS 256
 #define NAMED_UNHEALTHY 5
 
+/* The flag comes after the message, so that the rollout knows of the cancel before it hears what the flag has ended. */
 void vr_executor_cancel(VrExecutor *executor, gboolean now)
 {
     vr_executor_post(executor, vr_message_new(now ? VR_EVENT_CANCEL_NOW : VR_EVENT_CANCEL, 0, VR_OUTCOME_OK, NULL));
+    g_atomic_int_set(&executor->cancelled, 1);
 }
 
 /* --- history and view -------------------------------------------------------------------------------- */
@@ -87,6 +95,8 @@ static void push_job(VrExecutor *executor, VrCommandType type, guint instance, c
     job->instance = instance;
     job->text = g_strdup(text);
     job->survey = survey;
+    if (type == VR_COMMAND_PREPARE)
+        job->seat = g_queue_pop_head(executor->seats);
     vr_handover_give(job);
     g_thread_pool_push(executor->pool, job, NULL);
     /* cppcheck-suppress memleak ; vr_executor_work() owns it */
@@ -177,6 +187,25 @@ static void leave(VrExecutor *executor, const VrMessage *message)
         vr_warning(vr_executor_instance(executor, message->instance)->domain, "%s", local->message);
 }
 
+/* One seat for each instance whose new disk is a full clone, in groups that one read of the image can write. */
+static void give_seats(VrExecutor *executor, const GArray *commands)
+{
+    VrCloneSeat *seats[VR_COPY_TARGETS];
+    guint left = 0;
+
+    if (executor->request.set->model->os_disk_kind != VR_OS_DISK_FULL || !executor->request.image)
+        return;
+    for (guint i = 0; i < commands->len; i++)
+        left += g_array_index(commands, VrCommand, i).type == VR_COMMAND_PREPARE;
+    while (left > 0) {
+        guint n = MIN(left, MIN(executor->workers, VR_COPY_TARGETS));
+        vr_clone_seats_new(seats, n, &executor->cancelled);
+        for (guint i = 0; i < n; i++)
+            g_queue_push_tail(executor->seats, seats[i]);
+        left -= n;
+    }
+}
+
 static void take(VrExecutor *executor, const VrMessage *message)
 {
     g_autoptr(GArray) commands = g_array_new(FALSE, TRUE, sizeof(VrCommand));
@@ -193,6 +222,7 @@ static void take(VrExecutor *executor, const VrMessage *message)
     leave(executor, message);
     if (message->type >= VR_EVENT_PREPARED && message->type <= VR_EVENT_DISCARDED)
         sync_instance(executor, message->instance, boot_id ? NULL : message->text);
+    give_seats(executor, commands);
     for (guint i = 0; i < commands->len; i++) {
         const VrCommand *command = &g_array_index(commands, VrCommand, i);
         obey(executor, command, boot_id);
@@ -281,9 +311,10 @@ VrExecutor *vr_executor_new(const VrEngine *engine, const VrRunRequest *request)
     executor->work = g_new0(VrWork, executor->count);
     executor->rollout = new_rollout(executor);
     executor->run = new_run(executor);
+    executor->seats = g_queue_new();
     /* every instance of a batch needs a worker of its own: a probe that waits in a line would lose its time */
-    executor->pool = g_thread_pool_new(
-        vr_executor_work, executor, (gint)CLAMP(batch, MIN(executor->count, SURVEY_WORKERS), MAX_WORKERS), FALSE, NULL);
+    executor->workers = CLAMP(batch, MIN(executor->count, SURVEY_WORKERS), MAX_WORKERS);
+    executor->pool = g_thread_pool_new(vr_executor_work, executor, (gint)executor->workers, FALSE, NULL);
     return executor;
 }
 
@@ -298,6 +329,7 @@ void vr_executor_free(VrExecutor *executor)
         g_free(executor->work[i].survey_text);
     }
     g_free(executor->work);
+    g_queue_free_full(executor->seats, (GDestroyNotify)vr_clone_seat_free);
     g_async_queue_unref(executor->queue);
     vr_rollout_free(executor->rollout);
     vr_run_free(executor->run);

@@ -66,11 +66,13 @@ static void do_survey(VrExecutor *executor, VrJob *job)
 static VrMessage *untouched(VrExecutor *executor, VrEventType type, guint index, const GError *why)
 {
     VrWork *work = &executor->work[index];
+    gboolean cancelled = type == VR_EVENT_PREPARED && g_error_matches(why, VR_ERROR, VR_ERROR_CANCELLED);
     g_autoptr(GError) undo = NULL;
 
-    g_atomic_int_compare_and_exchange(&executor->prepare_error, -1, why->code);
+    if (!cancelled)
+        g_atomic_int_compare_and_exchange(&executor->prepare_error, -1, why->code);
     if (!work->swap || vr_swap_undo(work->swap, why->message, &undo))
-        return vr_message_new(type, index, VR_OUTCOME_UNTOUCHED, why->message);
+        return vr_message_new(type, index, cancelled ? VR_OUTCOME_CANCELLED : VR_OUTCOME_UNTOUCHED, why->message);
     return vr_message_new(type, index, VR_OUTCOME_UNKNOWN, undo->message);
 }
 
@@ -79,15 +81,19 @@ static void do_prepare(VrExecutor *executor, VrJob *job)
     const VrModel *model = executor->request.set->model;
     VrWork *work = &executor->work[job->instance];
     g_autoptr(GError) local = NULL;
+    gboolean prepared;
     VrSwapRequest request = {.run_id = executor->run->id,
                              .uuid = vr_executor_instance(executor, job->instance)->uuid,
                              .os_target = model->os_target,
                              .image = executor->request.image,
+                             .seat = job->seat,
                              .to_generation = executor->request.targets[job->instance].to_generation,
                              .needs_agent = model->health.source != VR_HEALTH_SOURCE_POWER};
 
     work->swap = vr_swap_begin(&executor->engine, &request, &local);
-    if (work->swap && vr_swap_advance(work->swap, VR_SWAP_PREPARED, NULL, &local))
+    prepared = work->swap && vr_swap_advance(work->swap, VR_SWAP_PREPARED, NULL, &local);
+    g_clear_pointer(&job->seat, vr_clone_seat_free); /* before an undo that takes its time: others wait */
+    if (prepared)
         vr_executor_post(executor, vr_message_new(VR_EVENT_PREPARED, job->instance, VR_OUTCOME_OK, NULL));
     else
         vr_executor_post(executor, untouched(executor, VR_EVENT_PREPARED, job->instance, local));

@@ -32,7 +32,8 @@ typedef struct {
     VrCommandType type;
     guint instance; /* of a GATE: the number of the batch that it is asked about */
     char *text;
-    VrSurvey *survey; /* of a SURVEY; shared */
+    VrSurvey *survey;  /* of a SURVEY; shared */
+    VrCloneSeat *seat; /* of a PREPARE that makes a full clone; owned */
 } VrJob;
 
 struct VrExecutor {
@@ -44,6 +45,9 @@ struct VrExecutor {
     VrWork *work;       /* [count] */
     GAsyncQueue *queue; /* VrMessage * */
     GThreadPool *pool;
+    guint workers;  /* of it, at most */
+    GQueue *seats;  /* VrCloneSeat * for the PREPAREs of this step, in their order; empty between steps */
+    gint cancelled; /* atomic; ends copies that are under way */
     gint64 wake_ms; /* 0: none */
     guint batch;
     int prepare_error; /* VrErrorCode of the first preparation that failed, -1: none. Atomic */

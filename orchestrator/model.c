@@ -138,10 +138,15 @@ static const VrModelKey health_keys[] = {
     {0},
 };
 
-static const VrModelChoice disk_kinds[] = {{"overlay", 0}, {"full", VR_NOT_YET}, {0}};
+static const VrModelChoice disk_kinds[] = {{"overlay", VR_OS_DISK_OVERLAY}, {"full", VR_OS_DISK_FULL}, {0}};
+
+const char *vr_os_disk_kind_name(VrOsDiskKind kind)
+{
+    return disk_kinds[kind].name;
+}
 
 static const VrModelKey os_disk_keys[] = {
-    {.name = "kind", .parse = vr_model_choice, .offset = VR_NOWHERE, .data = disk_kinds},
+    {.name = "kind", .parse = vr_model_choice, .offset = MODEL(os_disk_kind), .data = disk_kinds},
     {.name = "target", .parse = vr_model_text, .offset = MODEL(os_target), .check = disk_target},
     {0},
 };

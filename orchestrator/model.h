@@ -42,6 +42,9 @@ typedef struct {
 
 typedef enum { VR_MODE_MANUAL, VR_MODE_ROLLING, VR_MODE_AUTOMATIC } VrUpgradeMode;
 
+typedef enum { VR_OS_DISK_OVERLAY, VR_OS_DISK_FULL } VrOsDiskKind;
+const char *vr_os_disk_kind_name(VrOsDiskKind kind); /* as in the model: "overlay", "full" */
+
 typedef struct {
     char *domain; /* name or UUID as written */
     guint line;
@@ -56,6 +59,7 @@ typedef struct {
     VrUpgradeMode mode;
     VrUpgradePolicy policy;
     VrHealthProfile health;
+    VrOsDiskKind os_disk_kind;
     char *os_target;      /* NULL: found in the XML */
     char **temp_disks;    /* targets; may be empty, never NULL */
     VrStopPolicy stop;    /* default AUTO, PT2M, force FALSE */

@@ -9,7 +9,7 @@
 #define TO(phase) (1u << VR_PHASE_##phase)
 static const guint may_follow[VR_PHASE_COUNT] = {
     [VR_PHASE_PENDING] = TO(PREPARING),
-    [VR_PHASE_PREPARING] = TO(PREPARED) | TO(FAILED) | TO(UNKNOWN),
+    [VR_PHASE_PREPARING] = TO(PREPARED) | TO(PENDING) | TO(FAILED) | TO(UNKNOWN),
     [VR_PHASE_PREPARED] = TO(SWAPPING) | TO(DISCARDING),
     [VR_PHASE_SWAPPING] = TO(PROBING) | TO(RESTORING) | TO(FAILED) | TO(UNKNOWN),
     [VR_PHASE_PROBING] = TO(COMMITTING) | TO(RESTORING) | TO(FAILED) | TO(UNKNOWN),
@@ -107,6 +107,12 @@ static void on_prepared(VrStep *step, guint i)
         if (rollout->cancel_now)
             discard(step, i);
         break;
+    case VR_OUTCOME_CANCELLED:
+        if (rollout->cancel) {
+            vr_step_phase(rollout, i, VR_PHASE_PENDING);
+            break;
+        }
+        G_GNUC_FALLTHROUGH; /* nobody asked: pending, it would be begun again and again */
     case VR_OUTCOME_FAILED:
     case VR_OUTCOME_UNTOUCHED:
         rollout->untouched++;
@@ -149,6 +155,7 @@ static void on_swapped(VrStep *step, guint i)
         restore(step, i, vr_event_reason(step->event));
         break;
     case VR_OUTCOME_UNTOUCHED:
+    case VR_OUTCOME_CANCELLED:
         rollout->untouched++;
         fail(step, i, VR_PHASE_FAILED);
         break;
@@ -170,6 +177,7 @@ static void on_probed(VrStep *step, guint i)
         break;
     case VR_OUTCOME_FAILED:
     case VR_OUTCOME_UNTOUCHED:
+    case VR_OUTCOME_CANCELLED:
         if (!rollout->policy.automatic_rollback || rollout->kind == VR_RUN_ROLLBACK) {
             fail(step, i, VR_PHASE_FAILED);
             break;
@@ -194,6 +202,7 @@ static void on_committed(VrStep *step, guint i)
         break;
     case VR_OUTCOME_FAILED:
     case VR_OUTCOME_UNTOUCHED:
+    case VR_OUTCOME_CANCELLED:
         rollout->commit_failed++;
         fail(step, i, VR_PHASE_FAILED);
         break;
@@ -211,6 +220,7 @@ static void on_restored(VrStep *step, guint i)
         break;
     case VR_OUTCOME_FAILED:
     case VR_OUTCOME_UNTOUCHED:
+    case VR_OUTCOME_CANCELLED:
         step->rollout->restore_failed++; /* F12 */
         fail(step, i, VR_PHASE_FAILED);
         break;

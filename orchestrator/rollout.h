@@ -16,7 +16,8 @@
  *   - no place free (decision 2): the run surveys again until health timeout, then stops
  *   - a failed preparation: the guest was not touched; the run stops at the end of the batch
  *   - an instance whose outcome is unknown keeps its slot as down and stops the run at the end of the batch
- *   - cancel: no new batch; cancel now: restore what is in flight and uncommitted
+ *   - cancel: no new batch, and what is not prepared yet may answer that it was cancelled; cancel now: restore what is in flight
+ *     and uncommitted
  *   - between batches a run may be held (VrHold): by a person, a checkpoint, a canary, a walk; a gate is asked before each batch
  *   - upgraded ones that fall ill later count against the same limit as those that failed; after the last batch too, while it
  *     bakes (D16)
@@ -84,7 +85,8 @@ typedef enum {
     VR_OUTCOME_OK,
     VR_OUTCOME_FAILED, /* SWAPPED: the guest may be anywhere on the way: RESTORE is needed */
     VR_OUTCOME_UNTOUCHED, /* SWAPPED, PREPARED: failed before anything was changed or it was already put back; runs on old */
-    VR_OUTCOME_UNKNOWN
+    VR_OUTCOME_UNKNOWN,
+    VR_OUTCOME_CANCELLED /* PREPARED: it heard the cancel first, and nothing was changed; answered after CANCEL only */
 } VrOutcome;
 
 typedef struct {

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "disk/clone.h"
 #include "hv/preflight.h"
 #include "orchestrator/cli/look.h"
 #include "orchestrator/cli/output.h"
@@ -11,13 +12,17 @@
 
 #include <stdio.h>
 
+#define BYTES_OF_AN_OVERLAY (1024 * 1024)
+#define BYTES_KEPT_FREE (16 * 1024 * 1024)
+
 typedef struct {
     VrSession *session;
     const VrTargets *targets;
     GPtrArray *looks;   /* VrLook *, one for each instance */
     GPtrArray *batches; /* VrBatch * */
     guint64 free_bytes;
-    VrSpread off; /* of the last run that completed: what to expect */
+    guint64 disk_bytes; /* that a new OS disk takes at once */
+    VrSpread off;       /* of the last run that completed: what to expect */
 } Plan;
 
 static void plan_clear(Plan *plan)
@@ -63,9 +68,21 @@ static gboolean expected_off(Plan *plan, GError **error)
     return runs != NULL;
 }
 
+static gboolean is_full(const Plan *plan)
+{
+    return plan->targets->image && plan->session->set->model->os_disk_kind == VR_OS_DISK_FULL;
+}
+
+static gboolean size_of_new_disk(Plan *plan, GError **error)
+{
+    plan->disk_bytes = plan->targets->image ? BYTES_OF_AN_OVERLAY : 0;
+    return !is_full(plan) || vr_clone_bytes(plan->session->store, plan->targets->image, &plan->disk_bytes, error);
+}
+
 static gboolean make_plan(Plan *plan, GError **error)
 {
-    if (!vr_store_free_bytes(plan->session->store, &plan->free_bytes, error) || !expected_off(plan, error))
+    if (!vr_store_free_bytes(plan->session->store, &plan->free_bytes, error) || !size_of_new_disk(plan, error) ||
+        !expected_off(plan, error))
         return FALSE;
     plan->looks = vr_look_at_set(plan->session, -1);
     plan->batches = batches_of(plan);
@@ -196,13 +213,15 @@ static void print_json(const Plan *plan)
     for (guint i = 0; i < warnings->len; i++)
         json_array_append_new(list, vr_json_text(g_ptr_array_index(warnings, i)));
     vr_json_print(json_pack(
-        "{s:o, s:s, s:o, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o}", "set", vr_json_text(plan->session->set->name),
+        "{s:o, s:s, s:o, s:s, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o}", "set", vr_json_text(plan->session->set->name),
         "operation", vr_run_kind_name(targets->kind), "targetImageReference",
         vr_reference_json(plan->session->store, targets->image ? targets->image->name : NULL,
                           targets->image ? targets->image->version : NULL),
-        "instanceCount", (int)targets->count, "chosenInstanceCount", (int)targets->chosen, "batches",
-        batches_json(plan), "skipped", skipped_json(plan), "findings", findings_json(plan), "warnings", list, "space",
-        json_pack("{s:I, s:o}", "freeBytes", (json_int_t)plan->free_bytes, "maximumBytesPerInstance",
+        "osDiskKind", vr_os_disk_kind_name(plan->session->set->model->os_disk_kind), "instanceCount",
+        (int)targets->count, "chosenInstanceCount", (int)targets->chosen, "batches", batches_json(plan), "skipped",
+        skipped_json(plan), "findings", findings_json(plan), "warnings", list, "space",
+        json_pack("{s:I, s:I, s:o}", "freeBytes", (json_int_t)plan->free_bytes, "initialBytesPerInstance",
+                  (json_int_t)plan->disk_bytes, "maximumBytesPerInstance",
                   targets->image ? json_integer((json_int_t)targets->image->virtual_size) : json_integer(0)),
         "expectedOffMs", vr_spread_json(&plan->off)));
 }
@@ -261,6 +280,7 @@ static void print_lines(const Plan *plan)
     const VrCli *cli = plan->session->cli;
     g_autoptr(GPtrArray) warnings = warnings_of(plan);
     g_autofree char *free_space = vr_text_size(plan->free_bytes);
+    g_autofree char *at_once = vr_text_size(plan->disk_bytes);
     g_autofree char *most = vr_text_size(targets->image ? targets->image->virtual_size : 0);
 
     vr_say(cli, "%s of %s%s%s%s%s: %u of %u instance%s in %u batch%s", vr_run_kind_name(targets->kind),
@@ -272,7 +292,10 @@ static void print_lines(const Plan *plan)
     print_findings(plan);
     for (guint i = 0; i < warnings->len; i++)
         vr_say(cli, "warning: %s", (const char *)g_ptr_array_index(warnings, i));
-    if (targets->image)
+    if (is_full(plan))
+        vr_say(cli, "space: %s free; a new OS disk is a full clone, takes %s at once and can grow to %s", free_space,
+               at_once, most);
+    else if (targets->image)
         vr_say(cli, "space: %s free; a new OS disk begins below 1 MiB and can grow to %s", free_space, most);
     else
         vr_say(cli, "space: %s free; kept disks are used again, nothing is copied", free_space);
@@ -284,9 +307,6 @@ static void print_lines(const Plan *plan)
 }
 
 /* --- what it comes to -------------------------------------------------------------------------------- */
-
-#define BYTES_OF_A_NEW_DISK (1024 * 1024)
-#define BYTES_KEPT_FREE (16 * 1024 * 1024)
 
 static gboolean no_blockers(const Plan *plan, GError **error)
 {
@@ -309,18 +329,21 @@ static gboolean no_blockers(const Plan *plan, GError **error)
     return FALSE;
 }
 
-static gboolean space_for_a_batch(const Plan *plan, GError **error)
+/* Overlays of a batch; full clones of all batches, since old disks are kept and nothing becomes free on the way. */
+static gboolean space_for_new_disks(const Plan *plan, GError **error)
 {
-    guint64 most = 0;
+    guint64 disks = is_full(plan) ? plan->targets->chosen : 0;
     g_autofree char *free_space = vr_text_size(plan->free_bytes);
 
     for (guint i = 0; i < plan->batches->len; i++)
-        most = MAX(most, ((const VrBatch *)g_ptr_array_index(plan->batches, i))->members->len);
-    if (!plan->targets->image || plan->free_bytes >= most * BYTES_OF_A_NEW_DISK + BYTES_KEPT_FREE)
+        disks = MAX(disks, ((const VrBatch *)g_ptr_array_index(plan->batches, i))->members->len);
+    if (!plan->targets->image || plan->free_bytes >= disks * plan->disk_bytes + BYTES_KEPT_FREE)
         return TRUE;
+    g_autofree char *needed = vr_text_size(disks * plan->disk_bytes + BYTES_KEPT_FREE);
     g_set_error(error, VR_ERROR, VR_ERROR_NO_SPACE,
-                "%s has only %s free, too little to begin; free some, nothing was changed",
-                vr_store_root(plan->session->store), free_space);
+                "%s has only %s free, and %s are needed for %u new OS disk%s%s; free some, nothing was changed",
+                vr_store_root(plan->session->store), free_space, needed, (guint)disks, disks == 1 ? "" : "s",
+                is_full(plan) ? ", full clones" : "");
     return FALSE;
 }
 
@@ -383,7 +406,7 @@ gboolean vr_plan_show(VrSession *session, const VrTargets *targets, GError **err
         print_json(&plan);
     else
         print_lines(&plan);
-    return none_unknown(&plan, error) && no_blockers(&plan, error) && space_for_a_batch(&plan, error) &&
+    return none_unknown(&plan, error) && no_blockers(&plan, error) && space_for_new_disks(&plan, error) &&
            places_for_all(&plan, error);
 }
 
@@ -391,7 +414,7 @@ gboolean vr_plan_check(VrSession *session, const VrTargets *targets, GError **er
 {
     g_auto(Plan) plan = {.session = session, .targets = targets};
 
-    return make_plan(&plan, error) && no_blockers(&plan, error) && space_for_a_batch(&plan, error);
+    return make_plan(&plan, error) && no_blockers(&plan, error) && space_for_new_disks(&plan, error);
 }
 
 gboolean vr_cmd_plan(const VrCli *cli, GError **error)

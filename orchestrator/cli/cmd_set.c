@@ -205,6 +205,9 @@ static void info_json(const VrSet *set)
     }
     json_object_set_new(document, "rollingUpgradePolicy", policy_json(set->model));
     json_object_set_new(document, "healthTimeoutSeconds", VR_JSON_SECONDS(set->model->health.timeout_ms));
+    json_object_set_new(document, "osDisk",
+                        json_pack("{s:s, s:o}", "kind", vr_os_disk_kind_name(set->model->os_disk_kind), "target",
+                                  vr_json_text(set->model->os_target)));
     json_object_set_new(document, "instances", list);
     vr_json_print(document);
 }
@@ -229,7 +232,9 @@ static void info_lines(const VrCli *cli, const VrSet *set)
                     policy->pause_ms > 0 ? ", a pause between of " : "", policy->pause_ms > 0 ? pause : "");
     vr_label(cli, "Auto rollback", policy->automatic_rollback ? "yes" : "no");
     vr_label_format(cli, "Health", "%s, within %s", sources[set->model->health.source], timeout);
-    vr_label(cli, "OS disk", set->model->os_target ? set->model->os_target : "found in the domain's XML");
+    vr_label_format(cli, "OS disk", "%s, %s",
+                    set->model->os_target ? set->model->os_target : "found in the domain's XML",
+                    set->model->os_disk_kind == VR_OS_DISK_FULL ? "a full clone" : "an overlay");
     vr_label(cli, "Defined", defined);
     for (guint i = 0; i < set->instances->len; i++) {
         const VrInstance *instance = vr_set_instance(set, i);

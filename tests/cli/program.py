@@ -79,7 +79,7 @@ class Program:
         return self("image-publish", IMAGE, version, self.image(version, **options))
 
     def model(self, name, instances, image="{name: cheap, version: latest}", batch=100, upgrade_domains=1, unhealthy=100, health="",
-              stop="timeout: PT20S, force: true", more=""):
+              stop="timeout: PT20S, force: true", kind="overlay", more=""):
         lines = "".join(f"- {{domain: {instance}}}\n" for instance in instances)
         return (f"name: {name}\n"
                 f"imageReference: {image}\n"
@@ -90,7 +90,7 @@ class Program:
                 f"    maxUnhealthyInstancePercent: {unhealthy}\n"
                 "    maxUnhealthyUpgradedInstancePercent: 20\n"
                 f"healthProfile: {{{health}healthTimeout: PT20S}}\n"
-                "osDisk: {kind: overlay, target: vda}\n"
+                f"osDisk: {{kind: {kind}, target: vda}}\n"
                 f"stop: {{method: acpi, {stop}}}\n"
                 f"{more}"
                 f"instances:\n{lines}")

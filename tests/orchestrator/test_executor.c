@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The executor with its real threads, engine and journal, over the scripted hypervisor. Rows D4, F1, F12, G2, J2, J3, J6. */
+/* The executor with its real threads, engine and journal, over the scripted hypervisor. Rows B6, D4, F1, F12, G2, J2, J3, J6. */
 #include "engine/support.h"
 
 #include "base/error.h"
+#include "disk/copy_private.h"
 #include "orchestrator/executor.h"
 
 #include <setjmp.h>
@@ -142,6 +143,74 @@ static void test_cancel_now(void **state) /* G2 */
     world_check(stage->world, TRUE);
 }
 
+/* The first Ctrl-C in a copy ends it: the guest was not touched, and its turn has not come. */
+static VrExecutor *copying;
+
+static int cancel_in_copy(VrCopySide side, guint64 offset, guint8 *buffer, int result, void *data)
+{
+    if (side == VR_SIDE_TARGET && *(gint *)data == 0) {
+        *(gint *)data = 1;
+        vr_executor_cancel(copying, FALSE);
+    }
+    return result;
+}
+
+static gssize cancel_in_write(int fd, const guint8 *buffer, gsize length, guint64 offset, void *data)
+{
+    (void)cancel_in_copy(VR_SIDE_TARGET, offset, NULL, 0, data);
+    return vr_copy_real_ops.write(fd, buffer, length, offset, NULL);
+}
+
+static void test_full_clone(void **state) /* B6 J2 */
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(Stage) stage = stage_new();
+    VrRunTarget target = {0};
+    g_autoptr(VrExecutor) up = NULL;
+    g_autoptr(VrExecutor) down = NULL;
+    g_autofree char *xml = NULL;
+    g_autofree char *path = g_build_filename(stage->world->hv_dir, "inactive.xml", NULL);
+
+    stage->set->model->os_disk_kind = VR_OS_DISK_FULL;
+    up = new_executor(stage, &target, -1);
+    assert_true(vr_executor_run(up, NULL, &error));
+    world_check(stage->world, TRUE);
+    assert_true(g_file_get_contents(path, &xml, NULL, NULL));
+    assert_non_null(strstr(xml, "/g1.qcow2"));
+    assert_null(strstr(xml, "/images/"));
+    down = new_executor(stage, &target, 0);
+    assert_true(vr_executor_run(down, NULL, &error));
+    assert_int_equal(world_current(stage->world), 0);
+    world_check(stage->world, TRUE);
+}
+
+static void test_cancel_in_copy(void **state) /* B6 G2 */
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(Stage) stage = stage_new();
+    VrRunTarget target = {0};
+    g_autoptr(VrExecutor) up = NULL;
+    g_autoptr(VrRun) run = NULL;
+    VrCopyOps ops = vr_copy_real_ops;
+    gint asked = 0;
+
+    stage->set->model->os_disk_kind = VR_OS_DISK_FULL;
+    copying = up = new_executor(stage, &target, -1);
+    ops.write = cancel_in_write;
+    ops.completion = cancel_in_copy;
+    ops.data = &asked;
+    vr_copy_set_ops(&ops);
+    assert_false(vr_executor_run(up, &run, &error));
+    vr_copy_set_ops(NULL);
+    assert_int_equal(asked, 1);
+    assert_true(g_error_matches(error, VR_ERROR, VR_ERROR_CANCELLED));
+    assert_non_null(strstr(error->message, "0 done, 0 put back, 1 not begun"));
+    assert_int_equal(((VrRunInstance *)run->instances->pdata[0])->phase, VR_PHASE_PENDING);
+    assert_int_equal(stage->world->fake->starts, 0);
+    assert_int_equal(world_current(stage->world), 0);
+    world_check(stage->world, TRUE);
+}
+
 /* A process that is no more left a started swap and an open run: health is judged, the run is closed. */
 static void test_recovery(void **state) /* B17 */
 {
@@ -223,6 +292,8 @@ int main(void)
         cmocka_unit_test(test_failure_goes_back),
         cmocka_unit_test(test_cancel_before),
         cmocka_unit_test(test_cancel_now),
+        cmocka_unit_test(test_full_clone),
+        cmocka_unit_test(test_cancel_in_copy),
         cmocka_unit_test(test_recovery),
         cmocka_unit_test(test_recovery_of_history),
         cmocka_unit_test(test_recovery_of_rollback),

@@ -122,7 +122,7 @@ static void test_all_keys(void **state)
               "  applicationHealth: {protocol: agent, command: [/usr/bin/healthy, --quick, \"\"],\n"
               "    intervalInSeconds: 10, numberOfProbes: 3, gracePeriod: 120}\n"
               "  healthTimeout: 60s\n"
-              "osDisk: {kind: overlay, target: vda}\n"
+              "osDisk: {kind: Full, target: vda}\n"
               "tempDisks: [vdc, sdb]\n"
               "stop: {method: ACPI, timeout: PT1M, force: true}\n"
               "instances:\n"
@@ -148,6 +148,7 @@ static void test_all_keys(void **state)
     assert_int_equal(model->health.number_of_probes, 3);
     assert_int_equal(model->health.grace_period_ms, 120000);
     assert_int_equal(model->health.timeout_ms, 60000);
+    assert_int_equal(model->os_disk_kind, VR_OS_DISK_FULL); /* B6 */
     assert_string_equal(model->os_target, "vda");
     assert_string_equal(model->temp_disks[1], "sdb");
     assert_null(model->temp_disks[2]);
@@ -302,7 +303,6 @@ static void test_not_yet(void **state)
         {POLICY("rollbackFailedInstancesOnPolicyBreach: true"),
          POLICY_PATH "rollbackFailedInstancesOnPolicyBreach: true is not supported yet"},
         {POLICY("maxSurge: true"), POLICY_PATH "maxSurge: true is not supported yet"},
-        {"osDisk: {kind: full}", "3: osDisk.kind: full is not supported yet"},
         {"healthProfile: {applicationHealth: {protocol: http}}",
          "3: healthProfile.applicationHealth.protocol: http is not supported yet"},
         {"healthProfile: {applicationHealth: {protocol: https}}",

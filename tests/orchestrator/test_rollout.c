@@ -433,6 +433,30 @@ static void test_cancel(void **state)
     expect_end(&back, VR_RUN_CANCELLED, NULL);
 }
 
+/* G2, B6: a preparation that the cancel has ended is not a failure, and those that were ready before finish. */
+static void test_cancel_of_preparations(void **state)
+{
+    g_auto(Run) run = {0}, unasked = {0};
+
+    set_up(&run, 15);
+    launch(&run); /* 0 5 10 */
+    ok(&run, VR_EVENT_PREPARED, 0);
+    assert_string_equal(say(&run, VR_EVENT_CANCEL), "");
+    assert_string_equal(bad(&run, VR_EVENT_PREPARED, 5, VR_OUTCOME_CANCELLED, "the copy was cancelled"), "");
+    assert_int_equal(vr_rollout_phase(run.rollout, 5), VR_PHASE_PENDING);
+    assert_null(vr_rollout_reason(run.rollout, 5));
+    assert_string_equal(bad(&run, VR_EVENT_PREPARED, 10, VR_OUTCOME_CANCELLED, "the copy was cancelled"), "swap 0");
+    ok(&run, VR_EVENT_SWAPPED, 0);
+    assert_string_equal(comes_good(&run, 0), "end finish");
+    expect_end(&run, VR_RUN_CANCELLED, NULL);
+    assert_int_equal(view_of(&run).pending, 14);
+    assert_int_equal(view_of(&run).failed, 0);
+    set_up(&unasked, 5);
+    launch(&unasked); /* that nobody asked for it: a failure, so that the run does not begin it for ever */
+    assert_string_equal(bad(&unasked, VR_EVENT_PREPARED, 0, VR_OUTCOME_CANCELLED, "a"), "end finish");
+    expect_end(&unasked, VR_RUN_FAULTED, VR_CODE_INTERNAL);
+}
+
 /* G2 --now: each instance in flight is put back in the way of its phase. */
 static void test_cancel_now(void **state)
 {
@@ -685,6 +709,7 @@ int main(void)
         cmocka_unit_test(test_waits_for_a_place),
         cmocka_unit_test(test_blind),
         cmocka_unit_test(test_cancel),
+        cmocka_unit_test(test_cancel_of_preparations),
         cmocka_unit_test(test_cancel_now),
         cmocka_unit_test(test_cancel_now_early),
         cmocka_unit_test(test_withdrawn),

@@ -131,6 +131,10 @@ static void went_wrong(Check *check, guint i)
     VrEventType type = check->event->type;
     gboolean untouched = check->event->outcome == VR_OUTCOME_UNTOUCHED || type == VR_EVENT_PREPARED;
 
+    if (check->event->outcome == VR_OUTCOME_CANCELLED && check->cancel) {
+        become(check, i, FATE_FRESH);
+        return;
+    }
     remember_reason(check, i);
     if (check->event->outcome == VR_OUTCOME_UNKNOWN) {
         become(check, i, FATE_LOST);

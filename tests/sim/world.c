@@ -53,7 +53,8 @@ static const char *const event_names[] = {
 static const char *const outcome_names[] = {[VR_OUTCOME_OK] = "ok",
                                             [VR_OUTCOME_FAILED] = "failed",
                                             [VR_OUTCOME_UNTOUCHED] = "untouched",
-                                            [VR_OUTCOME_UNKNOWN] = "unknown"};
+                                            [VR_OUTCOME_UNKNOWN] = "unknown",
+                                            [VR_OUTCOME_CANCELLED] = "cancelled"};
 static const char *const command_names[] = {
     [VR_COMMAND_SURVEY] = "SURVEY",       [VR_COMMAND_BATCH_BEGIN] = "BATCH_BEGIN",
     [VR_COMMAND_BATCH_END] = "BATCH_END", [VR_COMMAND_PREPARE] = "PREPARE",
@@ -310,13 +311,14 @@ static void deliver(World *world, const VrEvent *event)
 
 static VrOutcome draw_outcome(World *world, VrCommandType type, const Guest *guest)
 {
+    static const VrOutcome unprepared[] = {VR_OUTCOME_FAILED, VR_OUTCOME_UNTOUCHED, VR_OUTCOME_CANCELLED};
     const Chances *chances = &world->chances;
 
     if (chance(world, chances->unknown))
         return VR_OUTCOME_UNKNOWN;
     switch (type) {
     case VR_COMMAND_PREPARE:
-        return chance(world, chances->unprepared) ? VR_OUTCOME_FAILED + below(world, 2) : VR_OUTCOME_OK;
+        return chance(world, chances->unprepared) ? unprepared[below(world, 3)] : VR_OUTCOME_OK;
     case VR_COMMAND_SWAP:
         return chance(world, chances->unswapped) ? VR_OUTCOME_FAILED + below(world, 2) : VR_OUTCOME_OK;
     case VR_COMMAND_PROBE:
