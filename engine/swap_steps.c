@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "disk/overlay.h"
 #include "engine/swap_private.h"
+#include "hv/connection.h"
 
 #include <errno.h>
 #include <sys/stat.h>
@@ -63,13 +64,23 @@ static gboolean read_info(VrSwap *swap, VrDomainInfo *info, GError **error)
 
 /* --- PLANNED -> PREPARED ----------------------------------------------------------------------------- */
 
+/* "POOL/VOLUME" is libvirt's to resolve. */
+static char *file_of_old_disk(VrSwap *swap, GError **error)
+{
+    g_auto(GStrv) names = NULL;
+
+    if (!g_str_equal(swap->from->disk_type, "volume"))
+        return g_strdup(swap->from->path);
+    names = g_strsplit(swap->from->path, "/", 2);
+    return vr_connection_volume_path(swap->engine.hv, names[0], names[1], error);
+}
+
 /* Never smaller than what the guest has now (B13). */
 static gboolean size_of_old_disk(VrSwap *swap, guint64 *bytes, GError **error)
 {
-    *bytes = 0;
-    if (g_str_equal(swap->from->disk_type, "volume"))
-        return TRUE;
-    return vr_disk_file_virtual_size(swap->from->path, swap->from->format, bytes, error);
+    g_autofree char *file = file_of_old_disk(swap, error);
+
+    return file && vr_disk_file_virtual_size(file, swap->from->format, bytes, error);
 }
 
 /* What has the name already is somebody's: it is journaled that nobody had it before it is given to our file. */

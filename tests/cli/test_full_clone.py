@@ -160,6 +160,39 @@ def test_the_disk_never_shrinks(lab, big):
     lab.define(kind="full")
 
 
+def as_volume(guest, pool):
+    """The guest's XML with its OS disk as a volume of the pool."""
+    old = f"<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file=\"{guest.os_disk}\"/>"
+    new = (f"<disk type='volume' device='disk'><driver name='qemu' type='raw'/>"
+           f"<source pool='{pool}' volume='{os.path.basename(guest.os_disk)}'/>")
+    xml = guest.xml()
+    assert old in xml
+    return xml.replace(old, new)
+
+
+@pytest.mark.parametrize("kind", ["overlay", "full"])
+def test_a_volume_does_not_shrink_either(kind):
+    """B13: what libvirt says where the volume is counts."""
+    prefix = "cli-volume"
+    with cheap_guest.Fleet(1, prefix, version="1.0.0", os_format="raw", size=8 * MIB) as fleet:
+        guest, program = fleet[0], Program(fleet.path("store"), fleet.dir)
+        pool = fleet.connection.storagePoolCreateXML(
+            f"<pool type='dir'><name>{prefix}</name><target><path>{fleet.dir}</path></target></pool>")
+        try:
+            fleet.connection.defineXML(as_volume(guest, prefix))
+            guest.start()
+            guest.wait_boot("1.0.0")
+            program.publish("2.0.0")
+            program("set-define", "-", stdin=program.model("volume", [guest.name], kind=kind))
+            program("upgrade", "volume")
+            guest.wait_boot("2.0.0", boots=2)
+            assert image_info(guest.configured_os_disk())["virtual-size"] == 8 * MIB
+            program("rollback", "volume", guest.name)
+            guest.wait_boot("1.0.0", boots=3)
+        finally:
+            pool.destroy()
+
+
 def test_space_for_all_is_asked_before_the_first(lab, big):
     """The batch would fit, the run would not."""
     root = lab.program.path("small")
