@@ -77,6 +77,21 @@ static void judge_all(const VrEngine *engine, const VrSet *set, GPtrArray *found
         vr_handover_take(g_ptr_array_index(found, i));
 }
 
+/* Without a model nobody knows what healthy means: a started guest runs on, and waits for one. */
+static void leave_unjudged(const VrSet *set, GPtrArray *found)
+{
+    for (guint i = 0; i < found->len; i++) {
+        VrRecovered *recovered = g_ptr_array_index(found, i);
+        g_autofree char *before = NULL;
+        if (recovered->row->state != VR_SWAP_STARTED)
+            continue;
+        before = g_steal_pointer(&recovered->told);
+        recovered->told = g_strdup_printf("%s, but its health is not judged: the model of the set cannot be read: %s; "
+                                          "define the set anew with 'virt-reimage set-define FILE'",
+                                          before, set->unreadable);
+    }
+}
+
 /* The phase in which a swap that is over, or UNKNOWN, leaves its instance. */
 static gboolean phase_of(const VrEngine *engine, const VrSwapRow *row, VrInstancePhase *phase, GError **error)
 {
@@ -223,7 +238,10 @@ gboolean vr_recover_set(const VrEngine *engine, const VrSet *set, gboolean dry_r
     if (!found)
         return FALSE;
     if (!dry_run) {
-        judge_all(engine, set, found);
+        if (set->model)
+            judge_all(engine, set, found);
+        else
+            leave_unjudged(set, found);
         if (!write_all(engine, found, error))
             return FALSE;
     }

@@ -40,6 +40,7 @@ void vr_set_free(VrSet *set)
         return;
     g_free(set->name);
     g_free(set->text);
+    g_free(set->unreadable);
     g_clear_pointer(&set->model, vr_model_free);
     g_clear_pointer(&set->instances, g_ptr_array_unref);
     g_free(set);
@@ -195,8 +196,9 @@ static void set_not_found(VrDb *db, const char *name, GError **error)
                 *list ? "there are: " : "none is defined yet, 'virt-reimage set-define FILE' defines one", list);
 }
 
-VrSet *vr_registry_get(VrDb *db, const char *name, GError **error)
+VrSet *vr_registry_get_any(VrDb *db, const char *name, GError **error)
 {
+    g_autoptr(GError) why = NULL;
     g_autoptr(VrSet) set = g_new0(VrSet, 1);
     int found;
 
@@ -210,8 +212,28 @@ VrSet *vr_registry_get(VrDb *db, const char *name, GError **error)
         set_not_found(db, name, error);
     if (found != 1)
         return NULL;
-    set->model = vr_model_parse(set->text, strlen(set->text), name, error);
-    return set->model ? g_steal_pointer(&set) : NULL;
+    set->model = vr_model_parse(set->text, strlen(set->text), name, &why);
+    if (!set->model)
+        set->unreadable = g_strdup(why->message);
+    return g_steal_pointer(&set);
+}
+
+gboolean vr_set_require_model(const VrSet *set, GError **error)
+{
+    if (set->model)
+        return TRUE;
+    g_set_error(error, VR_ERROR, VR_ERROR_REFUSED,
+                "this program cannot read the model of set '%s': %s; 'virt-reimage set-dump %s' prints it, "
+                "'virt-reimage set-define FILE' puts one in its place",
+                set->name, set->unreadable, set->name);
+    return FALSE;
+}
+
+VrSet *vr_registry_get(VrDb *db, const char *name, GError **error)
+{
+    g_autoptr(VrSet) set = vr_registry_get_any(db, name, error);
+
+    return set && vr_set_require_model(set, error) ? g_steal_pointer(&set) : NULL;
 }
 
 GPtrArray *vr_registry_list(VrDb *db, GError **error)

@@ -13,8 +13,9 @@ typedef struct {
 
 typedef struct {
     char *name;
-    char *text; /* the model as it was given */
-    VrModel *model;
+    char *text;           /* the model as it was given */
+    VrModel *model;       /* NULL only of vr_registry_get_any(), with why in unreadable */
+    char *unreadable;     /* why this program cannot read the text: a newer program defined the set */
     GPtrArray *instances; /* VrInstance *, in order of definition */
     gint64 defined_us;
 } VrSet;
@@ -32,8 +33,14 @@ gboolean vr_registry_define(VrJournal *journal, const VrOwner *owner, VrHv *hv, 
 /* Forgets the set and its instances; guests, disks and generations stay as they are. */
 gboolean vr_registry_undefine(VrJournal *journal, const VrOwner *owner, const char *name, GError **error);
 
-/* VR_ERROR_NOT_FOUND names the sets that there are. */
+/* VR_ERROR_NOT_FOUND names the sets that there are; VR_ERROR_REFUSED: this program cannot read its model. */
 VrSet *vr_registry_get(VrDb *db, const char *name, GError **error);
+
+/* The same, also of a set whose model cannot be read: for what must go on without it. */
+VrSet *vr_registry_get_any(VrDb *db, const char *name, GError **error);
+
+/* FALSE with VR_ERROR_REFUSED, and what to do, when the set's model cannot be read. */
+gboolean vr_set_require_model(const VrSet *set, GError **error);
 
 /* Names of all sets, sorted. Element: char *, freed with the array. */
 GPtrArray *vr_registry_list(VrDb *db, GError **error);

@@ -21,7 +21,7 @@ static gboolean dry_run(const VrCli *cli, const char *name, GError **error)
 
     if (!vr_session_open_read(&session, cli, error))
         return FALSE;
-    session.set = vr_registry_get(vr_store_db(session.store), name, error);
+    session.set = vr_registry_get_any(vr_store_db(session.store), name, error);
     if (!session.set)
         return FALSE;
     if (vr_session_is_owned(&session, name, &holder)) {
@@ -44,7 +44,7 @@ static gboolean recover_set(const VrCli *cli, const char *name, GError **error)
 
     if (cli->options.dry_run)
         return dry_run(cli, name, error);
-    if (!vr_session_open_write(&session, cli, error) || !vr_session_take_set(&session, name, error))
+    if (!vr_session_open_write(&session, cli, error) || !vr_session_take_any_set(&session, name, error))
         return FALSE;
     vr_say(cli, "set %s: nothing is open", name);
     return TRUE;

@@ -72,7 +72,7 @@ static void warn_of_image(const VrSession *session)
 
 static gboolean define(VrSession *session, const VrModel *model, const char *text, const char *file, GError **error)
 {
-    if (!vr_session_open_write(session, session->cli, error) || !vr_session_own(session, model->name, error) ||
+    if (!vr_session_open_write(session, session->cli, error) || !vr_session_own(session, model->name, text, error) ||
         !vr_registry_define(session->journal, session->owner, session->hv, model, text, file, error))
         return FALSE;
     g_clear_pointer(&session->set, vr_set_free);
@@ -126,16 +126,19 @@ static json_t *reference_of(const VrModel *model)
 
 static json_t *set_json(const VrSet *set, const VrRun *last)
 {
-    return json_pack("{s:o, s:o, s:i, s:s, s:o, s:o}", "name", vr_json_text(set->name), "imageReference",
-                     reference_of(set->model), "instanceCount", (int)set->instances->len, "mode",
-                     mode_name(set->model->mode), "definedAt", vr_json_time(set->defined_us), "lastRunCode",
-                     last ? json_string(vr_run_status_name(last->status)) : json_null());
+    const VrModel *model = set->model;
+
+    return json_pack("{s:o, s:o, s:i, s:o, s:o, s:o, s:o}", "name", vr_json_text(set->name), "imageReference",
+                     model ? reference_of(model) : json_null(), "instanceCount", (int)set->instances->len, "mode",
+                     vr_json_text(model ? mode_name(model->mode) : NULL), "definedAt", vr_json_time(set->defined_us),
+                     "lastRunCode", last ? json_string(vr_run_status_name(last->status)) : json_null(), "unreadable",
+                     vr_json_text(set->unreadable));
 }
 
 static gboolean list_set(const VrSession *session, const char *name, VrTable *table, json_t *list, GError **error)
 {
     g_autoptr(GError) local = NULL;
-    g_autoptr(VrSet) set = vr_registry_get(vr_store_db(session->store), name, error);
+    g_autoptr(VrSet) set = vr_registry_get_any(vr_store_db(session->store), name, error);
     g_autoptr(VrRun) last = set ? vr_history_last(vr_store_db(session->store), name, &local) : NULL;
 
     if (local) {
@@ -144,11 +147,13 @@ static gboolean list_set(const VrSession *session, const char *name, VrTable *ta
     }
     if (!set)
         return FALSE;
-    g_autofree char *image = image_of(set->model);
+    if (set->unreadable)
+        vr_warn(session->cli, "the model of set '%s' cannot be read by this program: %s", name, set->unreadable);
+    g_autofree char *image = set->model ? image_of(set->model) : NULL;
     g_autofree char *count = vr_text_number(set->instances->len);
     g_autofree char *title = last ? vr_run_title(last) : NULL;
     g_autofree char *run = last ? g_strdup_printf("%s: %s", title, vr_run_status_name(last->status)) : NULL;
-    const char *const cells[] = {set->name, count, image, set->model->version, run};
+    const char *const cells[] = {set->name, count, image, set->model ? set->model->version : NULL, run};
     vr_table_row(table, cells);
     json_array_append_new(list, set_json(set, last));
     return TRUE;
@@ -265,7 +270,7 @@ gboolean vr_cmd_set_dump(const VrCli *cli, GError **error)
 {
     g_auto(VrSession) session = {0};
 
-    if (!vr_session_open_read(&session, cli, error) || !vr_session_read_set(&session, cli->args[0], error))
+    if (!vr_session_open_read(&session, cli, error) || !vr_session_read_any_set(&session, cli->args[0], error))
         return FALSE;
     fputs(session.set->text, stdout);
     return TRUE;
@@ -298,7 +303,7 @@ gboolean vr_cmd_set_undefine(const VrCli *cli, GError **error)
     const char *name = cli->args[0];
     g_auto(VrSession) session = {0};
 
-    if (!vr_session_open(&session, cli, error) || !vr_session_take_set(&session, name, error))
+    if (!vr_session_open(&session, cli, error) || !vr_session_take_any_set(&session, name, error))
         return FALSE;
     if (!cli->options.dry_run && !vr_registry_undefine(session.journal, session.owner, name, error))
         return FALSE;

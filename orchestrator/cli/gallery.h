@@ -6,7 +6,7 @@
 #include "orchestrator/cli/session.h"
 
 /* The uses that the engine sees, and those of the sets: a model's pin, a run that is under way. Connects; required FALSE: where
- * libvirt cannot be asked, a note says so and domains are left out. */
+ * libvirt cannot be asked, a note says so and domains are left out; likewise a set whose model cannot be read. */
 VrInUse *vr_gallery_uses(VrSession *session, gboolean required, GError **error);
 
 /* Within a transaction: FALSE with VR_ERROR_REFUSED when a generation or a run that is under way needs the version. VrStillFree. */

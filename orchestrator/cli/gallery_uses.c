@@ -42,16 +42,30 @@ static gboolean add_run(VrDb *db, VrInUse *in_use, const VrSet *set, GError **er
     return TRUE;
 }
 
-static gboolean add_sets(const VrSession *session, VrInUse *in_use, GError **error)
+/* A model that cannot be read may pin any version. */
+static gboolean add_model(const VrSession *session, VrInUse *in_use, const VrSet *set, gboolean required,
+                          GError **error)
+{
+    if (set->model) {
+        add_pin(session, in_use, set);
+        return TRUE;
+    }
+    if (required)
+        return vr_set_require_model(set, error);
+    vr_warn(session->cli, "what set '%s' pins is not counted: this program cannot read its model: %s", set->name,
+            set->unreadable);
+    return TRUE;
+}
+
+static gboolean add_sets(const VrSession *session, VrInUse *in_use, gboolean required, GError **error)
 {
     VrDb *db = vr_store_db(session->store);
     g_autoptr(GPtrArray) names = vr_registry_list(db, error);
 
     for (guint i = 0; names && i < names->len; i++) {
-        g_autoptr(VrSet) set = vr_registry_get(db, names->pdata[i], error);
-        if (!set || !add_run(db, in_use, set, error))
+        g_autoptr(VrSet) set = vr_registry_get_any(db, names->pdata[i], error);
+        if (!set || !add_run(db, in_use, set, error) || !add_model(session, in_use, set, required, error))
             return FALSE;
-        add_pin(session, in_use, set);
     }
     return names != NULL;
 }
@@ -70,7 +84,7 @@ VrInUse *vr_gallery_uses(VrSession *session, gboolean required, GError **error)
         vr_note(session->cli, "domains are not asked what they use: %s", local->message);
     }
     in_use = vr_in_use_read(session->store, session->hv, session->journal, error);
-    return in_use && add_sets(session, in_use, error) ? g_steal_pointer(&in_use) : NULL;
+    return in_use && add_sets(session, in_use, required, error) ? g_steal_pointer(&in_use) : NULL;
 }
 
 gboolean vr_gallery_still_free(VrDb *db, const char *name, const char *version, void *data, GError **error)

@@ -9,6 +9,7 @@
 #include "orchestrator/cli/output.h"
 
 #include <fcntl.h>
+#include <string.h>
 
 void vr_session_clear(VrSession *session)
 {
@@ -78,13 +79,18 @@ static gboolean note_open_swaps(const VrSession *session, GError **error)
 static gboolean load_set(VrSession *session, const char *name, GError **error)
 {
     g_clear_pointer(&session->set, vr_set_free);
-    session->set = vr_registry_get(vr_store_db(session->store), name, error);
+    session->set = vr_registry_get_any(vr_store_db(session->store), name, error);
     return session->set != NULL;
+}
+
+gboolean vr_session_read_any_set(VrSession *session, const char *name, GError **error)
+{
+    return load_set(session, name, error) && note_open_swaps(session, error);
 }
 
 gboolean vr_session_read_set(VrSession *session, const char *name, GError **error)
 {
-    return load_set(session, name, error) && note_open_swaps(session, error);
+    return vr_session_read_any_set(session, name, error) && vr_set_require_model(session->set, error);
 }
 
 /* --- changing ---------------------------------------------------------------------------------------- */
@@ -105,7 +111,7 @@ static gboolean recover(VrSession *session, GError **error)
     return ok;
 }
 
-gboolean vr_session_own(VrSession *session, const char *name, GError **error)
+gboolean vr_session_own(VrSession *session, const char *name, const char *text, GError **error)
 {
     g_autofree char *what = g_strdup_printf("%s %s", session->cli->command->name, name);
     g_autoptr(GError) local = NULL;
@@ -116,22 +122,31 @@ gboolean vr_session_own(VrSession *session, const char *name, GError **error)
     if (!session->owner)
         return FALSE;
     fill_engine(session);
-    if (load_set(session, name, &local))
+    if (load_set(session, name, &local)) {
+        if (!session->set->model && text)
+            session->set->model = vr_model_parse(text, strlen(text), name, NULL);
         return recover(session, error);
+    }
     if (g_error_matches(local, VR_ERROR, VR_ERROR_NOT_FOUND))
         return TRUE;
     g_propagate_error(error, g_steal_pointer(&local));
     return FALSE;
 }
 
-gboolean vr_session_take_set(VrSession *session, const char *name, GError **error)
+gboolean vr_session_take_any_set(VrSession *session, const char *name, GError **error)
 {
     /* A name that nobody defined gets no lock file. */
     if (!load_set(session, name, error))
         return FALSE;
     if (session->cli->options.dry_run)
         return vr_session_connect(session, error) && note_open_swaps(session, error);
-    return vr_session_own(session, name, error) && (session->set || load_set(session, name, error));
+    return vr_session_own(session, name, NULL, error) && (session->set || load_set(session, name, error));
+}
+
+gboolean vr_session_take_set(VrSession *session, const char *name, GError **error)
+{
+    return load_set(session, name, error) && vr_set_require_model(session->set, error) &&
+           vr_session_take_any_set(session, name, error) && vr_set_require_model(session->set, error);
 }
 
 /* --- instances --------------------------------------------------------------------------------------- */

@@ -34,11 +34,18 @@ gboolean vr_session_connect(VrSession *session, GError **error);
 /* Loads a set for reading and says on stderr when swaps of it stand open that nobody works on. */
 gboolean vr_session_read_set(VrSession *session, const char *name, GError **error);
 
+/* The same, also of a set whose model this program cannot read: session->set->model is NULL then. */
+gboolean vr_session_read_any_set(VrSession *session, const char *name, GError **error);
+
 /* Connects, becomes owner of the set, loads it, recovers it. In a dry run: connects and loads only. */
 gboolean vr_session_take_set(VrSession *session, const char *name, GError **error);
 
-/* The name of a set whose model is not (or not yet) in the registry: owner, and recovery when it is there. */
-gboolean vr_session_own(VrSession *session, const char *name, GError **error);
+/* The same, also of a set whose model this program cannot read. */
+gboolean vr_session_take_any_set(VrSession *session, const char *name, GError **error);
+
+/* The name of a set whose model is not (or not yet) in the registry: owner, and recovery when it is there. text: the model that
+ * recovery goes by where the one that is there cannot be read; may be NULL. */
+gboolean vr_session_own(VrSession *session, const char *name, const char *text, GError **error);
 
 /* TRUE when some process owns the set now; *holder is its line, free with g_free. */
 gboolean vr_session_is_owned(const VrSession *session, const char *name, char **holder);

@@ -6,6 +6,7 @@ import lzma
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import time
 
@@ -441,6 +442,39 @@ def test_a_pin_of_a_model_counts(lab):
     assert "pinned by its model" in kept["3.0.0"] and kept["4.0.0"] == "the newest"
     program("set-define", "-", stdin=program.model(lab.set_name, lab.names))
     program("image-delete", IMAGE, "3.0.0")
+
+
+def make_unreadable(program, name):
+    """As a program of tomorrow would have defined it."""
+    with sqlite3.connect(os.path.join(program.root, "state.db")) as database:
+        database.execute("UPDATE sets SET text = text || 'newer: 1\n' WHERE name = ?", (name,))
+    database.close()
+
+
+def test_a_set_that_cannot_be_read_is_in_the_way_of_deletions_only(lab):
+    program, name = lab.program, lab.set_name
+    model = program("set-dump", name).out
+    make_unreadable(program, name)
+    listed = program("--json", "image-list", IMAGE)
+    assert f"set '{name}'" in listed.err and "newer" in listed.err
+    assert state_of(program, "2.0.0")["useCount"] == len(lab.names)
+    program("image-info", IMAGE, "2.0.0")
+    for command in (["image-delete", IMAGE, "4.0.0"], ["image-prune", IMAGE, "--keep", "1"]):
+        line = program.fails(REFUSED, *command)
+        assert f"set '{name}'" in line and "set-dump" in line and "set-define" in line
+    (listed,) = program.json("set-list")["sets"]
+    assert listed["name"] == name and "newer" in listed["unreadable"] and listed["imageReference"] is None
+    assert name in program("set-list").out and program("set-dump", name).out == model + "newer: 1\n"
+    assert "newer" in program.fails(REFUSED, "upgrade", name)
+    assert "newer" in program.fails(REFUSED, "status", name)
+    assert "nothing is open" in program("recover").out and "nothing is open" in program("recover", name, "--dry-run").out
+    assert "would be undefined" in program("set-undefine", name, "--dry-run").out
+    program("set-define", "-", stdin=model)
+    assert program.json("set-list")["sets"][0]["unreadable"] is None
+    make_unreadable(program, name)
+    assert "undefined" in program("set-undefine", name).out
+    program("set-define", "-", stdin=model)
+    program("image-delete", IMAGE, "4.0.0")
 
 
 def test_a_snapshot_counts(lab):

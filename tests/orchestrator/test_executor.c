@@ -236,6 +236,30 @@ static void test_recovery(void **state) /* B17 */
     assert_int_equal(after->status, VR_RUN_FAULTED);
 }
 
+/* Nobody knows what healthy means: the guest stays started, and is judged as soon as there is a model. */
+static void test_recovery_without_model(void **state) /* B17 */
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(Stage) stage = stage_new();
+    World *world = stage->world;
+    VrModel *model = g_steal_pointer(&stage->set->model);
+    g_autoptr(VrSwap) swap = world_begin(world, -1, &error);
+
+    stage->set->unreadable = g_strdup("shop:3: newer: is not known");
+    assert_true(vr_swap_advance(swap, VR_SWAP_STARTED, &world_stop, &error));
+    assert_false(vr_recover_set(&world->engine, stage->set, FALSE, NULL, &error));
+    assert_true(g_error_matches(error, VR_ERROR, VR_ERROR_PERSON));
+    assert_non_null(strstr(error->message, "newer"));
+    assert_non_null(strstr(error->message, "set-define"));
+    g_clear_error(&error);
+    assert_int_equal(fake_hv_state(world->fake), VR_DOMAIN_RUNNING);
+    world_check(world, FALSE);
+    stage->set->model = model;
+    assert_true(vr_recover_set(&world->engine, stage->set, FALSE, NULL, &error));
+    assert_int_equal(world_current(world), 1);
+    world_check(world, TRUE);
+}
+
 /* What was in flight when the process ended, but not in an open swap, gets its phase from the journal. */
 static void test_recovery_of_history(void **state) /* J6 */
 {
@@ -295,6 +319,7 @@ int main(void)
         cmocka_unit_test(test_full_clone),
         cmocka_unit_test(test_cancel_in_copy),
         cmocka_unit_test(test_recovery),
+        cmocka_unit_test(test_recovery_without_model),
         cmocka_unit_test(test_recovery_of_history),
         cmocka_unit_test(test_recovery_of_rollback),
     };

@@ -84,6 +84,40 @@ static void test_undefine(void **state)
     assert_true(g_error_matches(error, VR_ERROR, VR_ERROR_NOT_FOUND));
 }
 
+static void make_unreadable(VrDb *db)
+{
+    assert_true(vr_db_begin(db, NULL));
+    assert_true(vr_db_run(db, NULL, NULL, "UPDATE sets SET text = 'name: shop\nnewer: 1\n'", NULL));
+    assert_true(vr_db_commit(db, NULL));
+}
+
+/* What a newer program defined is refused by name, and known to those who can go on without its model. */
+static void test_unreadable(void **state)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(World) world = new_world();
+    VrDb *db = vr_journal_db(world->journal);
+    g_autoptr(VrSet) set = NULL;
+
+    assert_true(define(world, MODEL("shop", "fake"), &error));
+    make_unreadable(db);
+    assert_null(vr_registry_get(db, "shop", &error));
+    assert_true(g_error_matches(error, VR_ERROR, VR_ERROR_REFUSED));
+    assert_non_null(strstr(error->message, "'shop'"));
+    assert_non_null(strstr(error->message, "newer"));
+    assert_non_null(strstr(error->message, "set-dump"));
+    g_clear_error(&error);
+    set = vr_registry_get_any(db, "shop", &error);
+    assert_non_null(set);
+    assert_null(set->model);
+    assert_non_null(strstr(set->unreadable, "newer"));
+    assert_int_equal(set->instances->len, 1);
+    assert_null(vr_registry_get_any(db, "other", &error));
+    assert_true(g_error_matches(error, VR_ERROR, VR_ERROR_NOT_FOUND));
+    g_clear_error(&error);
+    assert_true(vr_registry_undefine(world->journal, world->owner, "shop", &error));
+}
+
 static VrRun *new_run(void)
 {
     VrRun *run = g_new0(VrRun, 1);
@@ -154,8 +188,8 @@ static void test_spread(void **state) /* J10 */
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_define), cmocka_unit_test(test_refusals), cmocka_unit_test(test_undefine),
-        cmocka_unit_test(test_runs),   cmocka_unit_test(test_spread),
+        cmocka_unit_test(test_define),     cmocka_unit_test(test_refusals), cmocka_unit_test(test_undefine),
+        cmocka_unit_test(test_unreadable), cmocka_unit_test(test_runs),     cmocka_unit_test(test_spread),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
