@@ -52,6 +52,9 @@ static gboolean parse_schema(VrModelParser *parser, const VrYamlNode *value, con
 static gboolean parse_instances(VrModelParser *parser, const VrYamlNode *value, const VrModelKey *key, void *target,
                                 GError **error);
 
+static gboolean parse_pin(VrModelParser *parser, const VrYamlNode *value, const VrModelKey *key, void *target,
+                          GError **error);
+
 #define MODEL(field) G_STRUCT_OFFSET(VrModel, field)
 #define SECTION(keys) .parse = vr_model_section, .offset = 0, .data = (keys)
 #define NOT_YET .parse = vr_model_not_yet, .offset = VR_NOWHERE
@@ -176,7 +179,7 @@ static const VrModelKey instance_keys[] = {
     {.name = "phase", NOT_YET},
     {.name = "pair", NOT_YET},
     {.name = "address", NOT_YET},
-    {.name = "version", NOT_YET},
+    {.name = "version", .parse = parse_pin, .offset = G_STRUCT_OFFSET(VrModelInstance, version)},
     {.name = "protectDisks", NOT_YET},
     {.name = "protectionPolicy", NOT_YET},
     {0},
@@ -218,9 +221,24 @@ static gboolean parse_schema(VrModelParser *parser, const VrYamlNode *value, con
     return vr_model_fail(parser, value->line, error, "must be 1");
 }
 
+/* An instance that is to follow latest has no pin. */
+static gboolean parse_pin(VrModelParser *parser, const VrYamlNode *value, const VrModelKey *key, void *target,
+                          GError **error)
+{
+    char **version = target;
+
+    if (!vr_model_version(parser, value, key, target, error))
+        return FALSE;
+    if (!g_str_equal(*version, "latest"))
+        return TRUE;
+    return vr_model_fail(parser, value->line, error,
+                         "must be the number of a version; an instance without it takes that of the set");
+}
+
 static void instance_free(VrModelInstance *instance)
 {
     g_free(instance->domain);
+    g_free(instance->version);
     g_free(instance);
 }
 

@@ -46,7 +46,8 @@ typedef enum { VR_OS_DISK_OVERLAY, VR_OS_DISK_FULL } VrOsDiskKind;
 const char *vr_os_disk_kind_name(VrOsDiskKind kind); /* as in the model: "overlay", "full" */
 
 typedef struct {
-    char *domain; /* name or UUID as written */
+    char *domain;  /* name or UUID as written */
+    char *version; /* its own pin (A11); NULL: it goes with the set */
     guint line;
 } VrModelInstance;
 

@@ -196,6 +196,15 @@ static void set_not_found(VrDb *db, const char *name, GError **error)
                 *list ? "there are: " : "none is defined yet, 'virt-reimage set-define FILE' defines one", list);
 }
 
+/* Both are in the order in which the model lists them. */
+static void give_pins(VrSet *set)
+{
+    const GPtrArray *listed = set->model->instances;
+
+    for (guint i = 0; i < MIN(set->instances->len, listed->len); i++)
+        ((VrInstance *)set->instances->pdata[i])->pin = ((const VrModelInstance *)listed->pdata[i])->version;
+}
+
 VrSet *vr_registry_get_any(VrDb *db, const char *name, GError **error)
 {
     g_autoptr(GError) why = NULL;
@@ -213,7 +222,9 @@ VrSet *vr_registry_get_any(VrDb *db, const char *name, GError **error)
     if (found != 1)
         return NULL;
     set->model = vr_model_parse(set->text, strlen(set->text), name, &why);
-    if (!set->model)
+    if (set->model)
+        give_pins(set);
+    else
         set->unreadable = g_strdup(why->message);
     return g_steal_pointer(&set);
 }

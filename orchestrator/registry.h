@@ -8,6 +8,7 @@
 typedef struct {
     char uuid[VR_UUID_LENGTH + 1];
     char *domain;         /* name when the set was defined; domains can be renamed, the UUID is what binds */
+    const char *pin;      /* the version that the set's model gives this one alone (A11), the model's; NULL: none */
     guint upgrade_domain; /* kept with the instance (D7) */
 } VrInstance;
 

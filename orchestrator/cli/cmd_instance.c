@@ -127,6 +127,7 @@ static void print_lines(const VrCli *cli, const VrInstanceState *state, GPtrArra
                     look && look->health.text && !look->health.off ? ": " : "",
                     look && look->health.text && !look->health.off ? look->health.text : "");
     vr_label(cli, "Runs", current);
+    vr_label(cli, "Pinned to", state->instance->pin);
     vr_label(cli, "Model applied", state->latest ? "yes" : "no");
     if (state->swap)
         print_swap(cli, state);

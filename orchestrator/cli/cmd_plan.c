@@ -148,10 +148,11 @@ static json_t *instance_json(const Plan *plan, guint index)
     const VrLook *look = g_ptr_array_index(plan->looks, index);
     g_autofree char *then = version_then(plan, index);
 
-    return json_pack("{s:o, s:s, s:o, s:o, s:o, s:s}", "domain", vr_json_text(instance->domain), "uuid", instance->uuid,
-                     "generation", current ? json_integer(current->number) : json_null(), "currentVersion",
-                     vr_json_text(current ? current->version : NULL), "targetVersion",
-                     vr_json_text(g_str_equal(then, "?") ? NULL : then), "powerState", vr_look_power(look));
+    return json_pack("{s:o, s:s, s:o, s:o, s:o, s:o, s:s}", "domain", vr_json_text(instance->domain), "uuid",
+                     instance->uuid, "generation", current ? json_integer(current->number) : json_null(),
+                     "currentVersion", vr_json_text(current ? current->version : NULL), "targetVersion",
+                     vr_json_text(g_str_equal(then, "?") ? NULL : then), "pinnedVersion", vr_json_text(instance->pin),
+                     "powerState", vr_look_power(look));
 }
 
 static json_t *batches_json(const Plan *plan)
@@ -238,13 +239,15 @@ static void print_batches(const Plan *plan)
         g_autofree char *number = vr_text_number(i + 1);
         for (guint j = 0; j < batch->members->len; j++) {
             guint index = g_array_index(batch->members, guint, j);
+            gboolean pinned = vr_set_instance(plan->session->set, index)->pin != NULL;
             g_autofree char *now = vr_version_text(vr_targets_current(plan->targets, index));
             g_autofree char *then = version_then(plan, index);
+            g_autofree char *shown = pinned ? g_strconcat(then, ", pinned", NULL) : g_strdup(then);
             const char *const cells[] = {j == 0 ? number : "",
                                          vr_set_instance(plan->session->set, index)->domain,
                                          vr_look_power(g_ptr_array_index(plan->looks, index)),
                                          now,
-                                         then,
+                                         shown,
                                          j == 0 ? batch->reason : ""};
             vr_table_row(table, cells);
         }

@@ -32,12 +32,24 @@ static gboolean execute(const VrSession *session, const VrTargets *targets, GErr
     return ok;
 }
 
+static void say_pinned(const VrSession *session, const VrTargets *targets)
+{
+    vr_say(session->cli, "set %s: no instance is to be moved to %s %s: %u of %u %s pinned to another version",
+           session->set->name, targets->image->name, targets->image->version, targets->pinned, targets->count,
+           targets->pinned == 1 ? "is" : "are");
+    for (guint i = 0; i < targets->count; i++)
+        vr_say(session->cli, "left alone: %s: %s", vr_set_instance(session->set, i)->domain,
+               targets->targets[i].skipped);
+}
+
 /* Nobody needs to be moved: that is success, and no run. */
 static gboolean nothing_to_do(const VrSession *session, const VrTargets *targets)
 {
     if (session->cli->options.json)
         vr_json_print_line(json_pack("{s:s, s:s, s:i}", "event", "nothingToDo", "set", session->set->name,
                                      "skippedInstanceCount", (int)targets->count));
+    else if (targets->pinned > 0)
+        say_pinned(session, targets);
     else if (targets->image)
         vr_say(session->cli, "set %s: all instances (%u) run %s %s already", session->set->name, targets->count,
                targets->image->name, targets->image->version);

@@ -61,6 +61,20 @@ static gboolean look_up(VrSession *session, const VrModel *model, const char *fi
     return TRUE;
 }
 
+static void warn_of_pins(const VrSession *session)
+{
+    g_autofree char *name = vr_set_image_name(session, NULL);
+
+    for (guint i = 0; name && i < session->set->instances->len; i++) {
+        const VrInstance *instance = vr_set_instance(session->set, i);
+        g_autoptr(GError) local = NULL;
+        g_autoptr(VrImage) image = instance->pin ? vr_store_get(session->store, name, instance->pin, &local) : NULL;
+        if (local)
+            vr_warn(session->cli, "instance '%s' is pinned to a version that is not there: %s", instance->domain,
+                    local->message);
+    }
+}
+
 static void warn_of_image(const VrSession *session)
 {
     g_autoptr(GError) local = NULL;
@@ -68,6 +82,7 @@ static void warn_of_image(const VrSession *session)
 
     if (!image)
         vr_warn(session->cli, "%s", local->message);
+    warn_of_pins(session);
 }
 
 static gboolean define(VrSession *session, const VrModel *model, const char *text, const char *file, GError **error)
@@ -205,8 +220,9 @@ static void info_json(const VrSet *set)
     json_object_del(document, "lastRunCode");
     for (guint i = 0; i < set->instances->len; i++) {
         const VrInstance *instance = vr_set_instance(set, i);
-        json_array_append_new(list, json_pack("{s:o, s:s, s:i}", "domain", vr_json_text(instance->domain), "uuid",
-                                              instance->uuid, "upgradeDomain", (int)instance->upgrade_domain));
+        json_array_append_new(list, json_pack("{s:o, s:s, s:i, s:o}", "domain", vr_json_text(instance->domain), "uuid",
+                                              instance->uuid, "upgradeDomain", (int)instance->upgrade_domain,
+                                              "pinnedVersion", vr_json_text(instance->pin)));
     }
     json_object_set_new(document, "rollingUpgradePolicy", policy_json(set->model));
     json_object_set_new(document, "healthTimeoutSeconds", VR_JSON_SECONDS(set->model->health.timeout_ms));
@@ -221,7 +237,7 @@ static void info_lines(const VrCli *cli, const VrSet *set)
 {
     static const char *const sources[] = {"power state", "a file, through the guest agent",
                                           "a command, through the guest agent"};
-    static const char *const headings[] = {"INSTANCE", "UUID", ">UD", NULL};
+    static const char *const headings[] = {"INSTANCE", "UUID", ">UD", "PINNED TO", NULL};
     const VrUpgradePolicy *policy = &set->model->policy;
     g_autoptr(VrTable) table = vr_table_new(cli, headings);
     g_autofree char *image = image_of(set->model);
@@ -244,7 +260,7 @@ static void info_lines(const VrCli *cli, const VrSet *set)
     for (guint i = 0; i < set->instances->len; i++) {
         const VrInstance *instance = vr_set_instance(set, i);
         g_autofree char *domain = vr_text_number(instance->upgrade_domain);
-        const char *const cells[] = {instance->domain, instance->uuid, domain};
+        const char *const cells[] = {instance->domain, instance->uuid, domain, instance->pin};
         vr_table_row(table, cells);
     }
     fputc('\n', stdout);

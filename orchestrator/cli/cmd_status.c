@@ -184,6 +184,18 @@ static void print_versions(const VrCli *cli, const Status *status)
     vr_label(cli, "Versions", text->str);
 }
 
+/* "1.0.0, pinned", "2.0.0, pinned to 1.0.0"; NULL: not known. Free with g_free. */
+static char *version_cell(const VrInstanceState *state)
+{
+    const char *version = state->current ? state->current->version : NULL, *pin = state->instance->pin;
+
+    if (!pin)
+        return g_strdup(version);
+    if (state->latest)
+        return g_strdup_printf("%s, pinned", version);
+    return g_strdup_printf("%s, pinned to %s", version ? version : "?", pin);
+}
+
 static void print_instances(const VrCli *cli, const Status *status)
 {
     static const char *const headings[] = {"INSTANCE", "POWER", "HEALTH",   ">GEN", "VERSION",
@@ -195,12 +207,13 @@ static void print_instances(const VrCli *cli, const Status *status)
         g_autofree char *generation = state->current ? vr_text_number(state->current->number) : NULL;
         g_autofree char *off = vr_text_duration(state->times.off_ms);
         g_autofree char *os_down = vr_text_duration(state->times.os_down_ms);
+        g_autofree char *version = version_cell(state);
         const VrRunInstance *run = state->in_run;
         const char *const cells[] = {state->instance->domain,
                                      vr_instance_state_power(state),
                                      vr_instance_state_health(state),
                                      generation,
-                                     state->current ? state->current->version : NULL,
+                                     version,
                                      run ? vr_instance_phase_name(run->phase) : NULL,
                                      off,
                                      os_down};

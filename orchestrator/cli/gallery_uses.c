@@ -9,20 +9,31 @@
 
 /* --- what sets need ---------------------------------------------------------------------------------- */
 
-static void add_pin(const VrSession *session, VrInUse *in_use, const VrSet *set)
+/* As it is spelled in the store; what is not there needs no pin. */
+static void add_pin(const VrSession *session, VrInUse *in_use, const char *set_name, const char *name,
+                    const char *version, const char *how)
+{
+    g_autofree char *who = g_strdup_printf("set %s", set_name);
+    g_autoptr(VrImage) image = vr_store_get(session->store, name, version, NULL);
+
+    vr_in_use_add(in_use, name, image ? image->version : version, who, how);
+}
+
+static void add_pins(const VrSession *session, VrInUse *in_use, const VrSet *set)
 {
     const VrModel *model = set->model;
-    g_autofree char *who = g_strdup_printf("set %s", set->name);
     g_autofree char *name = model->image_name
                                 ? g_strdup(model->image_name)
                                 : vr_store_find_name(session->store, model->publisher, model->offer, model->sku, NULL);
-    g_autoptr(VrImage) image = NULL;
 
-    if (!name || g_ascii_strcasecmp(model->version, "latest") == 0)
-        return;
-    /* As it is spelled in the store; what is not there needs no pin. */
-    image = vr_store_get(session->store, name, model->version, NULL);
-    vr_in_use_add(in_use, name, image ? image->version : model->version, who, "pinned by its model");
+    if (name && g_ascii_strcasecmp(model->version, "latest") != 0)
+        add_pin(session, in_use, set->name, name, model->version, "pinned by its model");
+    for (guint i = 0; name && i < set->instances->len; i++) {
+        const VrInstance *instance = vr_set_instance(set, i);
+        g_autofree char *how = g_strdup_printf("its model pins %s", instance->domain);
+        if (instance->pin)
+            add_pin(session, in_use, set->name, name, instance->pin, how);
+    }
 }
 
 static gboolean add_run(VrDb *db, VrInUse *in_use, const VrSet *set, GError **error)
@@ -47,7 +58,7 @@ static gboolean add_model(const VrSession *session, VrInUse *in_use, const VrSet
                           GError **error)
 {
     if (set->model) {
-        add_pin(session, in_use, set);
+        add_pins(session, in_use, set);
         return TRUE;
     }
     if (required)

@@ -23,6 +23,17 @@ static const VrRunInstance *in_run(const VrRun *run, guint index, const char *uu
     return NULL;
 }
 
+/* Does it run what the model asks for of it: its own pin, else the version of the set? */
+static gboolean is_latest(const VrInstanceState *state, const VrSet *set, const VrImage *image)
+{
+    const VrGeneration *current = state->current;
+    const char *name = image ? image->name : set->model->image_name;
+    const char *version = state->instance->pin ? state->instance->pin : image ? image->version : NULL;
+
+    return name && version && current && current->version && g_str_equal(current->image, name) &&
+           vr_version_compare(current->version, version) == 0;
+}
+
 gboolean vr_instance_state_read(VrInstanceState *state, const VrSession *session, guint index, const VrRun *last,
                                 const VrImage *image, const GPtrArray *looks, GError **error)
 {
@@ -40,9 +51,7 @@ gboolean vr_instance_state_read(VrInstanceState *state, const VrSession *session
         g_propagate_error(error, g_steal_pointer(&local));
         return FALSE;
     }
-    state->latest = image && state->current && state->current->version &&
-                    g_str_equal(state->current->image, image->name) &&
-                    vr_version_compare(state->current->version, image->version) == 0;
+    state->latest = is_latest(state, session->set, image);
     return !state->swap || vr_journal_swap_times(session->journal, state->swap->id, &state->times, error);
 }
 
@@ -94,9 +103,10 @@ static json_t *in_run_json(const VrRunInstance *instance)
 json_t *vr_instance_state_json(const VrInstanceState *state)
 {
     const VrGeneration *current = state->current;
-    json_t *document = json_pack("{s:o, s:s, s:i, s:s, s:o}", "domain", vr_json_text(state->instance->domain), "uuid",
-                                 state->instance->uuid, "upgradeDomain", (int)state->instance->upgrade_domain,
-                                 "powerState", vr_instance_state_power(state), "health", health_json(state));
+    json_t *document = json_pack("{s:o, s:s, s:i, s:o, s:s, s:o}", "domain", vr_json_text(state->instance->domain),
+                                 "uuid", state->instance->uuid, "upgradeDomain", (int)state->instance->upgrade_domain,
+                                 "pinnedVersion", vr_json_text(state->instance->pin), "powerState",
+                                 vr_instance_state_power(state), "health", health_json(state));
 
     json_object_update_new(document, json_pack("{s:o, s:o, s:o, s:b, s:o, s:o}", "generation",
                                                current ? json_integer(current->number) : json_null(), "image",

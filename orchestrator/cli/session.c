@@ -124,7 +124,7 @@ gboolean vr_session_own(VrSession *session, const char *name, const char *text, 
     fill_engine(session);
     if (load_set(session, name, &local)) {
         if (!session->set->model && text)
-            session->set->model = vr_model_parse(text, strlen(text), name, NULL);
+            session->set->model = vr_model_parse(text, strlen(text), name, NULL); /* for its health and policy */
         return recover(session, error);
     }
     if (g_error_matches(local, VR_ERROR, VR_ERROR_NOT_FOUND))

@@ -177,6 +177,30 @@ static gboolean runs_image(const VrGeneration *generation, const VrImage *image)
            vr_version_compare(generation->version, image->version) == 0;
 }
 
+/* A11: a run that goes elsewhere leaves the instance alone. */
+static gboolean is_pinned_elsewhere(const VrInstance *instance, const VrImage *image)
+{
+    return instance->pin && vr_version_compare(instance->pin, image->version) != 0;
+}
+
+static void skip_pinned(VrTargets *targets, const VrSession *session, guint index)
+{
+    const VrInstance *instance = vr_set_instance(session->set, index);
+    const VrGeneration *current = vr_targets_current(targets, index);
+    gboolean there = current && current->version && g_strcmp0(current->image, targets->image->name) == 0 &&
+                     vr_version_compare(current->version, instance->pin) == 0;
+    g_autofree char *runs = vr_version_text(current);
+
+    targets->pinned++;
+    if (there)
+        vr_targets_skip(targets, index, g_strdup_printf("pinned to %s by the model", instance->pin));
+    else
+        vr_targets_skip(
+            targets, index,
+            g_strdup_printf("pinned to %s by the model, but runs %s; '%s reimage %s %s --version %s' moves it",
+                            instance->pin, runs, VR_PROGRAM, session->set->name, instance->domain, instance->pin));
+}
+
 gboolean vr_targets_of_upgrade(VrTargets *targets, const VrSession *session, GError **error)
 {
     const char *asked = session->cli->options.version;
@@ -187,7 +211,9 @@ gboolean vr_targets_of_upgrade(VrTargets *targets, const VrSession *session, GEr
     if (!targets->image)
         return FALSE;
     for (guint i = 0; i < targets->count; i++) {
-        if (runs_image(vr_targets_current(targets, i), targets->image))
+        if (is_pinned_elsewhere(vr_set_instance(session->set, i), targets->image))
+            skip_pinned(targets, session, i);
+        else if (runs_image(vr_targets_current(targets, i), targets->image))
             vr_targets_skip(targets, i, g_strdup_printf("runs %s already", targets->image->version));
         else
             vr_targets_choose(targets, i, 0);
@@ -263,7 +289,14 @@ gboolean vr_targets_of_reimage(VrTargets *targets, const VrSession *session, GEr
         return FALSE;
     for (guint i = 0; i < targets->count; i++)
         vr_targets_skip(targets, i, g_strdup("not named"));
-    for (guint i = 0; i < named->len; i++)
-        vr_targets_choose(targets, g_array_index(named, guint, i), 0);
+    for (guint i = 0; i < named->len; i++) {
+        guint index = g_array_index(named, guint, i);
+        /* Who names an instance and a version means both; --all means those that go with the set. */
+        if (session->cli->options.all && session->cli->options.version &&
+            is_pinned_elsewhere(vr_set_instance(session->set, index), targets->image))
+            skip_pinned(targets, session, index);
+        else
+            vr_targets_choose(targets, index, 0);
+    }
     return TRUE;
 }

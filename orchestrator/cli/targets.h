@@ -8,6 +8,7 @@ typedef struct {
     VrRunKind kind;
     VrImage *image;       /* NULL for a rollback */
     guint count, chosen;  /* instances of the set; those that are moved */
+    guint pinned;         /* left alone because the model pins them to another version */
     VrRunTarget *targets; /* [count] */
     GPtrArray *current;   /* VrGeneration * or NULL, one for each instance */
     GPtrArray *texts;     /* what targets[].skipped points to */

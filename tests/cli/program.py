@@ -79,8 +79,10 @@ class Program:
         return self("image-publish", IMAGE, version, self.image(version, **options))
 
     def model(self, name, instances, image="{name: cheap, version: latest}", batch=100, upgrade_domains=1, unhealthy=100, health="",
-              stop="timeout: PT20S, force: true", kind="overlay", more=""):
-        lines = "".join(f"- {{domain: {instance}}}\n" for instance in instances)
+              stop="timeout: PT20S, force: true", kind="overlay", more="", pins=None):
+        pins = pins or {}
+        lines = "".join(f"- {{domain: {instance}" + (f", version: {pins[instance]}" if instance in pins else "") + "}\n"
+                        for instance in instances)
         return (f"name: {name}\n"
                 f"imageReference: {image}\n"
                 f"upgradeDomainCount: {upgrade_domains}\n"

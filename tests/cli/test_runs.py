@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Runs on real guests: upgrade, reimage, rollback and what is shown of them.
 
-B1-B4, B15, D1, D18, F1, F10-F12, G1, I1, I2, J1-J6, J10, J11. The tests of a class share its guests and follow each other;
+A11, B1-B4, B15, D1, D18, F1, F10-F12, G1, I1, I2, J1-J6, J10, J11. The tests of a class share its guests and follow each other;
 each leaves all guests on one version.
 """
 import os
@@ -159,6 +159,71 @@ def crashing_image(program, version):
         image.seek(place)
         image.write(broken)
     return path
+
+
+class TestPins:
+    """A11: the set and single instances stay on the version that the model names, newer, older or previous."""
+
+    @pytest.fixture(scope="class", name="lab")
+    def fixture_lab(self, make_lab):
+        return make_lab(3, "pin")
+
+    def define(self, lab, version="latest", **pins):
+        pins = {lab.names[int(key[1:])]: pin for key, pin in pins.items()}
+        lab.program("set-define", "-", stdin=lab.program.model(lab.set_name, lab.names, pins=pins,
+                                                               image=f"{{name: cheap, version: {version}}}"))
+
+    def test_a_pinned_instance_is_left_alone(self, lab):
+        program, (first, second, third) = lab.program, lab.names
+        self.define(lab, i1="1.0.0")
+        plan = program.json("plan", lab.set_name)
+        (skipped,) = plan["skipped"]
+        assert skipped["domain"] == second and skipped["reason"] == "pinned to 1.0.0 by the model"
+        assert skipped["pinnedVersion"] == "1.0.0" == skipped["targetVersion"]
+        assert [one["pinnedVersion"] for one in plan["batches"][0]["instances"]] == [None, None]
+        assert f"left alone: {second}: pinned to 1.0.0 by the model" in program("plan", lab.set_name).out
+        program("upgrade", lab.set_name)
+        assert lab.versions() == {first: "3.0.0", second: "1.0.0", third: "3.0.0"}
+        assert [one["latestModelApplied"] for one in lab.status()["instances"]] == [True, True, True]
+        assert "1.0.0, pinned" in program("status", lab.set_name).out
+        assert program.json("instance-view", lab.set_name, second)["pinnedVersion"] == "1.0.0"
+        assert [one["pinnedVersion"] for one in program.json("set-info", lab.set_name)["instances"]] == [
+            None, "1.0.0", None]
+
+    def test_nobody_to_move_says_who_is_pinned(self, lab):
+        before = lab.program.snapshot()
+        out = lab.program("upgrade", lab.set_name).out
+        assert "1 of 3 is pinned" in out and f"left alone: {lab.names[1]}: pinned to 1.0.0" in out
+        assert lab.program.snapshot() == before
+
+    def test_a_pin_keeps_its_version(self, lab):
+        self.define(lab, i1="2")  # nobody runs it yet
+        line = lab.program.fails(REFUSED, "image-delete", "cheap", "2.0.0")
+        assert f"set {lab.set_name} (its model pins {lab.names[1]})" in line
+        result = lab.program("set-define", "-", stdin=lab.program.model(lab.set_name, lab.names, pins={lab.names[0]: "9"}))
+        assert "warning: " in result.err and "9" in result.err and lab.names[0] in result.err
+
+    def test_an_instance_is_brought_to_its_pin_by_name(self, lab):
+        program, (first, second, third) = lab.program, lab.names
+        self.define(lab, i1="2.0.0")
+        out = program("plan", lab.set_name).out
+        assert f"but runs 1.0.0; 'virt-reimage reimage {lab.set_name} {second} --version 2.0.0' moves it" in out
+        assert [one["latestModelApplied"] for one in lab.status()["instances"]] == [True, False, True]
+        program("reimage", lab.set_name, second, "--version", "2.0.0")
+        assert lab.versions() == {first: "3.0.0", second: "2.0.0", third: "3.0.0"}
+        dry = program.json("reimage", lab.set_name, "--all", "--version", "3.0.0", "--dry-run")
+        assert [one["domain"] for one in dry["skipped"]] == [second]
+        dry = program.json("reimage", lab.set_name, second, "--version", "3.0.0", "--dry-run")
+        assert [one["domain"] for one in dry["batches"][0]["instances"]] == [second]
+
+    def test_the_previous_version_named(self, lab):
+        """A pin of the set to what ran before takes all of it back, the instance with the same pin too."""
+        program = lab.program
+        self.define(lab, version="2.0.0", i0="2.0.0")
+        out = program("plan", lab.set_name).out
+        assert "2.0.0, pinned" in out
+        program("upgrade", lab.set_name)
+        assert lab.versions() == lab.all_on("2.0.0")
 
 
 class TestBadVersion:

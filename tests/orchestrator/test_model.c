@@ -128,6 +128,7 @@ static void test_all_keys(void **state)
               "instances:\n"
               "- {domain: web-0}\n"
               "- domain: \"web 1: caf\\u00e9\"\n"
+              "  version: 12.20261001.0\n"
               "- {domain: 6a2f41a3-c54c-fce8-32d2-0324e1c32e22}\n");
 
     assert_null(model->image_name);
@@ -158,6 +159,8 @@ static void test_all_keys(void **state)
     assert_int_equal(model->instances->len, 3);
     assert_string_equal(((VrModelInstance *)model->instances->pdata[1])->domain, "web 1: caf\xc3\xa9");
     assert_int_equal(((VrModelInstance *)model->instances->pdata[1])->line, 30);
+    assert_string_equal(((VrModelInstance *)model->instances->pdata[1])->version, "12.20261001.0"); /* A11 */
+    assert_null(((VrModelInstance *)model->instances->pdata[0])->version);
 }
 
 /* K2: Azure's spelling in any case, JSON, and the alias of the documents' own snippet. */
@@ -314,8 +317,8 @@ static void test_not_yet(void **state)
         {"healthProfile: {applicationHealth: {requestPath: /}}",
          "3: healthProfile.applicationHealth.requestPath: is not supported yet"},
     };
-    static const char *const labels[] = {"role: web",    "zone: a",      "phase: 1",          "pair: x",
-                                         "address: h:1", "version: 1.2", "protectDisks: [W]", "protectionPolicy: {}"};
+    static const char *const labels[] = {
+        "role: web", "zone: a", "phase: 1", "pair: x", "address: h:1", "protectDisks: [W]", "protectionPolicy: {}"};
 
     refused_each(rows, G_N_ELEMENTS(rows));
     for (guint i = 0; i < G_N_ELEMENTS(labels); i++) {
@@ -458,6 +461,20 @@ static void test_instances(void **state)
             "lab.yaml:5: instances[1]: the domain 6A2F41A3-C54C-FCE8-32D2-0324E1C32E22 is named twice");
 }
 
+/* A11: an instance is pinned to a number, never to latest. */
+static void test_pins(void **state)
+{
+    static const char *const wrong[] = {"latest", "LATEST", "20241004-1890", "''", "1..2"};
+    g_autoptr(VrModel) model = parse(HEAD "instances:\n- {domain: a, version: 1.2}\n- {domain: b}\n");
+
+    assert_string_equal(((VrModelInstance *)model->instances->pdata[0])->version, "1.2");
+    assert_null(((VrModelInstance *)model->instances->pdata[1])->version);
+    for (guint i = 0; i < G_N_ELEMENTS(wrong); i++) {
+        g_autofree char *text = g_strdup_printf(HEAD "instances:\n- {domain: a, version: %s}\n", wrong[i]);
+        refused(text, "lab.yaml:4: instances[0].version: ");
+    }
+}
+
 /* The document itself: bounded, one, without aliases, tags and NUL. */
 static void test_documents(void **state)
 {
@@ -517,14 +534,14 @@ static void test_large_and_bent(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),       cmocka_unit_test(test_all_keys),
-        cmocka_unit_test(test_json),           cmocka_unit_test(test_use_rolling_policy),
-        cmocka_unit_test(test_percentages),    cmocka_unit_test(test_ranges),
-        cmocka_unit_test(test_not_yet),        cmocka_unit_test(test_unknown_keys),
-        cmocka_unit_test(test_types),          cmocka_unit_test(test_health),
-        cmocka_unit_test(test_image),          cmocka_unit_test(test_required),
-        cmocka_unit_test(test_instances),      cmocka_unit_test(test_documents),
-        cmocka_unit_test(test_large_and_bent),
+        cmocka_unit_test(test_defaults),    cmocka_unit_test(test_all_keys),
+        cmocka_unit_test(test_json),        cmocka_unit_test(test_use_rolling_policy),
+        cmocka_unit_test(test_percentages), cmocka_unit_test(test_ranges),
+        cmocka_unit_test(test_not_yet),     cmocka_unit_test(test_unknown_keys),
+        cmocka_unit_test(test_types),       cmocka_unit_test(test_health),
+        cmocka_unit_test(test_image),       cmocka_unit_test(test_required),
+        cmocka_unit_test(test_instances),   cmocka_unit_test(test_pins),
+        cmocka_unit_test(test_documents),   cmocka_unit_test(test_large_and_bent),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
