@@ -168,8 +168,8 @@ static gboolean copy_to(const Request *like, const int *targets, guint n, const 
                               .format = VR_FORMAT_QCOW2,
                               .virtual_size = like->size,
                               .copy = {.targets = targets, .n_targets = n, .cancelled = cancelled}};
-    return source >= 0 && vr_image_recheck_fd(like->store, source, like->image, error) &&
-           check_space(like->store, &job, error) && vr_convert(&job, NULL, NULL, error);
+    return source >= 0 && vr_image_require(like->store, like->image, error) && check_space(like->store, &job, error) &&
+           vr_convert(&job, NULL, NULL, error);
 }
 
 static gboolean is_alike(const Request *a, const Request *b)

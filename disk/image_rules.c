@@ -11,6 +11,7 @@
 #include "disk/store_private.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/stat.h>
 
 typedef struct {
@@ -92,10 +93,24 @@ gboolean vr_image_recheck_fd(VrStore *store, int fd, const VrImage *image, GErro
     return found.known > 0 && found.accepted;
 }
 
-gboolean vr_image_recheck(VrStore *store, const VrImage *image, GError **error)
+static gboolean require(VrStore *store, const VrImage *image, GError **error)
 {
-    if (image->rules_version >= VR_IMAGE_RULES_VERSION)
-        return TRUE;
+    g_autoptr(VrImage) now = vr_image_load(store, image->name, image->version, error);
+    if (!now)
+        return FALSE;
+    if (strcmp(now->stored_digest, image->stored_digest) != 0) {
+        g_set_error_literal(error, VR_ERROR, VR_ERROR_CONFLICT,
+                            "it was deleted and published with other bytes since the version was chosen; begin again");
+        return FALSE;
+    }
     vr_autofd fd = vr_image_open_disk(store, image, error);
     return fd >= 0 && vr_image_recheck_fd(store, fd, image, error);
+}
+
+gboolean vr_image_require(VrStore *store, const VrImage *image, GError **error)
+{
+    if (require(store, image, error))
+        return TRUE;
+    g_prefix_error(error, "cannot make a disk of %s %s: ", image->name, image->version);
+    return FALSE;
 }

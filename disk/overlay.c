@@ -4,6 +4,9 @@
  *
  *   locked temp directory in disks/UUID -> qemu-img create there, both formats and an absolute backing path written ->
  *   our own look at the header: it names that base, that format, that size -> 0600 -> fsync -> rename without replacing
+ *
+ * The base cannot go while this runs: the swap journaled its generation before, and a deletion asks for that under the same write
+ * lock (store_delete.c). What may have happened before that is looked at here: it is gone, or it is another one by now.
  */
 #include "disk/overlay.h"
 
@@ -110,7 +113,7 @@ gboolean vr_overlay_create(VrStore *store, const char *uuid, const char *name, c
                            GError **error)
 {
     g_auto(VrNewDisk) disk = {0};
-    if (!vr_image_recheck(store, image, error) || !vr_new_disk_begin(&disk, store, uuid, name, error))
+    if (!vr_image_require(store, image, error) || !vr_new_disk_begin(&disk, store, uuid, name, error))
         return FALSE;
     if (make_in(&disk, image, vr_new_disk_size(image, min_size), error))
         return TRUE;

@@ -42,10 +42,13 @@ int vr_image_open_disk(VrStore *store, const VrImage *image, GError **error);
 
 /* ---- image_rules.c ---- */
 
-/* When the rules are newer than the image's verdict: checks the stored disk again, once, and remembers the result.
- * VR_ERROR_REFUSED with the rule. _fd: of its open disk. */
-gboolean vr_image_recheck(VrStore *store, const VrImage *image, GError **error);
+/* When the rules are newer than the image's verdict: checks the stored disk again, which is open as fd, once, and remembers the
+ * result. VR_ERROR_REFUSED with the rule. */
 gboolean vr_image_recheck_fd(VrStore *store, int fd, const VrImage *image, GError **error);
+
+/* The version is in the store as it was read, and passes the rules of now; asked before a disk is made of it. Gone is
+ * VR_ERROR_NOT_FOUND, published anew with other bytes VR_ERROR_CONFLICT. */
+gboolean vr_image_require(VrStore *store, const VrImage *image, GError **error);
 
 /* ---- store_records.c ---- */
 

@@ -231,6 +231,119 @@ static void what_others_add_is_named(void **state)
     assert_string_equal(text, "set bar (pinned by its model), set shop (pinned by its model)");
 }
 
+/* ---- a deletion at the same moment ---- */
+
+static gboolean not_journaled(VrDb *db, const char *name, const char *version, void *data, GError **error)
+{
+    return vr_in_use_journaled(db, name, version, error);
+}
+
+static void delete_base(World *world)
+{
+    g_autoptr(GError) error = NULL;
+    if (!vr_store_delete(world->store, "os", "2.0.0", not_journaled, NULL, &error))
+        fail_msg("%s", error->message);
+}
+
+static void publish_base(VrStore *store, const char *top, char fill)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *file = g_build_filename(top, "again.raw", NULL);
+    g_autofree char *bytes = g_malloc(1024 * 1024);
+    VrPublication publication = {.name = "os", .version = "2.0.0", .file = file};
+    gboolean already;
+    memset(bytes, fill, 1024 * 1024);
+    assert_true(g_file_set_contents(file, bytes, 1024 * 1024, NULL));
+    if (!vr_store_publish(store, &publication, NULL, &already, &error))
+        fail_msg("%s", error->message);
+}
+
+static void a_planned_swap_keeps_its_base(void **state)
+{
+    World *world = *state;
+    g_autoptr(GError) error = NULL;
+    g_autoptr(VrSwap) swap = world_begin(world, -1, &error);
+    assert_int_equal(vr_swap_row(swap)->state, VR_SWAP_PLANNED);
+    expect_users(world, "fake (generation 1, new)"); /* there is no overlay yet */
+    assert_false(vr_store_delete(world->store, "os", "2.0.0", not_journaled, NULL, &error));
+    assert_int_equal(error->code, VR_ERROR_REFUSED);
+    g_clear_error(&error);
+    assert_true(vr_swap_advance(swap, VR_SWAP_STARTED, &world_stop, &error));
+    assert_true(vr_swap_commit(swap, NULL, &error));
+    world_check(world, TRUE);
+}
+
+/* The version went, or another one has its number, after it was chosen and before the journal has the swap. */
+static void a_base_that_is_no_more_gets_no_overlay(void **state)
+{
+    static const struct {
+        char fill; /* 0: it stays away */
+        VrErrorCode code;
+    } rows[] = {{0, VR_ERROR_NOT_FOUND}, {'X', VR_ERROR_CONFLICT}};
+    World *world = *state;
+    for (gsize i = 0; i < G_N_ELEMENTS(rows); i++) {
+        g_autoptr(GError) error = NULL;
+        delete_base(world);
+        if (rows[i].fill)
+            publish_base(world->store, world->top, rows[i].fill);
+        g_autoptr(VrSwap) swap = world_begin(world, -1, &error);
+        assert_false(vr_swap_advance(swap, VR_SWAP_PREPARED, &world_stop, &error));
+        assert_int_equal(error->code, rows[i].code);
+        assert_non_null(strstr(error->message, "os 2.0.0"));
+        assert_true(vr_swap_undo(swap, "no base", NULL));
+        assert_int_equal(fake_hv_state(world->fake), VR_DOMAIN_RUNNING);
+        world_check(world, TRUE);
+        if (!rows[i].fill)
+            publish_base(world->store, world->top, 'N');
+    }
+}
+
+#define RACE_ROUNDS 24
+#define RACE_STEP_US 800
+
+typedef struct {
+    const char *root;
+    guint wait_us;
+    gboolean deleted;
+} Deleter;
+
+/* As another process: with a store of its own. */
+static gpointer delete_after_a_while(gpointer data)
+{
+    Deleter *deleter = data;
+    g_autoptr(VrStore) store = vr_store_open(deleter->root, FALSE, NULL);
+    g_usleep(deleter->wait_us);
+    deleter->deleted = vr_store_delete(store, "os", "2.0.0", not_journaled, NULL, NULL);
+    return NULL;
+}
+
+/* Invariant 6, whoever is first: the guest runs on a base that is there, or the version went and the guest stays on its old disk. */
+static void a_race_has_one_winner(void **state)
+{
+    guint deletions = 0, swaps = 0;
+    for (guint i = 0; i < RACE_ROUNDS; i++) {
+        g_autoptr(World) world = world_new(TRUE);
+        g_autoptr(GError) error = NULL;
+        Deleter deleter = {world->root, i * RACE_STEP_US, FALSE};
+        g_autofree char *base = base_path(world);
+        GThread *thread = g_thread_new("deleter", delete_after_a_while, &deleter);
+        g_usleep(RACE_ROUNDS / 2 * RACE_STEP_US); /* so that both are first now and then */
+        g_autoptr(VrSwap) swap = world_begin(world, -1, &error);
+        gboolean swapped = swap && vr_swap_advance(swap, VR_SWAP_STARTED, &world_stop, &error);
+        if (swapped)
+            assert_true(vr_swap_commit(swap, NULL, NULL));
+        else
+            assert_true(vr_swap_undo(swap, "no base", NULL));
+        g_thread_join(thread);
+        assert_true(swapped != deleter.deleted);
+        assert_true(g_file_test(base, G_FILE_TEST_EXISTS) == swapped);
+        world_check(world, TRUE);
+        deletions += deleter.deleted;
+        swaps += swapped;
+    }
+    print_message("%u deletions and %u swaps were first\n", deletions, swaps);
+}
+
 #define world_test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -246,6 +359,9 @@ int main(void)
         world_test(a_snapshot_counts),
         world_test(a_loop_of_backing_files_ends),
         world_test(what_others_add_is_named),
+        world_test(a_planned_swap_keeps_its_base),
+        world_test(a_base_that_is_no_more_gets_no_overlay),
+        cmocka_unit_test(a_race_has_one_winner),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
