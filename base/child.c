@@ -42,6 +42,7 @@ typedef struct {
     int pidfd;
     gint64 deadline_ms;
     gsize max_output;
+    gboolean too_much;
     Pipes pipes;
     GString *out, *err;
 } Child;
@@ -226,6 +227,7 @@ static gboolean take_both(Child *child, GError **error)
     if (take(&child->pipes.out_read, child->out, child->max_output) &&
         take(&child->pipes.err_read, child->err, child->max_output))
         return TRUE;
+    child->too_much = TRUE;
     g_set_error(error, VR_ERROR, VR_ERROR_CHILD, "%s said more than %" G_GSIZE_FORMAT " bytes and was killed",
                 child->name, child->max_output);
     return FALSE;
@@ -333,8 +335,10 @@ gboolean vr_child_run(const char *const *argv, const VrChildLimits *limits, VrCh
     pipes_clear(&child.pipes);
     if (result && seen && WIFSIGNALED(status))
         result->term_signal = WTERMSIG(status);
+    if (result)
+        result->too_much = child.too_much;
     if (ok && result)
-        *result = (VrChildResult){WEXITSTATUS(status), NULL, NULL, child.out->len, child.err->len, 0};
+        *result = (VrChildResult){WEXITSTATUS(status), NULL, NULL, child.out->len, child.err->len, 0, FALSE};
     char *out = g_string_free(child.out, !(ok && result));
     char *err = g_string_free(child.err, !(ok && result));
     if (ok && result) {

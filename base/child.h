@@ -22,7 +22,8 @@ typedef struct {
     int exit_status; /* 0..255 */
     char *out, *err; /* NUL-terminated; owned */
     gsize out_length, err_length;
-    int term_signal; /* what killed it, also when FALSE is returned for that; 0 = none, or it was us */
+    int term_signal;   /* what killed it, also when FALSE is returned for that; 0 = none, or it was us */
+    gboolean too_much; /* it said more than max_output: FALSE was returned for that */
 } VrChildResult;
 
 void vr_child_result_clear(VrChildResult *result);

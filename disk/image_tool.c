@@ -65,6 +65,8 @@ static gboolean ask(int fd, VrImageVerdict *verdict, const char *command, VrChil
         return TRUE;
     if (result->term_signal || g_error_matches(local, VR_ERROR, VR_ERROR_TIMEOUT))
         return refuse(verdict, VR_RULE_TOOL_DIED, local->message);
+    if (result->too_much)
+        return refuse(verdict, VR_RULE_TOOL_REFUSED, local->message);
     g_propagate_prefixed_error(error, g_steal_pointer(&local), "cannot ask qemu-img about the image: ");
     return FALSE;
 }
