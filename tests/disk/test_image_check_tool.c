@@ -1,13 +1,20 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A9: qemu-img's opinion. The real one over good, leaking and corrupt images; a false one on PATH that dies, lies and looks
- * around; and the socket that it reads the image through, with a client that breaks the protocol.
+ * A9: qemu-img's opinion; its three rules are the verdict of fifty mutants each.
+ *
+ *   tool-corrupt   images that our own check accepts
+ *   tool-refused   images that our own check refuses too: the tool is asked nevertheless, as if our check had a hole. And a false
+ *                  tool on PATH that answers nonsense
+ *   tool-died      the real one, of a few that our own check refuses too; a false one that each signal kills
+ *
+ * The false one looks around, too. And the socket that the image is read through has a client that breaks the protocol.
  */
 #include "disk/test_image_check_seeds.h"
 
 #include "disk/image_tool.h"
 #include "disk/image_tool_private.h"
 
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 
@@ -71,22 +78,128 @@ static void every_seed_passes(void **state)
     }
 }
 
-static void corruption_is_refused_and_leaks_are_not(void **state)
+/* ---- corruption: what only a count of the references finds ---- */
+
+static void put_refcount(const Seed *seed, guint8 *bytes, guint64 cluster, guint64 value)
+{
+    guint order = seed->header.version == 3 ? seed->header.refcount_order : 4;
+    if (order >= 3)
+        put_be(bytes, seed->refblock + (cluster << (order - 3)), 1 << (order - 3), value);
+    else
+        bytes[seed->refblock + (cluster << order) / 8] &=
+            (guint8) ~(((1u << (1u << order)) - 1) << ((cluster << order) % 8));
+}
+
+static guint64 data_cluster(const Seed *seed)
+{
+    return (vr_be64(seed->bytes + seed->l2) & VR_QCOW2_OFFSET_MASK) / seed->cluster;
+}
+
+/* FALSE: this seed has no such mutant. */
+typedef gboolean (*Corrupt)(const Seed *seed, guint8 *bytes);
+
+static gboolean header_is_free(const Seed *seed, guint8 *bytes)
+{
+    put_refcount(seed, bytes, 0, 0);
+    return TRUE;
+}
+
+static gboolean reftable_is_free(const Seed *seed, guint8 *bytes)
+{
+    put_refcount(seed, bytes, seed->header.reftable_offset / seed->cluster, 0);
+    return TRUE;
+}
+
+static gboolean refblock_is_free(const Seed *seed, guint8 *bytes)
+{
+    put_refcount(seed, bytes, seed->refblock / seed->cluster, 0);
+    return TRUE;
+}
+
+static gboolean l1_is_free(const Seed *seed, guint8 *bytes)
+{
+    put_refcount(seed, bytes, seed->header.l1_offset / seed->cluster, 0);
+    return TRUE;
+}
+
+static gboolean l2_is_free(const Seed *seed, guint8 *bytes)
+{
+    put_refcount(seed, bytes, seed->l2 / seed->cluster, 0);
+    return TRUE;
+}
+
+static gboolean data_is_free(const Seed *seed, guint8 *bytes)
+{
+    put_refcount(seed, bytes, data_cluster(seed), 0);
+    return TRUE;
+}
+
+static gboolean l2_is_said_to_be_shared(const Seed *seed, guint8 *bytes)
+{
+    bytes[seed->header.l1_offset] &= 0x7f;
+    return TRUE;
+}
+
+static gboolean data_is_said_to_be_shared(const Seed *seed, guint8 *bytes)
+{
+    bytes[seed->l2] &= 0x7f;
+    return TRUE;
+}
+
+static gboolean data_is_said_to_be_alone(const Seed *seed, guint8 *bytes)
+{
+    put_refcount(seed, bytes, data_cluster(seed), 2);
+    return seed->header.version == 2 || seed->header.refcount_order >= 3;
+}
+
+/* Two places of the disk have one cluster, which has one reference: a write to one changes the other. */
+static gboolean data_is_there_twice(const Seed *seed, guint8 *bytes)
+{
+    memcpy(bytes + seed->l2 + 8 * (guint64)seed->entry, bytes + seed->l2, seed->entry);
+    return TRUE;
+}
+
+static void corruption_is_refused(void **state)
+{
+    static const Corrupt ways[] = {header_is_free,
+                                   reftable_is_free,
+                                   refblock_is_free,
+                                   l1_is_free,
+                                   l2_is_free,
+                                   data_is_free,
+                                   l2_is_said_to_be_shared,
+                                   data_is_said_to_be_shared,
+                                   data_is_said_to_be_alone,
+                                   data_is_there_twice};
+    guint count = 0;
+    for (gsize s = 0; s < N_SEEDS; s++) {
+        Seed seed;
+        seed_make(*state, seed_options[s], &seed);
+        for (gsize w = 0; w < G_N_ELEMENTS(ways); w++) {
+            VrImageVerdict verdict;
+            g_autofree guint8 *bytes = g_memdup2(seed.bytes, seed.size);
+            if (!ways[w](&seed, bytes))
+                continue;
+            vr_autofd fd = file_of(bytes, seed.size);
+            ask(fd, &verdict, NULL);
+            if (verdict.rule != VR_RULE_TOOL_CORRUPT)
+                fail_msg("way %zu of %s: %s %s", w, seed.what, vr_image_rule_name(verdict.rule), verdict.reason);
+            count++;
+        }
+        g_free(seed.bytes);
+    }
+    print_message("%4u mutants: tool-corrupt\n", count);
+    assert_true(count >= 50);
+}
+
+static void leaks_are_not_refused(void **state)
 {
     Seed seed;
     VrImageVerdict verdict;
     g_autofree char *warning = NULL;
     seed_make(*state, "cluster_size=4k", &seed);
-    for (guint i = 0; i < 52; i++) { /* refcounts of 16 bits: those of its first clusters */
-        g_autofree guint8 *bytes = g_memdup2(seed.bytes, seed.size);
-        put_be(bytes, seed.refblock + 2 * (guint64)(i % 26), 2, i / 26 * 2);
-        vr_autofd fd = file_of(bytes, seed.size);
-        ask(fd, &verdict, NULL);
-        if (i < 26 && verdict.rule != VR_RULE_TOOL_CORRUPT)
-            fail_msg("refcount 0 of cluster %u: %s %s", i, vr_image_rule_name(verdict.rule), verdict.reason);
-    }
     guint64 unused = seed.size / 4096 + 3;
-    put_be(seed.bytes, seed.refblock + 2 * unused, 2, 1);
+    put_refcount(&seed, seed.bytes, unused, 1);
     vr_autofd fd = file_of(seed.bytes, seed.size);
     assert_int_equal(ftruncate(fd, (off_t)(unused + 1) * 4096), 0);
     ask(fd, &verdict, &warning);
@@ -94,6 +207,95 @@ static void corruption_is_refused_and_leaks_are_not(void **state)
     assert_non_null(warning);
     assert_non_null(strstr(warning, "1 clusters are leaked"));
     g_free(seed.bytes);
+}
+
+/* ---- a hole in our own check ---- */
+
+static const struct {
+    guint64 at;
+    int width;
+    guint64 value;
+    int least_version;
+} wrong_headers[] = {
+    {4, 4, 0, 2},
+    {4, 4, 4, 2},
+    {4, 4, 0xffffffff, 2},
+    {8, 8, G_GUINT64_CONSTANT(1) << 40, 2}, /* a backing name far outside */
+    {20, 4, 8, 2},
+    {20, 4, 22, 2},
+    {20, 4, 63, 2},
+    {24, 8, G_GUINT64_CONSTANT(1) << 62, 2},
+    {24, 8, G_MAXUINT64 - 511, 2},
+    {32, 4, 3, 2},
+    {36, 4, 0, 2},
+    {36, 4, 0x80000000, 2},
+    {40, 8, 72, 2},
+    {48, 8, 64, 2},
+    {56, 4, 0, 2},
+    {56, 4, 0xffffffff, 2},
+    {60, 4, 0xffffffff, 2},
+    {72, 8, G_GUINT64_CONSTANT(1) << 5, 3},
+    {72, 8, G_GUINT64_CONSTANT(1) << 63, 3},
+    {72, 8, 4, 3}, /* an external data file without a name */
+    {96, 4, 7, 3},
+    {96, 4, 0xffffffff, 3},
+    {100, 4, 72, 3},
+    {100, 4, 0xffffffff, 3},
+    {104, 1, 2, 3},
+};
+
+/* Our check must refuse it; the tool is asked nevertheless. */
+static void ask_as_if_accepted(const guint8 *bytes, gsize size, VrImageVerdict *verdict)
+{
+    GError *error = NULL;
+    vr_autofd fd = file_of(bytes, size);
+    assert_true(vr_image_check(fd, NULL, verdict, NULL));
+    assert_false(verdict->accepted);
+    *verdict = (VrImageVerdict){
+        .accepted = TRUE, .format = VR_FORMAT_QCOW2, .file_size = size, .virtual_size = get_be(bytes, 24, 8)};
+    if (!vr_image_tool_check(fd, verdict, NULL, &error))
+        fail_msg("%s", error->message);
+}
+
+static void what_we_refuse_the_tool_refuses_too(void **state)
+{
+    guint count = 0;
+    for (gsize s = 0; s < 4; s++) {
+        Seed seed;
+        seed_make(*state, seed_options[s], &seed);
+        for (gsize i = 0; i < G_N_ELEMENTS(wrong_headers); i++) {
+            VrImageVerdict verdict;
+            g_autofree guint8 *bytes = g_memdup2(seed.bytes, seed.size);
+            if ((int)seed.header.version < wrong_headers[i].least_version)
+                continue;
+            put_be(bytes, wrong_headers[i].at, wrong_headers[i].width, wrong_headers[i].value);
+            ask_as_if_accepted(bytes, seed.size, &verdict);
+            if (verdict.rule != VR_RULE_TOOL_REFUSED)
+                fail_msg("header %zu of %s: %s %s", i, seed.what, vr_image_rule_name(verdict.rule), verdict.reason);
+            count++;
+        }
+        g_free(seed.bytes);
+    }
+    print_message("%4u mutants: tool-refused\n", count);
+    assert_true(count >= 50);
+}
+
+/* LUKS in the header, without a header of LUKS: qemu-img info 7.2 crashes, later ones refuse it. */
+static void what_kills_the_tool_is_refused(void **state)
+{
+    guint died = 0;
+    for (gsize s = 0; s < N_SEEDS; s++) {
+        Seed seed;
+        VrImageVerdict verdict;
+        seed_make(*state, seed_options[s], &seed);
+        put_be(seed.bytes, 32, 4, 2);
+        ask_as_if_accepted(seed.bytes, seed.size, &verdict);
+        if (verdict.rule != VR_RULE_TOOL_DIED && verdict.rule != VR_RULE_TOOL_REFUSED)
+            fail_msg("LUKS in %s: %s %s", seed.what, vr_image_rule_name(verdict.rule), verdict.reason);
+        died += verdict.rule == VR_RULE_TOOL_DIED;
+        g_free(seed.bytes);
+    }
+    print_message("%4u mutants: tool-died, by qemu-img itself\n", died);
 }
 
 /* ---- a false one ---- */
@@ -124,9 +326,10 @@ static int path_teardown(void **state)
     return test_dir_teardown(state);
 }
 
-#define GOOD_INFO "[ $1 = info ] && echo '{\"format\":\"qcow2\",\"virtual-size\":4194304}' && exit 0\n"
+#define INFO(more) "{\"format\":\"qcow2\",\"virtual-size\":4194304" more "}"
+#define GOOD_INFO "[ $1 = info ] && echo '" INFO("") "' && exit 0\n"
 
-static void a_tool_that_dies_lies_or_fails(void **state)
+static void a_tool_that_lies_or_fails(void **state)
 {
     TestDir *dir = *state;
     const struct {
@@ -134,24 +337,23 @@ static void a_tool_that_dies_lies_or_fails(void **state)
         VrImageRule rule;
         const char *text;
     } rows[] = {
-        {"kill -SEGV $$", VR_RULE_TOOL_DIED, "signal 11"},
-        {GOOD_INFO "kill -ABRT $$", VR_RULE_TOOL_DIED, "signal 6"},
         {"echo \"qemu-img: Could not open 'driver=qcow2': Image is corrupt\" >&2; exit 1", VR_RULE_TOOL_REFUSED,
          "does not open it (status 1): Image is corrupt"},
         {"exit 1", VR_RULE_TOOL_REFUSED, "does not open it (status 1)"},
-        {"echo no json", VR_RULE_TOOL_REFUSED, "JSON"},
-        {"echo '{\"format\":\"raw\",\"virtual-size\":4194304}'", VR_RULE_TOOL_REFUSED, "another format or size"},
-        {"echo '{\"format\":\"qcow2\",\"virtual-size\":512}'", VR_RULE_TOOL_REFUSED, "another format or size"},
-        {"echo '[]'", VR_RULE_TOOL_REFUSED, "another format or size"},
-        {"echo '{\"format\":\"qcow2\",\"virtual-size\":4194304,\"backing-filename\":\"x\"}'", VR_RULE_TOOL_REFUSED,
-         "backing file"},
-        {"echo '{\"format\":\"qcow2\",\"virtual-size\":4194304,\"encrypted\":true}'", VR_RULE_TOOL_REFUSED,
-         "encryption"},
-        {"echo '{\"format\":\"qcow2\",\"virtual-size\":4194304,\"snapshots\":[1]}'", VR_RULE_TOOL_REFUSED, "snapshot"},
+        {"echo '" INFO("") "'; exit 1", VR_RULE_TOOL_REFUSED, "does not open it (status 1)"},
+        {"exit 139", VR_RULE_TOOL_REFUSED, "does not open it (status 139)"},
+        {"exec yes", VR_RULE_TOOL_REFUSED, "said more than"},
+        {"exec yes >&2", VR_RULE_TOOL_REFUSED, "said more than"},
+        {GOOD_INFO "exec yes", VR_RULE_TOOL_REFUSED, "said more than"},
+        {GOOD_INFO "exit 1", VR_RULE_TOOL_REFUSED, "cannot check it (status 1)"},
         {GOOD_INFO "exit 63", VR_RULE_TOOL_REFUSED, "cannot check it (status 63)"},
+        {GOOD_INFO "echo '{}'; exit 4", VR_RULE_TOOL_REFUSED, "cannot check it (status 4)"},
         {GOOD_INFO "echo no json", VR_RULE_TOOL_REFUSED, "check does not answer"},
+        {GOOD_INFO "exit 0", VR_RULE_TOOL_REFUSED, "check does not answer"},
+        {GOOD_INFO "echo '{\"corruptions\":'; exit 2", VR_RULE_TOOL_REFUSED, "check does not answer"},
         {GOOD_INFO "echo '{\"corruptions\":7}'; exit 2", VR_RULE_TOOL_CORRUPT, "7 corruptions"},
         {GOOD_INFO "echo '{\"corruptions\":7}'; exit 0", VR_RULE_TOOL_CORRUPT, "7 corruptions"},
+        {GOOD_INFO "echo '{}'; exit 2", VR_RULE_TOOL_CORRUPT, "0 corruptions"},
         {GOOD_INFO "echo '{\"leaks\":7}'; exit 3", VR_RULE_NONE, ""},
         {GOOD_INFO "echo '{}'; exit 0", VR_RULE_NONE, ""},
     };
@@ -161,6 +363,76 @@ static void a_tool_that_dies_lies_or_fails(void **state)
         use_tool(dir, rows[i].script);
         expect(fd, rows[i].rule, rows[i].text);
     }
+}
+
+static void an_answer_that_is_not_our_image(void **state)
+{
+    static const struct {
+        const char *answer, *text;
+    } rows[] = {
+        {"", "JSON"},
+        {" ", "JSON"},
+        {"no json", "JSON"},
+        {"{", "JSON"},
+        {"{\"format\":\"qcow2\",\"virtual-size\":4194304", "JSON"},
+        {INFO("") "}", "JSON"},
+        {INFO("") INFO(""), "JSON"},
+        {"{format:\"qcow2\",\"virtual-size\":4194304}", "JSON"},
+        {"{\"format\":\"qcow2\",\"virtual-size\":99999999999999999999}", "JSON"},
+        {"[]", "another format or size"},
+        {"[" INFO("") "]", "another format or size"},
+        {"{}", "another format or size"},
+        {"{\"virtual-size\":4194304}", "another format or size"},
+        {"{\"format\":\"raw\",\"virtual-size\":4194304}", "another format or size"},
+        {"{\"format\":\"vmdk\",\"virtual-size\":4194304}", "another format or size"},
+        {"{\"format\":\"QCOW2\",\"virtual-size\":4194304}", "another format or size"},
+        {"{\"format\":\"qcow2 \",\"virtual-size\":4194304}", "another format or size"},
+        {"{\"format\":\"\",\"virtual-size\":4194304}", "another format or size"},
+        {"{\"format\":null,\"virtual-size\":4194304}", "another format or size"},
+        {"{\"format\":[\"qcow2\"],\"virtual-size\":4194304}", "another format or size"},
+        {"{\"format\":\"qcow2\"}", "another format or size"},
+        {"{\"format\":\"qcow2\",\"virtual-size\":0}", "another format or size"},
+        {"{\"format\":\"qcow2\",\"virtual-size\":-4194304}", "another format or size"},
+        {"{\"format\":\"qcow2\",\"virtual-size\":4194303}", "another format or size"},
+        {"{\"format\":\"qcow2\",\"virtual-size\":4194305}", "another format or size"},
+        {"{\"format\":\"qcow2\",\"virtual-size\":4194304.0}", "another format or size"},
+        {"{\"format\":\"qcow2\",\"virtual-size\":\"4194304\"}", "another format or size"},
+        {"{\"format\":\"qcow2\",\"virtual-size\":null}", "another format or size"},
+        {"{\"format\":\"qcow2\",\"virtual-size\":9223372036854775807}", "another format or size"},
+        {INFO(",\"backing-filename\":\"x\""), "backing file"},
+        {INFO(",\"encrypted\":true"), "encryption"},
+        {INFO(",\"snapshots\":[1]"), "snapshot"},
+    };
+    TestDir *dir = *state;
+    make_qcow2(dir, "a.qcow2", NULL, SEED_SIZE);
+    vr_autofd fd = vr_open_beneath(dir->fd, "a.qcow2", O_RDONLY, 0, NULL);
+    for (gsize i = 0; i < G_N_ELEMENTS(rows); i++) {
+        g_autofree char *script = g_strdup_printf("printf '%%s' '%s'", rows[i].answer);
+        use_tool(dir, script);
+        expect(fd, VR_RULE_TOOL_REFUSED, rows[i].text);
+    }
+}
+
+/* By each signal that kills, in each of the two questions. */
+static void a_tool_that_dies(void **state)
+{
+    static const int signals[] = {SIGHUP,  SIGINT,  SIGQUIT, SIGILL,    SIGTRAP, SIGABRT, SIGBUS,    SIGFPE,  SIGKILL,
+                                  SIGUSR1, SIGSEGV, SIGUSR2, SIGPIPE,   SIGALRM, SIGTERM, SIGSTKFLT, SIGXCPU, SIGXFSZ,
+                                  SIGPROF, SIGIO,   SIGPWR,  SIGVTALRM, SIGSYS,  34,      64};
+    TestDir *dir = *state;
+    guint count = 0;
+    make_qcow2(dir, "a.qcow2", NULL, SEED_SIZE);
+    vr_autofd fd = vr_open_beneath(dir->fd, "a.qcow2", O_RDONLY, 0, NULL);
+    for (gsize i = 0; i < 2 * G_N_ELEMENTS(signals); i++) {
+        int number = signals[i / 2];
+        g_autofree char *script = g_strdup_printf("%skill -%d $$", i % 2 ? GOOD_INFO : "", number);
+        g_autofree char *text = g_strdup_printf("signal %d ", number);
+        use_tool(dir, script);
+        expect(fd, VR_RULE_TOOL_DIED, text);
+        count++;
+    }
+    print_message("%4u deaths of a false tool: tool-died\n", count);
+    assert_true(count >= 50);
 }
 
 /* S3: no user, no group, no file but the image, a limit on memory and on time. */
@@ -345,8 +617,13 @@ int main(void)
     const struct CMUnitTest tests[] = {
         dir_test(good_images_pass_whoever_may_read_them),
         dir_test(every_seed_passes),
-        dir_test(corruption_is_refused_and_leaks_are_not),
-        path_test(a_tool_that_dies_lies_or_fails),
+        dir_test(corruption_is_refused),
+        dir_test(leaks_are_not_refused),
+        dir_test(what_we_refuse_the_tool_refuses_too),
+        dir_test(what_kills_the_tool_is_refused),
+        path_test(a_tool_that_lies_or_fails),
+        path_test(an_answer_that_is_not_our_image),
+        path_test(a_tool_that_dies),
         path_test(the_tool_has_nothing),
         path_test(not_being_able_to_ask_is_an_error),
         cmocka_unit_test(a_client_that_breaks_the_protocol_is_hung_up_on),
