@@ -8,7 +8,7 @@
 #include <glib.h>
 
 /* Stored with each verdict; raised when a rule is added or made stricter. */
-#define VR_IMAGE_RULES_VERSION 2
+#define VR_IMAGE_RULES_VERSION 3
 
 #define VR_BACKING_NAME_BYTES 1024 /* QEMU block/qcow2.c: 1,023 and the end */
 

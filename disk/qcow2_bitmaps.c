@@ -74,6 +74,14 @@ static Entry decode(const guint8 *p)
                    .extra_bytes = vr_be32(p + 20)};
 }
 
+/* QEMU loads a bitmap only from as many clusters as it needs (load_bitmap_data), in words of 64 bits. */
+static guint64 clusters_needed(const VrQcow2Walk *walk, const Entry *e)
+{
+    guint64 bits = (walk->header.size + (G_GUINT64_CONSTANT(1) << e->granularity) - 1) >> e->granularity;
+    guint64 bytes = (bits + 63) / 64 * 8;
+    return (bytes + walk->cluster - 1) / walk->cluster;
+}
+
 static VrLook check_entry(VrQcow2Walk *walk, const Entry *e)
 {
     guint64 bytes = e->clusters * walk->cluster; /* of the bitmap itself */
@@ -86,8 +94,9 @@ static VrLook check_entry(VrQcow2Walk *walk, const Entry *e)
         return refuse(walk, VR_RULE_BITMAPS, "a bitmap's granularity of 2^%u is out of bounds", e->granularity);
     if (bytes == 0 || bytes > MAX_BITMAP_BYTES)
         return refuse(walk, VR_RULE_BITMAPS, "a bitmap of " F64 " bytes is not 1 to %d", bytes, MAX_BITMAP_BYTES);
-    if (!(e->flags & FLAG_IN_USE) && walk->header.size > (bytes * 8) << e->granularity)
-        return refuse(walk, VR_RULE_BITMAPS, "a bitmap of " F64 " bytes is too small for the disk", bytes);
+    if (!(e->flags & FLAG_IN_USE) && e->clusters != clusters_needed(walk, e))
+        return refuse(walk, VR_RULE_BITMAPS, "a bitmap has %u clusters where the disk needs " F64, e->clusters,
+                      clusters_needed(walk, e));
     walk->bitmap_table_bytes += e->clusters * G_GUINT64_CONSTANT(8);
     if (walk->bitmap_table_bytes > MAX_TABLES_BYTES)
         return refuse(walk, VR_RULE_BITMAPS, "its bitmaps' tables are above %u bytes", MAX_TABLES_BYTES);

@@ -84,20 +84,21 @@ static void bitmap_directories(void **state)
     expect_directory(&(Bitmap){longest, 0, 1, 0}, 1, 4096, VR_RULE_NONE, "");
     expect_directory(&(Bitmap){too_long, 0, 1, 0}, 1, 4096, VR_RULE_BITMAPS, "name has 1024 bytes");
     expect_directory(&(Bitmap){"in use", 0, 1, 1}, 1, 4096, VR_RULE_NONE, "");
-    expect_directory(&(Bitmap){"large", 0, largest, 0}, 1, (gsize)largest * 8, VR_RULE_NONE, "");
+    expect_directory(&(Bitmap){"in use", 0, largest, 1}, 1, (gsize)largest * 8, VR_RULE_NONE, "");
+    expect_directory(&(Bitmap){"large", 0, largest, 0}, 1, (gsize)largest * 8, VR_RULE_BITMAPS, "the disk needs 1");
     expect_directory(&(Bitmap){"large", 0, largest + 1, 0}, 1, MIB * 4, VR_RULE_BITMAPS, "is not 1 to");
-    expect_directory(&(Bitmap){"outside", 0, largest, 0}, 1, (gsize)largest * 8 - 8, VR_RULE_TABLES, "outside");
+    expect_directory(&(Bitmap){"outside", 0, largest, 1}, 1, (gsize)largest * 8 - 8, VR_RULE_TABLES, "outside");
     g_autofree Bitmap *many = g_new0(Bitmap, 33);
     char names[33][8];
     for (guint i = 0; i < 33; i++) {
         g_snprintf(names[i], sizeof names[i], "b%u", i);
-        many[i] = (Bitmap){names[i], 0, largest, 0};
+        many[i] = (Bitmap){names[i], 0, largest, 1};
     }
     expect_directory(many, 32, MIB, VR_RULE_NONE, "");
     expect_directory(many, 33, MIB, VR_RULE_BITMAPS, "tables are above");
 }
 
-/* A bitmap that is marked in use may be of any size: QEMU does not load it. */
+/* One that is marked in use may be of any size: QEMU does not load it. Another has no cluster less or more than it needs. */
 static void a_bitmap_must_cover_the_disk(void **state)
 {
     const Seed *seed = &seeds[N_SEEDS - 2];

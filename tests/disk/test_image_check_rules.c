@@ -358,10 +358,10 @@ static gboolean bitmap_entry(const Seed *seed, guint i, Mutant *m)
         int width;
         guint64 value;
     } rows[] = {
-        {entry + 8, 4, 0},    {entry + 8, 4, 0x8000001},   {entry + 12, 4, 4},    {entry + 12, 4, 0x80000000},
-        {entry + 16, 1, 0},   {entry + 16, 1, 2},          {entry + 17, 1, 8},    {entry + 17, 1, 32},
-        {entry + 17, 1, 255}, {entry + 18, 2, 0},          {entry + 18, 2, 1024}, {entry + 18, 2, 65535},
-        {entry + 20, 4, 1},   {entry + 20, 4, 0xffffffff},
+        {entry + 8, 4, 2},     {entry + 8, 4, 48},          {entry + 8, 4, 0},    {entry + 8, 4, 0x8000001},
+        {entry + 12, 4, 4},    {entry + 12, 4, 0x80000000}, {entry + 16, 1, 0},   {entry + 16, 1, 2},
+        {entry + 17, 1, 8},    {entry + 17, 1, 32},         {entry + 17, 1, 255}, {entry + 18, 2, 0},
+        {entry + 18, 2, 1024}, {entry + 18, 2, 65535},      {entry + 20, 4, 1},   {entry + 20, 4, 0xffffffff},
     };
     put_be(m->bytes, nth(rows, i).at, nth(rows, i).width, nth(rows, i).value);
     return TRUE;
@@ -482,7 +482,7 @@ static const struct {
     {"L1 table too small", VR_RULE_SIZE, l1_small, 1},
     {"compressed", VR_RULE_COMPRESSED, compressed, 8},
     {"bitmaps extension", VR_RULE_BITMAPS, bitmaps, 13},
-    {"bitmap entry", VR_RULE_BITMAPS, bitmap_entry, 14},
+    {"bitmap entry", VR_RULE_BITMAPS, bitmap_entry, 16},
     {"bitmap table", VR_RULE_BITMAPS, bitmap_table, 14},
     {"a footer", VR_RULE_FORMAT, foreign_footer, 3},
     {"another magic", VR_RULE_FORMAT, foreign, 7},
