@@ -81,13 +81,16 @@ const VrCliCommand vr_cli_commands[] = {
      "plan shop --version 12.20261101.0", FALSE, VR_OPT_VERSION | VR_OPT_JSON, 1, 1, vr_cmd_plan},
     {"upgrade", VR_GROUP_RUNS, "SET", "Move a set to a new image version, batch by batch",
      "Without --version: the version of the model, or the latest that is not excluded. Instances that run it are left\n"
-     "alone. A version that failed on this set before is tried again only when --version names it.\n\n" RUN_STATUSES,
+     "alone, and those that the model pins to another one. A version that failed on this set before is tried\n"
+     "again only when --version names it.\n\n" RUN_STATUSES,
      "upgrade shop", TRUE, VR_OPT_VERSION | VR_OPT_NO_AUTO_ROLLBACK | VR_OPT_REASON | VR_OPT_DRY_RUN | VR_OPT_JSON, 1,
      1, vr_cmd_upgrade},
     {"reimage", VR_GROUP_RUNS, "SET INSTANCE…|--all", "Give instances a fresh OS disk of the version that they run",
-     "With --version: of that one. Data disks and temp disks are kept.\n\n" RUN_STATUSES, "reimage shop web-0 web-1",
-     TRUE, VR_OPT_VERSION | VR_OPT_ALL | VR_OPT_NO_AUTO_ROLLBACK | VR_OPT_REASON | VR_OPT_DRY_RUN | VR_OPT_JSON, 1,
-     MANY, vr_cmd_reimage},
+     "With --version: of that one; with --all then not those that the model pins to another one. Data disks and\n"
+     "temp disks are kept.\n\n" RUN_STATUSES,
+     "reimage shop web-0 web-1", TRUE,
+     VR_OPT_VERSION | VR_OPT_ALL | VR_OPT_NO_AUTO_ROLLBACK | VR_OPT_REASON | VR_OPT_DRY_RUN | VR_OPT_JSON, 1, MANY,
+     vr_cmd_reimage},
     {"rollback", VR_GROUP_RUNS, "SET INSTANCE…|--all", "Go back to kept OS disks",
      "For an instance: what it ran before its current generation, and again one further back; --to-generation goes to\n"
      "any kept one, forward too. With --all: every instance that the last run (or --run ID) moved goes back to what\n"
@@ -97,7 +100,8 @@ const VrCliCommand vr_cli_commands[] = {
          VR_OPT_JSON,
      1, MANY, vr_cmd_rollback},
     {"recover", VR_GROUP_RUNS, "[SET…]", "Finish or undo what a crash left open (default: in all sets)",
-     "Every command that changes a set does this first. Exit status 7: an instance is UNKNOWN and a person must look.",
+     "Every command that changes a set does this first. Exit status 7: an instance is UNKNOWN and a person must look,\n"
+     "or was started and the model that says how its health is judged cannot be read.",
      "recover shop --dry-run", TRUE, VR_OPT_DRY_RUN, 0, MANY, vr_cmd_recover},
 
     {"status", VR_GROUP_VIEWS, "SET", "Show versions, the last run, and each instance", "", "status shop --json", FALSE,
