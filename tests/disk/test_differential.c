@@ -136,7 +136,7 @@ static void copy_entry(Mutation *m)
 static void truncate_it(Mutation *m)
 {
     gsize unit = below(m, 2) ? m->seed->cluster : 1;
-    m->size -= MIN(m->size - 1, unit * below(m, (guint32)MIN(m->size / unit, 4096)));
+    m->size -= MIN(m->size - 1, unit * below(m, (guint32)CLAMP(m->size / unit, 1, 4096)));
 }
 
 static void mutate(Mutation *m)
