@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include <arpa/inet.h>
 #include <jansson.h>
 #include <string.h>
 
@@ -16,6 +17,7 @@
 #define POLL_MAX_MS 500
 #define MAX_SILENCES 3 /* polls that the agent left without an answer, one after the other */
 #define READ_CHUNK (48 * 1024)
+#define MAX_ADDRESSES 256
 
 static gboolean nonsense(const char *what, GError **error)
 {
@@ -361,4 +363,65 @@ char *vr_agent_boot_id(VrHv *hv, const char *uuid, gint64 deadline_ms, GError **
         return NULL;
     }
     return g_steal_pointer(&id);
+}
+
+/* -- Network cards -------------------------------------------------------------------------------- */
+
+void vr_guest_address_free(VrGuestAddress *address)
+{
+    if (address == NULL)
+        return;
+    g_free(address->ip);
+    g_free(address);
+}
+
+/* NULL when ip is none. */
+static VrGuestAddress *guest_address_new(const char *mac, const char *ip)
+{
+    unsigned char unused[sizeof(struct in6_addr)];
+    gboolean v6 = ip != NULL && inet_pton(AF_INET6, ip, unused) == 1;
+    VrGuestAddress *address;
+
+    if (ip == NULL || (!v6 && inet_pton(AF_INET, ip, unused) != 1))
+        return NULL;
+    address = g_new0(VrGuestAddress, 1);
+    address->ip = g_strdup(ip);
+    address->v6 = v6;
+    if (mac != NULL && strlen(mac) == sizeof address->mac - 1) {
+        g_autofree char *lower = g_ascii_strdown(mac, -1);
+        g_strlcpy(address->mac, lower, sizeof address->mac);
+    }
+    return address;
+}
+
+/* What is no address is left out; the rest of the answer may still be of use. */
+static void add_card(const json_t *card, GPtrArray *addresses)
+{
+    const char *mac = json_string_value(json_object_get(card, "hardware-address"));
+    const json_t *list = json_object_get(card, "ip-addresses");
+
+    for (gsize i = 0; i < json_array_size(list) && addresses->len < MAX_ADDRESSES; i++) {
+        const char *ip = json_string_value(json_object_get(json_array_get(list, i), "ip-address"));
+        VrGuestAddress *address = guest_address_new(mac, ip);
+
+        if (address != NULL)
+            g_ptr_array_add(addresses, address);
+    }
+}
+
+GPtrArray *vr_agent_addresses(VrHv *hv, const char *uuid, gint64 deadline_ms, GError **error)
+{
+    json_auto_t *cards = ask(hv, uuid, "guest-network-get-interfaces", NULL, seconds_left(deadline_ms), NULL, error);
+    GPtrArray *addresses;
+
+    if (cards == NULL)
+        return NULL;
+    if (!json_is_array(cards)) {
+        nonsense("no list of network cards", error);
+        return NULL;
+    }
+    addresses = g_ptr_array_new_with_free_func((GDestroyNotify)vr_guest_address_free);
+    for (gsize i = 0; i < json_array_size(cards); i++)
+        add_card(json_array_get(cards, i), addresses);
+    return addresses;
 }

@@ -24,3 +24,14 @@ char *vr_agent_read_file(VrHv *hv, const char *uuid, const char *path, gsize max
 
 /* The guest's boot id (/proc/sys/kernel/random/boot_id), 36 characters checked. Free with g_free. */
 char *vr_agent_boot_id(VrHv *hv, const char *uuid, gint64 deadline_ms, GError **error);
+
+/* An address of a guest's network card, as the guest says it. */
+typedef struct {
+    char mac[18]; /* "52:54:00:12:34:56", lower case; "" when it has none */
+    char *ip;     /* checked to be one; owned */
+    gboolean v6;
+} VrGuestAddress;
+void vr_guest_address_free(VrGuestAddress *address);
+
+/* All addresses of all network cards that the guest names, at most 256 of them. Element: VrGuestAddress *, freed with the array. */
+GPtrArray *vr_agent_addresses(VrHv *hv, const char *uuid, gint64 deadline_ms, GError **error);

@@ -78,6 +78,11 @@ char *vr_hv_agent(VrHv *hv, const char *uuid, const char *command, int timeout_s
     return hv->ops->agent(hv, uuid, command, timeout_s, error);
 }
 
+GPtrArray *vr_hv_leases(VrHv *hv, const char *uuid, GError **error)
+{
+    return hv->ops->leases(hv, uuid, error);
+}
+
 void vr_hv_close(VrHv *hv)
 {
     if (hv != NULL)

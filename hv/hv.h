@@ -74,6 +74,9 @@ typedef struct {
     void (*wait_change)(VrHv *hv, const char *uuid, gint64 deadline_ms);
     /* One guest agent command (JSON text) and its reply. VR_ERROR_AGENT when there is no agent or no answer in time. */
     char *(*agent)(VrHv *hv, const char *uuid, const char *command, int timeout_s, GError **error);
+    /* The addresses that libvirt's DHCP servers gave to its network cards, the newest lease last. Element: char *, freed with the
+     * array. */
+    GPtrArray *(*leases)(VrHv *hv, const char *uuid, GError **error);
     void (*close)(VrHv *hv);
 } VrHvOps;
 
@@ -94,5 +97,6 @@ gboolean vr_hv_shutdown(VrHv *hv, const char *uuid, VrShutdownMode mode, GError 
 gboolean vr_hv_destroy(VrHv *hv, const char *uuid, GError **error);
 void vr_hv_wait_change(VrHv *hv, const char *uuid, gint64 deadline_ms);
 char *vr_hv_agent(VrHv *hv, const char *uuid, const char *command, int timeout_s, GError **error);
+GPtrArray *vr_hv_leases(VrHv *hv, const char *uuid, GError **error);
 void vr_hv_close(VrHv *hv);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrHv, vr_hv_close)

@@ -310,5 +310,6 @@ const VrHvOps vr_libvirt_ops = {
     .destroy = op_destroy,
     .wait_change = op_wait_change,
     .agent = op_agent,
+    .leases = vr_libvirt_op_leases,
     .close = op_close,
 };

@@ -26,3 +26,6 @@ gboolean vr_libvirt_flush_config(virConnectPtr conn, GError **error);
 /* Of the table: libvirt_refs.c. */
 GPtrArray *vr_libvirt_op_list(VrHv *hv, GError **error);
 GPtrArray *vr_libvirt_op_kept_xml(VrHv *hv, const char *uuid, GError **error);
+
+/* Of the table: libvirt_leases.c. */
+GPtrArray *vr_libvirt_op_leases(VrHv *hv, const char *uuid, GError **error);

@@ -253,6 +253,11 @@ static void do_close(VrHv *hv)
 {
 }
 
+static GPtrArray *do_leases(VrHv *hv, const char *uuid, GError **error)
+{
+    return g_ptr_array_new_with_free_func(g_free);
+}
+
 static const VrHvOps ops = {.list = do_list,
                             .lookup = do_lookup,
                             .info = do_info,
@@ -265,6 +270,7 @@ static const VrHvOps ops = {.list = do_list,
                             .destroy = do_destroy,
                             .wait_change = do_wait_change,
                             .agent = do_agent,
+                            .leases = do_leases,
                             .close = do_close};
 
 FakeHv *fake_hv_new(const char *dir, const char *xml, gboolean running)

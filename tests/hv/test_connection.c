@@ -58,6 +58,12 @@ static void test_driver_domain(void **state)
     expect_error(&error, VR_ERROR_NOT_FOUND, "without a name");
     assert_true(vr_hv_info(hv, uuid, &info, &error));
     assert_string_equal(info.name, "test");
+    g_autoptr(GPtrArray) leases = vr_hv_leases(hv, uuid, &error); /* E3 */
+    expect_no_error(error);
+    assert_int_equal(leases->len, 1);
+    assert_true(g_str_has_prefix(g_ptr_array_index(leases, 0), "192.168."));
+    assert_null(vr_hv_leases(hv, "00000000-0000-4000-8000-000000000000", &error));
+    expect_error(&error, VR_ERROR_NOT_FOUND, "");
     assert_int_equal(info.state, VR_DOMAIN_RUNNING);
     assert_true(info.persistent);
     assert_null(info.job);

@@ -275,6 +275,50 @@ static void reads_the_boot_id(void **state)
 
 #define clock_test(f) cmocka_unit_test_setup_teardown(f, use_fake_clock, use_real_clock)
 
+static void reads_the_addresses(void **state) /* E3 */
+{
+    g_autoptr(GError) error = NULL;
+    SCRIPT(good, "{\"return\":[{\"name\":\"lo\",\"ip-addresses\":[{\"ip-address\":\"127.0.0.1\",\"prefix\":8}]},"
+                 "{\"name\":\"eth0\",\"hardware-address\":\"52:54:00:AB:CD:EF\",\"ip-addresses\":["
+                 "{\"ip-address\":\"10.0.0.5\"},{\"ip-address\":\"fd00::5\"}]}]}");
+    SCRIPT(silent, NULL);
+    SCRIPT(odd, "{\"return\":{}}");
+
+    g_autoptr(GPtrArray) addresses = vr_agent_addresses(&good.hv, UUID, DEADLINE, &error);
+    assert_non_null(addresses);
+    assert_int_equal(addresses->len, 3);
+    const VrGuestAddress *first = g_ptr_array_index(addresses, 0), *last = g_ptr_array_index(addresses, 2);
+    assert_string_equal(first->mac, "");
+    assert_string_equal(first->ip, "127.0.0.1");
+    assert_string_equal(last->mac, "52:54:00:ab:cd:ef");
+    assert_string_equal(last->ip, "fd00::5");
+    assert_true(last->v6 && !first->v6);
+    assert_null(vr_agent_addresses(&silent.hv, UUID, DEADLINE, &error));
+    expect_error(&error, VR_ERROR_AGENT, "guest-network-get-interfaces");
+    assert_null(vr_agent_addresses(&odd.hv, UUID, DEADLINE, &error));
+    expect_error(&error, VR_ERROR_AGENT, "no list of network cards");
+}
+
+/* What is no address is left out, and no answer fills the memory. */
+static void hostile_addresses(void **state)
+{
+    g_autoptr(GError) error = NULL;
+    SCRIPT(odd, "{\"return\":[7,{\"ip-addresses\":9},{\"hardware-address\":\"much too long to be a MAC address\","
+                "\"ip-addresses\":[{\"ip-address\":\"example.com\"},{\"ip-address\":\"10.0.0.1/../\"},"
+                "{\"ip-address\":5},8,{\"ip-address\":\"10.0.0.6\"}]}]}");
+    g_autoptr(GString) flood = g_string_new("{\"return\":[{\"ip-addresses\":[{\"ip-address\":\"10.0.0.1\"}");
+
+    g_autoptr(GPtrArray) one = vr_agent_addresses(&odd.hv, UUID, DEADLINE, &error);
+    assert_int_equal(one->len, 1);
+    assert_string_equal(((VrGuestAddress *)one->pdata[0])->mac, "");
+    for (guint i = 0; i < 10000; i++)
+        g_string_append(flood, ",{\"ip-address\":\"10.0.0.1\"}");
+    g_string_append(flood, "]}]}");
+    SCRIPT(many, flood->str);
+    g_autoptr(GPtrArray) bounded = vr_agent_addresses(&many.hv, UUID, DEADLINE, &error);
+    assert_int_equal(bounded->len, 256);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -289,6 +333,8 @@ int main(void)
         clock_test(reads_a_file),
         clock_test(hostile_files),
         clock_test(reads_the_boot_id),
+        clock_test(reads_the_addresses),
+        clock_test(hostile_addresses),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
