@@ -5,23 +5,13 @@
  */
 #include "orchestrator/model.h"
 
+#include "orchestrator/address.h"
+#include "orchestrator/model_health.h"
 #include "orchestrator/model_keys.h"
 
 #include <string.h>
 
 #define ROLLING "upgradePolicy.rollingUpgradePolicy."
-#define HEALTH "healthProfile.applicationHealth"
-
-static const char *absolute_path(const char *text)
-{
-    if (text[0] != '/')
-        return "must be an absolute path";
-    for (const char *at = text; *at != '\0'; at = g_utf8_next_char(at)) {
-        if (g_unichar_iscntrl(g_utf8_get_char(at)))
-            return "must not have control characters";
-    }
-    return NULL;
-}
 
 /* libvirt's own rules: any UTF-8 but '/' and control characters. */
 static const char *domain_name(const char *text)
@@ -43,6 +33,11 @@ static const char *disk_target(const char *text)
         strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789") != length)
         return "is no target of a disk, such as vda";
     return NULL;
+}
+
+static const char *instance_address(const char *text)
+{
+    return vr_address_parse(text, NULL, NULL);
 }
 
 static gboolean parse_use_policy(VrModelParser *parser, const VrYamlNode *value, const VrModelKey *key, void *target,
@@ -106,41 +101,6 @@ static const VrModelKey upgrade_keys[] = {
     {0},
 };
 
-static const VrModelChoice protocols[] = {
-    {"agent", VR_HEALTH_SOURCE_AGENT_FILE}, /* or the command: check_health() knows by then */
-    {"http", VR_NOT_YET},
-    {"https", VR_NOT_YET},
-    {"tcp", VR_NOT_YET},
-    {0},
-};
-
-static const VrModelKey application_health_keys[] = {
-    {.name = "protocol", .parse = vr_model_choice, .offset = MODEL(health.source), .data = protocols},
-    {.name = "port", NOT_YET},
-    {.name = "requestPath", NOT_YET},
-    {.name = "command", .parse = vr_model_texts, .offset = MODEL(health.command)},
-    {.name = "file", .parse = vr_model_text, .offset = MODEL(health.file), .check = absolute_path},
-    {.name = "intervalInSeconds", .parse = vr_model_seconds, .offset = MODEL(health.interval_ms), .min = 5, .max = 60},
-    {.name = "numberOfProbes", .parse = vr_model_number, .offset = MODEL(health.number_of_probes), .min = 1, .max = 24},
-    {.name = "gracePeriod",
-     .parse = vr_model_duration,
-     .offset = MODEL(health.grace_period_ms),
-     .max = 14400000,
-     .data = "0 to 14400 seconds"},
-    {0},
-};
-
-static const VrModelKey health_keys[] = {
-    {.name = "applicationHealth", SECTION(application_health_keys)},
-    {.name = "healthTimeout",
-     .parse = vr_model_duration,
-     .offset = MODEL(health.timeout_ms),
-     .min = 1000,
-     .max = 86400000,
-     .data = "PT1S to P1D"},
-    {0},
-};
-
 static const VrModelChoice disk_kinds[] = {{"overlay", VR_OS_DISK_OVERLAY}, {"full", VR_OS_DISK_FULL}, {0}};
 
 const char *vr_os_disk_kind_name(VrOsDiskKind kind)
@@ -178,7 +138,10 @@ static const VrModelKey instance_keys[] = {
     {.name = "zone", NOT_YET},
     {.name = "phase", NOT_YET},
     {.name = "pair", NOT_YET},
-    {.name = "address", NOT_YET},
+    {.name = "address",
+     .parse = vr_model_text,
+     .offset = G_STRUCT_OFFSET(VrModelInstance, address),
+     .check = instance_address},
     {.name = "version", .parse = parse_pin, .offset = G_STRUCT_OFFSET(VrModelInstance, version)},
     {.name = "protectDisks", NOT_YET},
     {.name = "protectionPolicy", NOT_YET},
@@ -195,7 +158,7 @@ static const VrModelKey model_keys[] = {
      .min = 1,
      .max = 20},
     {.name = "upgradePolicy", SECTION(upgrade_keys)},
-    {.name = "healthProfile", SECTION(health_keys)},
+    {.name = "healthProfile", SECTION(vr_model_health_keys)},
     {.name = "osProfile", NOT_YET},
     {.name = "extensionProfile", NOT_YET},
     {.name = "osDisk", SECTION(os_disk_keys)},
@@ -239,6 +202,7 @@ static void instance_free(VrModelInstance *instance)
 {
     g_free(instance->domain);
     g_free(instance->version);
+    g_free(instance->address);
     g_free(instance);
 }
 
@@ -294,10 +258,7 @@ static VrModel *model_new(void)
     model->upgrade_domain_count = 5; /* D7 */
     model->mode = VR_MODE_MANUAL;
     model->policy = default_policy;
-    model->health.interval_ms = 5000; /* E9 */
-    model->health.number_of_probes = 1;
-    model->health.grace_period_ms = -1; /* not given */
-    model->health.timeout_ms = 300000;  /* E1 */
+    vr_model_health_defaults(&model->health);
     model->temp_disks = g_new0(char *, 1);
     model->stop = (VrStopPolicy){.method = VR_STOP_AUTO, .timeout_ms = 120000};
     model->instances = g_ptr_array_new_with_free_func((GDestroyNotify)instance_free);
@@ -314,37 +275,23 @@ void vr_model_free(VrModel *model)
     g_free(model->offer);
     g_free(model->sku);
     g_free(model->version);
-    g_strfreev(model->health.command);
-    g_free(model->health.file);
+    vr_model_health_clear(&model->health);
     g_free(model->os_target);
     g_strfreev(model->temp_disks);
     g_ptr_array_unref(model->instances);
     g_free(model);
 }
 
-/* Refuses at the key with that path, or at the first line when the document does not have it. */
-static gboolean fail_at(VrModelParser *parser, const char *path, const char *text, GError **error)
-{
-    guint line = vr_model_line(parser, path);
-    gboolean result;
-
-    g_string_assign(parser->path, path);
-    result = vr_model_fail(parser, line != 0 ? line : 1, error, "%s", text);
-    g_string_truncate(parser->path, 0);
-    return result;
-}
-
-/* An image is named in one of two ways (A4). */
 static gboolean check_image(VrModelParser *parser, VrModel *model, GError **error)
 {
     gboolean some = model->publisher != NULL || model->offer != NULL || model->sku != NULL;
     gboolean all = model->publisher != NULL && model->offer != NULL && model->sku != NULL;
 
     if (model->image_name != NULL && some)
-        return fail_at(parser, "imageReference", "has a name and a publisher, offer or sku: give one of the two",
-                       error);
+        return vr_model_fail_at(parser, "imageReference",
+                                "has a name and a publisher, offer or sku: give one of the two", error);
     if (model->image_name == NULL && !all)
-        return fail_at(parser, "imageReference", "must have a name, or publisher, offer and sku", error);
+        return vr_model_fail_at(parser, "imageReference", "must have a name, or publisher, offer and sku", error);
     if (model->version == NULL)
         model->version = g_strdup("latest");
     return TRUE;
@@ -366,34 +313,11 @@ static gboolean check_policy(VrModelParser *parser, VrModel *model, GError **err
     if (vr_model_line(parser, ROLLING "maxBatchInstancePercent") != 0) {
         text = g_strdup_printf("%u is above maxUnhealthyInstancePercent (%u)", policy->max_batch_percent,
                                policy->max_unhealthy_percent);
-        return fail_at(parser, ROLLING "maxBatchInstancePercent", text, error);
+        return vr_model_fail_at(parser, ROLLING "maxBatchInstancePercent", text, error);
     }
     text = g_strdup_printf("%u is below maxBatchInstancePercent (%u, its default)", policy->max_unhealthy_percent,
                            policy->max_batch_percent);
-    return fail_at(parser, ROLLING "maxUnhealthyInstancePercent", text, error);
-}
-
-/* One source a set (E5). */
-static gboolean check_health(VrModelParser *parser, VrModel *model, GError **error)
-{
-    VrHealthProfile *health = &model->health;
-
-    if (health->grace_period_ms < 0)
-        health->grace_period_ms = health->interval_ms * health->number_of_probes;
-    if (vr_model_line(parser, HEALTH) == 0)
-        return TRUE;
-    if (health->source == VR_HEALTH_SOURCE_POWER)
-        return fail_at(parser, HEALTH, "protocol is missing", error);
-    if ((health->command != NULL) == (health->file != NULL))
-        return fail_at(parser, HEALTH, "must have one of command and file", error);
-    if (health->command == NULL)
-        return TRUE;
-    if (health->command[0] == NULL)
-        return fail_at(parser, HEALTH ".command", "must be a list of at least one text", error);
-    if (absolute_path(health->command[0]) != NULL)
-        return fail_at(parser, HEALTH ".command", "the first text must be the absolute path of a program", error);
-    health->source = VR_HEALTH_SOURCE_AGENT_COMMAND;
-    return TRUE;
+    return vr_model_fail_at(parser, ROLLING "maxUnhealthyInstancePercent", text, error);
 }
 
 static gboolean check_disks(VrModelParser *parser, VrModel *model, GError **error)
@@ -402,9 +326,9 @@ static gboolean check_disks(VrModelParser *parser, VrModel *model, GError **erro
 
     for (guint i = 0; model->temp_disks[i] != NULL; i++) {
         if (g_strcmp0(model->temp_disks[i], model->os_target) == 0)
-            return fail_at(parser, "tempDisks", "the OS disk cannot be a temp disk", error);
+            return vr_model_fail_at(parser, "tempDisks", "the OS disk cannot be a temp disk", error);
         if (!g_hash_table_add(seen, model->temp_disks[i]))
-            return fail_at(parser, "tempDisks", "a disk is named twice", error);
+            return vr_model_fail_at(parser, "tempDisks", "a disk is named twice", error);
     }
     return TRUE;
 }
@@ -415,7 +339,7 @@ static gboolean check_required(VrModelParser *parser, GError **error)
 
     for (guint i = 0; i < G_N_ELEMENTS(required); i++) {
         if (vr_model_line(parser, required[i]) == 0)
-            return fail_at(parser, required[i], "is missing", error);
+            return vr_model_fail_at(parser, required[i], "is missing", error);
     }
     return TRUE;
 }
@@ -424,7 +348,7 @@ static gboolean read_model(VrModelParser *parser, const VrYamlNode *root, VrMode
 {
     return vr_model_keys(parser, root, model_keys, model, error) && check_required(parser, error) &&
            check_image(parser, model, error) && check_policy(parser, model, error) &&
-           check_health(parser, model, error) && check_disks(parser, model, error);
+           vr_model_check_health(parser, model, error) && check_disks(parser, model, error);
 }
 
 VrModel *vr_model_parse(const char *text, gsize length, const char *file_name, GError **error)

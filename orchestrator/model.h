@@ -10,16 +10,28 @@
 
 #include <glib.h>
 
-typedef enum { VR_HEALTH_SOURCE_POWER, VR_HEALTH_SOURCE_AGENT_FILE, VR_HEALTH_SOURCE_AGENT_COMMAND } VrHealthSource;
+typedef enum {
+    VR_HEALTH_SOURCE_POWER,
+    VR_HEALTH_SOURCE_AGENT_FILE,
+    VR_HEALTH_SOURCE_AGENT_COMMAND,
+    VR_HEALTH_SOURCE_HTTP,
+    VR_HEALTH_SOURCE_HTTPS,
+    VR_HEALTH_SOURCE_TCP
+} VrHealthSource;
 
 typedef struct {
     VrHealthSource source;
-    char **command;         /* agent command: argv in the guest */
-    char *file;             /* agent file: absolute path in the guest */
-    gint64 interval_ms;     /* intervalInSeconds 5..60, default 5 (FEATURES E9) */
-    guint number_of_probes; /* 1..24, default 1: equal answers in a row */
-    gint64 grace_period_ms; /* gracePeriod 0..14400 s, default interval * numberOfProbes; only delays Unhealthy */
-    gint64 timeout_ms;      /* healthTimeout, default 5 min from power-on (E1) */
+    char **command;          /* agent command: argv in the guest */
+    char *file;              /* agent file: absolute path in the guest */
+    guint port;              /* http, https, tcp: where an instance's address names none; default 80, 443, none */
+    char *request_path;      /* http, https: begins with a slash */
+    char *ca_file;           /* https: absolute path on this host; NULL: the host's own list */
+    char *server_name;       /* https: the name that the certificates have; NULL: that of the address */
+    gint64 interval_ms;      /* intervalInSeconds 5..60, default 5 (FEATURES E9) */
+    guint number_of_probes;  /* 1..24, default 1: equal answers in a row */
+    gint64 grace_period_ms;  /* gracePeriod 0..14400 s, default interval * numberOfProbes; only delays Unhealthy */
+    gint64 timeout_ms;       /* healthTimeout, default 5 min from power-on (E1), or from the first answer */
+    gint64 start_timeout_ms; /* startTimeout, from power-on to the first answer (E2); 0: not set */
 } VrHealthProfile;
 
 #define VR_CHECKPOINTS 16
@@ -48,6 +60,7 @@ const char *vr_os_disk_kind_name(VrOsDiskKind kind); /* as in the model: "overla
 typedef struct {
     char *domain;  /* name or UUID as written */
     char *version; /* its own pin (A11); NULL: it goes with the set */
+    char *address; /* where http, https and tcp reach it: HOST or HOST:PORT; NULL: what the agent or the lease says */
     guint line;
 } VrModelInstance;
 

@@ -44,6 +44,18 @@ guint vr_model_line(const VrModelParser *parser, const char *path)
     return GPOINTER_TO_UINT(g_hash_table_lookup(parser->lines, path));
 }
 
+gboolean vr_model_fail_at(VrModelParser *parser, const char *path, const char *text, GError **error)
+{
+    guint line = vr_model_line(parser, path);
+    gboolean result;
+
+    g_string_assign(parser->path, path);
+    result = vr_model_fail(parser, line != 0 ? line : 1, error, "%s", text);
+    g_string_truncate(parser->path, 0);
+    return result;
+}
+
+/* An image is named in one of two ways (A4). */
 /* Levenshtein's distance without regard to case, for short names only. */
 static guint distance(const char *a, const char *b)
 {

@@ -48,6 +48,9 @@ struct VrModelKey {
 gboolean vr_model_fail(const VrModelParser *parser, guint line, GError **error, const char *format, ...)
     G_GNUC_PRINTF(4, 5);
 
+/* The same at the key with that path, or at the first line when the document does not have it. */
+gboolean vr_model_fail_at(VrModelParser *parser, const char *path, const char *text, GError **error);
+
 /* The line of the key with that path, or 0 when the document does not have it. */
 guint vr_model_line(const VrModelParser *parser, const char *path);
 

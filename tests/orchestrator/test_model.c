@@ -306,19 +306,9 @@ static void test_not_yet(void **state)
         {POLICY("rollbackFailedInstancesOnPolicyBreach: true"),
          POLICY_PATH "rollbackFailedInstancesOnPolicyBreach: true is not supported yet"},
         {POLICY("maxSurge: true"), POLICY_PATH "maxSurge: true is not supported yet"},
-        {"healthProfile: {applicationHealth: {protocol: http}}",
-         "3: healthProfile.applicationHealth.protocol: http is not supported yet"},
-        {"healthProfile: {applicationHealth: {protocol: https}}",
-         "3: healthProfile.applicationHealth.protocol: https is not supported yet"},
-        {"healthProfile: {applicationHealth: {protocol: tcp}}",
-         "3: healthProfile.applicationHealth.protocol: tcp is not supported yet"},
-        {"healthProfile: {applicationHealth: {port: 8080}}",
-         "3: healthProfile.applicationHealth.port: is not supported yet"},
-        {"healthProfile: {applicationHealth: {requestPath: /}}",
-         "3: healthProfile.applicationHealth.requestPath: is not supported yet"},
     };
-    static const char *const labels[] = {
-        "role: web", "zone: a", "phase: 1", "pair: x", "address: h:1", "protectDisks: [W]", "protectionPolicy: {}"};
+    static const char *const labels[] = {"role: web", "zone: a",           "phase: 1",
+                                         "pair: x",   "protectDisks: [W]", "protectionPolicy: {}"};
 
     refused_each(rows, G_N_ELEMENTS(rows));
     for (guint i = 0; i < G_N_ELEMENTS(labels); i++) {
