@@ -26,7 +26,6 @@
 #include <pwd.h>
 #include <unistd.h>
 
-#define SURVEY_WORKERS 32
 #define MAX_WORKERS 256
 #define NAMED_UNHEALTHY 5
 
@@ -87,14 +86,13 @@ static void audit(VrExecutor *executor, const char *kind, const char *uuid, cons
         vr_warning(executor->run->set_name, "audit: %s", local->message);
 }
 
-static void push_job(VrExecutor *executor, VrCommandType type, guint instance, const char *text, VrSurvey *survey)
+static void push_job(VrExecutor *executor, VrCommandType type, guint instance, const char *text)
 {
     VrJob *job = g_new0(VrJob, 1);
 
     job->type = type;
     job->instance = instance;
     job->text = g_strdup(text);
-    job->survey = survey;
     if (type == VR_COMMAND_PREPARE)
         job->seat = g_queue_pop_head(executor->seats);
     vr_handover_give(job);
@@ -118,13 +116,8 @@ static void check_withdrawn(VrExecutor *executor)
 
 static void begin_survey(VrExecutor *executor)
 {
-    VrSurvey *survey = g_new0(VrSurvey, 1);
-
     check_withdrawn(executor);
-    survey->left = (gint)executor->count;
-    survey->answers = g_new0(VrSurveyAnswer, executor->count);
-    for (guint i = 0; i < executor->count; i++)
-        push_job(executor, VR_COMMAND_SURVEY, i, NULL, survey);
+    push_job(executor, VR_COMMAND_SURVEY, 0, NULL);
 }
 
 static void obey(VrExecutor *executor, const VrCommand *command, const char *boot_id)
@@ -152,25 +145,25 @@ static void obey(VrExecutor *executor, const VrCommand *command, const char *boo
         tell(executor, VR_PROGRESS_WAIT, NULL, command->text);
         break;
     case VR_COMMAND_GATE:
-        push_job(executor, command->type, executor->batch + 1, NULL, NULL);
+        push_job(executor, command->type, executor->batch + 1, NULL);
         break;
     case VR_COMMAND_PREPARE:
         instance = g_ptr_array_index(executor->run->instances, command->instance);
         instance->batch = executor->batch;
-        push_job(executor, command->type, command->instance, command->text, NULL);
+        push_job(executor, command->type, command->instance, command->text);
         break;
     case VR_COMMAND_RESTORE:
         g_atomic_int_set(&executor->work[command->instance].probe_aborted, 1);
         audit(executor, "restore", vr_executor_instance(executor, command->instance)->uuid, command->text);
-        push_job(executor, command->type, command->instance, command->text, NULL);
+        push_job(executor, command->type, command->instance, command->text);
         break;
     case VR_COMMAND_COMMIT:
-        push_job(executor, command->type, command->instance, boot_id, NULL);
+        push_job(executor, command->type, command->instance, boot_id);
         break;
     case VR_COMMAND_SWAP:
     case VR_COMMAND_PROBE:
     case VR_COMMAND_DISCARD:
-        push_job(executor, command->type, command->instance, command->text, NULL);
+        push_job(executor, command->type, command->instance, command->text);
         break;
     case VR_COMMAND_FINISH:
         break;
@@ -313,7 +306,7 @@ VrExecutor *vr_executor_new(const VrEngine *engine, const VrRunRequest *request)
     executor->run = new_run(executor);
     executor->seats = g_queue_new();
     /* every instance of a batch needs a worker of its own: a probe that waits in a line would lose its time */
-    executor->workers = CLAMP(batch, MIN(executor->count, SURVEY_WORKERS), MAX_WORKERS);
+    executor->workers = CLAMP(batch, 1, MAX_WORKERS);
     executor->pool = g_thread_pool_new(vr_executor_work, executor, (gint)executor->workers, FALSE, NULL);
     return executor;
 }

@@ -40,25 +40,38 @@ const VrInstance *vr_executor_instance(const VrExecutor *executor, guint index)
     return g_ptr_array_index(executor->request.set->instances, index);
 }
 
+static VrHealthSubject subject_of(const VrExecutor *executor, guint index)
+{
+    return (VrHealthSubject){.uuid = vr_executor_instance(executor, index)->uuid,
+                             .address = vr_set_address(executor->request.set, index)};
+}
+
+static VrSurveyAnswer survey_answer(const VrHealthAnswer *answer)
+{
+    if (answer->off)
+        return VR_SURVEY_OFF;
+    return answer->state == VR_HEALTH_HEALTHY ? VR_SURVEY_HEALTHY : VR_SURVEY_UNHEALTHY;
+}
+
 static void do_survey(VrExecutor *executor, VrJob *job)
 {
-    const VrInstance *instance = vr_executor_instance(executor, job->instance);
-    g_auto(VrHealthAnswer) answer = {0};
-    VrMessage *message;
+    const VrHealthProfile *health = &executor->request.set->model->health;
+    g_autofree VrHealthSubject *subjects = g_new(VrHealthSubject, executor->count);
+    g_autofree VrHealthAnswer *answers = g_new0(VrHealthAnswer, executor->count);
+    VrMessage *message = vr_message_new(VR_EVENT_SURVEY, 0, VR_OUTCOME_OK, NULL);
 
-    vr_health_probe(executor->engine.hv, &executor->request.set->model->health, instance->uuid,
-                    vr_clock_now_ms() + SURVEY_WAIT_MS, &answer);
-    job->survey->answers[job->instance] = answer.off                          ? VR_SURVEY_OFF
-                                          : answer.state == VR_HEALTH_HEALTHY ? VR_SURVEY_HEALTHY
-                                                                              : VR_SURVEY_UNHEALTHY;
-    g_free(executor->work[job->instance].survey_text);
-    executor->work[job->instance].survey_text =
-        job->survey->answers[job->instance] == VR_SURVEY_UNHEALTHY ? g_steal_pointer(&answer.text) : NULL;
-    if (!g_atomic_int_dec_and_test(&job->survey->left))
-        return;
-    message = vr_message_new(VR_EVENT_SURVEY, 0, VR_OUTCOME_OK, NULL);
-    message->answers = job->survey->answers;
-    g_free(job->survey);
+    for (guint i = 0; i < executor->count; i++)
+        subjects[i] = subject_of(executor, i);
+    vr_health_survey(executor->engine.hv, health, subjects, executor->count, SURVEY_WAIT_MS, health->number_of_probes,
+                     answers);
+    message->answers = g_new(VrSurveyAnswer, executor->count);
+    for (guint i = 0; i < executor->count; i++) {
+        message->answers[i] = survey_answer(&answers[i]);
+        g_free(executor->work[i].survey_text);
+        executor->work[i].survey_text =
+            message->answers[i] == VR_SURVEY_UNHEALTHY ? g_steal_pointer(&answers[i].text) : NULL;
+        vr_health_answer_clear(&answers[i]);
+    }
     vr_executor_post(executor, message);
 }
 
@@ -88,7 +101,7 @@ static void do_prepare(VrExecutor *executor, VrJob *job)
                              .image = executor->request.image,
                              .seat = job->seat,
                              .to_generation = executor->request.targets[job->instance].to_generation,
-                             .needs_agent = model->health.source != VR_HEALTH_SOURCE_POWER};
+                             .needs_agent = vr_health_needs_agent(&model->health)};
 
     work->swap = vr_swap_begin(&executor->engine, &request, &local);
     prepared = work->swap && vr_swap_advance(work->swap, VR_SWAP_PREPARED, NULL, &local);
@@ -139,7 +152,7 @@ static void do_swap(VrExecutor *executor, VrJob *job)
 static gboolean wait_healthy(VrExecutor *executor, guint index, const char *old_boot_id, gint64 started_ms,
                              const gint *aborted, VrHealthAnswer *answer)
 {
-    VrHealthWait wait = {.uuid = vr_executor_instance(executor, index)->uuid,
+    VrHealthWait wait = {.subject = subject_of(executor, index),
                          .old_boot_id = old_boot_id,
                          .started_ms = started_ms,
                          .aborted = aborted};

@@ -22,17 +22,10 @@ typedef struct {
     gint probe_aborted; /* atomic */
 } VrWork;
 
-/* The answers of one survey are filled in by many workers; the last one posts them. */
-typedef struct {
-    gint left; /* atomic */
-    VrSurveyAnswer *answers;
-} VrSurvey;
-
 typedef struct {
     VrCommandType type;
     guint instance; /* of a GATE: the number of the batch that it is asked about */
     char *text;
-    VrSurvey *survey;  /* of a SURVEY; shared */
     VrCloneSeat *seat; /* of a PREPARE that makes a full clone; owned */
 } VrJob;
 

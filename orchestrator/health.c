@@ -1,200 +1,254 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/*
- * Health of one instance. An agent source proves that the answer is from the new system: QEMU is a new process,
- * the live disk was compared with the intent, and the boot id differs from the one before the swap. The power state
- * has no such identity (FEATURES decision 13): it counts from the new QEMU process and is called weak by plan.
- */
-#include "orchestrator/health.h"
+/* One look at one instance, from the source that the model names. */
+#include "orchestrator/health_private.h"
 
 #include "base/clock.h"
-#include "base/error.h"
 #include "hv/guest_agent.h"
+#include "orchestrator/health_where.h"
 
-#include <jansson.h>
+#include <string.h>
 
 #define MAX_ANSWER_BYTES (64 * 1024)
-#define AGENT_PING_S 3
-#define BOOTING_POLL_MS 500
-#define LAST_LOOK_MS 5000
-
-const char *vr_health_state_name(VrHealthState state)
-{
-    static const char *const names[] = {"Initializing", "Healthy", "Unhealthy", "Unknown"};
-
-    return (guint)state < G_N_ELEMENTS(names) ? names[state] : "?";
-}
 
 void vr_health_answer_clear(VrHealthAnswer *answer)
 {
-    g_clear_pointer(&answer->text, g_free);
-    g_clear_pointer(&answer->boot_id, g_free);
-    answer->state = VR_HEALTH_UNKNOWN;
-    answer->off = FALSE;
+    g_free(answer->text);
+    g_free(answer->boot_id);
+    g_free(answer->metrics);
+    *answer = (VrHealthAnswer){.state = VR_HEALTH_UNKNOWN, .domain_id = -1};
 }
 
-static void say(VrHealthAnswer *answer, VrHealthState state, const char *format, ...) G_GNUC_PRINTF(3, 4);
-
-static void say(VrHealthAnswer *answer, VrHealthState state, const char *format, ...)
+void vr_health_say(VrHealthAnswer *answer, VrHealthState state, const char *format, ...)
 {
     va_list arguments;
+    char *text;
 
     va_start(arguments, format);
-    g_free(answer->text);
-    answer->text = g_strdup_vprintf(format, arguments);
+    text = g_strdup_vprintf(format, arguments);
     va_end(arguments);
+    g_free(answer->text);
+    answer->text = text;
     answer->state = state;
 }
 
-/* --- the agent sources ------------------------------------------------------------------------------- */
+/* --- the sources ------------------------------------------------------------------------------------- */
 
-/* The body of E10: {"ApplicationHealthState": "Healthy"}. Anything else is Unknown, never a guess. */
-static void judge_body(const char *body, const char *where, VrHealthAnswer *answer)
+/* FALSE when the body is no health reply (E10). */
+static gboolean take_reply(VrHealthAnswer *answer, const char *body, gsize length, const char *who)
 {
-    json_t *root = json_loads(body, JSON_REJECT_DUPLICATES, NULL);
-    const char *said = json_string_value(json_object_get(root, "ApplicationHealthState"));
+    g_auto(VrHealthReply) reply = {0};
 
-    if (!said)
-        say(answer, VR_HEALTH_UNKNOWN, "%s has no ApplicationHealthState", where);
-    else if (g_ascii_strcasecmp(said, "Healthy") == 0)
-        say(answer, VR_HEALTH_HEALTHY, "%s says Healthy", where);
-    else if (g_ascii_strcasecmp(said, "Unhealthy") == 0)
-        say(answer, VR_HEALTH_UNHEALTHY, "%s says Unhealthy", where);
-    else
-        say(answer, VR_HEALTH_UNKNOWN, "%s says neither Healthy nor Unhealthy", where);
-    json_decref(root);
+    if (!vr_health_reply_parse(body, length, &reply))
+        return FALSE;
+    vr_health_say(answer, reply.state, "%s %s", who, reply.text);
+    answer->metrics = g_steal_pointer(&reply.metrics);
+    answer->has_phase = reply.has_phase;
+    answer->phase = reply.phase;
+    answer->skip_upgrade = reply.skip_upgrade;
+    return TRUE;
 }
 
-static void look_at_file(VrHv *hv, const VrHealthProfile *profile, const char *uuid, gint64 deadline_ms,
-                         VrHealthAnswer *answer)
+static void look_at_power(VrHealthLook *look)
+{
+    look->answer->answered = TRUE;
+    vr_health_say(look->answer, VR_HEALTH_HEALTHY, "the domain runs");
+}
+
+/* The boot id comes first: an agent that answers without one proves nothing. */
+static gboolean reach_agent(VrHealthLook *look)
 {
     g_autoptr(GError) local = NULL;
-    g_autofree char *body = vr_agent_read_file(hv, uuid, profile->file, MAX_ANSWER_BYTES, deadline_ms, NULL, &local);
 
-    if (body)
-        judge_body(body, profile->file, answer);
-    else
-        say(answer, VR_HEALTH_UNKNOWN, "%s cannot be read in the guest: %s", profile->file, local->message);
+    if (!vr_agent_ping(look->hv, look->subject.uuid, VR_HEALTH_PING_S, &local)) {
+        vr_health_say(look->answer, VR_HEALTH_INITIALIZING, "the guest agent does not answer");
+        return FALSE;
+    }
+    look->answer->boot_id = vr_agent_boot_id(look->hv, look->subject.uuid, look->deadline_ms, &local);
+    if (!look->answer->boot_id)
+        vr_health_say(look->answer, VR_HEALTH_UNKNOWN, "no boot id from the guest agent: %s", local->message);
+    return look->answer->boot_id != NULL;
 }
 
-static void look_by_command(VrHv *hv, const VrHealthProfile *profile, const char *uuid, gint64 deadline_ms,
-                            VrHealthAnswer *answer)
+static void look_at_file(VrHealthLook *look)
 {
+    const char *file = look->profile->file;
+    g_autoptr(GError) local = NULL;
+    g_autofree char *body = NULL;
+    gsize length = 0;
+
+    if (!reach_agent(look))
+        return;
+    body = vr_agent_read_file(look->hv, look->subject.uuid, file, MAX_ANSWER_BYTES, look->deadline_ms, &length, &local);
+    if (!body)
+        vr_health_say(look->answer, VR_HEALTH_UNKNOWN, "%s cannot be read in the guest: %s", file, local->message);
+    else if (!take_reply(look->answer, body, length, file))
+        vr_health_say(look->answer, VR_HEALTH_UNKNOWN, "%s has no ApplicationHealthState", file);
+    look->answer->answered = look->answer->state != VR_HEALTH_UNKNOWN;
+}
+
+static void look_by_command(VrHealthLook *look)
+{
+    char **command = look->profile->command;
     g_autoptr(GError) local = NULL;
     g_auto(VrAgentResult) result = {0};
 
-    if (!vr_agent_exec(hv, uuid, (const char *const *)profile->command, MAX_ANSWER_BYTES, deadline_ms, &result, &local))
-        say(answer, VR_HEALTH_UNKNOWN, "%s did not run in the guest: %s", profile->command[0], local->message);
+    if (!reach_agent(look))
+        return;
+    look->answer->answered = vr_agent_exec(look->hv, look->subject.uuid, (const char *const *)command, MAX_ANSWER_BYTES,
+                                           look->deadline_ms, &result, &local);
+    if (!look->answer->answered)
+        vr_health_say(look->answer, VR_HEALTH_UNKNOWN, "%s did not run in the guest: %s", command[0], local->message);
     else if (result.exit_status == 0)
-        say(answer, VR_HEALTH_HEALTHY, "%s ended with 0", profile->command[0]);
+        vr_health_say(look->answer, VR_HEALTH_HEALTHY, "%s ended with 0", command[0]);
     else
-        say(answer, VR_HEALTH_UNHEALTHY, "%s ended with %d", profile->command[0], result.exit_status);
+        vr_health_say(look->answer, VR_HEALTH_UNHEALTHY, "%s ended with %d", command[0], result.exit_status);
 }
 
-static void look_through_agent(VrHv *hv, const VrHealthProfile *profile, const char *uuid, gint64 deadline_ms,
-                               VrHealthAnswer *answer)
+static void prepare_request(VrHealthLook *look)
 {
+    const VrHealthProfile *profile = look->profile;
     g_autoptr(GError) local = NULL;
+    static const VrNetProtocol protocols[] = {[VR_HEALTH_SOURCE_HTTP] = VR_NET_HTTP,
+                                              [VR_HEALTH_SOURCE_HTTPS] = VR_NET_HTTPS,
+                                              [VR_HEALTH_SOURCE_TCP] = VR_NET_TCP};
+    guint port;
 
-    if (!vr_agent_ping(hv, uuid, AGENT_PING_S, &local)) {
-        say(answer, VR_HEALTH_INITIALIZING, "the guest agent does not answer");
-        return;
-    }
-    answer->boot_id = vr_agent_boot_id(hv, uuid, deadline_ms, &local);
-    if (!answer->boot_id) {
-        say(answer, VR_HEALTH_UNKNOWN, "no boot id from the guest agent: %s", local->message);
-        return;
-    }
-    if (profile->source == VR_HEALTH_SOURCE_AGENT_FILE)
-        look_at_file(hv, profile, uuid, deadline_ms, answer);
+    look->asks = vr_health_where(look->hv, look->subject.uuid, look->subject.address, profile->port, look->deadline_ms,
+                                 &look->host, &port, &local);
+    if (look->asks)
+        look->request = (VrNetRequest){.protocol = protocols[profile->source],
+                                       .host = look->host,
+                                       .port = port,
+                                       .path = profile->request_path,
+                                       .ca_file = profile->ca_file,
+                                       .server_name = profile->server_name};
     else
-        look_by_command(hv, profile, uuid, deadline_ms, answer);
+        vr_health_say(look->answer, VR_HEALTH_UNKNOWN, "%s", local->message);
+}
+
+#define WEAK_NETWORK                                                                                                   \
+    "which has no proof of the new boot but the new QEMU process: a guest without an agent is taken at its word"
+
+static const struct {
+    const char *text;
+    void (*look)(VrHealthLook *look);
+    gboolean agent;
+    const char *weakness;
+} sources[] = {
+    [VR_HEALTH_SOURCE_POWER] = {"power state", look_at_power, FALSE,
+                                "health is judged by the power state only, which is weak: a system that hangs at boot "
+                                "counts as healthy"},
+    [VR_HEALTH_SOURCE_AGENT_FILE] = {"a file, through the guest agent", look_at_file, TRUE, NULL},
+    [VR_HEALTH_SOURCE_AGENT_COMMAND] = {"a command, through the guest agent", look_by_command, TRUE, NULL},
+    [VR_HEALTH_SOURCE_HTTP] = {"an http request", prepare_request, FALSE, "health is judged by http, " WEAK_NETWORK},
+    [VR_HEALTH_SOURCE_HTTPS] = {"an https request", prepare_request, FALSE, "health is judged by https, " WEAK_NETWORK},
+    [VR_HEALTH_SOURCE_TCP] = {"a tcp connection", prepare_request, FALSE,
+                              "health is judged by tcp, which is weak: a port that accepts connections counts as "
+                              "healthy, whatever the application does"},
+};
+
+const char *vr_health_source_text(const VrHealthProfile *profile)
+{
+    return sources[profile->source].text;
+}
+
+gboolean vr_health_needs_agent(const VrHealthProfile *profile)
+{
+    return sources[profile->source].agent;
+}
+
+const char *vr_health_weakness(const VrHealthProfile *profile)
+{
+    return sources[profile->source].weakness;
+}
+
+/* --- what came over the network ---------------------------------------------------------------------- */
+
+static void judge_reply(const VrHealthLook *look)
+{
+    VrHealthAnswer *answer = look->answer;
+    const VrNetReply *reply = &look->reply;
+    gboolean tcp = look->request.protocol == VR_NET_TCP;
+
+    answer->answered = reply->answered;
+    if (reply->body && reply->status >= 200 && reply->status < 300) {
+        /* without the JSON of E10 the status is the answer, as for Azure's binary health states */
+        if (!take_reply(answer, (const char *)reply->body->data, reply->body->len, reply->asked))
+            vr_health_say(answer, VR_HEALTH_HEALTHY, "%s %s", reply->asked, reply->text);
+        return;
+    }
+    if (tcp && reply->answered)
+        vr_health_say(answer, VR_HEALTH_HEALTHY, "%s %s", reply->asked, reply->text);
+    else
+        vr_health_say(answer, tcp ? VR_HEALTH_UNHEALTHY : VR_HEALTH_UNKNOWN, "%s%s %s",
+                      reply->asked ? reply->asked : "nobody was asked", reply->body || !reply->asked ? "" : ":",
+                      reply->text);
+}
+
+/* The answer came from this guest, and from the QEMU process that ran when it was asked for. */
+static void check_source(const VrHealthLook *look)
+{
+    VrHealthAnswer *answer = look->answer;
+    g_auto(VrDomainInfo) info = {0};
+    char mac[18];
+
+    if (look->reply.peer && !vr_health_is_guest(look->hv, look->subject.uuid, look->reply.peer, mac))
+        vr_health_say(answer, VR_HEALTH_UNKNOWN, "%s is answered by %s, which is no network card of this guest",
+                      look->reply.asked, mac);
+    else if (!vr_hv_info(look->hv, look->subject.uuid, &info, NULL) || info.state != VR_DOMAIN_RUNNING ||
+             info.id != answer->domain_id)
+        vr_health_say(answer, VR_HEALTH_UNKNOWN, "%s was answered while the domain stopped or started anew",
+                      look->reply.asked);
 }
 
 /* --- one look ---------------------------------------------------------------------------------------- */
 
-void vr_health_probe(VrHv *hv, const VrHealthProfile *profile, const char *uuid, gint64 deadline_ms,
-                     VrHealthAnswer *answer)
+void vr_health_look_clear(VrHealthLook *look)
 {
+    g_clear_pointer(&look->host, g_free);
+    vr_net_reply_clear(&look->reply);
+}
+
+void vr_health_look_begin(VrHealthLook *look)
+{
+    VrHealthAnswer *answer = look->answer;
     g_autoptr(GError) local = NULL;
     g_auto(VrDomainInfo) info = {0};
 
     vr_health_answer_clear(answer);
-    if (!vr_hv_info(hv, uuid, &info, &local)) {
-        say(answer, VR_HEALTH_UNKNOWN, "%s", local->message);
+    answer->asked_us = vr_clock_wall_us();
+    if (!vr_hv_info(look->hv, look->subject.uuid, &info, &local)) {
+        vr_health_say(answer, VR_HEALTH_UNKNOWN, "%s", local->message);
         return;
     }
     answer->off = info.state == VR_DOMAIN_OFF;
-    if (info.state != VR_DOMAIN_RUNNING)
-        say(answer, VR_HEALTH_UNHEALTHY, "the domain is %s%s", vr_domain_state_name(info.state),
-            info.reason == VR_REASON_IO_ERROR ? " after an I/O error" : "");
-    else if (profile->source == VR_HEALTH_SOURCE_POWER)
-        say(answer, VR_HEALTH_HEALTHY, "the domain runs");
+    answer->domain_id = info.id;
+    if (info.state == VR_DOMAIN_RUNNING)
+        sources[look->profile->source].look(look);
     else
-        look_through_agent(hv, profile, uuid, deadline_ms, answer);
+        vr_health_say(answer, VR_HEALTH_UNHEALTHY, "the domain is %s%s", vr_domain_state_name(info.state),
+                      info.reason == VR_REASON_IO_ERROR ? " after an I/O error" : "");
 }
 
-/* --- the wait ---------------------------------------------------------------------------------------- */
-
-static gboolean is_aborted(const VrHealthWait *wait)
+void vr_health_look_end(VrHealthLook *look)
 {
-    return wait->aborted && g_atomic_int_get(wait->aborted) != 0;
+    if (!look->asks)
+        return;
+    judge_reply(look);
+    if (look->answer->state == VR_HEALTH_HEALTHY)
+        check_source(look);
 }
 
-static void sleep_unless_aborted(const VrHealthWait *wait, gint64 until_ms)
+void vr_health_probe(VrHv *hv, const VrHealthProfile *profile, const VrHealthSubject *subject, gint64 deadline_ms,
+                     const gint *aborted, VrHealthAnswer *answer)
 {
-    while (vr_clock_now_ms() < until_ms && !is_aborted(wait))
-        vr_clock_sleep_until(MIN(until_ms, vr_clock_now_ms() + 200));
-}
+    g_auto(VrHealthLook)
+        look = {.hv = hv, .profile = profile, .subject = *subject, .deadline_ms = deadline_ms, .answer = answer};
 
-/* An answer of the old system is none (invariant 26). */
-static void check_identity(const VrHealthWait *wait, VrHealthAnswer *answer)
-{
-    if (answer->state == VR_HEALTH_HEALTHY && wait->old_boot_id && answer->boot_id &&
-        g_str_equal(answer->boot_id, wait->old_boot_id))
-        say(answer, VR_HEALTH_UNKNOWN, "the answer comes from the boot before the swap");
-}
-
-/* Until the guest says a clear word it is looked at more often than the application is to be asked, so that a downtime is
- * not rounded up to the interval. The power state says nothing before it has lasted one. */
-static gint64 next_look(const VrHealthProfile *profile, const VrHealthAnswer *answer)
-{
-    gboolean clear = answer->state == VR_HEALTH_HEALTHY || answer->state == VR_HEALTH_UNHEALTHY;
-
-    return vr_clock_now_ms() + (clear ? profile->interval_ms : MIN(BOOTING_POLL_MS, profile->interval_ms));
-}
-
-static void say_timeout(const VrHealthProfile *profile, VrHealthAnswer *answer)
-{
-    g_autofree char *limit = vr_clock_format_duration(profile->timeout_ms);
-    g_autofree char *last = g_steal_pointer(&answer->text);
-
-    say(answer, answer->state == VR_HEALTH_HEALTHY ? VR_HEALTH_UNKNOWN : answer->state, "not healthy within %s: %s",
-        limit, last ? last : "no answer");
-}
-
-gboolean vr_health_wait(VrHv *hv, const VrHealthProfile *profile, const VrHealthWait *wait, VrHealthAnswer *answer)
-{
-    gint64 deadline_ms = wait->started_ms + profile->timeout_ms;
-    guint healthy = 0;
-
-    vr_health_answer_clear(answer);
-    if (profile->source == VR_HEALTH_SOURCE_POWER)
-        sleep_unless_aborted(wait, MIN(deadline_ms, vr_clock_now_ms() + profile->interval_ms));
-    while (!is_aborted(wait)) {
-        /* the last look, at the deadline itself, gets the time that a look needs */
-        vr_health_probe(hv, profile, wait->uuid, MAX(deadline_ms, vr_clock_now_ms() + LAST_LOOK_MS), answer);
-        check_identity(wait, answer);
-        healthy = answer->state == VR_HEALTH_HEALTHY ? healthy + 1 : 0;
-        if (healthy >= profile->number_of_probes)
-            return TRUE;
-        if (answer->off)
-            return FALSE;
-        if (vr_clock_now_ms() >= deadline_ms) {
-            say_timeout(profile, answer);
-            return FALSE;
-        }
-        sleep_unless_aborted(wait, MIN(deadline_ms, next_look(profile, answer)));
+    vr_health_look_begin(&look);
+    if (look.asks) {
+        look.request.timeout_ms = deadline_ms - vr_clock_now_ms();
+        vr_net_ask(&look.request, 1, aborted, &look.reply);
     }
-    say(answer, VR_HEALTH_UNKNOWN, "the wait was ended");
-    return FALSE;
+    vr_health_look_end(&look);
 }

@@ -1,37 +1,68 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Is an instance healthy? From one source (E5): a file or a command through the guest agent, or the power state. */
+/*
+ * Is an instance healthy? From one source a set (E5): its application over http, https or tcp, a file or a command through
+ * the guest agent, or without any of them the power state.
+ *
+ * An answer counts when it is proven to come from the new boot of this guest (invariant 26, FEATURES decision 13). An agent source
+ * carries the boot id, which must not be that of before the swap. The others have no identity of their own: QEMU is a new process
+ * whose live disk was compared with the intent, it is the same process before and after the answer, the connection was opened for the
+ * question, and who answered has a MAC of this guest where that can be known; where the guest has an agent, its boot id is
+ * asked for as well. `plan` calls them weak.
+ */
 #pragma once
 
+#include "orchestrator/health_reply.h"
 #include "orchestrator/model.h"
-
-typedef enum {
-    VR_HEALTH_INITIALIZING, /* within the grace period, or not answering yet */
-    VR_HEALTH_HEALTHY,
-    VR_HEALTH_UNHEALTHY,
-    VR_HEALTH_UNKNOWN /* counts as unhealthy (E8) */
-} VrHealthState;
-const char *vr_health_state_name(VrHealthState state);
 
 typedef struct {
     VrHealthState state;
-    char *text;    /* what was seen, for a person; owned */
-    char *boot_id; /* of the guest, from its agent; NULL when the source has none; owned */
-    gboolean off;  /* the domain is off */
+    char *text;        /* what was seen, for a person; owned */
+    char *boot_id;     /* of the guest, from its agent; NULL when it was not asked or did not say; owned */
+    gboolean off;      /* the domain is off */
+    gboolean answered; /* the guest said something of its own, good or bad */
+    int domain_id;     /* of libvirt, so of the QEMU process that was looked at; -1: none */
+    gint64 asked_us;   /* wall clock, for people */
+    char *metrics;     /* customMetrics of the reply as JSON text (E10); NULL: none; owned */
+    gboolean has_phase, skip_upgrade; /* D14, from customMetrics */
+    guint phase;
 } VrHealthAnswer;
 void vr_health_answer_clear(VrHealthAnswer *answer);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VrHealthAnswer, vr_health_answer_clear)
 
-/* One look, at most until deadline_ms. Never fails: what cannot be asked is UNKNOWN or UNHEALTHY with its text. */
-void vr_health_probe(VrHv *hv, const VrHealthProfile *profile, const char *uuid, gint64 deadline_ms,
-                     VrHealthAnswer *answer);
-
+/* Who is looked at. The strings belong to the caller. */
 typedef struct {
     const char *uuid;
+    const char *address; /* of the instance in the model; NULL: what the agent or a DHCP lease says */
+} VrHealthSubject;
+
+/* The source in words, "an http request". Static. */
+const char *vr_health_source_text(const VrHealthProfile *profile);
+
+/* TRUE when the source speaks through the guest agent, which a swap then needs. */
+gboolean vr_health_needs_agent(const VrHealthProfile *profile);
+
+/* What a source without identity of its own cannot see, as a sentence for plan; NULL for the agent sources. Static. */
+const char *vr_health_weakness(const VrHealthProfile *profile);
+
+/* One look, at most until deadline_ms or until *aborted (NULL: never) becomes non-zero. Never fails: what cannot be asked is UNKNOWN or
+ * UNHEALTHY with its text. */
+void vr_health_probe(VrHv *hv, const VrHealthProfile *profile, const VrHealthSubject *subject, gint64 deadline_ms,
+                     const gint *aborted, VrHealthAnswer *answer);
+
+/* Looks at many at once: few threads ask libvirt and the agents, one asks all applications over the network. One that is not healthy is
+ * looked at again after the interval, `looks` times at most, and the last answer holds: with numberOfProbes a guest that is
+ * overloaded for a moment does not count as unhealthy (E13). Each look takes at most look_ms. */
+void vr_health_survey(VrHv *hv, const VrHealthProfile *profile, const VrHealthSubject *subjects, guint count,
+                      gint64 look_ms, guint looks, VrHealthAnswer *answers);
+
+typedef struct {
+    VrHealthSubject subject;
     const char *old_boot_id; /* an answer with this boot id comes from the old disk (invariant 26); NULL: not known */
-    gint64 started_ms;       /* when it began to run; health_timeout counts from here (E1) */
+    gint64 started_ms;       /* when it began to run; the times of the model count from here */
     const gint *aborted;     /* NULL, or set to non-zero by another thread: ends the wait as UNKNOWN */
 } VrHealthWait;
 
 /* Waits until it is healthy for numberOfProbes looks in a row (TRUE), or the time is over or QEMU has gone (FALSE): *answer is the last
- * one, its text says why. */
+ * one, its state that of health_track.h, its text says why. healthTimeout counts from started_ms (E1); with startTimeout the first
+ * answer may take that long, and healthTimeout counts from it (E2). */
 gboolean vr_health_wait(VrHv *hv, const VrHealthProfile *profile, const VrHealthWait *wait, VrHealthAnswer *answer);

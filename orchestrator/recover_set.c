@@ -12,7 +12,7 @@
 
 typedef struct {
     const VrEngine *engine;
-    const VrHealthProfile *health;
+    const VrSet *set;
     gboolean automatic_rollback;
 } Judges;
 
@@ -26,13 +26,23 @@ static char *end_unhealthy(const Judges *judges, VrSwap *swap, const char *text,
     return vr_swap_undo(swap, text, error) ? g_strdup_printf("%s: put back on generation %u", text, row->from) : NULL;
 }
 
+/* An instance that left the set meanwhile has no address of its own any more. */
+static VrHealthSubject subject_of(const VrSet *set, const char *uuid)
+{
+    int index = vr_set_find(set, uuid, NULL);
+
+    return (VrHealthSubject){.uuid = uuid, .address = index >= 0 ? vr_set_address(set, (guint)index) : NULL};
+}
+
 /* A guest that is healthy on its new disk stays there; another goes back, where the policy lets it. */
 static void judge_started(const Judges *judges, VrRecovered *recovered)
 {
     VrSwapRow *row = recovered->row;
     g_autoptr(GError) local = NULL;
     g_autoptr(VrSwap) swap = vr_swap_resume(judges->engine, row, &local);
-    VrHealthWait wait = {.uuid = row->uuid, .old_boot_id = row->old_boot_id, .started_ms = vr_clock_now_ms()};
+    VrHealthWait wait = {.subject = subject_of(judges->set, row->uuid),
+                         .old_boot_id = row->old_boot_id,
+                         .started_ms = vr_clock_now_ms()};
     g_auto(VrHealthAnswer) answer = {0};
     g_autofree char *before = g_steal_pointer(&recovered->told);
     g_autofree char *end = NULL;
@@ -41,7 +51,7 @@ static void judge_started(const Judges *judges, VrRecovered *recovered)
         recovered->told = g_strdup_printf("%s, but %s", before, local->message);
         return;
     }
-    if (!row->was_running || vr_health_wait(judges->engine->hv, judges->health, &wait, &answer)) {
+    if (!row->was_running || vr_health_wait(judges->engine->hv, &judges->set->model->health, &wait, &answer)) {
         if (vr_swap_commit(swap, answer.boot_id, &local))
             end = g_strdup_printf("%s: committed", row->was_running ? "healthy" : "stays off");
     } else {
@@ -61,8 +71,7 @@ static void judge_job(gpointer data, gpointer user_data)
 
 static void judge_all(const VrEngine *engine, const VrSet *set, GPtrArray *found)
 {
-    Judges judges = {
-        .engine = engine, .health = &set->model->health, .automatic_rollback = set->model->policy.automatic_rollback};
+    Judges judges = {.engine = engine, .set = set, .automatic_rollback = set->model->policy.automatic_rollback};
     GThreadPool *pool = g_thread_pool_new(judge_job, &judges, MAX_JUDGES, FALSE, NULL);
 
     for (guint i = 0; i < found->len; i++) {

@@ -263,6 +263,13 @@ GPtrArray *vr_registry_list(VrDb *db, GError **error)
     return row == 0 ? g_steal_pointer(&names) : NULL;
 }
 
+const char *vr_set_address(const VrSet *set, guint index)
+{
+    const VrModelInstance *instance = g_ptr_array_index(set->model->instances, index);
+
+    return instance->address;
+}
+
 int vr_set_find(const VrSet *set, const char *domain_or_uuid, GError **error)
 {
     for (guint i = 0; i < set->instances->len; i++) {

@@ -46,5 +46,8 @@ gboolean vr_set_require_model(const VrSet *set, GError **error);
 /* Names of all sets, sorted. Element: char *, freed with the array. */
 GPtrArray *vr_registry_list(VrDb *db, GError **error);
 
+/* Where an instance is reached over a network, as its model says; NULL: it does not. */
+const char *vr_set_address(const VrSet *set, guint index);
+
 /* The index of an instance by domain name or UUID, or -1 with VR_ERROR_NOT_FOUND. */
 int vr_set_find(const VrSet *set, const char *domain_or_uuid, GError **error);

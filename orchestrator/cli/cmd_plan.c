@@ -123,13 +123,13 @@ static GPtrArray *warnings_of(const Plan *plan)
     const VrTargets *targets = plan->targets;
     GPtrArray *warnings = g_ptr_array_new_with_free_func(g_free);
     guint64 most = targets->image ? targets->image->virtual_size * targets->chosen : 0;
+    const char *weakness = vr_health_weakness(&plan->session->set->model->health);
     g_autofree char *holder = NULL;
 
     if (targets->count == 1)
         g_ptr_array_add(warnings, g_strdup("the set has one instance: its service is down while it is swapped"));
-    if (plan->session->set->model->health.source == VR_HEALTH_SOURCE_POWER)
-        g_ptr_array_add(warnings, g_strdup("health is judged by the power state only, which is weak: a system that "
-                                           "hangs at boot counts as healthy"));
+    if (weakness)
+        g_ptr_array_add(warnings, g_strdup(weakness));
     if (most > plan->free_bytes)
         g_ptr_array_add(warnings, g_strdup("the new OS disks could grow beyond the free space"));
     if (targets->kind == VR_RUN_ROLLBACK)

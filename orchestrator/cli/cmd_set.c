@@ -7,6 +7,7 @@
 #include "orchestrator/cli/run_view.h"
 #include "orchestrator/cli/session.h"
 #include "orchestrator/cli/targets.h"
+#include "orchestrator/health.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -235,8 +236,6 @@ static void info_json(const VrSet *set)
 
 static void info_lines(const VrCli *cli, const VrSet *set)
 {
-    static const char *const sources[] = {"power state", "a file, through the guest agent",
-                                          "a command, through the guest agent"};
     static const char *const headings[] = {"INSTANCE", "UUID", ">UD", "PINNED TO", NULL};
     const VrUpgradePolicy *policy = &set->model->policy;
     g_autoptr(VrTable) table = vr_table_new(cli, headings);
@@ -252,7 +251,7 @@ static void info_lines(const VrCli *cli, const VrSet *set)
                     policy->max_batch_percent, policy->max_unhealthy_percent, policy->max_unhealthy_upgraded_percent,
                     policy->pause_ms > 0 ? ", a pause between of " : "", policy->pause_ms > 0 ? pause : "");
     vr_label(cli, "Auto rollback", policy->automatic_rollback ? "yes" : "no");
-    vr_label_format(cli, "Health", "%s, within %s", sources[set->model->health.source], timeout);
+    vr_label_format(cli, "Health", "%s, within %s", vr_health_source_text(&set->model->health), timeout);
     vr_label_format(cli, "OS disk", "%s, %s",
                     set->model->os_target ? set->model->os_target : "found in the domain's XML",
                     set->model->os_disk_kind == VR_OS_DISK_FULL ? "a full clone" : "an overlay");

@@ -67,12 +67,23 @@ const char *vr_instance_state_health(const VrInstanceState *state)
     return state->look->health.off ? "-" : vr_health_state_name(state->look->health.state);
 }
 
+/* Azure's customMetrics, as the application gave them (E10). */
+static json_t *metrics_json(const VrHealthAnswer *health)
+{
+    json_t *metrics = health->metrics ? json_loads(health->metrics, JSON_DECODE_ANY, NULL) : NULL;
+
+    return metrics ? metrics : json_null();
+}
+
 static json_t *health_json(const VrInstanceState *state)
 {
+    const VrHealthAnswer *health = state->look ? &state->look->health : NULL;
+
     if (!state->look || !state->look->found || state->look->health.off)
         return json_null();
-    return json_pack("{s:s, s:o}", "state", vr_instance_state_health(state), "text",
-                     vr_json_text(state->look->health.text));
+    return json_pack("{s:s, s:o, s:o, s:o, s:o}", "state", vr_instance_state_health(state), "text",
+                     vr_json_text(health->text), "time", vr_json_time(health->asked_us), "bootId",
+                     vr_json_text(health->boot_id), "customMetrics", metrics_json(health));
 }
 
 static json_t *swap_json(const VrInstanceState *state)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "orchestrator/cli/look.h"
 
-#include "base/clock.h"
 #include "hv/preflight.h"
 
 #define LOOKERS 16
@@ -43,7 +42,7 @@ static void look_at(gpointer data, gpointer user_data)
     const VrInstance *instance = vr_set_instance(set, index);
     VrLook *look = g_ptr_array_index(lookers->looks, index);
     VrPreflightNeeds needs = {.os_target = set->model->os_target,
-                              .needs_agent = set->model->health.source != VR_HEALTH_SOURCE_POWER};
+                              .needs_agent = vr_health_needs_agent(&set->model->health)};
     g_autoptr(GError) local = NULL;
     g_autofree char *xml = NULL;
     g_autoptr(VrDomainDef) def = NULL;
@@ -52,9 +51,20 @@ static void look_at(gpointer data, gpointer user_data)
     xml = look->found ? vr_hv_inactive_xml(lookers->session->hv, instance->uuid, &local) : NULL;
     def = xml ? vr_domain_def_parse(xml, &local) : NULL;
     look->findings = def ? vr_preflight(&look->info, def, &needs) : cannot_look(instance, local);
-    if (look->found)
-        vr_health_probe(lookers->session->hv, &set->model->health, instance->uuid, vr_clock_now_ms() + HEALTH_WAIT_MS,
-                        &look->health);
+}
+
+static void look_at_health(const Lookers *lookers, guint first, guint count)
+{
+    const VrSet *set = lookers->session->set;
+    g_autofree VrHealthSubject *subjects = g_new(VrHealthSubject, count);
+    g_autofree VrHealthAnswer *answers = g_new0(VrHealthAnswer, count);
+
+    for (guint i = 0; i < count; i++)
+        subjects[i] =
+            (VrHealthSubject){.uuid = vr_set_instance(set, first + i)->uuid, .address = vr_set_address(set, first + i)};
+    vr_health_survey(lookers->session->hv, &set->model->health, subjects, count, HEALTH_WAIT_MS, 1, answers);
+    for (guint i = 0; i < count; i++)
+        ((VrLook *)g_ptr_array_index(lookers->looks, first + i))->health = answers[i];
 }
 
 GPtrArray *vr_look_at_set(const VrSession *session, int only)
@@ -69,6 +79,7 @@ GPtrArray *vr_look_at_set(const VrSession *session, int only)
         if (only < 0 || (guint)only == i)
             g_thread_pool_push(pool, GUINT_TO_POINTER(i + 1), NULL); /* NULL cannot be pushed */
     g_thread_pool_free(pool, FALSE, TRUE);
+    look_at_health(&lookers, only < 0 ? 0 : (guint)only, only < 0 ? looks->len : 1);
     return looks;
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Health from each source, over a scripted hypervisor and a scripted clock. Rows E1, E4, E5, E6, E8, E10, E12. */
+/* Health from the agent and the power state, over a scripted hypervisor and a scripted clock. Rows E1, E2, E4, E5, E6, E8, E9, E10,
+ * E12. */
 #include "orchestrator/health.h"
 
 #include "base/clock.h"
@@ -24,6 +25,8 @@ static struct {
     const char *body;       /* of the health file; NULL: there is none */
     int exit_status;        /* of the health command */
     gint64 healthy_from_ms; /* the body becomes Healthy then */
+    gint64 agent_from_ms;   /* the agent answers from then on */
+    gint64 lives_ms;        /* it starts anew each time after so long; 0: it does not */
     guint looks;
 } guest;
 
@@ -49,7 +52,7 @@ static gboolean info(VrHv *hv, const char *uuid, VrDomainInfo *answer, GError **
     memset(answer, 0, sizeof(*answer));
     answer->name = g_strdup("g");
     answer->state = guest.state;
-    answer->id = 1;
+    answer->id = guest.lives_ms ? (int)(now_ms / guest.lives_ms) + 1 : 1;
     guest.looks++;
     return TRUE;
 }
@@ -77,7 +80,7 @@ static char *agent(VrHv *hv, const char *uuid, const char *command, int timeout_
 {
     static gboolean boot_id_is_open;
 
-    if (!guest.agent) {
+    if (!guest.agent || now_ms < guest.agent_from_ms) {
         g_set_error(error, VR_ERROR, VR_ERROR_AGENT, "no agent");
         return NULL;
     }
@@ -120,21 +123,25 @@ static int setup(void **state)
     guest.body = "{\"ApplicationHealthState\": \"Healthy\", \"customMetrics\": \"{}\"}";
     profile.source = VR_HEALTH_SOURCE_AGENT_FILE;
     profile.number_of_probes = 1;
+    profile.grace_period_ms = 0;
+    profile.start_timeout_ms = 0;
     return 0;
 }
+
+static const VrHealthSubject subject = {.uuid = "u"};
 
 static VrHealthState look(void)
 {
     g_auto(VrHealthAnswer) answer = {0};
 
-    vr_health_probe(&hv, &profile, "u", now_ms + 10000, &answer);
+    vr_health_probe(&hv, &profile, &subject, now_ms + 10000, NULL, &answer);
     assert_non_null(answer.text);
     return answer.state;
 }
 
 static gboolean wait_for(VrHealthAnswer *answer)
 {
-    VrHealthWait wait = {.uuid = "u", .old_boot_id = OLD_BOOT, .started_ms = now_ms};
+    VrHealthWait wait = {.subject = subject, .old_boot_id = OLD_BOOT, .started_ms = now_ms};
 
     return vr_health_wait(&hv, &profile, &wait, answer);
 }
@@ -203,6 +210,98 @@ test_timeout(void **state) /* E1: the wait ends at the time that the model gives
     assert_non_null(strstr(answer.text, "says Unhealthy"));
 }
 
+static void test_start_timeout(void **state) /* E2: only where set; then healthTimeout counts from the first answer */
+{
+    g_auto(VrHealthAnswer) answer = {0};
+
+    guest.agent_from_ms = now_ms + 100000;
+    guest.healthy_from_ms = now_ms + 150000;
+    guest.body = "{\"ApplicationHealthState\": \"Unhealthy\"}";
+    assert_false(wait_for(&answer));
+    assert_true(now_ms >= 61000 && now_ms < 62000);
+
+    setup(state);
+    profile.start_timeout_ms = 200000;
+    guest.agent_from_ms = now_ms + 100000;
+    guest.healthy_from_ms = now_ms + 150000;
+    guest.body = "{\"ApplicationHealthState\": \"Unhealthy\"}";
+    assert_true(wait_for(&answer));
+    assert_in_range(now_ms, 151000, 157000);
+
+    setup(state);
+    profile.start_timeout_ms = 200000;
+    guest.agent = FALSE;
+    assert_false(wait_for(&answer));
+    assert_in_range(now_ms, 201000, 202000);
+    assert_non_null(strstr(answer.text, "not healthy within 3 min 20 s: the guest agent does not answer"));
+}
+
+static void
+test_grace_period(void **state) /* E8 E9: what is unhealthy at first is Initializing, and the wait goes on */
+{
+    g_auto(VrHealthAnswer) answer = {0};
+
+    profile.grace_period_ms = 3600000;
+    guest.body = "{\"ApplicationHealthState\": \"Unhealthy\"}";
+    assert_false(wait_for(&answer));
+    assert_int_equal(answer.state, VR_HEALTH_INITIALIZING);
+    assert_true(now_ms >= 61000 && now_ms < 62000); /* healthTimeout rules */
+    profile.grace_period_ms = 3600000;
+    guest.body = "{\"ApplicationHealthState\": \"Healthy\"}";
+    assert_true(wait_for(&answer));
+}
+
+/* Each answer is healthy, and no two of them come from the same QEMU process: a crash loop. */
+static void test_crash_loop(void **state) /* invariant 26 */
+{
+    g_auto(VrHealthAnswer) answer = {0};
+
+    profile.number_of_probes = 2;
+    guest.lives_ms = 4000;
+    assert_false(wait_for(&answer));
+    setup(state);
+    profile.number_of_probes = 2;
+    profile.source = VR_HEALTH_SOURCE_POWER;
+    guest.lives_ms = 4000;
+    assert_false(wait_for(&answer));
+}
+
+/* The power state has no identity; the agent, where it answers, lends its own. */
+static void test_power_of_old_boot(void **state) /* invariant 26 */
+{
+    g_auto(VrHealthAnswer) answer = {0};
+
+    profile.source = VR_HEALTH_SOURCE_POWER;
+    guest.boot_id = OLD_BOOT;
+    assert_false(wait_for(&answer));
+    assert_non_null(strstr(answer.text, "the boot before the swap"));
+    guest.boot_id = NEW_BOOT;
+    assert_true(wait_for(&answer));
+    assert_string_equal(answer.boot_id, NEW_BOOT);
+}
+
+/* A survey looks again, as often as it is told to, at those that are not healthy. */
+static void test_survey(void **state) /* E9 E13 */
+{
+    VrHealthSubject subjects[] = {{.uuid = "a"}};
+    VrHealthAnswer answers[1] = {0};
+
+    guest.body = "{\"ApplicationHealthState\": \"Unhealthy\"}";
+    guest.healthy_from_ms = now_ms + 10000;
+    vr_health_survey(&hv, &profile, subjects, 1, 5000, 2, answers);
+    assert_int_equal(answers[0].state, VR_HEALTH_UNHEALTHY);
+    assert_int_equal(now_ms, 6000);
+    vr_health_survey(&hv, &profile, subjects, 1, 5000, 3, answers);
+    assert_int_equal(answers[0].state, VR_HEALTH_HEALTHY);
+    assert_int_equal(now_ms, 11000);
+    guest.state = VR_DOMAIN_OFF;
+    vr_health_survey(&hv, &profile, subjects, 1, 5000, 3, answers);
+    assert_true(answers[0].off);
+    assert_int_equal(now_ms, 11000); /* off is off */
+    vr_health_survey(&hv, &profile, subjects, 0, 5000, 3, answers);
+    vr_health_answer_clear(&answers[0]);
+}
+
 static void test_probes_in_a_row(void **state)
 {
     g_auto(VrHealthAnswer) answer = {0};
@@ -234,7 +333,7 @@ static void test_gone(void **state)
 static void test_aborted(void **state)
 {
     gint aborted = 1;
-    VrHealthWait wait = {.uuid = "u", .started_ms = now_ms, .aborted = &aborted};
+    VrHealthWait wait = {.subject = subject, .started_ms = now_ms, .aborted = &aborted};
     g_auto(VrHealthAnswer) answer = {0};
 
     assert_false(vr_health_wait(&hv, &profile, &wait, &answer));
@@ -260,6 +359,11 @@ int main(void)
         cmocka_unit_test_setup(test_command, setup),
         cmocka_unit_test_setup(test_wait_until_healthy, setup),
         cmocka_unit_test_setup(test_timeout, setup),
+        cmocka_unit_test_setup(test_start_timeout, setup),
+        cmocka_unit_test_setup(test_grace_period, setup),
+        cmocka_unit_test_setup(test_crash_loop, setup),
+        cmocka_unit_test_setup(test_power_of_old_boot, setup),
+        cmocka_unit_test_setup(test_survey, setup),
         cmocka_unit_test_setup(test_probes_in_a_row, setup),
         cmocka_unit_test_setup(test_old_boot_is_no_proof, setup),
         cmocka_unit_test_setup(test_gone, setup),
