@@ -1,18 +1,24 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "orchestrator/rollout_text.h"
 
+#include <string.h>
+
 typedef struct {
     guint count;
     guint order;
     char *first; /* as it was given */
 } ReasonCount;
 
+/* Without digits, and without the host of an address: "http://web-a.lan:8080/health: connection refused" of one guest is the same
+ * as that of another. */
 static char *reason_key(const char *reason)
 {
     GString *key = g_string_new(NULL);
 
     for (const char *at = reason; *at != '\0'; at++) {
-        if (!g_ascii_isdigit(*at))
+        if (g_str_has_prefix(at, "://"))
+            at += strcspn(at + 3, "/ ") + 2;
+        else if (!g_ascii_isdigit(*at))
             g_string_append_c(key, *at);
     }
     return g_string_free(key, FALSE);

@@ -6,7 +6,8 @@
 
 #include <glib.h>
 
-/* Counts failures by their reason; a reason's key is the reason without its digits: what "the same reason" compares (decision 9). */
+/* Counts failures by their reason; a reason's key is the reason without its digits and without the hosts in it: what "the same
+ * reason" compares (decision 9). */
 typedef struct {
     GHashTable *counts; /* key -> VrReasonCount * */
     guint total;

@@ -2,6 +2,7 @@
 /* The pure parts of health: addresses, the body of a reply, and the state machine, as tables. Rows D14, E8, E9, E10. */
 #include "orchestrator/address.h"
 #include "orchestrator/health_track.h"
+#include "orchestrator/rollout_text.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -238,11 +239,38 @@ static void test_track(void **state) /* E8 E9 */
         tell(&stories[i]);
 }
 
+/* --- the reason of a failure ------------------------------------------------------------------------- */
+
+/* Two guests that fail in the same way fail for the same reason (decision 9), wherever each of them was asked. */
+static void test_same_reason(void **state)
+{
+    static const struct {
+        const char *one, *other;
+        gboolean same;
+    } rows[] = {
+        {"http://web-a.lan:8080/x: connection refused", "http://[fd00::a]/x: connection refused", TRUE},
+        {"http://a/x answered 503", "http://b/y answered 503", FALSE},
+        {"tcp://a:22: connection refused", "tcp://bb:23: connection refused", TRUE},
+        {"http://a/x: connection refused", "http://a/x: no answer within 5.0 s", FALSE},
+        {"http://", "http://a", TRUE},
+    };
+
+    for (guint i = 0; i < G_N_ELEMENTS(rows); i++) {
+        VrReasons reasons;
+
+        vr_reasons_init(&reasons);
+        if ((vr_reasons_add(&reasons, rows[i].one) == vr_reasons_add(&reasons, rows[i].other)) != rows[i].same)
+            fail_msg("%s, %s", rows[i].one, rows[i].other);
+        vr_reasons_clear(&reasons);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_addresses),   cmocka_unit_test(test_loopback),      cmocka_unit_test(test_reply_states),
         cmocka_unit_test(test_reply_bytes), cmocka_unit_test(test_reply_metrics), cmocka_unit_test(test_track),
+        cmocka_unit_test(test_same_reason),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
