@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* One instance: instance-view with everything about it, generations with its kept disks. */
+#include "base/clock.h"
 #include "orchestrator/cli/instance_state.h"
 #include "orchestrator/cli/targets.h"
+#include "orchestrator/health_signals.h"
 
 #include <stdio.h>
 #include <sys/stat.h>
+
+#define SIGNALS_WAIT_MS 5000
 
 /* --- generations ------------------------------------------------------------------------------------- */
 
@@ -114,7 +118,35 @@ static void print_swap(const VrCli *cli, const VrInstanceState *state)
     print_times(cli, &state->times);
 }
 
-static void print_lines(const VrCli *cli, const VrInstanceState *state, GPtrArray *all)
+/* What a running guest says beside its health (E12); NULL: nobody can be asked. */
+static GPtrArray *signals_of(const VrSession *session, const VrInstanceState *state)
+{
+    if (!state->look || !state->look->found || state->look->info.state != VR_DOMAIN_RUNNING)
+        return NULL;
+    return vr_health_signals(session->hv, state->instance->uuid, vr_clock_now_ms() + SIGNALS_WAIT_MS);
+}
+
+static json_t *signals_json(const GPtrArray *signals)
+{
+    json_t *list = json_array();
+
+    for (guint i = 0; signals && i < signals->len; i++) {
+        const VrHealthSignal *signal = g_ptr_array_index(signals, i);
+        json_array_append_new(list, json_pack("{s:s, s:o, s:o}", "name", signal->name, "state",
+                                              vr_json_text(signal->state), "time", vr_json_time(signal->at_us)));
+    }
+    return list;
+}
+
+static void print_signals(const VrCli *cli, const GPtrArray *signals)
+{
+    for (guint i = 0; signals && i < signals->len; i++) {
+        const VrHealthSignal *signal = g_ptr_array_index(signals, i);
+        vr_label(cli, signal->label, signal->state);
+    }
+}
+
+static void print_lines(const VrCli *cli, const VrInstanceState *state, const GPtrArray *signals, GPtrArray *all)
 {
     const VrLook *look = state->look;
     g_autofree char *current = vr_generation_text(state->current);
@@ -126,6 +158,7 @@ static void print_lines(const VrCli *cli, const VrInstanceState *state, GPtrArra
     vr_label_format(cli, "Health", "%s%s%s", vr_instance_state_health(state),
                     look && look->health.text && !look->health.off ? ": " : "",
                     look && look->health.text && !look->health.off ? look->health.text : "");
+    print_signals(cli, signals);
     vr_label(cli, "Runs", current);
     vr_label(cli, "Pinned to", state->instance->pin);
     vr_label(cli, "Model applied", state->latest ? "yes" : "no");
@@ -144,6 +177,7 @@ static gboolean view(const VrCli *cli, VrSession *session, guint index, GError *
     g_autoptr(VrImage) image = vr_set_image(session, NULL);
     g_autoptr(GPtrArray) looks = NULL;
     g_autoptr(GPtrArray) all = NULL;
+    g_autoptr(GPtrArray) signals = NULL;
     g_auto(VrInstanceState) state = {0};
 
     if (local) {
@@ -154,13 +188,15 @@ static gboolean view(const VrCli *cli, VrSession *session, guint index, GError *
     all = vr_journal_generations(session->journal, vr_set_instance(session->set, index)->uuid, error);
     if (!all || !vr_instance_state_read(&state, session, index, last, image, looks, error))
         return FALSE;
+    signals = signals_of(session, &state);
     if (cli->options.json) {
         json_t *document = vr_instance_state_json(&state);
+        json_object_set_new(document, "signals", signals_json(signals));
         json_object_set_new(document, "set", vr_json_text(session->set->name));
         json_object_set_new(document, "generations", generations_json(all));
         vr_json_print(document);
     } else {
-        print_lines(cli, &state, all);
+        print_lines(cli, &state, signals, all);
     }
     return TRUE;
 }

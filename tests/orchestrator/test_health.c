@@ -2,6 +2,7 @@
 /* Health from the agent and the power state, over a scripted hypervisor and a scripted clock. Rows E1, E2, E4, E5, E6, E8, E9, E10,
  * E12. */
 #include "orchestrator/health.h"
+#include "orchestrator/health_signals.h"
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -22,11 +23,12 @@ static struct {
     VrDomainState state;
     gboolean agent;
     const char *boot_id;
-    const char *body;       /* of the health file; NULL: there is none */
-    int exit_status;        /* of the health command */
-    gint64 healthy_from_ms; /* the body becomes Healthy then */
-    gint64 agent_from_ms;   /* the agent answers from then on */
-    gint64 lives_ms;        /* it starts anew each time after so long; 0: it does not */
+    const char *body;            /* of the health file; NULL: there is none */
+    const char *result, *status; /* of cloud-init */
+    int exit_status;             /* of the health command */
+    gint64 healthy_from_ms;      /* the body becomes Healthy then */
+    gint64 agent_from_ms;        /* the agent answers from then on */
+    gint64 lives_ms;             /* it starts anew each time after so long; 0: it does not */
     guint looks;
 } guest;
 
@@ -69,8 +71,13 @@ static char *file_reply(const char *command, const char *content)
     return g_strdup("{\"return\": {}}");
 }
 
-static const char *body_now(void)
+/* The content of the file that was opened last. */
+static const char *content_of(const char *path)
 {
+    if (strstr(path, "boot_id"))
+        return guest.boot_id;
+    if (strstr(path, "cloud-init"))
+        return strstr(path, "result.json") ? guest.result : guest.status;
     if (guest.healthy_from_ms && now_ms >= guest.healthy_from_ms)
         return "{\"ApplicationHealthState\": \"Healthy\"}";
     return guest.body;
@@ -78,7 +85,7 @@ static const char *body_now(void)
 
 static char *agent(VrHv *hv, const char *uuid, const char *command, int timeout_s, GError **error)
 {
-    static gboolean boot_id_is_open;
+    static const char *content;
 
     if (!guest.agent || now_ms < guest.agent_from_ms) {
         g_set_error(error, VR_ERROR, VR_ERROR_AGENT, "no agent");
@@ -89,15 +96,13 @@ static char *agent(VrHv *hv, const char *uuid, const char *command, int timeout_
     if (strstr(command, "guest-exec"))
         return g_strdup("{\"return\": {\"pid\": 9}}");
     if (strstr(command, "guest-file-open"))
-        boot_id_is_open = strstr(command, "boot_id") != NULL;
-    if (strstr(command, "guest-file")) {
-        if (boot_id_is_open)
-            return file_reply(command, guest.boot_id);
-        if (body_now())
-            return file_reply(command, body_now());
+        content = content_of(command);
+    if (strstr(command, "guest-file") && !content) {
         g_set_error(error, VR_ERROR, VR_ERROR_AGENT, "no such file");
         return NULL;
     }
+    if (strstr(command, "guest-file"))
+        return file_reply(command, content);
     return g_strdup("{\"return\": {}}");
 }
 
@@ -302,6 +307,46 @@ static void test_survey(void **state) /* E9 E13 */
     vr_health_answer_clear(&answers[0]);
 }
 
+static const char *signal_of(const GPtrArray *signals, const char *name)
+{
+    for (guint i = 0; i < signals->len; i++) {
+        const VrHealthSignal *signal = g_ptr_array_index(signals, i);
+        assert_true(signal->at_us > 0);
+        if (g_str_equal(signal->name, name))
+            return signal->state;
+    }
+    return NULL;
+}
+
+static void test_signals(void **state) /* E12 */
+{
+    static const struct {
+        const char *result, *status, *text;
+    } rows[] = {
+        {NULL, NULL, "not there"},
+        {NULL, "{\"v1\": {\"stage\": \"modules-config\"}}", "running: modules-config"},
+        {NULL, "{\"v1\": {\"stage\": null}}", "running"},
+        {"{\"v1\": {\"datasource\": \"DataSourceNoCloud\", \"errors\": []}}", "{\"v1\": {}}", "done"},
+        {"{\"v1\": {\"errors\": [\"no\\nnet\", \"x\"]}}", NULL, "done with 2 errors, the first: no?net"},
+        {"{\"v1\": {\"errors\": [7]}}", NULL, "done with 1 error, the first: "},
+        {"nonsense", NULL, "not there"},
+    };
+    g_autoptr(GPtrArray) alone = NULL;
+
+    for (guint i = 0; i < G_N_ELEMENTS(rows); i++) {
+        guest.result = rows[i].result;
+        guest.status = rows[i].status;
+        g_autoptr(GPtrArray) signals = vr_health_signals(&hv, "u", now_ms + 1000);
+        assert_string_equal(signal_of(signals, "agent"), "answers");
+        assert_string_equal(signal_of(signals, "bootId"), NEW_BOOT);
+        assert_string_equal(signal_of(signals, "cloudInit"), rows[i].text);
+    }
+    guest.agent = FALSE;
+    alone = vr_health_signals(&hv, "u", now_ms + 1000);
+    assert_int_equal(alone->len, 1);
+    assert_string_equal(signal_of(alone, "agent"), "does not answer: guest-ping: no agent");
+}
+
 static void test_probes_in_a_row(void **state)
 {
     g_auto(VrHealthAnswer) answer = {0};
@@ -364,6 +409,7 @@ int main(void)
         cmocka_unit_test_setup(test_crash_loop, setup),
         cmocka_unit_test_setup(test_power_of_old_boot, setup),
         cmocka_unit_test_setup(test_survey, setup),
+        cmocka_unit_test_setup(test_signals, setup),
         cmocka_unit_test_setup(test_probes_in_a_row, setup),
         cmocka_unit_test_setup(test_old_boot_is_no_proof, setup),
         cmocka_unit_test_setup(test_gone, setup),
