@@ -7,7 +7,7 @@
  * carries the boot id, which must not be that of before the swap. The others have no identity of their own: QEMU is a new process
  * whose live disk was compared with the intent, it is the same process before and after the answer, the connection was opened for the
  * question, and who answered has a MAC of this guest where that can be known; where the guest has an agent, its boot id is
- * asked for as well. `plan` calls them weak.
+ * asked for as well, and waited for a little where it had one before. `plan` calls them weak.
  */
 #pragma once
 

@@ -9,6 +9,7 @@
 #define BOOTING_POLL_MS 500
 #define LAST_LOOK_MS 5000
 #define BOOT_ID_WAIT_MS 5000
+#define AGENT_PATIENCE 2 /* intervals that an agent which was there before may come up later than the application */
 
 typedef struct {
     VrHv *hv;
@@ -17,6 +18,7 @@ typedef struct {
     VrHealthAnswer *answer;
     VrHealthTrack track;
     gint64 answered_ms; /* of the first answer; -1: none yet */
+    gint64 healthy_ms;  /* of the first healthy one; -1: none yet */
     char *boot_id;      /* the last one heard */
     int domain_id;
 } Watch;
@@ -72,20 +74,27 @@ static gint64 next_look(const Watch *watch, gint64 begun_ms)
 
 /* --- identity ---------------------------------------------------------------------------------------- */
 
-/* A source without identity: where the guest has an agent, the agent says which boot it is. Once for each QEMU process. */
+/* A source without identity: where the guest has an agent, the agent says which boot it is. */
 static void ask_boot_id(const Watch *watch)
 {
-    VrHealthAnswer *answer = watch->answer;
     const char *uuid = watch->wait->subject.uuid;
 
-    if (watch->boot_id && watch->domain_id == answer->domain_id)
-        answer->boot_id = g_strdup(watch->boot_id);
-    else if (vr_agent_ping(watch->hv, uuid, VR_HEALTH_PING_S, NULL))
-        answer->boot_id = vr_agent_boot_id(watch->hv, uuid, vr_clock_now_ms() + BOOT_ID_WAIT_MS, NULL);
+    if (vr_agent_ping(watch->hv, uuid, VR_HEALTH_PING_S, NULL))
+        watch->answer->boot_id = vr_agent_boot_id(watch->hv, uuid, vr_clock_now_ms() + BOOT_ID_WAIT_MS, NULL);
+}
+
+/* The old system had an agent, so the new one is given time to start its own. Without one the answer counts as it is. */
+static gboolean may_still_prove(Watch *watch)
+{
+    gint64 now_ms = vr_clock_now_ms();
+
+    if (watch->healthy_ms < 0)
+        watch->healthy_ms = now_ms;
+    return now_ms < watch->healthy_ms + AGENT_PATIENCE * watch->profile->interval_ms && now_ms < deadline_ms(watch);
 }
 
 /* An answer of the old system is none (invariant 26). */
-static void check_identity(const Watch *watch)
+static void check_identity(Watch *watch)
 {
     VrHealthAnswer *answer = watch->answer;
 
@@ -93,6 +102,11 @@ static void check_identity(const Watch *watch)
         return;
     if (!has_own_identity(watch->profile))
         ask_boot_id(watch);
+    if (!answer->boot_id && may_still_prove(watch)) {
+        vr_health_say(answer, VR_HEALTH_INITIALIZING, "%s, but its agent does not say yet which boot that is",
+                      answer->text);
+        answer->answered = FALSE;
+    }
     if (answer->boot_id && g_str_equal(answer->boot_id, watch->wait->old_boot_id))
         vr_health_say(answer, VR_HEALTH_UNKNOWN, "the answer comes from the boot before the swap");
 }
@@ -123,9 +137,9 @@ static void look(Watch *watch)
     VrHealthAnswer *answer = watch->answer;
 
     vr_health_probe(watch->hv, watch->profile, &watch->wait->subject, look_until(watch), watch->wait->aborted, answer);
-    check_identity(watch);
     if (answer->answered && watch->answered_ms < 0)
         watch->answered_ms = vr_clock_now_ms();
+    check_identity(watch);
     answer->state = vr_health_track_answer(&watch->track, answer->state, note_boot(watch), vr_clock_now_ms());
 }
 
@@ -165,7 +179,13 @@ gboolean vr_health_wait(VrHv *hv, const VrHealthProfile *profile, const VrHealth
     VrHealthRule rule = {.number_of_probes = profile->number_of_probes,
                          .grace_period_ms = profile->grace_period_ms,
                          .no_unknown = profile->source == VR_HEALTH_SOURCE_TCP};
-    Watch watch = {.hv = hv, .profile = profile, .wait = wait, .answer = answer, .answered_ms = -1, .domain_id = -1};
+    Watch watch = {.hv = hv,
+                   .profile = profile,
+                   .wait = wait,
+                   .answer = answer,
+                   .answered_ms = -1,
+                   .healthy_ms = -1,
+                   .domain_id = -1};
     gboolean healthy;
 
     vr_health_answer_clear(answer);

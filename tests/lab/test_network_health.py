@@ -9,7 +9,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from guest import Guest, virsh, wait_until
+from guest import Guest, virsh, wait_for, wait_until
 
 NAME = "lab-4"
 QEMU = "http://libvirt.org/schemas/domain/qemu/1.0"
@@ -70,6 +70,7 @@ def web(lab, tmp_path):
     made = Web(lab, tmp_path)
     forward(NAME, made.port, tmp_path / "guest.xml")
     made.define("/version")
+    wait_for(NAME)
     wait_until(lambda: made.health()["state"] == "Healthy", 60, "the web server of the guest")
     yield made
     lab.run("set-define", str(lab.root.parent / "lab.yaml"))
@@ -94,6 +95,7 @@ def test_http_health(lab, web):
 
     lab.script("publish", "bad", "noboot")
     lab.run("upgrade", "lab", status=3)
+    wait_for(NAME)
     restored = Guest(NAME).facts()["inside"]
     assert restored["version"] == after["version"]
     assert f"not healthy within 40.0 s: http://127.0.0.1:{web.port}/version: no answer within" in \

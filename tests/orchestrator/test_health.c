@@ -272,6 +272,31 @@ static void test_crash_loop(void **state) /* invariant 26 */
 }
 
 /* The power state has no identity; the agent, where it answers, lends its own. */
+static void test_agent_comes_later(void **state) /* invariant 26: the application is there before the agent */
+{
+    g_auto(VrHealthAnswer) answer = {0};
+
+    profile.source = VR_HEALTH_SOURCE_POWER;
+    guest.agent_from_ms = 9000;
+    assert_true(wait_for(&answer));
+    assert_string_equal(answer.boot_id, NEW_BOOT);
+    assert_in_range(now_ms, 9000, 9500);
+
+    setup(state);
+    profile.source = VR_HEALTH_SOURCE_POWER;
+    guest.agent_from_ms = 9000;
+    guest.boot_id = OLD_BOOT;
+    assert_false(wait_for(&answer));
+
+    setup(state);
+    profile.source = VR_HEALTH_SOURCE_POWER;
+    profile.timeout_ms = 12000; /* over before the agent's time is: what it answered counts */
+    guest.agent = FALSE;
+    assert_true(wait_for(&answer));
+    assert_int_equal(now_ms, 13000);
+    profile.timeout_ms = 60000;
+}
+
 static void test_power_of_old_boot(void **state) /* invariant 26 */
 {
     g_auto(VrHealthAnswer) answer = {0};
@@ -392,7 +417,7 @@ static void test_power(void **state) /* E6: it must have run for an interval */
     profile.source = VR_HEALTH_SOURCE_POWER;
     guest.agent = FALSE;
     assert_true(wait_for(&answer));
-    assert_int_equal(now_ms, 6000);
+    assert_int_equal(now_ms, 6000 + 2 * 5000); /* and it had an agent, which gets two intervals more */
     guest.state = VR_DOMAIN_CRASHED;
     assert_false(wait_for(&answer));
 }
@@ -407,6 +432,7 @@ int main(void)
         cmocka_unit_test_setup(test_start_timeout, setup),
         cmocka_unit_test_setup(test_grace_period, setup),
         cmocka_unit_test_setup(test_crash_loop, setup),
+        cmocka_unit_test_setup(test_agent_comes_later, setup),
         cmocka_unit_test_setup(test_power_of_old_boot, setup),
         cmocka_unit_test_setup(test_survey, setup),
         cmocka_unit_test_setup(test_signals, setup),
