@@ -20,7 +20,6 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #define WINDOW (8u << 20) /* is asked about at once */
@@ -28,13 +27,9 @@
 
 /* ---- what is done to files ---- */
 
-/* What comes into the cache for this read alone leaves it again (kernel 6.14; elsewhere it stays). */
 static gssize real_read(int fd, guint8 *buffer, gsize length, guint64 offset, void *data)
 {
-    const struct iovec into = {buffer, length};
-    gssize n = preadv2(fd, &into, 1, (off_t)offset, RWF_DONTCACHE);
-    if (n < 0 && errno == EOPNOTSUPP)
-        n = pread(fd, buffer, length, (off_t)offset);
+    gssize n = pread(fd, buffer, length, (off_t)offset);
     return n < 0 ? -errno : n;
 }
 

@@ -148,6 +148,7 @@ gboolean vr_copy_plain(const VrCopyRun *run, GError **error)
     gboolean ok = move_blocks(&plain, error);
     if (!ok)
         vr_digest_stop(run->digest); /* it may be reading the buffer */
+    vr_stream_end(&plain.stream);
     vr_unpacker_free(plain.unpacker);
     free(plain.buffer);
     return ok;

@@ -12,10 +12,6 @@
 
 #include "disk/copy.h"
 
-#ifndef RWF_DONTCACHE
-#define RWF_DONTCACHE 0x00000080 /* kernel 6.14 */
-#endif
-
 #define VR_COPY_ALIGNMENT 4096          /* of buffers, and of what O_DIRECT is asked for */
 #define VR_COPY_GRAIN (64u << 10)       /* zeros are looked for in pieces of this */
 #define VR_COPY_MAX_BLOCK (2u << 20)    /* of one buffer */
@@ -67,10 +63,18 @@ typedef struct {
     const int *share;   /* NULL, or targets that may share blocks with the segments' files, until one refuses */
     guint n_share;
     gboolean digest; /* what is shared must be read */
+    struct {
+        int fd;
+        gboolean cold;         /* it was not in the page cache, through which it is read */
+    } packed[VR_COPY_SOURCES]; /* the sources of packed segments */
+    guint n_packed;
 } VrStream;
 
 struct VrCopyRun;
 void vr_stream_init(VrStream *stream, const struct VrCopyRun *run);
+
+/* When all reads are done: what came into the page cache for them leaves it again. */
+void vr_stream_end(VrStream *stream);
 
 /* The next block of at most max bytes, a multiple of VR_COPY_ALIGNMENT; length 0 at the end. FALSE with an error. */
 gboolean vr_stream_next(VrStream *stream, guint8 *buffer, guint32 max, VrBlock *block, GError **error);

@@ -25,6 +25,10 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#ifndef RWF_DONTCACHE
+#define RWF_DONTCACHE 0x00000080 /* kernel 6.14 */
+#endif
+
 #define MAX_RETRIES 1000 /* of one request after EAGAIN or EINTR, in a row */
 
 static void fail(VrRing *ring, VrCopySide side, guint64 offset, int errnum)
@@ -464,6 +468,7 @@ gboolean vr_copy_ring(const VrCopyRun *run, gboolean *unavailable, GError **erro
         return FALSE;
     move(&ring);
     drain(&ring);
+    vr_stream_end(&ring.stream);
     if (ring.failed)
         vr_digest_stop(run->digest); /* it may be reading buffers */
     else

@@ -8,6 +8,7 @@
 #include "base/error.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -51,6 +52,29 @@ void vr_stream_init(VrStream *stream, const VrCopyRun *run)
     stream->n_share = run->n_targets;
     if (!job->no_clone && run->n_targets > 0 && (!run->digest || vr_copy_is_readable(run->targets[0])))
         stream->share = run->targets;
+}
+
+/* Packed clusters are small and not aligned, so they are read through the page cache, and with its read-ahead: RWF_DONTCACHE
+ * drops what was read ahead too, which costs half of the speed (measured). */
+static void note_packed(VrStream *stream)
+{
+    const VrCopySegment *s = &stream->now;
+    if (s->length == 0 || !s->packing || stream->n_packed == VR_COPY_SOURCES)
+        return;
+    for (guint i = 0; i < stream->n_packed; i++)
+        if (stream->packed[i].fd == s->fd)
+            return;
+    off_t size = lseek(s->fd, 0, SEEK_END);
+    stream->packed[stream->n_packed].fd = s->fd;
+    stream->packed[stream->n_packed++].cold = size > 0 && !vr_range_is_cached(s->fd, 0, (guint64)size);
+}
+
+void vr_stream_end(VrStream *stream)
+{
+    for (guint i = 0; i < stream->n_packed; i++)
+        if (stream->packed[i].cold)
+            (void)posix_fadvise(stream->packed[i].fd, 0, 0, POSIX_FADV_DONTNEED);
+    stream->n_packed = 0;
 }
 
 /* Of our own code: a wrong one would write outside the file, or over what is there. */
@@ -101,6 +125,7 @@ static gboolean ask_segment(VrStream *stream, GError **error)
     } else {
         next_of_file(stream);
     }
+    note_packed(stream);
     return check_segment(stream, error);
 }
 

@@ -25,7 +25,8 @@ typedef enum {
     VR_OPT_JSON = 1 << 10,      /* a global option that not every command can answer */
     VR_OPT_SIGNATURE = 1 << 24, /* --signature --keys */
     VR_OPT_IMPORT = 1 << 25,    /* --as --flatten --max-size --limit-rate */
-    VR_OPT_KEEP = 1 << 26
+    VR_OPT_KEEP = 1 << 26,
+    VR_OPT_AZURE = 1 << 27
 } VrCliOptionSet;
 
 #define VR_GENERATION_NOT_GIVEN G_MININT /* so that a negative number is told from none */
@@ -37,7 +38,7 @@ typedef struct {
     char *as, *limit_rate, **flatten;
     char *version, *format, *digest, *publisher, *offer, *sku, *reason, *run;
     int to_generation; /* VR_GENERATION_NOT_GIVEN, or from 0 */
-    gboolean all, dry_run, no_auto_rollback;
+    gboolean all, dry_run, no_auto_rollback, azure;
 } VrCliOptions;
 
 typedef enum {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* history: the runs of a set; with --run one of them, with what each instance went through and for how long (J10). */
+#include "base/error.h"
 #include "orchestrator/cli/output.h"
 #include "orchestrator/cli/run_view.h"
 
@@ -39,6 +40,10 @@ static gboolean list_runs(const VrCli *cli, const VrSession *session, GError **e
 
     if (!runs)
         return FALSE;
+    if (cli->options.azure) {
+        vr_json_print(vr_history_azure(session, runs));
+        return TRUE;
+    }
     if (!cli->options.json) {
         list_table(cli, runs);
         return TRUE;
@@ -226,6 +231,10 @@ gboolean vr_cmd_history(const VrCli *cli, GError **error)
 {
     g_auto(VrSession) session = {0};
 
+    if (cli->options.azure && cli->options.run) {
+        g_set_error_literal(error, VR_ERROR, VR_ERROR_USAGE, "--azure and --run are not given together");
+        return FALSE;
+    }
     if (!vr_session_open_read(&session, cli, error) || !vr_session_read_set(&session, cli->args[0], error))
         return FALSE;
     return cli->options.run ? one_run(cli, &session, error) : list_runs(cli, &session, error);

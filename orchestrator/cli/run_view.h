@@ -26,6 +26,9 @@ json_t *vr_reference_json(VrStore *store, const char *name, const char *version)
 /* A run without its instances. */
 json_t *vr_run_json(const VrSession *session, const VrRun *run);
 
+/* The answer of history --azure, out of all runs, newest first. */
+json_t *vr_history_azure(const VrSession *session, GPtrArray *runs);
+
 /* A duration of the model: "PT5M" would be its spelling, seconds are what programs read. */
 #define VR_JSON_SECONDS(ms) json_real((double)(ms) / 1000.0)
 

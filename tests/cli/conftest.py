@@ -50,6 +50,20 @@ def published(program):
     return program
 
 
+@pytest.fixture(scope="module")
+def fleet():
+    """Three guests that are off: sets need no running ones."""
+    with cheap_guest.Fleet(3, f"{PREFIX}-sets", version="1.0.0") as guests:
+        yield guests
+
+
+@pytest.fixture
+def defined(published, fleet):
+    """A store with images and the set 'shop' of all three guests."""
+    published("set-define", "-", stdin=published.model("shop", [guest.name for guest in fleet], upgrade_domains=2))
+    return published
+
+
 class Lab:
     """Guests that run 1.0.0, the program over a store with three versions, and their set, adopted."""
 

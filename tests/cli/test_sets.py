@@ -6,22 +6,7 @@ import struct
 
 import pytest
 
-from lib import cheap_guest
 from program import FAILED, IMAGE, NO_LIBVIRT, OWNED, REFUSED, USAGE, Program
-
-
-@pytest.fixture(scope="module", name="fleet")
-def fixture_fleet():
-    """Three guests that are off: sets need no running ones."""
-    with cheap_guest.Fleet(3, "cli-sets", version="1.0.0") as fleet:
-        yield fleet
-
-
-@pytest.fixture(name="defined")
-def fixture_defined(published, fleet):
-    """A store with images and the set 'shop' of all three guests."""
-    published("set-define", "-", stdin=published.model("shop", names(fleet), upgrade_domains=2))
-    return published
 
 
 def names(fleet):
