@@ -27,8 +27,8 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#define POLL_NS 100000000             /* how soon a cancel is heard by one who waits */
-#define KEPT_FREE ((guint64)16 << 20) /* bytes, for the journal and for guests that run */
+#define POLL_NS 100000000 /* how soon a cancel is heard by one who waits */
+#define KEPT_FREE VR_STORE_KEPT_FREE
 
 typedef struct {
     pthread_mutex_t lock;

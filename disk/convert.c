@@ -29,12 +29,12 @@ static gboolean next_of_raw(void *data, VrCopySegment *segment, GError **error)
     return TRUE;
 }
 
-static gboolean count_data(VrMap *map, const VrCopyJob *job, guint64 *data, GError **error)
+static gboolean count_data(VrMap *map, guint64 *data, GError **error)
 {
     VrExtent extent;
     *data = 0;
     for (guint64 at = 0;; at += extent.length) {
-        if (vr_copy_is_cancelled(job, error) || !vr_map_next_data(map, &at, &extent, error))
+        if (!vr_map_next_data(map, &at, &extent, error))
             return FALSE;
         if (extent.length == 0)
             return TRUE;
@@ -60,13 +60,13 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Conversion, conversion_clear)
 
 static gboolean plan_all(Conversion *c, const VrConvertJob *job, GError **error)
 {
-    c->map = vr_map_new(job->links, job->n_links, error);
+    c->map = vr_map_new(job->links, job->n_links, &job->copy, error);
     if (!c->map || (job->virtual_size && !vr_map_grow(c->map, job->virtual_size, error)))
         return FALSE;
     c->plan.virtual_size = c->plan.file_size = vr_map_size(c->map);
     if (job->format == VR_FORMAT_RAW)
-        return count_data(c->map, &job->copy, &c->plan.data, error);
-    c->qcow2 = vr_qcow2_plan_new(c->map, job->cluster_bits, &job->copy, error);
+        return count_data(c->map, &c->plan.data, error);
+    c->qcow2 = vr_qcow2_plan_new(c->map, job->cluster_bits, error);
     if (!c->qcow2)
         return FALSE;
     c->plan.file_size = vr_qcow2_plan_file_size(c->qcow2);

@@ -4,13 +4,15 @@
  * question; where it has nothing, the next link is asked about no more than that. Behind the end of a link there are zeros,
  * also where the disk goes on behind the end of the top.
  *
- * Each qcow2 link keeps one L2 table in memory, the one that was asked for last: the disk is walked in its own order. A raw
- * link keeps the data extent that was found last. Nothing else grows with the image.
+ * Each qcow2 link keeps one L2 table in memory, the one that was asked for last, and the run of equal entries that was found
+ * last: the disk is walked in its own order, and so each entry is decoded once, however small the pieces are in which a link below
+ * or above is asked. A raw link keeps the data extent that was found last. Nothing else grows with the image.
  */
 #include "disk/convert_private.h"
 
 #include "base/durable.h"
 #include "base/error.h"
+#include "disk/copy_private.h"
 #include "disk/qcow2.h"
 
 #include <errno.h>
@@ -22,6 +24,7 @@
 #define MAX_CLUSTER_BITS 21
 #define SUBCLUSTERS 32
 #define NO_TABLE G_MAXUINT64
+#define MAX_TABLES (16u << 20) /* bytes */
 
 typedef struct {
     int fd;
@@ -36,11 +39,14 @@ typedef struct {
     guint8 *table;          /* an L2 table */
     guint64 table_index;    /* which; NO_TABLE: none */
     gboolean table_present; /* the L1 entry is not 0 */
+    VrExtent run;           /* qcow2: what was found last; length 0: nothing yet */
+    guint64 run_at;
     VrPacking packing;
 } Link;
 
 struct VrMap {
-    guint64 size; /* of the disk */
+    const VrCopyJob *job; /* for its cancel */
+    guint64 size;         /* of the disk */
     guint n_links;
     Link links[VR_CONVERT_LINKS];
 };
@@ -195,33 +201,60 @@ static gboolean continues(const VrExtent *extent, const VrExtent *next)
            (extent->kind != VR_EXTENT_DATA || next->offset == extent->offset + extent->length);
 }
 
-/* Clusters that follow each other in the file are one extent. */
-static gboolean find_qcow2(Link *link, guint64 at, guint64 max, VrExtent *extent, GError **error)
+/* Clusters that follow each other in the file are one run; it ends with the table at the latest. */
+static gboolean find_run(Link *link, guint64 at, GError **error)
 {
-    VrExtent next;
+    VrExtent *run = &link->run, next;
+    guint64 in_table = link->table_bytes - at % link->table_bytes;
+    run->length = 0;
     if (!load_table(link, at, error))
         return FALSE;
-    guint64 in_table = link->table_bytes - at % link->table_bytes;
-    max = MIN(max, in_table);
-    *extent = (VrExtent){.kind = VR_EXTENT_ABSENT, .length = in_table};
-    if (link->table_present) {
-        if (!decode_entry(link, at, extent, error))
-            return FALSE;
-        while (extent->length < max) {
-            if (!decode_entry(link, at + extent->length, &next, error))
-                return FALSE;
-            if (!continues(extent, &next))
-                break;
-            extent->length += next.length;
-        }
+    link->run_at = at;
+    if (!link->table_present) {
+        *run = (VrExtent){.kind = VR_EXTENT_ABSENT, .length = in_table};
+        return TRUE;
     }
-    extent->length = MIN(extent->length, max);
+    gboolean ok = decode_entry(link, at, run, error);
+    while (ok && run->length < in_table && (ok = decode_entry(link, at + run->length, &next, error)) &&
+           continues(run, &next))
+        run->length += next.length;
+    if (!ok)
+        run->length = 0;
+    return ok;
+}
+
+static gboolean find_qcow2(Link *link, guint64 at, guint64 max, VrExtent *extent, GError **error)
+{
+    if ((at < link->run_at || at - link->run_at >= link->run.length) && !find_run(link, at, error))
+        return FALSE;
+    guint64 passed = at - link->run_at;
+    *extent = link->run;
+    extent->length = MIN(extent->length - passed, max);
+    if (extent->packing)
+        extent->skip += (guint32)passed; /* a packed cluster is a run of its own */
+    else if (extent->kind == VR_EXTENT_DATA)
+        extent->offset += passed;
     return TRUE;
 }
 
 /* ---- the chain ---- */
 
-VrMap *vr_map_new(const VrConvertLink *links, guint n_links, GError **error)
+/* One L2 table a link must fit into the memory of a copy. */
+static gboolean check_memory(const VrMap *map, GError **error)
+{
+    guint64 bytes = 0;
+    for (guint i = 0; i < map->n_links; i++)
+        bytes += map->links[i].cluster;
+    if (bytes <= MAX_TABLES)
+        return TRUE;
+    g_set_error(error, VR_ERROR, VR_ERROR_REFUSED,
+                "the tables of the chain need %" G_GUINT64_FORMAT
+                " bytes at once, above %u: flatten a part of it first",
+                bytes, MAX_TABLES);
+    return FALSE;
+}
+
+VrMap *vr_map_new(const VrConvertLink *links, guint n_links, const VrCopyJob *job, GError **error)
 {
     if (n_links == 0 || n_links > VR_CONVERT_LINKS) {
         g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "a chain has 1 to %d links, not %u", VR_CONVERT_LINKS, n_links);
@@ -229,6 +262,7 @@ VrMap *vr_map_new(const VrConvertLink *links, guint n_links, GError **error)
     }
     g_autoptr(VrMap) map = g_new0(VrMap, 1);
     map->n_links = n_links;
+    map->job = job;
     for (guint i = 0; i < n_links; i++) {
         Link *link = &map->links[i];
         *link = (Link){.fd = links[i].fd, .format = links[i].format};
@@ -242,6 +276,8 @@ VrMap *vr_map_new(const VrConvertLink *links, guint n_links, GError **error)
             return NULL;
         }
     }
+    if (!check_memory(map, error))
+        return NULL;
     map->size = (map->links[0].size + SECTOR - 1) / SECTOR * SECTOR;
     return g_steal_pointer(&map);
 }
@@ -294,7 +330,7 @@ gboolean vr_map_find(VrMap *map, guint64 at, VrExtent *extent, GError **error)
 gboolean vr_map_next_data(VrMap *map, guint64 *at, VrExtent *extent, GError **error)
 {
     while (*at < vr_map_size(map)) {
-        if (!vr_map_find(map, *at, extent, error))
+        if (vr_copy_is_cancelled(map->job, error) || !vr_map_find(map, *at, extent, error))
             return FALSE;
         if (extent->kind == VR_EXTENT_DATA)
             return TRUE;

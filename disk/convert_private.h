@@ -29,8 +29,8 @@ typedef struct {
 
 typedef struct VrMap VrMap;
 
-/* Reads the headers. The descriptors stay the caller's and must live as long. */
-VrMap *vr_map_new(const VrConvertLink *links, guint n_links, GError **error);
+/* Reads the headers. The descriptors stay the caller's and must live as long, and so must job, whose cancel is heard. */
+VrMap *vr_map_new(const VrConvertLink *links, guint n_links, const VrCopyJob *job, GError **error);
 void vr_map_free(VrMap *map);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrMap, vr_map_free)
 
@@ -50,7 +50,7 @@ gboolean vr_map_next_data(VrMap *map, guint64 *at, VrExtent *extent, GError **er
 typedef struct VrQcow2Plan VrQcow2Plan;
 
 /* Walks the map once. cluster_bits 0: 16, or more for a disk of many TiB. Borrows the map. */
-VrQcow2Plan *vr_qcow2_plan_new(VrMap *map, guint cluster_bits, const VrCopyJob *job, GError **error);
+VrQcow2Plan *vr_qcow2_plan_new(VrMap *map, guint cluster_bits, GError **error);
 void vr_qcow2_plan_free(VrQcow2Plan *plan);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrQcow2Plan, vr_qcow2_plan_free)
 

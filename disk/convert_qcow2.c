@@ -29,8 +29,7 @@ typedef enum { AT_HEADER, AT_REFTABLE, AT_REFBLOCKS, AT_L1, AT_L2, AT_DATA } Pha
 
 struct VrQcow2Plan {
     VrMap *map;
-    const VrCopyJob *job; /* for its cancel */
-    guint64 size;         /* of the disk */
+    guint64 size; /* of the disk */
     guint64 cluster;
     guint bits;
     guint64 clusters; /* of the disk */
@@ -91,7 +90,7 @@ static gboolean walk(VrQcow2Plan *plan, GError **error)
 {
     VrExtent extent;
     for (guint64 at = 0;; at += extent.length) {
-        if (vr_copy_is_cancelled(plan->job, error) || !vr_map_next_data(plan->map, &at, &extent, error))
+        if (!vr_map_next_data(plan->map, &at, &extent, error))
             return FALSE;
         if (extent.length == 0)
             return TRUE;
@@ -128,11 +127,10 @@ static void lay_out(VrQcow2Plan *plan)
     plan->data_at = plan->l2_at + plan->tables;
 }
 
-VrQcow2Plan *vr_qcow2_plan_new(VrMap *map, guint cluster_bits, const VrCopyJob *job, GError **error)
+VrQcow2Plan *vr_qcow2_plan_new(VrMap *map, guint cluster_bits, GError **error)
 {
     g_autoptr(VrQcow2Plan) plan = g_new0(VrQcow2Plan, 1);
     plan->map = map;
-    plan->job = job;
     plan->size = vr_map_size(map);
     if (!choose_cluster(plan, cluster_bits, error))
         return NULL;

@@ -12,10 +12,10 @@
 
 #include "disk/copy.h"
 
-#define VR_COPY_ALIGNMENT 4096          /* of buffers, and of what O_DIRECT is asked for */
-#define VR_COPY_GRAIN (64u << 10)       /* zeros are looked for in pieces of this */
-#define VR_COPY_MAX_BLOCK (2u << 20)    /* of one buffer */
-#define VR_COPY_SOURCES 32              /* different descriptors that segments may name */
+#define VR_COPY_ALIGNMENT 4096       /* of buffers, and of what O_DIRECT is asked for */
+#define VR_COPY_GRAIN (64u << 10)    /* zeros are looked for in pieces of this */
+#define VR_COPY_MAX_BLOCK (2u << 20) /* of one buffer */
+#define VR_COPY_SOURCES 33           /* different descriptors that segments may name: VR_CONVERT_LINKS, and a target */
 #define VR_COPY_MAX_BUFFERS (32u << 20) /* of all buffers together */
 
 /* ---- segments of a plain file: where it has data ---- */

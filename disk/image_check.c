@@ -164,8 +164,7 @@ static const Magic *find_foreign(const Ends *ends)
 
 /* ---- which one was promised ---- */
 
-/* TRUE when the suffix of the name promises a format. */
-static gboolean promised_by_name(const char *file_name, VrImageFormat *format)
+gboolean vr_image_format_of_name(const char *file_name, VrImageFormat *format)
 {
     const char *dot = file_name ? strrchr(file_name, '.') : NULL;
     if (!dot)
@@ -197,7 +196,7 @@ static VrLook check_format(VrImageLook *look, const VrImagePolicy *policy, const
         return vr_image_refuse(look, VR_RULE_FORMAT, "it is %s, neither raw nor qcow2", foreign->name);
     if (policy->format_given)
         answer = check_promise(look, policy->format, "--format", ends);
-    if (answer == VR_LOOK_OK && promised_by_name(policy->file_name, &by_name))
+    if (answer == VR_LOOK_OK && vr_image_format_of_name(policy->file_name, &by_name))
         answer = check_promise(look, by_name, "its name", ends);
     return answer;
 }

@@ -16,6 +16,9 @@ typedef enum { VR_FORMAT_RAW, VR_FORMAT_QCOW2 } VrImageFormat;
 const char *vr_image_format_name(VrImageFormat format); /* "raw", "qcow2": as QEMU spells them */
 gboolean vr_image_format_parse(const char *name, VrImageFormat *format, GError **error);
 
+/* TRUE when the suffix of a file's name (may be NULL) promises a format: .qcow2 or .raw. */
+gboolean vr_image_format_of_name(const char *file_name, VrImageFormat *format);
+
 typedef enum {
     VR_RULE_NONE,
     VR_RULE_EMPTY,  /* no bytes, or too few to be an image */

@@ -48,9 +48,13 @@ static gboolean run(int fd, const VrImageVerdict *verdict, const char *command, 
                                   .max_cpu_s = MAX_CPU_S,
                                   .nobody = TRUE,
                                   .keep_fd = child_fd};
-    g_autofree char *image = g_strdup_printf("driver=%s,file.driver=nbd,file.server.type=fd,file.server.str=%d",
-                                             vr_image_format_name(verdict->format), child_fd);
-    const char *const argv[] = {"qemu-img", command, "--output=json", "--image-opts", image, NULL};
+    /* backing null: a name that was written into it since our look is not followed */
+    g_autofree char *image =
+        g_strdup_printf("json:{\"driver\": \"%s\", %s\"file\": {\"driver\": \"nbd\", \"server\": {\"type\": \"fd\","
+                        " \"str\": \"%d\"}}}",
+                        vr_image_format_name(verdict->format),
+                        verdict->format == VR_FORMAT_QCOW2 ? "\"backing\": null, " : "", child_fd);
+    const char *const argv[] = {"qemu-img", command, "--output=json", image, NULL};
     gboolean ok = vr_child_run(argv, &limits, result, error);
     return vr_tool_nbd_stop(nbd, ok ? error : NULL) && ok;
 }

@@ -84,7 +84,7 @@ void vr_publication_digest(const Publication *p, char digest[VR_DIGEST_HEX_LENGT
 
 /* ---- store_fill.c ---- */
 
-#define VR_SPACE_MARGIN (4 << 20) /* for directories, image.json, the database */
+#define VR_SPACE_MARGIN VR_STORE_KEPT_FREE
 
 /* What can be known without writing: every file image, the chain, the space. */
 gboolean vr_publication_look(Publication *p, GError **error);

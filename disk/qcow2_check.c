@@ -216,22 +216,24 @@ static VrLook check_extension(VrQcow2Walk *walk, guint32 type, const guint8 *dat
     }
 }
 
-/* They lie between the header and the end of the first cluster. */
+/* They lie between the header and the name of the backing file, or the end of the first cluster. */
 static VrLook walk_extensions(VrQcow2Walk *walk, const guint8 *cluster)
 {
-    guint64 at = walk->header.header_length;
-    while (walk->cluster - at >= 8) {
+    guint64 at = walk->header.header_length, end = walk->cluster, name = walk->header.backing_offset;
+    if (name >= at && name < end)
+        end = name;
+    while (end - at >= 8) {
         guint32 type = vr_be32(cluster + at), length = vr_be32(cluster + at + 4);
         at += 8;
-        if (length > walk->cluster - at) /* QEMU minds it in the end mark, too */
-            return refuse(walk, VR_RULE_HEADER,
-                          "its header extension 0x%08x of %u bytes ends outside the first cluster", type, length);
+        if (length > end - at) /* QEMU minds it in the end mark, too */
+            return refuse(walk, VR_RULE_HEADER, "its header extension 0x%08x of %u bytes ends outside its place", type,
+                          length);
         if (type == VR_QCOW2_EXT_END)
             return VR_LOOK_OK;
         VrLook answer = check_extension(walk, type, cluster + at, length);
         if (answer != VR_LOOK_OK)
             return answer;
-        at += MIN(((guint64)length + 7) & ~G_GUINT64_CONSTANT(7), walk->cluster - at);
+        at += MIN(((guint64)length + 7) & ~G_GUINT64_CONSTANT(7), end - at);
     }
     return VR_LOOK_OK;
 }

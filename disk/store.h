@@ -101,6 +101,9 @@ int vr_store_instance_dir(VrStore *store, const char *uuid, char **path, GError 
 /* The names in a directory of the store, unsorted; an absent one has none. Element: char *, freed with the array. */
 GPtrArray *vr_store_children(VrStore *store, const char *relpath, GError **error);
 
+/* Bytes that no copy of ours takes: for directories, records and the journal, and for guests that run. */
+#define VR_STORE_KEPT_FREE ((guint64)16 << 20)
+
 /* Bytes free for us on the file system of the store. */
 gboolean vr_store_free_bytes(VrStore *store, guint64 *bytes, GError **error);
 

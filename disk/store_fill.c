@@ -47,11 +47,16 @@ static gboolean is_as_stored(const Publication *p)
 
 /* ---- space ---- */
 
-static gboolean require_space(const Publication *p, guint64 bytes, GError **error)
+/* result: bytes that the converted disk will take. What is not copied yet is either the disk itself, or a copy of our own that
+ * lies beside it; holes stay holes, and a stream is watched while it comes. */
+static gboolean require_space(const Publication *p, guint64 result, GError **error)
 {
-    guint64 available, needed = bytes + VR_SPACE_MARGIN;
+    guint64 available, needed = result + VR_SPACE_MARGIN;
     if (!p->store)
         return TRUE;
+    for (guint i = 0; i < p->n_sources; i++)
+        if (!vr_source_is_stream(&p->sources[i]) && p->sources[i].own_fd < 0)
+            needed += (guint64)p->sources[i].st.st_blocks * 512;
     if (!vr_store_free_bytes(p->store, &available, error))
         return FALSE;
     if (available >= needed)
@@ -60,16 +65,6 @@ static gboolean require_space(const Publication *p, guint64 bytes, GError **erro
     g_autofree char *need = g_format_size_full(needed, G_FORMAT_SIZE_IEC_UNITS);
     g_set_error(error, VR_ERROR, VR_ERROR_NO_SPACE, "%s has %s free and %s are needed", p->store->root, have, need);
     return FALSE;
-}
-
-/* Holes stay holes. A stream is watched while it comes. */
-static gboolean check_space(const Publication *p, GError **error)
-{
-    guint64 bytes = 0;
-    for (guint i = 0; i < p->n_sources; i++)
-        if (!vr_source_is_stream(&p->sources[i]))
-            bytes += (guint64)p->sources[i].st.st_blocks * 512;
-    return require_space(p, bytes, error);
 }
 
 /* ---- a chain ---- */
@@ -93,6 +88,7 @@ static gboolean check_link(const VrSource *s, const VrSource *below, GError **er
     g_autofree char *named = g_path_get_basename(v->backing_name);
     g_autofree char *shown = vr_printable(v->backing_name, -1);
     g_autofree char *format = vr_printable(v->backing_format, -1);
+    VrImageFormat promised;
     if (!*v->backing_name)
         return refuse_link(s, error, "it stands alone, so %s is not below it", below->shown);
     if (strcmp(named, below->inner_name) != 0)
@@ -100,6 +96,12 @@ static gboolean check_link(const VrSource *s, const VrSource *below, GError **er
     if (*v->backing_format && strcmp(v->backing_format, vr_image_format_name(below->verdict.format)) != 0)
         return refuse_link(s, error, "it says that its backing file is %s, and %s is %s", format, below->shown,
                            vr_image_format_name(below->verdict.format));
+    if (!*v->backing_format && !vr_image_format_of_name(below->inner_name, &promised))
+        return refuse_link(
+            s, error,
+            "it does not say whether its backing file is raw or qcow2, and %s has no suffix .raw or .qcow2 "
+            "that says so: its first bytes may be a guest's",
+            below->shown);
     return TRUE;
 }
 
@@ -139,9 +141,14 @@ static int create_disk(const Publication *p, int dir_fd, GError **error)
 static gboolean check_result(Publication *p, int fd, GError **error)
 {
     VrImageVerdict verdict;
-    const VrImagePolicy policy = {.format_given = TRUE, .format = p->format};
-    if (!vr_image_check(fd, &policy, &verdict, error) || !vr_image_verdict_require(&verdict, "the copy", error))
+    if (!vr_image_check(fd, NULL, &verdict, error) || !vr_image_verdict_require(&verdict, "the copy", error))
         return FALSE;
+    if (verdict.format != p->format) {
+        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED,
+                    "%s is refused (rule %s): as a raw disk it would begin like a qcow2 image", p->sources[0].shown,
+                    vr_image_rule_name(VR_RULE_FORMAT));
+        return FALSE;
+    }
     if (!vr_image_tool_check(fd, &verdict, NULL, error) ||
         !vr_image_verdict_require(&verdict, p->sources[0].shown, error))
         return FALSE;
@@ -202,15 +209,22 @@ static void conversion_of(const Publication *p, Conversion *c)
     c->job = (VrConvertJob){.links = c->links, .n_links = p->n_sources, .format = p->format, .copy = copy_job(p)};
 }
 
+/* The tables passed our rules, so what is damaged is what they point to: a packed cluster. */
+static gboolean refuse_damaged(const Publication *p, GError **error)
+{
+    if (error && g_error_matches(*error, VR_ERROR, VR_ERROR_INVALID))
+        (*error)->code = VR_ERROR_REFUSED;
+    g_prefix_error(error, "%s: ", p->sources[0].shown);
+    return FALSE;
+}
+
 static gboolean plan_conversion(Publication *p, const Conversion *c, GError **error)
 {
     VrConvertPlan plan;
-    if (!vr_convert_plan(&c->job, &plan, error)) {
-        g_prefix_error(error, "%s: ", p->sources[0].shown);
-        return FALSE;
-    }
+    if (!vr_convert_plan(&c->job, &plan, error))
+        return refuse_damaged(p, error);
     expect(p, plan.file_size, plan.virtual_size);
-    return require_space(p, plan.data, error);
+    return require_space(p, p->format == VR_FORMAT_RAW ? plan.data : plan.file_size, error);
 }
 
 static gboolean convert_disk(Publication *p, int dir_fd, GError **error)
@@ -223,10 +237,8 @@ static gboolean convert_disk(Publication *p, int dir_fd, GError **error)
     if (fd < 0)
         return FALSE;
     c.job.copy.target_fd = fd;
-    if (!vr_convert(&c.job, NULL, p->stored, error)) {
-        g_prefix_error(error, "%s: ", p->sources[0].shown);
-        return FALSE;
-    }
+    if (!vr_convert(&c.job, NULL, p->stored, error))
+        return refuse_damaged(p, error);
     return check_result(p, fd, error);
 }
 
@@ -276,13 +288,19 @@ gboolean vr_publication_fill(Publication *p, int tmp_fd, int dir_fd, GError **er
 
 gboolean vr_publication_look(Publication *p, GError **error)
 {
+    Conversion c;
     gboolean all = TRUE;
     for (guint i = 0; i < p->n_sources; i++)
         if (vr_source_is_stream(&p->sources[i]))
             all = FALSE;
         else if (!vr_publication_check(p, &p->sources[i], error))
             return FALSE;
-    return (!all || check_chain(p, error)) && check_space(p, error);
+    if (all && !check_chain(p, error))
+        return FALSE;
+    if (!all || is_as_stored(p))
+        return require_space(p, 0, error);
+    conversion_of(p, &c);
+    return plan_conversion(p, &c, error);
 }
 
 static gboolean spool_nameless(Publication *p, VrSource *s, GError **error)

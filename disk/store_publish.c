@@ -124,6 +124,11 @@ static gboolean look_for_existing(Publication *p, VrImage **existing, GError **e
     if (!said && !vr_publication_vouch(p, error))
         return FALSE;
     vr_publication_digest(p, digest);
+    if (p->asked->as_given && found->format != p->asked->as) {
+        g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "%s %s is there already as %s, and a version never changes",
+                    found->name, found->version, vr_image_format_name(found->format));
+        return FALSE;
+    }
     if (!accept_existing(found, said ? p->sources[0].wanted : digest, error))
         return FALSE;
     *existing = g_steal_pointer(&found);
@@ -202,12 +207,23 @@ static gboolean make_visible(Publication *p, VrTmpdir *tmp, gboolean *already, G
     return ok;
 }
 
+/* The last moment: qemu-img, which is asked before it, does not hear a cancel. */
+static gboolean is_cancelled(const Publication *p, GError **error)
+{
+    if (!p->asked->cancelled || !g_atomic_int_get(p->asked->cancelled))
+        return FALSE;
+    g_set_error(error, VR_ERROR, VR_ERROR_CANCELLED, "publishing %s %s was cancelled", p->asked->name,
+                p->asked->version);
+    return TRUE;
+}
+
 static gboolean make_in(Publication *p, VrTmpdir *tmp, gboolean *already, GError **error)
 {
     vr_autofd version_fd = vr_mkdir_beneath(tmp->dir_fd, "v", VR_DIR_MODE, error);
     if (version_fd < 0)
         return FALSE;
-    return vr_publication_fill(p, tmp->dir_fd, version_fd, error) && make_visible(p, tmp, already, error);
+    return vr_publication_fill(p, tmp->dir_fd, version_fd, error) && !is_cancelled(p, error) &&
+           make_visible(p, tmp, already, error);
 }
 
 /* The directory of an image goes when it is empty, so it may go under our hands until the temp directory is in it. */

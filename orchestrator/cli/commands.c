@@ -25,8 +25,13 @@ const VrCliCommand vr_cli_commands[] = {
      "be seen. What comes out may not be larger than the free space, or than --max-size, which may be more.\n"
      "\n"
      "What is stored is one file that stands alone: qcow2 without compressed clusters, or with --as raw a sparse raw\n"
-     "one. An image on a backing file is made one with --flatten: once for each file below it, in that order, each\n"
-     "by the name that the file above it has for it.\n"
+     "one. What is compressed, or raw and not stored as raw, is converted, which takes room for a copy of the source\n"
+     "and for the result.\n"
+     "\n"
+     "An image on a backing file is made one with --flatten: once for each file below it, in that order, each by the\n"
+     "name that the file above it has for it. Its digest is of the list of the digests of its files, and so no "
+     "file's;\n"
+     "--digest-file has a line for each of them. A chain cannot be signed: sign the flattened image.\n"
      "\n"
      "--digest-file takes the line of FILE in a file that sha256sum wrote. --signature takes what 'minisign -S' wrote\n"
      "(not PGP); the key must be one of the *.pub files in /etc/virt-reimage/keys.d, or in --keys DIR, and the\n"
@@ -109,7 +114,8 @@ const VrCliCommand vr_cli_commands[] = {
     {"instance-view", VR_GROUP_VIEWS, "SET INSTANCE", "Show all about one instance, with its last error", "",
      "instance-view shop web-0", FALSE, VR_OPT_JSON, 2, 2, vr_cmd_instance_view},
     {"history", VR_GROUP_VIEWS, "SET", "List the runs of a set; with --run, the times of each instance",
-     "Everything is kept. --azure gives the last five upgrades of the last two months in the shape of osUpgradeHistory,\n"
+     "Everything is kept. --azure gives the last five upgrades of the last two months in the shape of "
+     "osUpgradeHistory,\n"
      "for tools that were made for it.",
      "history shop --run 20261121-230232-1a2b", FALSE, VR_OPT_RUN | VR_OPT_AZURE | VR_OPT_JSON, 1, 1, vr_cmd_history},
     {"generations", VR_GROUP_VIEWS, "SET INSTANCE", "List the OS disks of an instance that are kept", "",

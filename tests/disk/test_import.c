@@ -289,27 +289,139 @@ static void unpacked_data_must_fit(void **state)
     assert_int_equal(umount(root), 0);
     assert_false(ok);
     assert_false(left);
-    expect_error(&error, VR_ERROR_NO_SPACE, "free and 64.0");
+    expect_error(&error, VR_ERROR_NO_SPACE, "free and 76.");
+}
+
+typedef struct {
+    const TestDir *dir;
+    gint cancelled;
+} LateCancel;
+
+static gboolean is_being_converted(const TestDir *dir)
+{
+    g_auto(VrChildResult) found = {0};
+    g_autofree char *images = in_dir(dir, "root/images");
+    assert_true(
+        vr_child_run((const char *const[]){"find", images, "-path", "*/v/disk.qcow2", NULL}, NULL, &found, NULL));
+    return found.out_length > 0;
 }
 
 static void cancel_late(const VrCopyProgress *progress, void *data)
 {
-    gint *calls = data;
-    if (++calls[1] >= 30) /* in the conversion: what comes before takes 24 steps */
-        g_atomic_int_set(&calls[0], 1);
+    LateCancel *late = data;
+    if (is_being_converted(late->dir))
+        g_atomic_int_set(&late->cancelled, 1);
 }
 
 static void a_cancel_while_it_is_converted_leaves_nothing(void **state)
 {
     TestDir *dir = *state;
     GError *error = NULL;
-    gint calls[2] = {0, 0};
+    LateCancel late = {.dir = dir};
     make_raw(dir, "a.raw", 60 * MIB, 1);
     const VrPublication asked = {
-        .cancelled = &calls[0], .progress = cancel_late, .progress_data = calls, .limit_rate = 400 * MIB};
+        .cancelled = &late.cancelled, .progress = cancel_late, .progress_data = &late, .limit_rate = 400 * MIB};
+    assert_false(import(dir, &asked, "a.raw", NULL, &error));
+    assert_int_equal(late.cancelled, 1);
+    expect_error(&error, VR_ERROR_CANCELLED, "cancelled");
+    assert_false(is_there(dir, "root/images/a"));
+}
+
+/* The directory entry of the disk is the last that is made; a cancel that came while qemu-img was asked counts too. */
+static void cancel_at_the_end(const VrCopyProgress *progress, void *data)
+{
+    if (progress->bytes_done == progress->bytes_total)
+        g_atomic_int_set((gint *)data, 1);
+}
+
+static void a_cancel_in_the_last_moment_counts(void **state)
+{
+    TestDir *dir = *state;
+    GError *error = NULL;
+    gint cancelled = 0;
+    make_raw(dir, "a.raw", 2 * MIB, 1);
+    const VrPublication asked = {.as_given = TRUE,
+                                 .as = VR_FORMAT_RAW,
+                                 .cancelled = &cancelled,
+                                 .progress = cancel_at_the_end,
+                                 .progress_data = &cancelled};
     assert_false(import(dir, &asked, "a.raw", NULL, &error));
     expect_error(&error, VR_ERROR_CANCELLED, "cancelled");
     assert_false(is_there(dir, "root/images/a"));
+}
+
+static void a_damaged_cluster_is_refused(void **state)
+{
+    TestDir *dir = *state;
+    GError *error = NULL;
+    make_qcow2(dir, "a.qcow2", NULL, 6 * MIB);
+    convert(dir, "compression_type=zlib", "a.qcow2", "b.qcow2");
+    vr_autofd fd = openat(dir->fd, "b.qcow2", O_RDWR | O_CLOEXEC);
+    for (off_t at = 5 * 65536; at < 6 * 65536; at += 16) /* behind the tables */
+        assert_int_equal(pwrite(fd, "\xff\xff\xff\xff", 4, at), 4);
+    assert_false(import(dir, &(VrPublication){0}, "b.qcow2", NULL, &error));
+    expect_error(&error, VR_ERROR_REFUSED, "b.qcow2: ");
+    assert_false(is_there(dir, "root/images/a"));
+}
+
+/* A raw disk that a program which probes would take for a qcow2 one. */
+static void a_raw_result_must_not_look_like_qcow2(void **state)
+{
+    TestDir *dir = *state;
+    GError *error = NULL;
+    g_autofree char *path = in_dir(dir, "a.qcow2");
+    g_autofree char *raw = in_dir(dir, "a.raw");
+    make_raw(dir, "a.raw", MIB, 1);
+    vr_autofd fd = openat(dir->fd, "a.raw", O_RDWR | O_CLOEXEC);
+    assert_int_equal(pwrite(fd, "QFI\xfb", 4, 0), 4);
+    tool("qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, path);
+    const VrPublication asked = {.as_given = TRUE, .as = VR_FORMAT_RAW};
+    assert_false(import(dir, &asked, "a.qcow2", NULL, &error));
+    assert_null(strstr(error->message, "--format")); /* nobody gave it */
+    g_clear_error(&error);
+    assert_false(is_there(dir, "root/images/a"));
+    assert_true(import(dir, &(VrPublication){0}, "a.qcow2", NULL, &error));
+}
+
+static void the_format_of_a_version_never_changes(void **state)
+{
+    TestDir *dir = *state;
+    GError *error = NULL;
+    make_qcow2(dir, "a.qcow2", NULL, 6 * MIB);
+    assert_true(import(dir, &(VrPublication){0}, "a.qcow2", NULL, &error));
+    VrPublication asked = {.as_given = TRUE, .as = VR_FORMAT_RAW};
+    assert_false(import(dir, &asked, "a.qcow2", NULL, &error));
+    expect_error(&error, VR_ERROR_CONFLICT, "there already as qcow2");
+    asked.as = VR_FORMAT_QCOW2;
+    assert_true(import(dir, &asked, "a.qcow2", NULL, &error));
+}
+
+/* Its header extension becomes one that nobody knows. */
+static void forget_backing_format(const TestDir *dir, const char *name)
+{
+    guint8 bytes[4096];
+    vr_autofd fd = openat(dir->fd, name, O_RDWR | O_CLOEXEC);
+    assert_int_equal(pread(fd, bytes, sizeof bytes, 0), sizeof bytes);
+    const guint8 *found = memmem(bytes, sizeof bytes, "\xe2\x79\x2a\xca", 4);
+    assert_non_null(found);
+    assert_int_equal(pwrite(fd, "\x12\x34\x56\x78", 4, found - bytes), 4);
+}
+
+/* The header is silent and so is the name: the first bytes may be a guest's. */
+static void the_format_of_a_link_is_not_guessed(void **state)
+{
+    TestDir *dir = *state;
+    GError *error = NULL;
+    g_autofree char *base = in_dir(dir, "base.img");
+    const char *const links[] = {base, NULL};
+    const VrPublication asked = {.flatten = links};
+    make_raw(dir, "base.img", MIB, 1);
+    make_overlay(dir, "top.qcow2", "base.img", "raw", 1);
+    assert_true(import(dir, &asked, "top.qcow2", NULL, &error));
+    forget_backing_format(dir, "top.qcow2");
+    const VrPublication second = {.version = "2", .flatten = links};
+    assert_false(import(dir, &second, "top.qcow2", NULL, &error));
+    expect_error(&error, VR_ERROR_REFUSED, "suffix .raw or .qcow2");
 }
 
 static void the_rate_is_limited_on_every_way(void **state)
@@ -344,6 +456,11 @@ int main(void)
         dir_test(unpacked_data_must_fit),
         dir_test(a_cancel_while_it_is_converted_leaves_nothing),
         dir_test(the_rate_is_limited_on_every_way),
+        dir_test(a_cancel_in_the_last_moment_counts),
+        dir_test(a_damaged_cluster_is_refused),
+        dir_test(a_raw_result_must_not_look_like_qcow2),
+        dir_test(the_format_of_a_version_never_changes),
+        dir_test(the_format_of_a_link_is_not_guessed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

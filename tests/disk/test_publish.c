@@ -325,7 +325,7 @@ static void too_little_space_is_told_before_the_copy(void **state)
     assert_int_equal(umount(root), 0);
     assert_false(ok);
     assert_in_range(available, 10 * MIB, 16 * MIB);
-    expect_error(&error, VR_ERROR_NO_SPACE, "free and 44.0");
+    expect_error(&error, VR_ERROR_NO_SPACE, "free and 56.0");
 }
 
 static gpointer publish_again(gpointer data)
