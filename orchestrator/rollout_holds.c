@@ -20,10 +20,21 @@ static gboolean waits_for_approval(VrRollout *rollout, gint64 now_ms)
     return rollout->policy.approval && !rollout->approved;
 }
 
-gboolean vr_rollout_domain_pending(const VrRollout *rollout, guint domain)
+static gboolean canary_pending(const VrRollout *rollout)
 {
     for (guint i = 0; i < rollout->count; i++)
-        if (rollout->entries[i].phase == VR_PHASE_PENDING && rollout->candidates[i].upgrade_domain == domain)
+        if (rollout->entries[i].canary && rollout->entries[i].phase == VR_PHASE_PENDING)
+            return TRUE;
+    return FALSE;
+}
+
+gboolean vr_rollout_domain_pending(const VrRollout *rollout, guint domain)
+{
+    gboolean canary_first = rollout->has_canary && canary_pending(rollout);
+
+    for (guint i = 0; i < rollout->count; i++)
+        if (rollout->entries[i].phase == VR_PHASE_PENDING && rollout->candidates[i].upgrade_domain == domain &&
+            (rollout->entries[i].canary || !canary_first))
             return TRUE;
     return FALSE;
 }
@@ -31,14 +42,6 @@ gboolean vr_rollout_domain_pending(const VrRollout *rollout, guint domain)
 static gboolean waits_for_walk(VrRollout *rollout, gint64 now_ms)
 {
     return rollout->walk && !vr_rollout_domain_pending(rollout, rollout->walked);
-}
-
-static gboolean canary_pending(const VrRollout *rollout)
-{
-    for (guint i = 0; i < rollout->count; i++)
-        if (rollout->entries[i].canary && rollout->entries[i].phase == VR_PHASE_PENDING)
-            return TRUE;
-    return FALSE;
 }
 
 static gboolean waits_for_promotion(VrRollout *rollout, gint64 now_ms)

@@ -149,6 +149,30 @@ static void test_walk(void **state)
     expect_end(&run, VR_RUN_CANCELLED, NULL);
 }
 
+/* D17, G4: a domain without a canary has nothing to move until 'promote', so that a walk into it would wait for nothing. */
+static void test_walk_of_canaries(void **state)
+{
+    g_auto(Run) run = {0};
+
+    set_up(&run, 10);
+    run.config.walk = TRUE;
+    run.instances[0].canary = run.instances[2].canary = TRUE;
+    run.rollout = vr_rollout_new(&run.config);
+    say(&run, VR_EVENT_START);
+    assert_string_equal(walk_to(&run, 1), "");
+    assert_string_equal(walk_to(&run, 0), "survey");
+    assert_string_equal(say(&run, VR_EVENT_SURVEY), "begin prepare 0");
+    assert_string_equal(goes_through(&run, 0), "end hold"); /* instance 5 is in this domain, and it is not its turn */
+    assert_int_equal(hold_of(&run), VR_HOLD_WALK);
+    assert_string_equal(walk_to(&run, 0), "");
+    assert_string_equal(walk_to(&run, 2), "survey");
+    assert_string_equal(say(&run, VR_EVENT_SURVEY), "begin prepare 2");
+    assert_string_equal(goes_through(&run, 2), "end hold");
+    assert_int_equal(hold_of(&run), VR_HOLD_CANARY);
+    assert_string_equal(say(&run, VR_EVENT_PROMOTE), "survey");
+    assert_string_equal(say(&run, VR_EVENT_SURVEY), "begin prepare 7");
+}
+
 /* D17: the named ones first, then a person's word, once. */
 static void test_canary(void **state)
 {
@@ -453,6 +477,7 @@ int main(void)
         cmocka_unit_test(test_paused_without_a_place),
         cmocka_unit_test(test_approval),
         cmocka_unit_test(test_walk),
+        cmocka_unit_test(test_walk_of_canaries),
         cmocka_unit_test(test_canary),
         cmocka_unit_test(test_canary_fails),
         cmocka_unit_test(test_checkpoints),
