@@ -85,6 +85,7 @@ static void begin_bake(VrStep *step)
 
 static void hold(VrStep *step)
 {
+    step->rollout->gate_open = FALSE; /* its yes was for now, and a hold may last for days */
     vr_step_emit(step, VR_COMMAND_HOLD, 0, step->rollout->hold_text);
     sleep_until(step, VR_STAGE_HOLD, step->rollout->hold_until);
 }
@@ -252,7 +253,7 @@ void vr_step_gate(VrStep *step)
     if (rollout->stage != VR_STAGE_GATE)
         return;
     rollout->gate_open = step->event->outcome == VR_OUTCOME_OK;
-    if (rollout->gate_open)
+    if (rollout->gate_open || rollout->paused)
         go_on(step);
     else if (!ends(step, vr_rollout_judge(rollout)))
         wait_or_stop(step, VR_CODE_INTERNAL,

@@ -413,6 +413,26 @@ static void test_gate(void **state)
     expect_text(&run, "quorum would be lost");
 }
 
+/* E11, G3: a pause that comes while the gate is asked holds at its answer, and what it said before does not count after. */
+static void test_gate_and_pause(void **state)
+{
+    static const VrOutcome answers[] = {VR_OUTCOME_OK, VR_OUTCOME_FAILED};
+    char program[] = "/bin/gate", *gate[] = {program, NULL};
+
+    for (guint k = 0; k < G_N_ELEMENTS(answers); k++) {
+        g_auto(Run) run = {0};
+
+        set_up(&run, 2);
+        run.config.policy.gate = gate;
+        run.rollout = vr_rollout_new(&run.config);
+        assert_string_equal(say(&run, VR_EVENT_START), "gate");
+        assert_string_equal(say(&run, VR_EVENT_PAUSE), "");
+        assert_string_equal(gate_says(&run, answers[k]), "hold");
+        run.now_ms += 86400000;
+        assert_string_equal(say(&run, VR_EVENT_RESUME), "gate");
+    }
+}
+
 /* J10: a swap that takes too long stops the run at the end of its batch. */
 static void test_downtime(void **state)
 {
@@ -490,6 +510,7 @@ int main(void)
         cmocka_unit_test(test_deadline_of_the_last_batch),
         cmocka_unit_test(test_deadline_ends_a_hold),
         cmocka_unit_test(test_gate),
+        cmocka_unit_test(test_gate_and_pause),
         cmocka_unit_test(test_downtime),
         cmocka_unit_test(test_rollback_is_not_held),
         cmocka_unit_test(test_hold_names),
