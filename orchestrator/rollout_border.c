@@ -222,6 +222,17 @@ static void bake_surveyed(VrStep *step)
         bake_on(step);
 }
 
+static void survey_failed(VrStep *step)
+{
+    VrRollout *rollout = step->rollout;
+
+    if (rollout->paused && rollout->bake_until == 0)
+        go_on(step);
+    else
+        wait_or_stop(step, VR_CODE_INTERNAL,
+                     g_strdup_printf("the health of the set cannot be read: %s", vr_event_reason(step->event)));
+}
+
 void vr_step_survey(VrStep *step)
 {
     VrRollout *rollout = step->rollout;
@@ -231,8 +242,7 @@ void vr_step_survey(VrStep *step)
     if (ends(step, vr_rollout_judge(rollout)))
         return;
     if (step->event->outcome != VR_OUTCOME_OK || step->event->answers == NULL) {
-        wait_or_stop(step, VR_CODE_INTERNAL,
-                     g_strdup_printf("the health of the set cannot be read: %s", vr_event_reason(step->event)));
+        survey_failed(step);
         return;
     }
     note_survey(rollout, step->event->answers);

@@ -100,6 +100,19 @@ static void test_paused_without_a_place(void **state)
     expect_end(&run, VR_RUN_FAULTED, VR_CODE_IN_ROLLING);
 }
 
+/* ... and at once, though the survey that was out could not be answered. */
+static void test_paused_without_a_survey(void **state)
+{
+    VrEvent blind = {.type = VR_EVENT_SURVEY, .outcome = VR_OUTCOME_FAILED, .reason = "no connection"};
+    g_auto(Run) run = {0};
+
+    set_up(&run, 2);
+    run.rollout = vr_rollout_new(&run.config);
+    assert_string_equal(say(&run, VR_EVENT_START), "survey");
+    assert_string_equal(say(&run, VR_EVENT_PAUSE), "");
+    assert_string_equal(step_full(&run, &blind), "hold");
+}
+
 /* D20 */
 static void test_approval(void **state)
 {
@@ -495,6 +508,7 @@ int main(void)
         cmocka_unit_test(test_paused),
         cmocka_unit_test(test_paused_in_a_pause),
         cmocka_unit_test(test_paused_without_a_place),
+        cmocka_unit_test(test_paused_without_a_survey),
         cmocka_unit_test(test_approval),
         cmocka_unit_test(test_walk),
         cmocka_unit_test(test_walk_of_canaries),
