@@ -331,14 +331,15 @@ void vr_step_promote(VrStep *step)
 {
     VrRollout *rollout = step->rollout;
 
-    if (rollout->bake_until > 0)
-        rollout->bake_until = step->now_ms; /* a survey that is out comes first */
-    if (rollout->stage != VR_STAGE_HOLD)
-        return;
     if (rollout->bake_until > 0) {
-        finish(step, vr_rollout_judge_end(rollout));
+        if (rollout->stage == VR_STAGE_SURVEY)
+            rollout->bake_until = step->now_ms; /* what is asked now comes first */
+        else
+            finish(step, vr_rollout_judge_end(rollout));
         return;
     }
+    if (rollout->stage != VR_STAGE_HOLD)
+        return;
     if (rollout->hold == VR_HOLD_CANARY)
         rollout->promoted = TRUE;
     else if (rollout->hold == VR_HOLD_CHECKPOINT)

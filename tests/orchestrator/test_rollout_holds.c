@@ -311,6 +311,24 @@ static void test_bake_ends_early(void **state)
     }
 }
 
+/* ... at once, though the last survey could not be answered and is waited for. */
+static void test_bake_ends_without_a_survey(void **state)
+{
+    VrEvent blind = {.type = VR_EVENT_SURVEY, .outcome = VR_OUTCOME_FAILED, .reason = "no connection"};
+    g_auto(Run) run = {0};
+
+    set_up(&run, 1);
+    run.config.policy.bake_ms = 90000;
+    launch(&run);
+    goes_through(&run, 0);
+    run.now_ms = 61000;
+    assert_string_equal(say(&run, VR_EVENT_WAKE), "survey");
+    assert_string_equal(step_full(&run, &blind), "wake");
+    assert_string_equal(say(&run, VR_EVENT_PROMOTE), "finish");
+    expect_end(&run, VR_RUN_COMPLETED, NULL);
+    assert_string_equal(say(&run, VR_EVENT_PROMOTE), "");
+}
+
 /* D4, E14: an upgraded one that falls ill counts as one that failed: in the bake, and before each batch. */
 static void test_fell_ill_in_the_bake(void **state)
 {
@@ -518,6 +536,7 @@ int main(void)
         cmocka_unit_test(test_checkpoints_at_once),
         cmocka_unit_test(test_bake),
         cmocka_unit_test(test_bake_ends_early),
+        cmocka_unit_test(test_bake_ends_without_a_survey),
         cmocka_unit_test(test_fell_ill_in_the_bake),
         cmocka_unit_test(test_fell_ill_between_batches),
         cmocka_unit_test(test_deadline),
