@@ -30,12 +30,25 @@ Check *check_new(const VrRolloutConfig *config)
     check->same_reason_stops = config->same_reason_stops;
     check->count = config->count;
     check->shadows = g_new0(Shadow, config->count);
+    check->walk = config->walk;
     check->members = g_array_new(FALSE, FALSE, sizeof(guint));
-    check->waits_since = -1;
+    check->waits_since = check->no_gate_since = check->no_place_since = -1;
+    check->border_since = check->walk_domain = -1;
     for (guint i = 0; i < config->count; i++) {
-        check->shadows[i].fate = config->instances[i].chosen ? FATE_FRESH : FATE_SKIP;
-        check->shadows[i].domain = config->instances[i].upgrade_domain;
+        const VrRolloutInstance *instance = &config->instances[i];
+
+        check->shadows[i].fate = instance->chosen ? FATE_FRESH : FATE_SKIP;
+        check->shadows[i].domain = instance->upgrade_domain;
+        check->shadows[i].canary = instance->chosen && instance->canary && config->kind != VR_RUN_ROLLBACK;
         check->fates[check->shadows[i].fate]++;
+        check->canaries += check->shadows[i].canary ? 1 : 0;
+    }
+    check->canaries_left = check->canaries;
+    if (check->kind == VR_RUN_ROLLBACK) {
+        check->policy.approval = FALSE;
+        check->policy.gate = NULL;
+        check->policy.checkpoints[0] = 0;
+        check->policy.bake_ms = check->policy.max_off_ms = 0;
     }
     check->most_down = check_most(config->count, config->policy.max_unhealthy_percent);
     check->most_batch = check_most(config->count, config->policy.max_batch_percent);
@@ -52,13 +65,17 @@ void check_free(Check *check)
     g_free(check);
 }
 
-static void become(Check *check, guint i, Fate fate)
+void check_become(Check *check, guint i, Fate fate)
 {
-    check->fates[check->shadows[i].fate]--;
+    Shadow *shadow = &check->shadows[i];
+
+    check->fates[shadow->fate]--;
     check->fates[fate]++;
-    check->shadows[i].fate = fate;
+    if (shadow->canary)
+        check->canaries_left += (fate == FATE_FRESH ? 1 : 0) - (shadow->fate == FATE_FRESH ? 1 : 0);
+    shadow->fate = fate;
     if (fate == FATE_BAD || fate == FATE_LOST)
-        check->shadows[i].down = TRUE;
+        shadow->down = TRUE;
 }
 
 const VrCommand *check_expect(Check *check, VrCommandType type)
@@ -78,6 +95,13 @@ const VrCommand *check_expect(Check *check, VrCommandType type)
     return NULL;
 }
 
+int check_next_type(const Check *check)
+{
+    if (check->cursor >= check->commands->len)
+        return -1;
+    return (int)g_array_index(check->commands, VrCommand, check->cursor).type;
+}
+
 /* That command must come, for that instance. */
 static void must_go_on(Check *check, guint i, VrCommandType type)
 {
@@ -85,7 +109,7 @@ static void must_go_on(Check *check, guint i, VrCommandType type)
 
     if (command != NULL && command->instance != i)
         check_fail(check, "command %d for instance %u instead of %u", type, command->instance, i);
-    become(check, i, FATE_OUT);
+    check_become(check, i, FATE_OUT);
     check->shadows[i].out = type;
 }
 
@@ -106,10 +130,18 @@ gboolean check_awaits(const Check *check, const VrEvent *event, gint64 now_ms)
         return check->survey_out;
     case VR_EVENT_WAKE:
         return check->wake_out && now_ms >= check->wake_at;
+    case VR_EVENT_GATE:
+        return check->gate_out;
     case VR_EVENT_CANCEL:
     case VR_EVENT_CANCEL_NOW:
     case VR_EVENT_WITHDRAWN:
         return TRUE;
+    case VR_EVENT_PAUSE:
+    case VR_EVENT_RESUME:
+    case VR_EVENT_APPROVE:
+    case VR_EVENT_PROMOTE:
+    case VR_EVENT_WALK:
+        return check_control_fits(check, event);
     default:
         return event->instance < check->count && check->shadows[event->instance].fate == FATE_OUT &&
                check->shadows[event->instance].out == answered_by[event->type];
@@ -132,16 +164,16 @@ static void went_wrong(Check *check, guint i)
     gboolean untouched = check->event->outcome == VR_OUTCOME_UNTOUCHED || type == VR_EVENT_PREPARED;
 
     if (check->event->outcome == VR_OUTCOME_CANCELLED && check->cancel) {
-        become(check, i, FATE_FRESH);
+        check_become(check, i, FATE_FRESH);
         return;
     }
     remember_reason(check, i);
     if (check->event->outcome == VR_OUTCOME_UNKNOWN) {
-        become(check, i, FATE_LOST);
+        check_become(check, i, FATE_LOST);
         return;
     }
     if (type == VR_EVENT_DISCARDED) {
-        become(check, i, FATE_FRESH);
+        check_become(check, i, FATE_FRESH);
         return;
     }
     if ((type == VR_EVENT_SWAPPED && !untouched) ||
@@ -152,7 +184,7 @@ static void went_wrong(Check *check, guint i)
     check->untouched += untouched ? 1 : 0;
     check->uncommitted += type == VR_EVENT_COMMITTED ? 1 : 0;
     check->not_put_back += type == VR_EVENT_RESTORED ? 1 : 0;
-    become(check, i, FATE_BAD);
+    check_become(check, i, FATE_BAD);
 }
 
 static void went_well(Check *check, guint i)
@@ -162,7 +194,7 @@ static void went_well(Check *check, guint i)
         if (check->cancel_now)
             must_go_on(check, i, VR_COMMAND_DISCARD);
         else
-            become(check, i, FATE_READY);
+            check_become(check, i, FATE_READY);
         break;
     case VR_EVENT_SWAPPED:
         must_go_on(check, i, check->cancel_now ? VR_COMMAND_RESTORE : VR_COMMAND_PROBE);
@@ -171,14 +203,14 @@ static void went_well(Check *check, guint i)
         must_go_on(check, i, VR_COMMAND_COMMIT);
         break;
     case VR_EVENT_COMMITTED:
-        become(check, i, FATE_GOOD);
+        check_become(check, i, FATE_GOOD);
         check->good_off += check->shadows[i].off ? 1 : 0;
         break;
     case VR_EVENT_RESTORED:
-        become(check, i, FATE_BACK);
+        check_become(check, i, FATE_BACK);
         break;
     default:
-        become(check, i, FATE_FRESH);
+        check_become(check, i, FATE_FRESH);
     }
 }
 
@@ -223,43 +255,65 @@ static void asked_to_end(Check *check)
     check->withdrawn = check->withdrawn || type == VR_EVENT_WITHDRAWN;
     check->cancel = check->cancel || type != VR_EVENT_WITHDRAWN;
     check->cancel_now = check->cancel_now || type == VR_EVENT_CANCEL_NOW;
-    if (!check->in_batch)
-        check_at_border(check);
-    else if (type == VR_EVENT_CANCEL_NOW)
+    if (check->in_batch && type == VR_EVENT_CANCEL_NOW)
         cancelled_now(check);
+    if (check->in_batch || check_ends(check))
+        return;
+    if (check->now_ms >= check_deadline(check) && check_next_type(check) == VR_COMMAND_FINISH)
+        check_finish(check, VR_RUN_FAULTED, VR_CODE_TIMEOUT); /* it may be noticed now */
+}
+
+static void took_answer(Check *check)
+{
+    guint i = check->event->instance;
+    gint64 most = check->policy.max_off_ms;
+
+    if (check->event->type == VR_EVENT_SWAPPED && most > 0 && check->event->off_ms > most)
+        check->off_too_long = TRUE;
+    if (check->event->outcome == VR_OUTCOME_OK)
+        went_well(check, i);
+    else
+        went_wrong(check, i);
+    batch_moves(check);
 }
 
 static void took_event(Check *check)
 {
-    guint i = check->event->instance;
-
     switch (check->event->type) {
     case VR_EVENT_START:
         check->started = TRUE;
+        check->began_at = check->now_ms;
         if (check->fates[FATE_FRESH] == 0) /* D18 */
             check_finish(check, VR_RUN_COMPLETED, NULL);
-        else if (check_expect(check, VR_COMMAND_SURVEY) != NULL)
-            check->survey_out = TRUE;
+        else
+            check_goes_on(check);
         break;
     case VR_EVENT_SURVEY:
         check->survey_out = FALSE;
         check_surveyed(check);
         break;
+    case VR_EVENT_GATE:
+        check->gate_out = FALSE;
+        check_gate_answered(check);
+        break;
     case VR_EVENT_WAKE:
         check->wake_out = FALSE;
-        check->survey_out = check_expect(check, VR_COMMAND_SURVEY) != NULL;
+        check_goes_on(check);
         break;
     case VR_EVENT_CANCEL:
     case VR_EVENT_CANCEL_NOW:
     case VR_EVENT_WITHDRAWN:
         asked_to_end(check);
         break;
+    case VR_EVENT_PAUSE:
+    case VR_EVENT_RESUME:
+    case VR_EVENT_APPROVE:
+    case VR_EVENT_PROMOTE:
+    case VR_EVENT_WALK:
+        check_took_control(check);
+        break;
     default:
-        if (check->event->outcome == VR_OUTCOME_OK)
-            went_well(check, i);
-        else
-            went_wrong(check, i);
-        batch_moves(check);
+        took_answer(check);
     }
 }
 
@@ -278,6 +332,31 @@ static void check_counters(Check *check)
         check_fail(check, "a counter is wrong");
     if (view->finished != check->over || (view->status == VR_RUN_ROLLING_FORWARD) != !check->over)
         check_fail(check, "the run is over or not, and the view says otherwise");
+}
+
+/* F5. What is on its way locks; as long as one that shall be moved is not on its target, the way back is open. */
+static void check_flags(Check *check)
+{
+    const VrRolloutView *view = check->view;
+    guint on_their_way = check->fates[FATE_OUT] + check->fates[FATE_READY];
+    guint there = check->fates[FATE_GOOD] + check->fates[FATE_SKIP];
+
+    if (view->in_progress != on_their_way || view->locked != (on_their_way > 0))
+        check_fail(check, "%u are on their way, the view says %u and locked %d", on_their_way, view->in_progress,
+                   view->locked);
+    if (view->rollback_allowed != (check->started && !check->over && there < check->count))
+        check_fail(check, "rollback allowed is %d", view->rollback_allowed);
+}
+
+/* 27: a run that goes on waits for an answer, for a time, or for a person, and says so. */
+static void check_waits_for_something(Check *check)
+{
+    gboolean person = check->hold != VR_HOLD_NONE && check->view->hold_until_ms == 0;
+
+    if (check->in_batch || check->survey_out || check->gate_out || check->wake_out || check->over)
+        return;
+    if (!person || check_deadline(check) != G_MAXINT64)
+        check_fail(check, "nothing will wake the run");
 }
 
 /* A late or double event changes nothing; a wake that is too early is asked for again. */
@@ -307,4 +386,7 @@ void check_step(Check *check, const VrEvent *event, gint64 now_ms, const GArray 
         check_fail(check, "command %d comes without cause after event %d",
                    g_array_index(commands, VrCommand, check->cursor).type, event->type);
     check_counters(check);
+    check_flags(check);
+    check_hold_view(check);
+    check_waits_for_something(check);
 }

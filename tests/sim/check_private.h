@@ -23,20 +23,22 @@ typedef struct {
     gboolean down;      /* last survey, or left bad or lost by this run */
     gboolean off;       /* last survey */
     gboolean moved_off; /* the survey before its batch */
-    gboolean member;    /* of the batch in flight */
-    char reason[16];    /* the first word of why it failed; "" if it did not */
+    gboolean canary;
+    char reason[16]; /* the first word of why it failed; "" if it did not */
 } Shadow;
 
 struct Check {
     VrRunKind kind;
-    VrUpgradePolicy policy;
+    VrUpgradePolicy policy; /* without what a rollback does not know (decision 6) */
     gint64 health_timeout_ms;
     gboolean same_reason_stops;
+    gboolean walk;
     guint count;
     Shadow *shadows;
     guint fates[FATE_COUNT];
     guint most_down;  /* decision 1 */
     guint most_batch; /* D1 */
+    guint canaries, canaries_left;
 
     const VrEvent *event;
     gint64 now_ms;
@@ -44,15 +46,29 @@ struct Check {
     guint cursor;
     const VrRolloutView *view;
 
-    gboolean started, in_batch, survey_out, wake_out, over;
+    gboolean started, in_batch, survey_out, gate_out, wake_out, over;
     gboolean cancel, cancel_now, withdrawn;
     gint64 wake_at;
-    gint64 waits_since; /* -1: does not wait */
-    GArray *members;    /* of the batch in flight */
+    gint64 began_at;
+    gint64 border_since;                               /* when the last batch ended; -1 before */
+    gint64 waits_since, no_gate_since, no_place_since; /* -1: does not wait */
+
+    VrHold hold; /* as it was told last */
+    gboolean pause_asked, approved, promoted;
+    gint64 walk_domain;        /* -1: none is named */
+    gboolean checkpoint_waits; /* one was reached by the last batch, and nobody promoted it */
+    gboolean checkpoint_told;
+    gint64 checkpoint_until;
+    gboolean gate_said_yes; /* since the last batch and the last hold */
+    gboolean baking, bake_promoted;
+    gint64 bake_until;
+
+    GArray *members; /* of the batch in flight */
     guint batches;
     guint good_off; /* GOOD that were off */
     guint untouched, uncommitted, not_put_back;
-    char last_word[16]; /* the batch before failed as one with this; "" otherwise */
+    gboolean off_too_long; /* J10 */
+    char last_word[16];    /* the batch before failed as one with this; "" otherwise */
     char *violation;
 };
 
@@ -61,10 +77,31 @@ void check_fail(Check *check, const char *format, ...) G_GNUC_PRINTF(2, 3);
 /* The next command if it is of that type, else a violation and NULL. */
 const VrCommand *check_expect(Check *check, VrCommandType type);
 
+/* The type of the next command, or -1. */
+int check_next_type(const Check *check);
+void check_become(Check *check, guint i, Fate fate);
+
 /* check_limits.c */
 guint check_most(guint count, guint percent);
-void check_surveyed(Check *check);
-void check_batch_ended(Check *check);
-void check_at_border(Check *check);
 void check_finish(Check *check, VrRunStatus status, const char *code);
-gboolean check_must_end(const Check *check, VrRunStatus *status, const char **code);
+void check_batch_ended(Check *check);
+gboolean check_ends(Check *check);
+gboolean check_fell_ill(const Check *check);
+
+/* check_batch.c */
+void check_surveyed(Check *check);
+
+/* check_border.c */
+gint64 check_deadline(const Check *check);
+gboolean check_is_idle(const Check *check);
+gboolean check_has_turn(const Check *check, const Shadow *shadow);
+gboolean check_control_fits(const Check *check, const VrEvent *event);
+void check_took_control(Check *check);
+void check_goes_on(Check *check);
+void check_gate_answered(Check *check);
+void check_waits(Check *check, gint64 *since, const char *code);
+void check_hold_view(Check *check);
+
+/* check_bake.c */
+void check_bake_begins(Check *check);
+void check_bake_watches(Check *check);

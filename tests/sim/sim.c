@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The simulator: drives vr_rollout_step through random worlds and checks every step.
- *   sim [--seeds N] [--first S] [--verbose]
+ *   sim [--seeds N | --minutes N] [--first S] [--verbose]
  * A seed that fails prints its whole story; --first S --seeds 1 --verbose tells it again.
  */
 #include "tests/sim/world.h"
@@ -12,23 +12,26 @@
 
 static gint seeds = 3000;
 static gint64 first = 1;
+static gint minutes;
 static gboolean verbose;
 
 static const GOptionEntry options[] = {
     {"seeds", 0, 0, G_OPTION_ARG_INT, &seeds, "How many seeds", "N"},
+    {"minutes", 0, 0, G_OPTION_ARG_INT, &minutes, "As many seeds as N minutes hold", "N"},
     {"first", 0, 0, G_OPTION_ARG_INT64, &first, "The first seed", "S"},
     {"verbose", 0, 0, G_OPTION_ARG_NONE, &verbose, "Tell every story", NULL},
     {0},
 };
 
 typedef struct {
-    guint64 steps, batches, instances;
+    guint64 seeds, steps, batches, instances;
     guint ends[VR_RUN_FAULTED + 1];
     GHashTable *codes; /* static text -> count */
 } Totals;
 
 static void add_up(Totals *totals, const WorldResult *result)
 {
+    totals->seeds++;
     totals->steps += result->steps;
     totals->batches += result->batches;
     totals->instances += result->instances;
@@ -61,9 +64,9 @@ static void print_totals(const Totals *totals, double seconds)
     GHashTableIter iter;
     gpointer code, count;
 
-    printf("%d seeds, %" G_GUINT64_FORMAT " instances, %" G_GUINT64_FORMAT " batches, %" G_GUINT64_FORMAT
-           " steps in %.1f s: %.0f seeds/s, %.2f us a step\n",
-           seeds, totals->instances, totals->batches, totals->steps, seconds, seeds / seconds,
+    printf("%" G_GUINT64_FORMAT " seeds, %" G_GUINT64_FORMAT " instances, %" G_GUINT64_FORMAT
+           " batches, %" G_GUINT64_FORMAT " steps in %.1f s: %.0f seeds/s, %.2f us a step\n",
+           totals->seeds, totals->instances, totals->batches, totals->steps, seconds, (double)totals->seeds / seconds,
            seconds * 1e6 / (double)MAX(1, totals->steps));
     for (guint status = VR_RUN_CANCELLED; status <= VR_RUN_FAULTED; status++)
         printf("  %s: %u\n", vr_run_status_name(status), totals->ends[status]);
@@ -78,14 +81,15 @@ int main(int argc, char **argv)
     g_autoptr(GError) error = NULL;
     g_autoptr(GHashTable) codes = g_hash_table_new(g_str_hash, g_str_equal);
     Totals totals = {.codes = codes};
-    gint64 began = g_get_monotonic_time();
+    gint64 began = g_get_monotonic_time(), until;
 
     g_option_context_add_main_entries(context, options, NULL);
     if (!g_option_context_parse(context, &argc, &argv, &error)) {
         fprintf(stderr, "error: %s\n", error->message);
         return 2;
     }
-    for (gint k = 0; k < seeds; k++) {
+    until = began + (gint64)minutes * 60 * G_USEC_PER_SEC;
+    for (gint k = 0; minutes > 0 ? g_get_monotonic_time() < until : k < seeds; k++) {
         if (!run_seed((guint64)first + (guint64)k, verbose, &totals))
             return 1;
     }

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Surveys and the batches that they begin: D1-D3, D6, D12, decisions 1, 2 and 11, SAFETY 17, 19 and 21. */
+#include "tests/sim/check_private.h"
+
+typedef struct {
+    guint down;        /* in the whole set */
+    gboolean any;      /* something may be taken */
+    guint lowest;      /* domain of that */
+    gboolean any_down; /* ... that is down already */
+    guint lowest_down;
+} Choice;
+
+/* What the documents let a batch begin with (decision 2, D12). */
+static Choice choices(const Check *check)
+{
+    gboolean forward = check->kind != VR_RUN_ROLLBACK;
+    Choice choice = {0};
+
+    for (guint i = 0; i < check->count; i++)
+        choice.down += check->shadows[i].down ? 1 : 0;
+    for (guint i = 0; i < check->count; i++) {
+        const Shadow *shadow = &check->shadows[i];
+
+        if (!check_has_turn(check, shadow) || (forward && choice.down + (shadow->down ? 0 : 1) > check->most_down))
+            continue;
+        if (!choice.any || shadow->domain < choice.lowest)
+            choice.lowest = shadow->domain;
+        choice.any = TRUE;
+        if (!shadow->down)
+            continue;
+        if (!choice.any_down || shadow->domain < choice.lowest_down)
+            choice.lowest_down = shadow->domain;
+        choice.any_down = TRUE;
+    }
+    return choice;
+}
+
+/* 17, 21, D1, decision 11: of the batch as a whole. up: members that serve until now. */
+static void check_batch(Check *check, const Choice *choice, guint domain, guint up, gboolean canaries)
+{
+    gboolean forward = check->kind != VR_RUN_ROLLBACK;
+    gboolean first_down = check->policy.prioritize_unhealthy || !forward;
+    guint left_down = 0, left_up = 0, size = check->members->len;
+
+    if (size == 0 || size > check->most_batch)
+        check_fail(check, "a batch of %u, at most %u", size, check->most_batch);
+    if (forward && choice->down + up > check->most_down)
+        check_fail(check, "%u down at once, at most %u", choice->down + up, check->most_down);
+    if (domain != (first_down && choice->any_down ? choice->lowest_down : choice->lowest))
+        check_fail(check, "upgrade domain %u is not the next one", domain);
+    for (guint i = 0; i < check->count; i++) {
+        const Shadow *shadow = &check->shadows[i];
+
+        if (shadow->fate == FATE_FRESH && shadow->domain == domain && (shadow->canary || !canaries))
+            *(shadow->down ? &left_down : &left_up) += 1;
+    }
+    if (first_down && up > 0 && left_down > 0)
+        check_fail(check, "a healthy instance goes before an unhealthy one");
+    if (size < check->most_batch &&
+        (left_down > 0 || (left_up > 0 && (!forward || choice->down + up < check->most_down))))
+        check_fail(check, "the batch is smaller than it must be");
+}
+
+static void begins(Check *check, const Choice *choice)
+{
+    const VrCommand *begin = check_expect(check, VR_COMMAND_BATCH_BEGIN);
+    guint up = 0, domain = 0, canaries = check->canaries_left;
+
+    check->batches++;
+    if (begin == NULL || begin->batch_number != check->batches || begin->text == NULL) {
+        check_fail(check, "a batch begins without its number or reason");
+        return;
+    }
+    g_array_set_size(check->members, 0);
+    while (check->cursor < check->commands->len) {
+        const VrCommand *prepare = check_expect(check, VR_COMMAND_PREPARE);
+        Shadow *shadow;
+
+        if (prepare == NULL)
+            return;
+        shadow = &check->shadows[prepare->instance];
+        domain = check->members->len == 0 ? shadow->domain : domain;
+        if (shadow->fate != FATE_FRESH || shadow->domain != domain || !(shadow->canary || canaries == 0))
+            check_fail(check, "instance %u does not belong in this batch", prepare->instance); /* 21, D17 */
+        if (check->walk && shadow->domain != check->walk_domain)
+            check_fail(check, "nobody walked to upgrade domain %u", shadow->domain); /* G4 */
+        check_become(check, prepare->instance, FATE_OUT);
+        shadow->out = VR_COMMAND_PREPARE;
+        shadow->moved_off = shadow->off;
+        up += shadow->down ? 0 : 1;
+        g_array_append_val(check->members, prepare->instance);
+    }
+    if (check->policy.gate != NULL && !check->gate_said_yes)
+        check_fail(check, "a batch begins without a yes of the gate"); /* E11, L5 */
+    check->in_batch = TRUE;
+    check->gate_said_yes = FALSE;
+    check->waits_since = check->no_gate_since = check->no_place_since = -1;
+    check_batch(check, choice, domain, up, canaries > 0);
+}
+
+static void take_answers(Check *check)
+{
+    for (guint i = 0; i < check->count; i++) {
+        Shadow *shadow = &check->shadows[i];
+
+        shadow->off = check->event->answers[i] == VR_SURVEY_OFF;
+        shadow->down =
+            check->event->answers[i] == VR_SURVEY_UNHEALTHY || shadow->fate == FATE_BAD || shadow->fate == FATE_LOST;
+        /* Decision 14 is about guests that were off; one that ran until this run moved it is down. */
+        if (shadow->off && !shadow->moved_off && (shadow->fate == FATE_GOOD || shadow->fate == FATE_BACK))
+            shadow->down = TRUE;
+    }
+}
+
+/* 19, D2-D4, E14: what the survey itself ends a run with; NULL: nothing. */
+static const char *survey_code(const Check *check, const Choice *choice)
+{
+    if (check->kind == VR_RUN_ROLLBACK)
+        return NULL;
+    if (choice->down > check->most_down)
+        return check->batches == 0 ? VR_CODE_BEFORE_ROLLING : VR_CODE_IN_ROLLING;
+    return check_fell_ill(check) ? VR_CODE_UPGRADED : NULL;
+}
+
+void check_surveyed(Check *check)
+{
+    gboolean blind = check->event->answers == NULL;
+    gboolean late = check->now_ms >= check_deadline(check);
+    const char *code;
+    Choice choice = {0};
+
+    if (!blind)
+        take_answers(check);
+    if (check->baking) {
+        check_bake_watches(check);
+        return;
+    }
+    choice = choices(check);
+    code = blind ? NULL : survey_code(check, &choice);
+    if (code != NULL && !((check->pause_asked || late) && g_strcmp0(check->view->error_code, code) != 0))
+        check_finish(check, VR_RUN_FAULTED, code);
+    else if (check->pause_asked || late)
+        check_goes_on(check);
+    else if (blind)
+        check_waits(check, &check->no_place_since, VR_CODE_INTERNAL);
+    else if (choice.any)
+        begins(check, &choice);
+    else
+        check_waits(check, &check->no_place_since, VR_CODE_IN_ROLLING);
+}
