@@ -26,7 +26,13 @@ void world_operate(World *world)
         VR_EVENT_WALK,   VR_EVENT_WALK,       VR_EVENT_PROMOTE,   VR_EVENT_PROMOTE,
     };
 
-    says(world, orders[world_below(world, G_N_ELEMENTS(orders))]);
+    VrEventType order = orders[world_below(world, G_N_ELEMENTS(orders))];
+
+    says(world, order);
+    if (order == VR_EVENT_PAUSE && world_chance(world, 400)) { /* thinks better of it */
+        world->now_ms += world_below(world, 20000);
+        says(world, VR_EVENT_RESUME);
+    }
 }
 
 /* Somebody comes to a run that is held, after seconds or after days, and mostly does what it waits for. */
