@@ -16,7 +16,7 @@ set_tests_properties(orchestrator/executor PROPERTIES LABELS threads)
 
 # The simulator of tests/sim: the rollout core in random worlds.
 add_executable(sim sim/sim.c sim/world.c sim/world_draw.c sim/world_person.c sim/check.c sim/check_bake.c
-    sim/check_batch.c sim/check_border.c sim/check_limits.c)
+    sim/check_batch.c sim/check_border.c sim/check_limits.c sim/check_view.c)
 target_link_libraries(sim PRIVATE vr_orchestrator)
-add_test(NAME sim/rollout COMMAND sim --seeds 20000)
-set_tests_properties(sim/rollout PROPERTIES TIMEOUT 120)
+add_test(NAME sim/rollout COMMAND sim --seeds 100000)
+set_tests_properties(sim/rollout PROPERTIES TIMEOUT 300)

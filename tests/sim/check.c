@@ -317,48 +317,6 @@ static void took_event(Check *check)
     }
 }
 
-/* J3: the counters add up, after every step. */
-static void check_counters(Check *check)
-{
-    const VrRolloutView *view = check->view;
-    const guint *fates = check->fates;
-    guint bad = fates[FATE_BACK] + fates[FATE_BAD] + fates[FATE_LOST];
-
-    if (view->successful + view->failed + view->in_progress + view->pending + view->skipped != check->count)
-        check_fail(check, "the counters do not add up to %u", check->count);
-    if (view->successful != fates[FATE_GOOD] || view->failed != bad || view->restored != fates[FATE_BACK] ||
-        view->unknown != fates[FATE_LOST] || view->skipped != fates[FATE_SKIP] || view->pending != fates[FATE_FRESH] ||
-        view->restore_failed != check->not_put_back || view->batch_number != check->batches)
-        check_fail(check, "a counter is wrong");
-    if (view->finished != check->over || (view->status == VR_RUN_ROLLING_FORWARD) != !check->over)
-        check_fail(check, "the run is over or not, and the view says otherwise");
-}
-
-/* F5. What is on its way locks; as long as one that shall be moved is not on its target, the way back is open. */
-static void check_flags(Check *check)
-{
-    const VrRolloutView *view = check->view;
-    guint on_their_way = check->fates[FATE_OUT] + check->fates[FATE_READY];
-    guint there = check->fates[FATE_GOOD] + check->fates[FATE_SKIP];
-
-    if (view->in_progress != on_their_way || view->locked != (on_their_way > 0))
-        check_fail(check, "%u are on their way, the view says %u and locked %d", on_their_way, view->in_progress,
-                   view->locked);
-    if (view->rollback_allowed != (check->started && !check->over && there < check->count))
-        check_fail(check, "rollback allowed is %d", view->rollback_allowed);
-}
-
-/* 27: a run that goes on waits for an answer, for a time, or for a person, and says so. */
-static void check_waits_for_something(Check *check)
-{
-    gboolean person = check->hold != VR_HOLD_NONE && check->view->hold_until_ms == 0;
-
-    if (check->in_batch || check->survey_out || check->gate_out || check->wake_out || check->over)
-        return;
-    if (!person || check_deadline(check) != G_MAXINT64)
-        check_fail(check, "nothing will wake the run");
-}
-
 /* A late or double event changes nothing; a wake that is too early is asked for again. */
 static void took_stale(Check *check)
 {
@@ -385,8 +343,5 @@ void check_step(Check *check, const VrEvent *event, gint64 now_ms, const GArray 
     if (check->cursor < commands->len)
         check_fail(check, "command %d comes without cause after event %d",
                    g_array_index(commands, VrCommand, check->cursor).type, event->type);
-    check_counters(check);
-    check_flags(check);
-    check_hold_view(check);
-    check_waits_for_something(check);
+    check_view(check);
 }

@@ -19,5 +19,8 @@ gboolean check_awaits(const Check *check, const VrEvent *event, gint64 now_ms);
 /* One step: the event, and all commands that it gave. view is after the step. */
 void check_step(Check *check, const VrEvent *event, gint64 now_ms, const GArray *commands, const VrRolloutView *view);
 
+/* What the rollout says of one instance, at any time. */
+void check_instance(Check *check, guint i, VrInstancePhase phase, const char *reason);
+
 /* The first violation, or NULL. */
 const char *check_violation(const Check *check);

@@ -239,22 +239,3 @@ void check_took_control(Check *check)
         check_goes_on(check);
     }
 }
-
-/* G3, J2: what holds it is told as it is. */
-void check_hold_view(Check *check)
-{
-    const VrRolloutView *view = check->view;
-    gint64 until = 0;
-
-    if (check->hold == VR_HOLD_CHECKPOINT)
-        until = check->checkpoint_until;
-    else if (check->hold == VR_HOLD_BAKE)
-        until = check->bake_until;
-    if (view->hold != check->hold || (view->hold_text != NULL) != (check->hold != VR_HOLD_NONE))
-        check_fail(check, "held by %d, the view says %d: %s", check->hold, view->hold, view->hold_text);
-    if (check->hold != VR_HOLD_NONE && view->hold_until_ms != until)
-        check_fail(check, "held until %" G_GINT64_FORMAT ", the view says %" G_GINT64_FORMAT, until,
-                   view->hold_until_ms);
-    if (!check->over && check->fates[FATE_FRESH] > 0 && view->pause_requested != check->pause_asked)
-        check_fail(check, "the view says pause requested %d", view->pause_requested);
-}

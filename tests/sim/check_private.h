@@ -100,8 +100,10 @@ void check_took_control(Check *check);
 void check_goes_on(Check *check);
 void check_gate_answered(Check *check);
 void check_waits(Check *check, gint64 *since, const char *code);
-void check_hold_view(Check *check);
 
 /* check_bake.c */
 void check_bake_begins(Check *check);
 void check_bake_watches(Check *check);
+
+/* check_view.c */
+void check_view(Check *check);

@@ -330,6 +330,14 @@ static gboolean is_over(const World *world)
     return view.finished;
 }
 
+static void ask_for_each(World *world)
+{
+    for (guint i = 0; i < world->config.count; i++)
+        check_instance(world->check, i, vr_rollout_phase(world->rollout, i), vr_rollout_reason(world->rollout, i));
+    if (check_violation(world->check) != NULL && world->violation == NULL)
+        world->violation = g_strdup(check_violation(world->check));
+}
+
 /* After the end: nothing that still comes may do anything. */
 static void afterwards(World *world)
 {
@@ -358,6 +366,7 @@ char *world_run(guint64 seed, GString *story, WorldResult *result)
             world.violation = g_strdup("the run does not come to an end"); /* 27 */
     }
     afterwards(&world);
+    ask_for_each(&world);
     vr_rollout_view(world.rollout, &view);
     world_tell(&world, "%s %s: %s", vr_run_status_name(view.status), view.error_code != NULL ? view.error_code : "-",
                view.error_text != NULL ? view.error_text : "-");
