@@ -78,7 +78,7 @@ typedef enum {
     VR_EVENT_RESUME,
     VR_EVENT_APPROVE, /* of VR_HOLD_APPROVAL; may come before it */
     VR_EVENT_PROMOTE, /* ends VR_HOLD_CANARY, _CHECKPOINT or _BAKE, whichever holds now */
-    VR_EVENT_WALK     /* `instance` is the upgrade domain that goes next; fits VR_HOLD_WALK */
+    VR_EVENT_WALK /* `instance` is the upgrade domain that goes next; fits VR_HOLD_WALK, where something in it may go now */
 } VrEventType;
 
 typedef enum {
@@ -121,7 +121,7 @@ typedef enum {
     VR_COMMAND_RESTORE, /* text = why */
     VR_COMMAND_DISCARD, /* text = why */
     VR_COMMAND_WAKE,    /* at_ms; a later WAKE replaces an earlier one */
-    VR_COMMAND_GATE,    /* ask the gate whether the next batch may begin */
+    VR_COMMAND_GATE,    /* ask the gate whether the next batch may begin; its yes does not outlive a hold */
     VR_COMMAND_HOLD, /* text = what for and how it ends; for journal and view, no answer. A WAKE follows where time ends it */
     VR_COMMAND_FINISH /* the run is over: status, code, text are in the state; no answer */
 } VrCommandType;
