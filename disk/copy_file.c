@@ -3,7 +3,7 @@
  * How one file is best read and written. What the kernel and the file system can is found by trying, and remembered:
  *
  *   read    from the page cache where the bytes are there already, else with O_DIRECT: a cold copy leaves nothing behind
- *   write   with O_DIRECT; else RWF_DONTCACHE (kernel 6.14); else cached, and written back early rather than all at the end
+ *   write   with O_DIRECT, on btrfs by the kernel's workers side by side, for its checksums; else RWF_DONTCACHE (kernel 6.14); else cached, and written back early rather than all at the end
  *
  * O_DIRECT is asked for on a descriptor of our own, since its flags belong to whoever else holds the caller's. What is not
  * aligned (the tail of a file) goes through the caller's: other pages, so the two do not meet.
@@ -15,11 +15,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #define WINDOW (8u << 20) /* is asked about at once */
@@ -119,6 +121,8 @@ void vr_copy_file_open(VrCopyFile *file, int fd, gboolean is_target)
     struct stat st;
     if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
         file->size = (guint64)st.st_size;
+    struct statfs fs;
+    file->checksums = is_target && fstatfs(fd, &fs) == 0 && fs.f_type == BTRFS_SUPER_MAGIC;
     file->direct_fd = open(path, (is_target ? O_WRONLY : O_RDONLY) | O_DIRECT | O_CLOEXEC | O_NONBLOCK);
     file->no_direct = file->direct_fd < 0;
 }

@@ -87,6 +87,7 @@ typedef struct {
     int direct_fd;                    /* ours, with O_DIRECT; open to the end, since requests may name it */
     gboolean is_target;               /* which way the bytes go */
     gboolean no_direct;               /* O_DIRECT does not go */
+    gboolean checksums;               /* a target whose file system sums what is written, in the thread that writes */
     gboolean uncached;                /* cached writes are asked for with RWF_DONTCACHE; until the kernel refuses */
     guint64 size;                     /* of a regular file */
     guint64 window_start, window_end; /* what was asked about */

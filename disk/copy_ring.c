@@ -97,6 +97,8 @@ static void ask(VrRing *ring, VrRequest *request)
         io_uring_prep_read(sqe, fd, at, request->left, request->offset);
     else
         io_uring_prep_write(sqe, fd, at, request->left, request->offset);
+    if (file->checksums)
+        sqe->flags |= IOSQE_ASYNC;
     if (request->uncached)
         sqe->rw_flags = RWF_DONTCACHE;
     io_uring_sqe_set_data(sqe, request);

@@ -21,8 +21,8 @@ static gint64 two_months_ago_us(void)
 /* What is ours alone is left out. */
 static json_t *properties_of(const VrSession *session, const VrRun *run)
 {
-    static const char *const keys[] = {"runningStatus", "progress", "error", "startedBy", "targetImageReference",
-                                       "rollbackInfo"};
+    static const char *const keys[] = {"runningStatus",        "progress",    "error", "startedBy",
+                                       "targetImageReference", "rollbackInfo"};
     g_autoptr(json_t) all = vr_run_json(session, run);
     json_t *properties = json_object();
 
