@@ -5,7 +5,8 @@
  *   own    locked temp directory in disks/UUID -> empty file there, 0600
  *   all    the image is opened (no path is followed after that: a version that goes meanwhile is still read whole) and checked by
  *          the rules of now -> enough space for all -> one vr_convert() to all files of one size, which flushes them
- *   own    our own look at the header: that size, nothing behind it -> rename without replacing
+ *   own    our own look at the header: that size, nothing behind it -> the caller is told which file it is -> rename without
+ *          replacing
  *
  * One lock a group. A request lies on the stack of the thread that asks; while it waits it is in `waiting`, and who copies
  * takes it out of there. It may go when `done` is set, or when its own thread took it out of `waiting`.
@@ -296,7 +297,7 @@ static gboolean check_result(int fd, guint64 size, GError **error)
 }
 
 gboolean vr_clone_make(VrCloneSeat *seat, VrStore *store, const char *uuid, const char *name, const VrImage *image,
-                       guint64 min_size, GError **error)
+                       guint64 min_size, VrDiskBefore before, void *data, GError **error)
 {
     g_auto(VrNewDisk) disk = {0};
     vr_autofd fd = vr_new_disk_begin(&disk, store, uuid, name, error) ? create_file(&disk, error) : -1;
@@ -305,7 +306,8 @@ gboolean vr_clone_make(VrCloneSeat *seat, VrStore *store, const char *uuid, cons
         return FALSE;
     }
     Request request = {.store = store, .image = image, .size = vr_new_disk_size(image, min_size), .fd = fd};
-    if (ask(seat, &request, error) && check_result(fd, request.size, error) && vr_new_disk_end(&disk, error))
+    if (ask(seat, &request, error) && check_result(fd, request.size, error) &&
+        vr_new_disk_end(&disk, fd, before, data, error))
         return TRUE;
     g_prefix_error(error, "cannot make %s/%s as a full clone of %s %s: ", disk.dir_path, name, image->name,
                    image->version);

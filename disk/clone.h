@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include "disk/disk_file.h"
 #include "disk/store.h"
 
 #define VR_CLONE_GATHER_MS 60000
@@ -23,9 +24,10 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrCloneSeat, vr_clone_seat_free)
 
 /* Makes file `name` in the instance's directory as vr_overlay_create() does, but as a qcow2 without a backing file that has all bytes
  * of the image. Once a seat. An error of the copy is that of all who share it (VR_ERROR_CANCELLED, VR_ERROR_NO_SPACE before
- * anything is written); one of this seat's directory or name is its own. Nothing is left on an error. */
+ * anything is written); one of this seat's directory or name is its own. Nothing is left on an error.
+ * before is called in the thread of the caller. */
 gboolean vr_clone_make(VrCloneSeat *seat, VrStore *store, const char *uuid, const char *name, const VrImage *image,
-                       guint64 min_size, GError **error);
+                       guint64 min_size, VrDiskBefore before, void *data, GError **error);
 
 /* Bytes that one clone takes, at most: of shared blocks (reflink) nothing is known before. */
 gboolean vr_clone_bytes(VrStore *store, const VrImage *image, guint64 *bytes, GError **error);

@@ -12,6 +12,10 @@ typedef struct {
 
 gboolean vr_disk_file_id(const char *path, VrFileId *id, GError **error);
 
+/* Told of a new disk that is whole and flushed, before it takes its place: who writes the identity down then never has to guess
+ * whose file is under the name. FALSE: it does not take its place, and is gone. */
+typedef gboolean (*VrDiskBefore)(const VrFileId *id, void *data, GError **error);
+
 /* TRUE in *held when some process holds a QEMU image lock (OFD locks on bytes 100..., 200... of the file; QEMU
  * block/file-posix.c). Opens read-only; asks with F_OFD_GETLK and takes no lock. Works on files and block devices. */
 gboolean vr_disk_file_is_open_by_qemu(const char *path, gboolean *held, GError **error);

@@ -5,6 +5,7 @@
 #include "base/fd.h"
 #include "disk/version.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 
@@ -36,8 +37,24 @@ gboolean vr_new_disk_begin(VrNewDisk *disk, VrStore *store, const char *uuid, co
     return disk->tmp != NULL;
 }
 
-gboolean vr_new_disk_end(const VrNewDisk *disk, GError **error)
+static gboolean tell(int fd, VrDiskBefore before, void *data, GError **error)
 {
+    struct stat st;
+    if (fstat(fd, &st) < 0) {
+        vr_set_error_errno(error, errno, "cannot look at the new disk");
+        return FALSE;
+    }
+    const VrFileId id = {.device = st.st_dev,
+                         .inode = st.st_ino,
+                         .size = (guint64)st.st_size,
+                         .mtime_ns = (gint64)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec};
+    return before(&id, data, error);
+}
+
+gboolean vr_new_disk_end(const VrNewDisk *disk, int fd, VrDiskBefore before, void *data, GError **error)
+{
+    if (before && !tell(fd, before, data, error))
+        return FALSE;
     return vr_durable_rename(disk->tmp->dir_fd, disk->name, disk->tmp->parent_fd, disk->name, error);
 }
 

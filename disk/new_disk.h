@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/durable.h"
+#include "disk/disk_file.h"
 #include "disk/store_private.h"
 
 typedef struct {
@@ -18,8 +19,9 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VrNewDisk, vr_new_disk_clear)
 /* The name is one, and nobody has it (VR_ERROR_CONFLICT): asked before the work, the rename says it again. */
 gboolean vr_new_disk_begin(VrNewDisk *disk, VrStore *store, const char *uuid, const char *name, GError **error);
 
-/* Renames into place without replacing, and flushes both directories. The file is whole and flushed by then. */
-gboolean vr_new_disk_end(const VrNewDisk *disk, GError **error);
+/* Tells `before` (may be NULL) of the file behind fd, which is whole and flushed by then, renames it into place without replacing, and
+ * flushes both directories. */
+gboolean vr_new_disk_end(const VrNewDisk *disk, int fd, VrDiskBefore before, void *data, GError **error);
 
 /* B13: max(image, min_size) in whole sectors. */
 guint64 vr_new_disk_size(const VrImage *image, guint64 min_size);

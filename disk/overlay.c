@@ -3,7 +3,8 @@
  * qemu-img follows links and overwrites whatever has the name (SAFETY 4.7), so it is given a name that nobody else has:
  *
  *   locked temp directory in disks/UUID -> qemu-img create there, both formats and an absolute backing path written ->
- *   our own look at the header: it names that base, that format, that size -> 0600 -> fsync -> rename without replacing
+ *   our own look at the header: it names that base, that format, that size -> 0600 -> fsync -> the caller is told which file
+ *   it is -> rename without replacing
  *
  * The base cannot go while this runs: the swap journaled its generation before, and a deletion asks for that under the same write
  * lock (store_delete.c). What may have happened before that is looked at here: it is gone, or it is another one by now.
@@ -85,12 +86,9 @@ static gboolean check_result(int fd, const VrImage *image, guint64 size, GError 
 
 /* ---- in its place ---- */
 
-static gboolean seal(int dir_fd, const char *name, const VrImage *image, guint64 size, GError **error)
+static gboolean seal(int fd, const char *name, const VrImage *image, guint64 size, GError **error)
 {
     struct stat st;
-    vr_autofd fd = vr_open_beneath(dir_fd, name, O_RDWR, 0, error);
-    if (fd < 0)
-        return FALSE;
     if (fstat(fd, &st) < 0 || fchmod(fd, 0600) < 0) {
         vr_set_error_errno(error, errno, "cannot set the mode of %s", name);
         return FALSE;
@@ -102,20 +100,24 @@ static gboolean seal(int dir_fd, const char *name, const VrImage *image, guint64
     return check_result(fd, image, size, error) && vr_fsync(fd, name, error);
 }
 
-static gboolean make_in(const VrNewDisk *disk, const VrImage *image, guint64 size, GError **error)
+/* Gives a descriptor of what it made, or -1. */
+static int make_in(const VrNewDisk *disk, const VrImage *image, guint64 size, GError **error)
 {
     g_autofree char *path = g_build_filename(disk->dir_path, disk->tmp->name, disk->name, NULL);
-    return run_qemu_img(path, image, size, error) && seal(disk->tmp->dir_fd, disk->name, image, size, error) &&
-           vr_new_disk_end(disk, error);
+    if (!run_qemu_img(path, image, size, error))
+        return -1;
+    vr_autofd fd = vr_open_beneath(disk->tmp->dir_fd, disk->name, O_RDWR, 0, error);
+    return fd >= 0 && seal(fd, disk->name, image, size, error) ? vr_fd_steal(&fd) : -1;
 }
 
 gboolean vr_overlay_create(VrStore *store, const char *uuid, const char *name, const VrImage *image, guint64 min_size,
-                           GError **error)
+                           VrDiskBefore before, void *data, GError **error)
 {
     g_auto(VrNewDisk) disk = {0};
     if (!vr_image_require(store, image, error) || !vr_new_disk_begin(&disk, store, uuid, name, error))
         return FALSE;
-    if (make_in(&disk, image, vr_new_disk_size(image, min_size), error))
+    vr_autofd fd = make_in(&disk, image, vr_new_disk_size(image, min_size), error);
+    if (fd >= 0 && vr_new_disk_end(&disk, fd, before, data, error))
         return TRUE;
     g_prefix_error(error, "cannot make %s/%s on %s %s: ", disk.dir_path, name, image->name, image->version);
     return FALSE;

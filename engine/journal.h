@@ -133,11 +133,11 @@ gboolean vr_journal_swap_write(VrJournal *journal, const VrOwner *owner, const V
 gboolean vr_journal_swap_end(VrJournal *journal, const VrOwner *owner, const VrSwapRow *row, const char *step,
                              VrGenerationState from, VrGenerationState to, GError **error);
 
-/* The file that was made for generation `number`. */
+/* The file that was made for generation `number`: said before it takes its name. */
 gboolean vr_journal_generation_made(VrJournal *journal, const VrOwner *owner, const char *uuid, guint number,
                                     const VrFileId *file, GError **error);
 
-/* A mark within a transition ("making", "stop-asked", "off", "intent", "start-asked", "running", "healthy"; on the way
+/* A mark within a transition ("made", "stop-asked", "off", "intent", "start-asked", "running", "healthy"; on the way
  * back "new-forced-off", "start-old"). */
 gboolean vr_journal_mark(VrJournal *journal, const VrOwner *owner, const char *swap_id, const char *step,
                          const char *detail, GError **error);

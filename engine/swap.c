@@ -9,7 +9,9 @@
  * What each state promises, and so what a crash in it means:
  *
  *   PLANNED    the journal has the swap and the number of its new generation; there may be part of a disk
- *              in a temp directory, or a whole one that nothing refers to. The guest was not touched.
+ *              in a temp directory, or a whole one that nothing refers to: which file that is, is journaled before it
+ *              takes its name, so that no other that may have the name is deleted. The guest was not touched.
+ *   (made)     a mark in the journal: the new disk has its name, the XML files may be there too.
  *   PREPARED   the new disk, an overlay or a full clone, is whole and flushed, and so are g<from>.xml (the domain
  *              as we read it) and g<to>.xml (the domain as it shall be). The guest still runs. A rollback begins here.
  *   STOPPED    libvirt says off, for a reason that is a stop, and no QEMU holds any of its disks. libvirt's

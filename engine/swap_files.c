@@ -96,12 +96,12 @@ gboolean vr_swap_load_xml(VrSwap *swap, GError **error)
     return swap->intent_xml != NULL;
 }
 
-/* Opens the disk that we made for a generation: the recorded inode and no other. */
+/* Opens the disk that we made for a generation: the recorded inode and no other. A FIFO under its name is not waited for. */
 static int open_own_disk(VrStore *store, const VrGeneration *generation, struct stat *st, GError **error)
 {
     g_autofree char *name = disk_name(generation);
     vr_autofd dir_fd = vr_store_instance_dir(store, generation->uuid, NULL, error);
-    vr_autofd fd = dir_fd < 0 ? -1 : vr_open_beneath(dir_fd, name, O_RDONLY, 0, error);
+    vr_autofd fd = dir_fd < 0 ? -1 : vr_open_beneath(dir_fd, name, O_RDONLY | O_NONBLOCK, 0, error);
 
     if (fd < 0)
         return -1;
@@ -160,17 +160,13 @@ gboolean vr_swap_unseal(VrSwap *swap, const VrGeneration *generation, GError **e
     return !generation->ours || set_mode(swap->engine.store, generation, 0600, error);
 }
 
-/* A crash between rename and the record of the inode leaves device 0. The name is ours then only if it was journaled that nobody had
- * it: else the swap ended because the name was taken, and the file is somebody's. */
+/* Which file is ours is journaled before it takes the name. When it was not, whatever has the name is somebody's; what was made of
+ * ours lies in a temp directory, and vr_store_sweep() has that. */
 static gboolean is_our_disk(VrSwap *swap, GError **error)
 {
     struct stat st;
-    gboolean making = FALSE;
-    vr_autofd fd = -1;
+    vr_autofd fd = swap->to->file.device == 0 ? -1 : open_own_disk(swap->engine.store, swap->to, &st, error);
 
-    if (swap->to->file.device == 0)
-        return vr_journal_has_mark(swap->engine.journal, swap->row->id, "making", &making, error) && making;
-    fd = open_own_disk(swap->engine.store, swap->to, &st, error);
     return fd >= 0;
 }
 
@@ -191,14 +187,18 @@ void vr_swap_discard_disk(VrSwap *swap)
     if (is_our_disk(swap, &local))
         discard(swap, disk);
     else if (local && !g_error_matches(local, VR_ERROR, VR_ERROR_NOT_FOUND))
-        vr_warning(swap->row->domain, "a discarded disk stays behind: %s", local->message);
+        vr_warning(swap->row->domain, "the disk of a discarded generation was not deleted: %s", local->message);
 }
 
 void vr_swap_discard_xml(VrSwap *swap)
 {
     g_autofree char *xml = xml_name(swap->to->number);
+    g_autoptr(GError) local = NULL;
+    gboolean made = FALSE;
 
-    /* It is written after the disk was recorded. */
-    if (swap->to->file.device != 0)
+    /* It is written after this mark. */
+    if (vr_journal_has_mark(swap->engine.journal, swap->row->id, "made", &made, &local) && made)
         discard(swap, xml);
+    else if (local)
+        vr_warning(swap->row->domain, "%s of a discarded generation stays behind: %s", xml, local->message);
 }

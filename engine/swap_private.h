@@ -42,6 +42,7 @@ void vr_swap_seal(VrSwap *swap, const VrGeneration *generation);
 void vr_swap_seal_again(VrStore *store, const VrGeneration *generation);
 gboolean vr_swap_unseal(VrSwap *swap, const VrGeneration *generation, GError **error);
 
-/* Unlink the disk and the XML of a generation that never booted, if the file is the one that we made. Best effort, logged. */
+/* Unlink the disk of a generation that never booted, if it is the file that was journaled for it; and its XML, if the disk had taken its
+ * name before. Best effort, logged. */
 void vr_swap_discard_disk(VrSwap *swap);
 void vr_swap_discard_xml(VrSwap *swap);

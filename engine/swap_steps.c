@@ -83,19 +83,30 @@ static gboolean size_of_old_disk(VrSwap *swap, guint64 *bytes, GError **error)
     return file && vr_disk_file_virtual_size(file, swap->from->format, bytes, error);
 }
 
-/* What has the name already is somebody's: it is journaled that nobody had it before it is given to our file. */
-static gboolean claim_name(VrSwap *swap, GError **error)
+/* What has the name already is somebody's: said before the work. The rename into place says it again. */
+static gboolean check_name(VrSwap *swap, GError **error)
 {
     struct stat st;
 
     if (lstat(swap->to->path, &st) < 0 && errno == ENOENT)
-        return mark(swap, "making", NULL, error);
+        return TRUE;
     g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT,
                 "%s exists already, and state.db does not know it: nothing was changed; if state.db was lost or is an "
-                "old copy, put "
-                "the right one back",
+                "old copy, put the right one back",
                 swap->to->path);
     return FALSE;
+}
+
+/* Which file is ours is journaled before it takes its name: only that one is ever deleted (invariant 7). */
+static gboolean record_disk(const VrFileId *id, void *data, GError **error)
+{
+    VrSwap *swap = data;
+
+    if (!vr_journal_generation_made(swap->engine.journal, swap->engine.owner, swap->row->uuid, swap->to->number, id,
+                                    error))
+        return FALSE;
+    swap->to->file = *id;
+    return TRUE;
 }
 
 static gboolean make_disk(VrSwap *swap, guint64 size, GError **error)
@@ -103,20 +114,17 @@ static gboolean make_disk(VrSwap *swap, guint64 size, GError **error)
     g_autofree char *name = g_path_get_basename(swap->to->path);
 
     if (swap->seat)
-        return vr_clone_make(swap->seat, swap->engine.store, swap->row->uuid, name, swap->image, size, error);
-    return vr_overlay_create(swap->engine.store, swap->row->uuid, name, swap->image, size, error);
+        return vr_clone_make(swap->seat, swap->engine.store, swap->row->uuid, name, swap->image, size, record_disk,
+                             swap, error);
+    return vr_overlay_create(swap->engine.store, swap->row->uuid, name, swap->image, size, record_disk, swap, error);
 }
 
 gboolean vr_swap_step_prepare(VrSwap *swap, const VrStopPolicy *stop, GError **error)
 {
     guint64 size;
 
-    if (!size_of_old_disk(swap, &size, error) || !claim_name(swap, error) || !make_disk(swap, size, error) ||
-        !vr_disk_file_id(swap->to->path, &swap->to->file, error) ||
-        !vr_journal_generation_made(swap->engine.journal, swap->engine.owner, swap->row->uuid, swap->to->number,
-                                    &swap->to->file, error))
-        return FALSE;
-    return vr_swap_write_xml(swap, error);
+    return size_of_old_disk(swap, &size, error) && check_name(swap, error) && make_disk(swap, size, error) &&
+           mark(swap, "made", NULL, error) && vr_swap_write_xml(swap, error);
 }
 
 /* --- PREPARED -> STOPPED ----------------------------------------------------------------------------- */

@@ -32,7 +32,7 @@ static void *make_one(void *data)
 {
     Guest *guest = data;
     guest->made = vr_clone_make(guest->seat, guest->store, guest->uuid, guest->name, guest->image, guest->min_size,
-                                &guest->error);
+                                NULL, NULL, &guest->error);
     vr_clone_seat_free(g_steal_pointer(&guest->seat));
     g_atomic_int_set(&guest->ended, 1);
     return NULL;

@@ -42,9 +42,9 @@ static void a_good_image_is_checked_once_more(void **state)
     GError *error = NULL;
     g_autoptr(VrStore) store = open_store(*state);
     g_autoptr(VrImage) image = published_long_ago(*state, store);
-    assert_true(vr_overlay_create(store, UUID, "g1.qcow2", image, 0, &error));
+    assert_true(vr_overlay_create(store, UUID, "g1.qcow2", image, 0, NULL, NULL, &error));
     assert_int_equal(number_in_db(store, "SELECT count(*) FROM image_rechecked WHERE accepted = 1"), 1);
-    assert_true(vr_overlay_create(store, UUID, "g2.qcow2", image, 0, &error));
+    assert_true(vr_overlay_create(store, UUID, "g2.qcow2", image, 0, NULL, NULL, &error));
     assert_true(vr_store_verify(store, image, FALSE, &error));
     assert_int_equal(number_in_db(store, "SELECT count(*) FROM image_rechecked"), 1);
 }
@@ -56,7 +56,7 @@ static void what_newer_rules_refuse_gets_no_new_overlay(void **state)
     g_autoptr(VrImage) image = published_long_ago(*state, store);
     change_stored(image, 79, 1);  /* the dirty bit */
     for (int i = 0; i < 2; i++) { /* the second time from the database */
-        assert_false(vr_overlay_create(store, UUID, "g1.qcow2", image, 0, &error));
+        assert_false(vr_overlay_create(store, UUID, "g1.qcow2", image, 0, NULL, NULL, &error));
         expect_error(&error, VR_ERROR_REFUSED, "(rule dirty): it was not closed cleanly");
     }
     assert_false(vr_store_verify(store, image, FALSE, &error));
@@ -64,7 +64,7 @@ static void what_newer_rules_refuse_gets_no_new_overlay(void **state)
     g_autofree char *disks = g_build_filename(vr_store_root(store), "disks", UUID, NULL);
     assert_int_equal(count_entries(disks), 0);
     image->rules_version = VR_IMAGE_RULES_VERSION; /* a verdict of these rules is not asked again */
-    assert_true(vr_overlay_create(store, UUID, "g1.qcow2", image, 0, &error));
+    assert_true(vr_overlay_create(store, UUID, "g1.qcow2", image, 0, NULL, NULL, &error));
 }
 
 /* Another file, or other rules: what is remembered does not count. */
@@ -73,16 +73,16 @@ static void what_is_remembered_is_of_that_file_and_those_rules(void **state)
     GError *error = NULL;
     g_autoptr(VrStore) store = open_store(*state);
     g_autoptr(VrImage) image = published_long_ago(*state, store);
-    assert_true(vr_overlay_create(store, UUID, "g1.qcow2", image, 0, &error));
+    assert_true(vr_overlay_create(store, UUID, "g1.qcow2", image, 0, NULL, NULL, &error));
     g_usleep(20000);
     change_stored(image, 79, 1);
-    assert_false(vr_overlay_create(store, UUID, "g2.qcow2", image, 0, &error));
+    assert_false(vr_overlay_create(store, UUID, "g2.qcow2", image, 0, NULL, NULL, &error));
     expect_error(&error, VR_ERROR_REFUSED, "rule dirty");
     assert_true(vr_db_begin(vr_store_db(store), NULL));
     assert_true(vr_db_run(vr_store_db(store), NULL, NULL,
                           "UPDATE image_rechecked SET accepted = 1, rules_version = rules_version - 1", NULL));
     assert_true(vr_db_commit(vr_store_db(store), NULL));
-    assert_false(vr_overlay_create(store, UUID, "g2.qcow2", image, 0, &error));
+    assert_false(vr_overlay_create(store, UUID, "g2.qcow2", image, 0, NULL, NULL, &error));
     expect_error(&error, VR_ERROR_REFUSED, "rule dirty");
 }
 

@@ -40,7 +40,7 @@ static void an_overlay_names_its_base_and_format(void **state)
         g_autofree char *path = g_build_filename(vr_store_root(store), "disks", UUID, name, NULL);
         must_publish(dir, store, rows[i].name, "1", rows[i].file);
         g_autoptr(VrImage) image = vr_store_get(store, rows[i].name, "latest", &error);
-        vr_overlay_create(store, UUID, name, image, 0, &error);
+        vr_overlay_create(store, UUID, name, image, 0, NULL, NULL, &error);
         expect_no_error(error);
         g_autofree char *info = qemu_img_info(path);
         expect_member(info, "format", "qcow2");
@@ -73,7 +73,7 @@ static void an_overlay_never_shrinks_and_may_grow(void **state)
         guint64 size;
         g_autofree char *name = g_strdup_printf("g%zu.qcow2", i);
         g_autofree char *path = g_build_filename(vr_store_root(store), "disks", UUID, name, NULL);
-        assert_true(vr_overlay_create(store, UUID, name, image, rows[i].asked, NULL));
+        assert_true(vr_overlay_create(store, UUID, name, image, rows[i].asked, NULL, NULL, NULL));
         assert_true(vr_disk_file_virtual_size(path, "qcow2", &size, NULL));
         assert_int_equal(size, rows[i].got);
     }
@@ -87,9 +87,9 @@ static void a_name_that_is_taken_is_never_overwritten(void **state)
     g_autoptr(VrStore) store = open_store(dir);
     must_publish(dir, store, "a", "1", "a.raw");
     g_autoptr(VrImage) image = vr_store_get(store, "a", NULL, NULL);
-    assert_true(vr_overlay_create(store, UUID, "g1.qcow2", image, 0, &error));
+    assert_true(vr_overlay_create(store, UUID, "g1.qcow2", image, 0, NULL, NULL, &error));
     put_file(dir, "root/disks/" UUID "/g1.qcow2", "precious", 8);
-    assert_false(vr_overlay_create(store, UUID, "g1.qcow2", image, 0, &error));
+    assert_false(vr_overlay_create(store, UUID, "g1.qcow2", image, 0, NULL, NULL, &error));
     expect_error(&error, VR_ERROR_CONFLICT, "g1.qcow2 exists already");
     g_autofree char *text = content_of(dir, "root/disks/" UUID "/g1.qcow2");
     assert_string_equal(text, "precious");
@@ -97,9 +97,46 @@ static void a_name_that_is_taken_is_never_overwritten(void **state)
     g_autofree char *link = in_dir(dir, "root/disks/" UUID "/g2.qcow2");
     g_autofree char *victim = in_dir(dir, "victim");
     assert_int_equal(symlink(victim, link), 0);
-    assert_false(vr_overlay_create(store, UUID, "g2.qcow2", image, 0, &error));
+    assert_false(vr_overlay_create(store, UUID, "g2.qcow2", image, 0, NULL, NULL, &error));
     expect_error(&error, VR_ERROR_CONFLICT, "g2.qcow2 exists already");
     assert_false(is_there(dir, "victim"));
+}
+
+typedef struct {
+    char *path; /* of the disk's place */
+    VrFileId id;
+    gboolean refuses;
+} Told;
+
+static gboolean be_told(const VrFileId *id, void *data, GError **error)
+{
+    Told *told = data;
+    assert_false(g_file_test(told->path, G_FILE_TEST_EXISTS));
+    told->id = *id;
+    if (told->refuses)
+        g_set_error(error, VR_ERROR, VR_ERROR_FENCED, "no more");
+    return !told->refuses;
+}
+
+/* Which file it is, is told before it takes its name; who does not like it keeps it from it. */
+static void the_file_is_told_before_it_has_its_name(void **state)
+{
+    TestDir *dir = *state;
+    GError *error = NULL;
+    VrFileId id;
+    g_autofree char *place = in_dir(dir, "root/disks/" UUID), *path = in_dir(dir, "root/disks/" UUID "/g1.qcow2");
+    Told told = {.path = path, .refuses = TRUE};
+    make_raw(dir, "a.raw", MIB, 1);
+    g_autoptr(VrStore) store = open_store(dir);
+    must_publish(dir, store, "a", "1", "a.raw");
+    g_autoptr(VrImage) image = vr_store_get(store, "a", NULL, NULL);
+    assert_false(vr_overlay_create(store, UUID, "g1.qcow2", image, 0, be_told, &told, &error));
+    expect_error(&error, VR_ERROR_FENCED, "no more");
+    assert_int_equal(count_entries(place), 0);
+    told.refuses = FALSE;
+    assert_true(vr_overlay_create(store, UUID, "g1.qcow2", image, 0, be_told, &told, &error));
+    assert_true(vr_disk_file_id(path, &id, &error));
+    assert_memory_equal(&id, &told.id, sizeof id);
 }
 
 static void bad_names_are_refused(void **state)
@@ -112,11 +149,11 @@ static void bad_names_are_refused(void **state)
     g_autoptr(VrImage) image = vr_store_get(store, "a", NULL, NULL);
     for (gsize i = 0; i < G_N_ELEMENTS(names); i++) {
         GError *error = NULL;
-        assert_false(vr_overlay_create(store, UUID, names[i], image, 0, &error));
+        assert_false(vr_overlay_create(store, UUID, names[i], image, 0, NULL, NULL, &error));
         expect_error(&error, VR_ERROR_USAGE, "name");
     }
     GError *error = NULL;
-    assert_false(vr_overlay_create(store, "../../etc", "g1.qcow2", image, 0, &error));
+    assert_false(vr_overlay_create(store, "../../etc", "g1.qcow2", image, 0, NULL, NULL, &error));
     expect_error(&error, VR_ERROR_USAGE, "not a UUID");
     assert_false(is_there(dir, "root/disks"));
 }
@@ -134,7 +171,7 @@ static void expect_fake(const TestDir *dir, VrStore *store, const VrImage *image
     put_file(dir, "bin/qemu-img", script, strlen(script));
     assert_int_equal(chmod(fake, 0700), 0);
     g_setenv("PATH", path, TRUE);
-    gboolean ok = vr_overlay_create(store, UUID, "g1.qcow2", image, 0, &error);
+    gboolean ok = vr_overlay_create(store, UUID, "g1.qcow2", image, 0, NULL, NULL, &error);
     g_setenv("PATH", old_path, TRUE);
     assert_false(ok);
     expect_error(&error, code, text);
@@ -174,6 +211,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         dir_test(an_overlay_names_its_base_and_format),      dir_test(an_overlay_never_shrinks_and_may_grow),
+        dir_test(a_name_that_is_taken_is_never_overwritten), dir_test(the_file_is_told_before_it_has_its_name),
         dir_test(a_name_that_is_taken_is_never_overwritten), dir_test(bad_names_are_refused),
         dir_test(a_tool_that_fails_or_lies_leaves_nothing),
     };

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 
+#include <glib/gstdio.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -73,6 +74,53 @@ static void test_name_taken(void **state)
     assert_false(vr_swap_advance(swap, VR_SWAP_PREPARED, NULL, &error));
     assert_gerror(error, VR_ERROR_CONFLICT);
     assert_true(vr_swap_undo(swap, error->message, NULL));
+    assert_true(g_file_get_contents(path, &now, NULL, NULL));
+    assert_string_equal(now, "somebody's disk");
+}
+
+/* The journal refuses one write of the preparation: before it, nothing has the name; after it, the disk is known by its inode. */
+static void test_prepare_cut(void **state)
+{
+    const struct {
+        const char *cut;
+        gboolean named;
+    } rows[] = {{"BEFORE UPDATE OF device ON generations", FALSE},
+                {"BEFORE INSERT ON steps WHEN NEW.name = 'made'", TRUE},
+                {"BEFORE INSERT ON steps WHEN NEW.name = 'PREPARED'", TRUE}};
+
+    for (guint i = 0; i < 2 * G_N_ELEMENTS(rows); i++) {
+        g_autoptr(World) world = world_new(TRUE);
+        g_autofree char *disk = g_build_filename(world->root, "disks", FAKE_UUID, "g1.qcow2", NULL);
+        g_autofree char *xml = g_build_filename(world->root, "disks", FAKE_UUID, "g1.xml", NULL);
+        g_autofree char *sql =
+            g_strdup_printf("CREATE TRIGGER cut %s BEGIN SELECT RAISE(ABORT, 'cut'); END", rows[i / 2].cut);
+        g_autoptr(VrSwap) swap = NULL;
+
+        world->full = i % 2;
+        swap = world_begin(world, -1, NULL);
+        run_sql(world, sql);
+        assert_false(vr_swap_advance(swap, VR_SWAP_PREPARED, NULL, NULL));
+        assert_int_equal(g_file_test(disk, G_FILE_TEST_EXISTS), rows[i / 2].named);
+        run_sql(world, "DROP TRIGGER cut");
+        assert_true(vr_swap_undo(swap, "test", NULL));
+        assert_false(g_file_test(disk, G_FILE_TEST_EXISTS));
+        assert_false(g_file_test(xml, G_FILE_TEST_EXISTS));
+        world_check(world, TRUE);
+    }
+}
+
+/* Somebody's file under the name of a disk that was journaled and is gone: known by its inode, it stays. */
+static void test_name_taken_after(void **state)
+{
+    g_autoptr(World) world = world_new(TRUE);
+    g_autofree char *path = g_build_filename(world->root, "disks", FAKE_UUID, "g1.qcow2", NULL);
+    g_autofree char *aside = g_build_filename(world->root, "disks", FAKE_UUID, "aside", NULL);
+    g_autoptr(VrSwap) swap = begin_and_reach(world, VR_SWAP_PREPARED);
+    g_autofree char *now = NULL;
+
+    assert_int_equal(g_rename(path, aside), 0); /* its inode is not given to the other */
+    assert_true(g_file_set_contents(path, "somebody's disk", -1, NULL));
+    assert_true(vr_swap_undo(swap, "test", NULL));
     assert_true(g_file_get_contents(path, &now, NULL, NULL));
     assert_string_equal(now, "somebody's disk");
 }
@@ -397,6 +445,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_name_taken),
+        cmocka_unit_test(test_prepare_cut),
+        cmocka_unit_test(test_name_taken_after),
         cmocka_unit_test(test_discard_cut),
         cmocka_unit_test(test_seal_cut),
         cmocka_unit_test(test_no_seal_under_rollback),

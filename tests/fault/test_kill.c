@@ -274,6 +274,23 @@ static void test_kill_in_copy(void **state)
     assert_true(fired >= 3);
 }
 
+/* The process ends in the copy, and somebody takes the name before the recovery: the file stays (invariant 7). */
+static void test_kill_in_copy_name_taken(void **state)
+{
+    g_autoptr(World) world = world_for(G_N_ELEMENTS(scenarios) - 1);
+    g_autofree char *path = g_build_filename(world->root, "disks", FAKE_UUID, "g1.qcow2", NULL);
+    g_autofree char *text = NULL;
+
+    assert_true(killed(world, scenario_full_clone, CUT_IN_COPY, 1));
+    assert_true(g_file_set_contents(path, "precious", -1, NULL));
+    recover(world);
+    assert_true(is_swept(world));
+    assert_true(g_file_get_contents(path, &text, NULL, NULL));
+    assert_string_equal(text, "precious");
+    assert_int_equal(world_current(world), 0);
+    assert_int_equal(fake_hv_state(world->fake), VR_DOMAIN_RUNNING);
+}
+
 int main(void)
 {
     static const VrClockSource source = {jumping_now_ms, counted_wall_us, jump, NULL};
@@ -281,6 +298,7 @@ int main(void)
         cmocka_unit_test(test_kill_once),
         cmocka_unit_test(test_kill_twice),
         cmocka_unit_test(test_kill_in_copy),
+        cmocka_unit_test(test_kill_in_copy_name_taken),
     };
 
     vr_clock_set_source(&source);

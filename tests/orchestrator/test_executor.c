@@ -211,6 +211,64 @@ static void test_cancel_in_copy(void **state) /* B6 G2 */
     world_check(stage->world, TRUE);
 }
 
+/* Somebody's file takes the name of the new disk, and of its XML, while the copy runs: both stay (invariant 7). */
+typedef struct {
+    const char *disk, *xml;
+    gint taken;
+} Taker;
+
+static int take_names(VrCopySide side, guint64 offset, guint8 *buffer, int result, void *data)
+{
+    Taker *taker = data;
+
+    if (side == VR_SIDE_TARGET && g_atomic_int_compare_and_exchange(&taker->taken, 0, 1)) {
+        g_assert_true(g_file_set_contents(taker->disk, "precious", -1, NULL));
+        g_assert_true(g_file_set_contents(taker->xml, "precious", -1, NULL));
+    }
+    return result;
+}
+
+static gssize take_in_write(int fd, const guint8 *buffer, gsize length, guint64 offset, void *data)
+{
+    (void)take_names(VR_SIDE_TARGET, offset, NULL, 0, data);
+    return vr_copy_real_ops.write(fd, buffer, length, offset, NULL);
+}
+
+static void assert_precious(const char *path)
+{
+    g_autofree char *text = NULL;
+
+    assert_true(g_file_get_contents(path, &text, NULL, NULL));
+    assert_string_equal(text, "precious");
+}
+
+static void test_name_taken_in_copy(void **state) /* B6 */
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(Stage) stage = stage_new();
+    VrRunTarget target = {0};
+    g_autoptr(VrExecutor) up = NULL;
+    g_autofree char *disk = g_build_filename(stage->world->root, "disks", FAKE_UUID, "g1.qcow2", NULL);
+    g_autofree char *xml = g_build_filename(stage->world->root, "disks", FAKE_UUID, "g1.xml", NULL);
+    Taker taker = {.disk = disk, .xml = xml};
+    VrCopyOps ops = vr_copy_real_ops;
+
+    stage->set->model->os_disk_kind = VR_OS_DISK_FULL;
+    up = new_executor(stage, &target, -1);
+    ops.write = take_in_write;
+    ops.completion = take_names;
+    ops.data = &taker;
+    vr_copy_set_ops(&ops);
+    assert_false(vr_executor_run(up, NULL, &error));
+    vr_copy_set_ops(NULL);
+    assert_int_equal(taker.taken, 1);
+    assert_true(g_error_matches(error, VR_ERROR, VR_ERROR_CONFLICT));
+    assert_precious(disk);
+    assert_precious(xml);
+    assert_int_equal(stage->world->fake->starts, 0);
+    assert_int_equal(world_current(stage->world), 0);
+}
+
 /* A process that is no more left a started swap and an open run: health is judged, the run is closed. */
 static void test_recovery(void **state) /* B17 */
 {
@@ -318,6 +376,7 @@ int main(void)
         cmocka_unit_test(test_cancel_now),
         cmocka_unit_test(test_full_clone),
         cmocka_unit_test(test_cancel_in_copy),
+        cmocka_unit_test(test_name_taken_in_copy),
         cmocka_unit_test(test_recovery),
         cmocka_unit_test(test_recovery_without_model),
         cmocka_unit_test(test_recovery_of_history),
