@@ -48,6 +48,8 @@ typedef struct {
     gint64 max_off_ms;                    /* no instance may be off for longer; 0: no limit (J10) */
     gboolean approval;                    /* a person says when it begins (D20) */
     char **gate;                   /* argv of a command on the host, asked before each batch; NULL: none (E11, L5) */
+    gboolean by_domain;            /* batchBy: a whole upgrade domain at a time, not max_batch_percent (D30) */
+    gboolean cross_zone;           /* enableCrossZoneUpgrade: a batch may hold more than one zone (D9) */
     gboolean prioritize_unhealthy; /* default TRUE */
     gboolean automatic_rollback;   /* NOT automaticOSUpgradePolicy.disableAutomaticRollback; default TRUE */
 } VrUpgradePolicy;
@@ -57,10 +59,19 @@ typedef enum { VR_MODE_MANUAL, VR_MODE_ROLLING, VR_MODE_AUTOMATIC } VrUpgradeMod
 typedef enum { VR_OS_DISK_OVERLAY, VR_OS_DISK_FULL } VrOsDiskKind;
 const char *vr_os_disk_kind_name(VrOsDiskKind kind); /* as in the model: "overlay", "full" */
 
+/* What instances have in common: a role, a zone, a pair. */
+typedef struct {
+    const char *name; /* owned by the model; NULL: none */
+    guint number;     /* from 1, in the order in which the model names them; 0: none */
+} VrLabel;
+
 typedef struct {
     char *domain;  /* name or UUID as written */
     char *version; /* its own pin (A11); NULL: it goes with the set */
     char *address; /* where http, https and tcp reach it: HOST or HOST:PORT; NULL: what the agent or the lease says */
+    VrLabel role, zone, pair; /* D8, D9, D10 */
+    guint phase;              /* 1..1000, the lowest goes first; 0: none, which goes last (D10) */
+    gboolean is_protected;    /* protectFromScaleSetActions: only moved when it is named (G7) */
     guint line;
 } VrModelInstance;
 

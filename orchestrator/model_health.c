@@ -8,17 +8,6 @@
 #define HEALTH "healthProfile.applicationHealth"
 #define MODEL(field) G_STRUCT_OFFSET(VrModel, field)
 
-static const char *absolute_path(const char *text)
-{
-    if (text[0] != '/')
-        return "must be an absolute path";
-    for (const char *at = text; *at != '\0'; at = g_utf8_next_char(at)) {
-        if (g_unichar_iscntrl(g_utf8_get_char(at)))
-            return "must not have control characters";
-    }
-    return NULL;
-}
-
 /* It becomes part of a request line as it is. */
 static const char *request_path(const char *text)
 {
@@ -47,10 +36,10 @@ static const VrModelKey application_health_keys[] = {
     {.name = "protocol", .parse = vr_model_choice, .offset = MODEL(health.source), .data = protocols},
     {.name = "port", .parse = vr_model_number, .offset = MODEL(health.port), .min = 1, .max = 65535},
     {.name = "requestPath", .parse = vr_model_text, .offset = MODEL(health.request_path), .check = request_path},
-    {.name = "caFile", .parse = vr_model_text, .offset = MODEL(health.ca_file), .check = absolute_path},
+    {.name = "caFile", .parse = vr_model_text, .offset = MODEL(health.ca_file), .check = vr_model_absolute_path},
     {.name = "serverName", .parse = vr_model_text, .offset = MODEL(health.server_name), .check = server_name},
     {.name = "command", .parse = vr_model_texts, .offset = MODEL(health.command)},
-    {.name = "file", .parse = vr_model_text, .offset = MODEL(health.file), .check = absolute_path},
+    {.name = "file", .parse = vr_model_text, .offset = MODEL(health.file), .check = vr_model_absolute_path},
     {.name = "intervalInSeconds", .parse = vr_model_seconds, .offset = MODEL(health.interval_ms), .min = 5, .max = 60},
     {.name = "numberOfProbes", .parse = vr_model_number, .offset = MODEL(health.number_of_probes), .min = 1, .max = 24},
     {.name = "gracePeriod",
@@ -103,7 +92,7 @@ static gboolean check_agent_health(VrModelParser *parser, VrHealthProfile *healt
         return TRUE;
     if (health->command[0] == NULL)
         return vr_model_fail_at(parser, HEALTH ".command", "must be a list of at least one text", error);
-    if (absolute_path(health->command[0]) != NULL)
+    if (vr_model_absolute_path(health->command[0]) != NULL)
         return vr_model_fail_at(parser, HEALTH ".command", "the first text must be the absolute path of a program",
                                 error);
     health->source = VR_HEALTH_SOURCE_AGENT_COMMAND;

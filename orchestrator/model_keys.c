@@ -55,7 +55,17 @@ gboolean vr_model_fail_at(VrModelParser *parser, const char *path, const char *t
     return result;
 }
 
-/* An image is named in one of two ways (A4). */
+const char *vr_model_absolute_path(const char *text)
+{
+    if (text[0] != '/')
+        return "must be an absolute path";
+    for (const char *at = text; *at != '\0'; at = g_utf8_next_char(at)) {
+        if (g_unichar_iscntrl(g_utf8_get_char(at)))
+            return "must not have control characters";
+    }
+    return NULL;
+}
+
 /* Levenshtein's distance without regard to case, for short names only. */
 static guint distance(const char *a, const char *b)
 {

@@ -24,6 +24,7 @@ typedef gboolean (*VrModelValue)(VrModelParser *parser, const VrYamlNode *value,
 
 /* NULL, or what a text must be ("must be an absolute path"). */
 typedef const char *(*VrModelCheck)(const char *text);
+const char *vr_model_absolute_path(const char *text);
 
 typedef struct {
     const char *name;
@@ -36,13 +37,16 @@ typedef struct {
 struct VrModelKey {
     const char *name;
     VrModelValue parse;
-    gsize offset;    /* in the struct of the section; VR_NOWHERE: only checked */
-    gint64 min, max; /* numbers and durations (ms), inclusive; vr_model_only: the boolean that is allowed */
-    const void *
-        data; /* section: VrModelKey[], choice: VrModelChoice[], short name: what it names; duration: the range in words */
+    gsize offset;     /* in the struct of the section; VR_NOWHERE: only checked */
+    gint64 min, max;  /* numbers and durations (ms), inclusive; vr_model_only: the boolean that is allowed */
+    const void *data; /* section and list of mappings: VrModelKey[], choice: VrModelChoice[], short name: what it
+                         names; duration: the range in words */
     VrModelCheck check;
     const char *same_as; /* the key that this one is an alias of */
 };
+
+/* The table of the whole document. A section's data is its own table; so is that of `instances`, for each item. */
+extern const VrModelKey vr_model_root_keys[];
 
 /* Sets VR_ERROR_USAGE "FILE:LINE: PATH: TEXT"; always FALSE. */
 gboolean vr_model_fail(const VrModelParser *parser, guint line, GError **error, const char *format, ...)

@@ -1,6 +1,13 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 vr_test(orchestrator model LINK vr_orchestrator)
 vr_test(orchestrator model_health LINK vr_orchestrator)
+vr_test(orchestrator model_policy LINK vr_orchestrator)
+vr_test(orchestrator model_schema LINK vr_orchestrator PkgConfig::JANSSON)
+add_test(NAME orchestrator/model_schema_documents
+  COMMAND /usr/bin/python3 ${CMAKE_CURRENT_SOURCE_DIR}/orchestrator/model_schema.py
+    ${PROJECT_SOURCE_DIR}/docs/model.schema.json
+    $<TARGET_FILE:test_model> $<TARGET_FILE:test_model_health> $<TARGET_FILE:test_model_policy>)
+set_tests_properties(orchestrator/model_schema_documents PROPERTIES TIMEOUT 120 SKIP_RETURN_CODE 77)
 vr_test(orchestrator planner LINK vr_orchestrator)
 vr_test(orchestrator rollout LINK vr_orchestrator)
 vr_test(orchestrator rollout_holds LINK vr_orchestrator)
