@@ -285,8 +285,14 @@ static VrRollout *new_rollout(const VrExecutor *executor)
 
     config.policy.automatic_rollback = executor->request.automatic_rollback;
     for (guint i = 0; i < executor->count; i++) {
-        instances[i].upgrade_domain = vr_executor_instance(executor, i)->upgrade_domain;
-        instances[i].chosen = executor->request.targets[i].chosen;
+        const VrInstance *instance = vr_executor_instance(executor, i);
+
+        instances[i] = (VrRolloutInstance){.upgrade_domain = instance->upgrade_domain,
+                                           .chosen = executor->request.targets[i].chosen,
+                                           .role = instance->role,
+                                           .zone = instance->zone,
+                                           .pair = instance->pair,
+                                           .phase = instance->phase};
     }
     return vr_rollout_new(&config);
 }
@@ -294,7 +300,9 @@ static VrRollout *new_rollout(const VrExecutor *executor)
 VrExecutor *vr_executor_new(const VrEngine *engine, const VrRunRequest *request)
 {
     VrExecutor *executor = g_new0(VrExecutor, 1);
-    guint batch = vr_planner_allowed(request->set->instances->len, request->set->model->policy.max_batch_percent);
+    const VrUpgradePolicy *policy = &request->set->model->policy;
+    guint count = request->set->instances->len;
+    guint batch = policy->by_domain ? count : vr_planner_allowed(count, policy->max_batch_percent);
 
     executor->engine = *engine;
     executor->request = *request;

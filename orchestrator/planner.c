@@ -1,16 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "orchestrator/planner.h"
-
-/* What one batch may take, found in one pass over the candidates. */
-typedef struct {
-    guint size;          /* D1: the batch at its largest */
-    guint allowed;       /* decision 1: down at once, for any cause */
-    guint down;          /* down now, in the whole set */
-    guint pending;       /* still to be moved */
-    guint free;          /* places for instances that are up now; G_MAXUINT where limits only warn */
-    gboolean takes_down; /* an instance that is down already needs no new place */
-    gboolean unhealthy_first;
-} Room;
+#include "orchestrator/planner_private.h"
 
 guint vr_planner_allowed(guint total, guint percent)
 {
@@ -24,6 +13,18 @@ guint vr_planner_upgrade_domain(guint index, guint upgrade_domain_count)
     return upgrade_domain_count == 0 ? 0 : index % upgrade_domain_count; /* D7 */
 }
 
+void vr_planner_spread(const VrLabel *roles, guint count, guint upgrade_domain_count, guint *domains)
+{
+    g_autofree guint *seen = NULL;
+    guint last = 0;
+
+    for (guint i = 0; i < count; i++)
+        last = MAX(last, roles[i].number);
+    seen = g_new0(guint, last + 1);
+    for (guint i = 0; i < count; i++)
+        domains[i] = vr_planner_upgrade_domain(seen[roles[i].number]++, upgrade_domain_count);
+}
+
 void vr_batch_free(VrBatch *batch)
 {
     if (batch == NULL)
@@ -33,130 +34,222 @@ void vr_batch_free(VrBatch *batch)
     g_free(batch);
 }
 
-static Room measure(const VrUpgradePolicy *policy, const VrCandidate *candidates, guint count, gboolean ignore_limits)
-{
-    Room room = {
-        .size = vr_planner_allowed(count, policy->max_batch_percent),
-        .allowed = vr_planner_allowed(count, policy->max_unhealthy_percent),
-        .unhealthy_first = policy->prioritize_unhealthy || ignore_limits, /* D12, decision 6 */
-    };
+/* ---- who could go ---- */
 
-    for (guint i = 0; i < count; i++) {
-        room.down += candidates[i].down ? 1 : 0;
-        room.pending += candidates[i].status == VR_CANDIDATE_PENDING ? 1 : 0;
+static gboolean serves(const VrCandidate *candidate)
+{
+    return !candidate->down && !candidate->off;
+}
+
+gboolean vr_room_waits(const VrCandidate *candidate)
+{
+    return candidate->status == VR_CANDIDATE_PENDING && !candidate->held && !candidate->guest_skips;
+}
+
+guint64 vr_room_phase(const VrCandidate *candidate)
+{
+    guint model = candidate->phase - 1, guest = candidate->guest_phase - 1; /* none becomes the largest number */
+
+    return (guint64)model << 32 | guest;
+}
+
+guint64 vr_room_group(const VrRoom *room, const VrCandidate *candidate)
+{
+    return (guint64)candidate->upgrade_domain << 32 | (room->policy->cross_zone ? 0 : candidate->zone.number);
+}
+
+VrObstacle vr_room_obstacle(const VrRoom *room, const VrCandidate *candidate)
+{
+    guint8 pair = room->pairs[candidate->pair.number];
+
+    if (candidate->down ? !room->takes_down : room->free == 0)
+        return VR_OBSTACLE_PLACE; /* D6 */
+    if (serves(candidate) && room->spare[candidate->role.number] == 0)
+        return VR_OBSTACLE_ROLE; /* D8 */
+    if (pair & VR_PAIR_TAKEN || (pair & VR_PAIR_DOWN && !candidate->down))
+        return VR_OBSTACLE_PAIR; /* D10 */
+    return VR_OBSTACLE_NONE;
+}
+
+static gboolean can_take(const VrRoom *room, guint i)
+{
+    const VrCandidate *candidate = &room->candidates[i];
+
+    return vr_room_waits(candidate) && vr_room_phase(candidate) == room->phase &&
+           vr_room_obstacle(room, candidate) == VR_OBSTACLE_NONE;
+}
+
+/* ---- measuring ---- */
+
+static void count_all(VrRoom *room)
+{
+    room->phase = G_MAXUINT64;
+    for (guint i = 0; i < room->count; i++) {
+        const VrCandidate *candidate = &room->candidates[i];
+
+        room->down += candidate->down ? 1 : 0;
+        room->pending += candidate->status == VR_CANDIDATE_PENDING && !candidate->guest_skips ? 1 : 0;
+        if (vr_room_waits(candidate))
+            room->phase = MIN(room->phase, vr_room_phase(candidate));
+        room->roles = MAX(room->roles, candidate->role.number + 1);
+        room->pair_count = MAX(room->pair_count, candidate->pair.number + 1);
     }
-    room.takes_down = ignore_limits || room.down <= room.allowed;
-    if (ignore_limits)
-        room.free = G_MAXUINT;
+}
+
+/* How many of each role may be taken that serve now: all but one, or all of a role of one. What is left of a role whose
+ * others are down is kept, unless limits are ignored. And which pairs have one that is down. */
+static void measure_labels(VrRoom *room)
+{
+    g_autofree guint *sizes = g_new0(guint, room->roles);
+
+    room->spare = g_new0(guint, room->roles);
+    room->pairs = g_new0(guint8, room->pair_count);
+    for (guint i = 0; i < room->count && room->roles + room->pair_count > 2; i++) {
+        const VrCandidate *candidate = &room->candidates[i];
+
+        sizes[candidate->role.number] += candidate->off ? 0 : 1;
+        room->spare[candidate->role.number] += serves(candidate) ? 1 : 0;
+        room->pairs[candidate->pair.number] |= candidate->down && !room->ignore_limits ? VR_PAIR_DOWN : 0;
+    }
+    for (guint role = 1; role < room->roles; role++) {
+        gboolean last = room->spare[role] == 1 && room->ignore_limits;
+
+        if (sizes[role] >= 2 && room->spare[role] > 0 && !last)
+            room->spare[role]--;
+    }
+    room->spare[0] = G_MAXUINT; /* without a role, without a pair */
+    room->pairs[0] = 0;
+}
+
+static void measure(VrRoom *room)
+{
+    const VrUpgradePolicy *policy = room->policy;
+
+    room->roles = room->pair_count = 1;
+    room->size = policy->by_domain ? room->count : vr_planner_allowed(room->count, policy->max_batch_percent);
+    room->allowed = vr_planner_allowed(room->count, policy->max_unhealthy_percent);
+    room->unhealthy_first = policy->prioritize_unhealthy || room->ignore_limits; /* D12, decision 6 */
+    count_all(room);
+    measure_labels(room);
+    room->takes_down = room->ignore_limits || room->down <= room->allowed;
+    if (room->ignore_limits)
+        room->free = G_MAXUINT;
     else
-        room.free = room.allowed > room.down ? room.allowed - room.down : 0; /* D6 */
-    return room;
+        room->free = room->allowed > room->down ? room->allowed - room->down : 0; /* D6 */
 }
 
-static gboolean can_take(const Room *room, const VrCandidate *candidate)
+static void room_clear(VrRoom *room)
 {
-    if (candidate->status != VR_CANDIDATE_PENDING || candidate->held)
-        return FALSE;
-    return candidate->down ? room->takes_down : room->free > 0;
+    g_free(room->spare);
+    g_free(room->pairs);
+    g_free(room->taken);
 }
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VrRoom, room_clear)
 
-/* The domain of the next batch: the lowest one out of which something can be taken, but with unhealthy_first the lowest
- * one that has a down instance to move. A domain from which nothing fits does not hold up a down instance elsewhere: moving
- * that one may be what frees the place. */
-static gboolean choose_domain(const Room *room, const VrCandidate *candidates, guint count, guint *domain)
+/* ---- the batch ---- */
+
+/* The group of the next batch is that of the candidate it gives: of the lowest group out of which something can be taken, but
+ * with unhealthy_first of the lowest one that has a down instance to move. A group from which nothing fits does not hold up a
+ * down instance elsewhere: moving that one may be what frees the place. */
+static const VrCandidate *choose(const VrRoom *room)
 {
-    gboolean found = FALSE, found_down = FALSE;
+    const VrCandidate *best = NULL;
+    gboolean best_first = FALSE;
 
-    for (guint i = 0; i < count; i++) {
-        const VrCandidate *candidate = &candidates[i];
-        gboolean preferred = room->unhealthy_first && candidate->down;
+    for (guint i = 0; i < room->count; i++) {
+        const VrCandidate *candidate = &room->candidates[i];
+        gboolean first = room->unhealthy_first && candidate->down;
 
-        if (!can_take(room, candidate) || (found_down && !preferred))
+        if (!can_take(room, i) || (best_first && !first))
             continue;
-        if (!found || candidate->upgrade_domain < *domain || (preferred && !found_down))
-            *domain = candidate->upgrade_domain;
-        found = TRUE;
-        found_down = found_down || preferred;
+        if (best == NULL || first != best_first || vr_room_group(room, candidate) < vr_room_group(room, best))
+            best = candidate;
+        best_first = first;
     }
-    return found;
+    return best;
 }
 
-/* Takes pending instances of the batch's domain in order, either those that are down or those that are up or both. */
-static void take(VrBatch *batch, Room *room, const VrCandidate *candidates, guint count, gboolean down, gboolean up)
+static void take_one(VrBatch *batch, VrRoom *room, guint i)
 {
-    for (guint i = 0; i < count && batch->members->len < room->size; i++) {
-        const VrCandidate *candidate = &candidates[i];
+    const VrCandidate *candidate = &room->candidates[i];
 
-        if (candidate->upgrade_domain != batch->upgrade_domain || !can_take(room, candidate))
-            continue; /* decision 11: a batch crosses no upgrade domain */
-        if (candidate->down ? !down : !up)
-            continue;
-        g_array_append_val(batch->members, i);
-        if (!candidate->down && room->free != G_MAXUINT)
-            room->free--;
+    g_array_append_val(batch->members, i);
+    room->taken[i] = TRUE;
+    if (!candidate->down && room->free != G_MAXUINT)
+        room->free--;
+    if (serves(candidate) && candidate->role.number > 0)
+        room->spare[candidate->role.number]--;
+    if (candidate->pair.number > 0)
+        room->pairs[candidate->pair.number] |= VR_PAIR_TAKEN;
+}
+
+/* Takes what can be taken of the batch's group in order, either those that are down or those that are up or both. */
+static void take(VrBatch *batch, VrRoom *room, guint64 group, gboolean down, gboolean up)
+{
+    for (guint i = 0; i < room->count && batch->members->len < room->size; i++) {
+        const VrCandidate *candidate = &room->candidates[i];
+
+        if (vr_room_group(room, candidate) != group || !can_take(room, i))
+            continue; /* decision 11: a batch crosses no upgrade domain and no zone */
+        if (candidate->down ? down : up)
+            take_one(batch, room, i);
     }
 }
 
-/* ignore_limits: the words for limits that only warn. */
-static char *explain(const VrBatch *batch, const Room *room, const VrCandidate *candidates, guint count,
-                     gboolean ignore_limits)
+/* Why nothing can be taken, of what is left. */
+static VrPlannerBlock find_block(const VrRoom *room)
 {
-    GString *text = g_string_new(NULL);
-    guint down = 0, left = 0;
+    static const VrPlannerBlockKind kinds[] = {
+        [VR_OBSTACLE_PLACE] = VR_BLOCK_PLACE, [VR_OBSTACLE_ROLE] = VR_BLOCK_ROLE, [VR_OBSTACLE_PAIR] = VR_BLOCK_PAIR};
 
-    for (guint i = 0; i < batch->members->len; i++)
-        down += candidates[g_array_index(batch->members, guint, i)].down ? 1 : 0;
-    for (guint i = 0; i < count; i++) {
-        if (candidates[i].status == VR_CANDIDATE_PENDING && !candidates[i].held &&
-            candidates[i].upgrade_domain == batch->upgrade_domain)
-            left++;
+    if (room->pending == 0)
+        return (VrPlannerBlock){VR_BLOCK_NONE, 0};
+    for (guint i = 0; i < room->count; i++) {
+        const VrCandidate *candidate = &room->candidates[i];
+
+        if (vr_room_waits(candidate) && vr_room_phase(candidate) == room->phase)
+            return (VrPlannerBlock){kinds[vr_room_obstacle(room, candidate)], i};
     }
-    left -= batch->members->len;
-    g_string_append_printf(text, "UD %u: %u of %u (%u%%)", batch->upgrade_domain, batch->members->len, count,
-                           (guint)((guint64)batch->members->len * 100 / count));
-    if (down > 0 && room->unhealthy_first)
-        g_string_append(text, ", unhealthy first");
-    if (ignore_limits && room->down > room->allowed)
-        g_string_append_printf(text, ", although %u are down and at most %u may be", room->down, room->allowed);
-    if (left > 0 && batch->members->len < room->size)
-        g_string_append_printf(text, ", not %u: %u down elsewhere", MIN(room->size, batch->members->len + left),
-                               room->down - down);
-    return g_string_free(text, FALSE);
+    return (VrPlannerBlock){VR_BLOCK_PLACE, 0};
 }
 
 VrBatch *vr_planner_next_batch(const VrUpgradePolicy *policy, const VrCandidate *candidates, guint count,
-                               gboolean ignore_limits, gboolean *no_place)
+                               gboolean ignore_limits, VrPlannerBlock *block)
 {
-    Room room = measure(policy, candidates, count, ignore_limits);
-    guint domain = 0;
+    g_auto(VrRoom) room = {.policy = policy, .candidates = candidates, .count = count, .ignore_limits = ignore_limits};
+    const VrCandidate *first;
     VrBatch *batch;
+    guint64 group;
 
-    if (no_place != NULL)
-        *no_place = FALSE;
-    if (!choose_domain(&room, candidates, count, &domain)) {
-        if (no_place != NULL)
-            *no_place = room.pending > 0;
+    measure(&room);
+    first = choose(&room);
+    if (block != NULL)
+        *block = first != NULL ? (VrPlannerBlock){VR_BLOCK_NONE, 0} : find_block(&room);
+    if (first == NULL)
         return NULL;
-    }
     batch = g_new0(VrBatch, 1);
     batch->members = g_array_new(FALSE, FALSE, sizeof(guint));
-    batch->upgrade_domain = domain;
-    if (room.unhealthy_first)
-        take(batch, &room, candidates, count, TRUE, FALSE);
-    take(batch, &room, candidates, count, !room.unhealthy_first, TRUE);
+    batch->upgrade_domain = first->upgrade_domain;
+    batch->zone = policy->cross_zone ? NULL : first->zone.name;
+    batch->phase = first->phase;
+    room.taken = g_new0(guint8, count);
+    group = vr_room_group(&room, first);
+    if (room.unhealthy_first && room.down > 0)
+        take(batch, &room, group, TRUE, FALSE);
+    take(batch, &room, group, !room.unhealthy_first, TRUE);
     batch->places = room.free == G_MAXUINT ? 0 : room.free;
-    batch->reason = explain(batch, &room, candidates, count, ignore_limits);
+    batch->reason = vr_room_explain(&room, batch, group);
     return batch;
 }
 
 GPtrArray *vr_planner_plan(const VrUpgradePolicy *policy, const VrCandidate *candidates, guint count,
-                           gboolean ignore_limits)
+                           gboolean ignore_limits, VrPlannerBlock *block)
 {
     GPtrArray *plan = g_ptr_array_new_with_free_func((GDestroyNotify)vr_batch_free);
     g_autofree VrCandidate *state = g_memdup2(candidates, sizeof(*candidates) * count);
     VrBatch *batch;
 
-    while ((batch = vr_planner_next_batch(policy, state, count, ignore_limits, NULL)) != NULL) {
+    while ((batch = vr_planner_next_batch(policy, state, count, ignore_limits, block)) != NULL) {
         for (guint i = 0; i < batch->members->len; i++) {
             VrCandidate *moved = &state[g_array_index(batch->members, guint, i)];
 

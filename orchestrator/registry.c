@@ -48,6 +48,19 @@ void vr_set_free(VrSet *set)
 
 /* --- define ------------------------------------------------------------------------------------------ */
 
+/* D7, D8: by role. */
+static void give_upgrade_domains(GPtrArray *instances, const VrModel *model)
+{
+    g_autofree VrLabel *roles = g_new(VrLabel, instances->len);
+    g_autofree guint *domains = g_new(guint, instances->len);
+
+    for (guint i = 0; i < instances->len; i++)
+        roles[i] = ((const VrModelInstance *)model->instances->pdata[i])->role;
+    vr_planner_spread(roles, instances->len, model->upgrade_domain_count, domains);
+    for (guint i = 0; i < instances->len; i++)
+        ((VrInstance *)instances->pdata[i])->upgrade_domain = domains[i];
+}
+
 /* Looks every instance up before anything is written. */
 static GPtrArray *resolve(VrHv *hv, const VrModel *model, const char *file_name, GError **error)
 {
@@ -71,8 +84,8 @@ static GPtrArray *resolve(VrHv *hv, const VrModel *model, const char *file_name,
                         wanted->line, wanted->domain, instance->domain);
             return NULL;
         }
-        instance->upgrade_domain = vr_planner_upgrade_domain(i, model->upgrade_domain_count);
     }
+    give_upgrade_domains(instances, model);
     return g_steal_pointer(&instances);
 }
 
@@ -197,12 +210,21 @@ static void set_not_found(VrDb *db, const char *name, GError **error)
 }
 
 /* Both are in the order in which the model lists them. */
-static void give_pins(VrSet *set)
+static void give_model(VrSet *set)
 {
     const GPtrArray *listed = set->model->instances;
 
-    for (guint i = 0; i < MIN(set->instances->len, listed->len); i++)
-        ((VrInstance *)set->instances->pdata[i])->pin = ((const VrModelInstance *)listed->pdata[i])->version;
+    for (guint i = 0; i < MIN(set->instances->len, listed->len); i++) {
+        VrInstance *instance = set->instances->pdata[i];
+        const VrModelInstance *said = listed->pdata[i];
+
+        instance->pin = said->version;
+        instance->role = said->role;
+        instance->zone = said->zone;
+        instance->pair = said->pair;
+        instance->phase = said->phase;
+        instance->is_protected = said->is_protected;
+    }
 }
 
 VrSet *vr_registry_get_any(VrDb *db, const char *name, GError **error)
@@ -223,7 +245,7 @@ VrSet *vr_registry_get_any(VrDb *db, const char *name, GError **error)
         return NULL;
     set->model = vr_model_parse(set->text, strlen(set->text), name, &why);
     if (set->model)
-        give_pins(set);
+        give_model(set);
     else
         set->unreadable = g_strdup(why->message);
     return g_steal_pointer(&set);

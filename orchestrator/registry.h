@@ -7,8 +7,11 @@
 
 typedef struct {
     char uuid[VR_UUID_LENGTH + 1];
-    char *domain;         /* name when the set was defined; domains can be renamed, the UUID is what binds */
-    const char *pin;      /* the version that the set's model gives this one alone (A11), the model's; NULL: none */
+    char *domain;             /* name when the set was defined; domains can be renamed, the UUID is what binds */
+    const char *pin;          /* the version that the set's model gives this one alone (A11), the model's; NULL: none */
+    VrLabel role, zone, pair; /* as the model says, the names are the model's */
+    guint phase;
+    gboolean is_protected;
     guint upgrade_domain; /* kept with the instance (D7) */
 } VrInstance;
 

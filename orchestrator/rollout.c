@@ -346,6 +346,16 @@ static void open_ways_out(VrUpgradePolicy *policy)
     policy->gate = NULL;
 }
 
+static VrCandidate candidate_of(const VrRolloutInstance *instance)
+{
+    return (VrCandidate){.upgrade_domain = instance->upgrade_domain,
+                         .role = instance->role,
+                         .zone = instance->zone,
+                         .pair = instance->pair,
+                         .phase = instance->phase,
+                         .status = instance->chosen ? VR_CANDIDATE_PENDING : VR_CANDIDATE_SKIPPED};
+}
+
 VrRollout *vr_rollout_new(const VrRolloutConfig *config)
 {
     VrRollout *rollout = g_new0(VrRollout, 1);
@@ -365,8 +375,7 @@ VrRollout *vr_rollout_new(const VrRolloutConfig *config)
 
         rollout->entries[i].phase = chosen ? VR_PHASE_PENDING : VR_PHASE_SKIPPED;
         rollout->phases[rollout->entries[i].phase]++;
-        rollout->candidates[i].upgrade_domain = config->instances[i].upgrade_domain;
-        rollout->candidates[i].status = chosen ? VR_CANDIDATE_PENDING : VR_CANDIDATE_SKIPPED;
+        rollout->candidates[i] = candidate_of(&config->instances[i]);
         rollout->entries[i].canary = chosen && config->instances[i].canary && config->kind != VR_RUN_ROLLBACK;
         rollout->has_canary |= rollout->entries[i].canary;
     }

@@ -13,7 +13,8 @@
  *   - before the first batch: more than allowed(max_unhealthy) of the whole set unhealthy: nothing is touched
  *   - before every further batch: the same check stops the run
  *   - after a batch: failed (restored ones too) / attempted > max_unhealthy_upgraded: stop
- *   - no place free (decision 2): the run surveys again until health timeout, then stops
+ *   - no place free (decision 2), or only the last of a role or a pair that serve are left (D8, D10): the run surveys again
+ *     until health timeout, then stops
  *   - a failed preparation: the guest was not touched; the run stops at the end of the batch
  *   - an instance whose outcome is unknown keeps its slot as down and stops the run at the end of the batch
  *   - cancel: no new batch, and what is not prepared yet may answer that it was cancelled; cancel now: restore what is in flight
@@ -137,8 +138,10 @@ void vr_command_clear(VrCommand *command);
 
 typedef struct {
     guint upgrade_domain;
-    gboolean chosen; /* FALSE: is skipped (on the target, not named, ...) but counts in the set */
-    gboolean canary; /* goes first; the others follow after 'promote' */
+    gboolean chosen;          /* FALSE: is skipped (on the target, not named, ...) but counts in the set */
+    gboolean canary;          /* goes first; the others follow after 'promote' */
+    VrLabel role, zone, pair; /* the names must outlive the rollout */
+    guint phase;              /* as in VrModelInstance */
 } VrRolloutInstance;
 
 typedef struct {

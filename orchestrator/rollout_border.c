@@ -187,6 +187,7 @@ static void note_survey(VrRollout *rollout, const VrSurveyAnswer *answers)
         gboolean fell = answers[i] == VR_SURVEY_OFF && !rollout->entries[i].off &&
                         (phase == VR_PHASE_COMMITTED || phase == VR_PHASE_RESTORED);
 
+        candidate->off = answers[i] == VR_SURVEY_OFF && !fell;
         candidate->down =
             answers[i] == VR_SURVEY_UNHEALTHY || fell || phase == VR_PHASE_FAILED || phase == VR_PHASE_UNKNOWN;
         rollout->down += candidate->down ? 1 : 0;
@@ -197,16 +198,16 @@ static void note_survey(VrRollout *rollout, const VrSurveyAnswer *answers)
 static void choose_batch(VrStep *step)
 {
     VrRollout *rollout = step->rollout;
-    gboolean no_place = FALSE;
+    VrPlannerBlock block;
     VrBatch *batch;
 
     vr_rollout_mark_held(rollout);
     batch = vr_planner_next_batch(&rollout->policy, rollout->candidates, rollout->count,
-                                  rollout->kind == VR_RUN_ROLLBACK, &no_place);
+                                  rollout->kind == VR_RUN_ROLLBACK, &block);
     if (batch != NULL)
         begin_batch(step, batch);
-    else if (no_place)
-        wait_or_stop(step, VR_CODE_IN_ROLLING, vr_rollout_no_place_text(rollout)); /* decision 2 */
+    else if (block.kind != VR_BLOCK_NONE)
+        wait_or_stop(step, VR_CODE_IN_ROLLING, vr_rollout_block_text(rollout, &block)); /* decision 2, D8, D10 */
     else
         finish(step, vr_rollout_judge_end(rollout));
 }

@@ -158,5 +158,5 @@ VrRolloutVerdict vr_rollout_judge_survey(const VrRollout *rollout);
 /* When nothing is pending any more. Its text is NULL when all went well. */
 VrRolloutVerdict vr_rollout_judge_end(const VrRollout *rollout);
 
-/* Why no place is free; free with g_free. */
-char *vr_rollout_no_place_text(const VrRollout *rollout);
+/* Why the next batch cannot begin; free with g_free. */
+char *vr_rollout_block_text(const VrRollout *rollout, const VrPlannerBlock *block);

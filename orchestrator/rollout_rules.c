@@ -249,19 +249,32 @@ VrRolloutVerdict vr_rollout_judge_end(const VrRollout *rollout)
     return verdict;
 }
 
-char *vr_rollout_no_place_text(const VrRollout *rollout)
+static void append_places(const VrRollout *rollout, GString *text)
 {
-    g_autofree char *waited = vr_clock_format_duration(rollout->health_timeout_ms);
-    GString *text = g_string_new("no place became free for the next batch in ");
     guint allowed = vr_planner_allowed(rollout->count, rollout->policy.max_unhealthy_percent);
 
-    g_string_append_printf(text, "%s: ", waited);
     vr_text_append_share(text, rollout->down, rollout->count, "instances");
     g_string_append_printf(
         text,
         " are down and hold the places, at most %u (%u%%) may be down at once: repair them, or raise "
         "maxUnhealthyInstancePercent",
         allowed, rollout->policy.max_unhealthy_percent);
+}
+
+char *vr_rollout_block_text(const VrRollout *rollout, const VrPlannerBlock *block)
+{
+    g_autofree char *waited = vr_clock_format_duration(rollout->health_timeout_ms);
+    const VrCandidate *kept = &rollout->candidates[block->instance];
+    GString *text = g_string_new("no place became free for the next batch in ");
+
+    g_string_append_printf(text, "%s: ", waited);
+    if (block->kind == VR_BLOCK_ROLE)
+        g_string_append_printf(text, "only the last instance of role %s that serves is left: repair the others",
+                               kept->role.name);
+    else if (block->kind == VR_BLOCK_PAIR)
+        g_string_append_printf(text, "another instance of pair %s is down: repair it", kept->pair.name);
+    else
+        append_places(rollout, text);
     return conclude(rollout, text);
 }
 

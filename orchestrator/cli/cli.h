@@ -22,7 +22,8 @@ typedef enum {
     VR_OPT_TO_GENERATION = 1 << 7,
     VR_OPT_RUN = 1 << 8,
     VR_OPT_NO_AUTO_ROLLBACK = 1 << 9,
-    VR_OPT_JSON = 1 << 10,      /* a global option that not every command can answer */
+    VR_OPT_JSON = 1 << 10, /* a global option that not every command can answer */
+    VR_OPT_ROLE = 1 << 16,
     VR_OPT_SIGNATURE = 1 << 24, /* --signature --keys */
     VR_OPT_IMPORT = 1 << 25,    /* --as --flatten --max-size --limit-rate */
     VR_OPT_KEEP = 1 << 26,
@@ -36,7 +37,7 @@ typedef struct {
     gboolean quiet, json, debug, help;
     char *digest_file, *signature, *keys, *max_size, *keep;
     char *as, *limit_rate, **flatten;
-    char *version, *format, *digest, *publisher, *offer, *sku, *reason, *run;
+    char *version, *format, *digest, *publisher, *offer, *sku, *reason, *run, *role;
     int to_generation; /* VR_GENERATION_NOT_GIVEN, or from 0 */
     gboolean all, dry_run, no_auto_rollback, azure;
 } VrCliOptions;

@@ -1,40 +1,28 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* plan: looks at every instance as the engine will, asks the planner for its batches, prints both. */
-#include "orchestrator/cli/plan.h"
+#include "orchestrator/cli/plan_private.h"
 
 #include "base/clock.h"
 #include "base/error.h"
 #include "disk/clone.h"
 #include "hv/preflight.h"
-#include "orchestrator/cli/look.h"
 #include "orchestrator/cli/output.h"
-#include "orchestrator/cli/run_view.h"
 
 #include <stdio.h>
 
 #define BYTES_OF_AN_OVERLAY (1024 * 1024)
 #define BYTES_KEPT_FREE (16 * 1024 * 1024)
 
-typedef struct {
-    VrSession *session;
-    const VrTargets *targets;
-    GPtrArray *looks;   /* VrLook *, one for each instance */
-    GPtrArray *batches; /* VrBatch * */
-    guint64 free_bytes;
-    guint64 disk_bytes; /* that a new OS disk takes at once */
-    VrSpread off;       /* of the last run that completed: what to expect */
-} Plan;
-
-static void plan_clear(Plan *plan)
+static void plan_clear(VrPlan *plan)
 {
     g_clear_pointer(&plan->looks, g_ptr_array_unref);
     g_clear_pointer(&plan->batches, g_ptr_array_unref);
 }
-G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Plan, plan_clear)
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VrPlan, plan_clear)
 
 /* --- making it --------------------------------------------------------------------------------------- */
 
-static GPtrArray *batches_of(const Plan *plan)
+static GPtrArray *batches_of(VrPlan *plan)
 {
     const VrSet *set = plan->session->set;
     const VrTargets *targets = plan->targets;
@@ -42,14 +30,23 @@ static GPtrArray *batches_of(const Plan *plan)
 
     for (guint i = 0; i < targets->count; i++) {
         const VrLook *look = g_ptr_array_index(plan->looks, i);
-        candidates[i].upgrade_domain = vr_set_instance(set, i)->upgrade_domain;
-        candidates[i].status = targets->targets[i].chosen ? VR_CANDIDATE_PENDING : VR_CANDIDATE_SKIPPED;
-        candidates[i].down = vr_look_is_down(look);
+        const VrInstance *instance = vr_set_instance(set, i);
+
+        candidates[i] =
+            (VrCandidate){.upgrade_domain = instance->upgrade_domain,
+                          .role = instance->role,
+                          .zone = instance->zone,
+                          .pair = instance->pair,
+                          .phase = instance->phase,
+                          .status = targets->targets[i].chosen ? VR_CANDIDATE_PENDING : VR_CANDIDATE_SKIPPED,
+                          .down = vr_look_is_down(look),
+                          .off = look->found && look->health.off};
     }
-    return vr_planner_plan(&set->model->policy, candidates, targets->count, targets->kind == VR_RUN_ROLLBACK);
+    return vr_planner_plan(&set->model->policy, candidates, targets->count, targets->kind == VR_RUN_ROLLBACK,
+                           &plan->block);
 }
 
-static gboolean expected_off(Plan *plan, GError **error)
+static gboolean expected_off(VrPlan *plan, GError **error)
 {
     g_autoptr(GPtrArray) runs = vr_history_list(vr_store_db(plan->session->store), plan->session->set->name, 0, error);
 
@@ -68,18 +65,18 @@ static gboolean expected_off(Plan *plan, GError **error)
     return runs != NULL;
 }
 
-static gboolean is_full(const Plan *plan)
+static gboolean is_full(const VrPlan *plan)
 {
     return plan->targets->image && plan->session->set->model->os_disk_kind == VR_OS_DISK_FULL;
 }
 
-static gboolean size_of_new_disk(Plan *plan, GError **error)
+static gboolean size_of_new_disk(VrPlan *plan, GError **error)
 {
     plan->disk_bytes = plan->targets->image ? BYTES_OF_AN_OVERLAY : 0;
     return !is_full(plan) || vr_clone_bytes(plan->session->store, plan->targets->image, &plan->disk_bytes, error);
 }
 
-static gboolean make_plan(Plan *plan, GError **error)
+static gboolean make_plan(VrPlan *plan, GError **error)
 {
     if (!vr_store_free_bytes(plan->session->store, &plan->free_bytes, error) || !size_of_new_disk(plan, error) ||
         !expected_off(plan, error))
@@ -91,7 +88,7 @@ static gboolean make_plan(Plan *plan, GError **error)
 
 /* --- what it says of one instance -------------------------------------------------------------------- */
 
-static char *version_then(const Plan *plan, guint index)
+static char *version_then(const VrPlan *plan, guint index)
 {
     const VrRunTarget *target = &plan->targets->targets[index];
     g_autoptr(VrGeneration) to = NULL;
@@ -105,7 +102,7 @@ static char *version_then(const Plan *plan, guint index)
     return vr_version_text(to);
 }
 
-static guint count_blockers(const Plan *plan)
+static guint count_blockers(const VrPlan *plan)
 {
     guint blockers = 0;
 
@@ -117,45 +114,25 @@ static guint count_blockers(const Plan *plan)
     return blockers;
 }
 
-/* What is true of the plan as a whole and a person should know. Element: char *, freed with the array. */
-static GPtrArray *warnings_of(const Plan *plan)
-{
-    const VrTargets *targets = plan->targets;
-    GPtrArray *warnings = g_ptr_array_new_with_free_func(g_free);
-    guint64 most = targets->image ? targets->image->virtual_size * targets->chosen : 0;
-    const char *weakness = vr_health_weakness(&plan->session->set->model->health);
-    g_autofree char *holder = NULL;
-
-    if (targets->count == 1)
-        g_ptr_array_add(warnings, g_strdup("the set has one instance: its service is down while it is swapped"));
-    if (weakness)
-        g_ptr_array_add(warnings, g_strdup(weakness));
-    if (most > plan->free_bytes)
-        g_ptr_array_add(warnings, g_strdup("the new OS disks could grow beyond the free space"));
-    if (targets->kind == VR_RUN_ROLLBACK)
-        g_ptr_array_add(warnings, g_strdup("what the newer system did to data disks is not undone"));
-    if (vr_session_is_owned(plan->session, plan->session->set->name, &holder))
-        g_ptr_array_add(warnings, g_strdup_printf("the set is owned now by: %s", holder));
-    return warnings;
-}
-
 /* --- JSON -------------------------------------------------------------------------------------------- */
 
-static json_t *instance_json(const Plan *plan, guint index)
+static json_t *instance_json(const VrPlan *plan, guint index)
 {
     const VrInstance *instance = vr_set_instance(plan->session->set, index);
     const VrGeneration *current = vr_targets_current(plan->targets, index);
     const VrLook *look = g_ptr_array_index(plan->looks, index);
     g_autofree char *then = version_then(plan, index);
 
-    return json_pack("{s:o, s:s, s:o, s:o, s:o, s:o, s:s}", "domain", vr_json_text(instance->domain), "uuid",
-                     instance->uuid, "generation", current ? json_integer(current->number) : json_null(),
-                     "currentVersion", vr_json_text(current ? current->version : NULL), "targetVersion",
+    return json_pack("{s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:s}", "domain", vr_json_text(instance->domain),
+                     "uuid", instance->uuid, "role", vr_json_text(instance->role.name), "zone",
+                     vr_json_text(instance->zone.name), "pair", vr_json_text(instance->pair.name), "generation",
+                     current ? json_integer(current->number) : json_null(), "currentVersion",
+                     vr_json_text(current ? current->version : NULL), "targetVersion",
                      vr_json_text(g_str_equal(then, "?") ? NULL : then), "pinnedVersion", vr_json_text(instance->pin),
                      "powerState", vr_look_power(look));
 }
 
-static json_t *batches_json(const Plan *plan)
+static json_t *batches_json(const VrPlan *plan)
 {
     json_t *list = json_array();
 
@@ -164,14 +141,15 @@ static json_t *batches_json(const Plan *plan)
         json_t *members = json_array();
         for (guint j = 0; j < batch->members->len; j++)
             json_array_append_new(members, instance_json(plan, g_array_index(batch->members, guint, j)));
-        json_array_append_new(list, json_pack("{s:i, s:i, s:o, s:o}", "batch", (int)i + 1, "upgradeDomain",
-                                              (int)batch->upgrade_domain, "reason", vr_json_text(batch->reason),
-                                              "instances", members));
+        json_array_append_new(list, json_pack("{s:i, s:i, s:o, s:o, s:o, s:o}", "batch", (int)i + 1, "upgradeDomain",
+                                              (int)batch->upgrade_domain, "zone", vr_json_text(batch->zone), "phase",
+                                              batch->phase > 0 ? json_integer(batch->phase) : json_null(), "reason",
+                                              vr_json_text(batch->reason), "instances", members));
     }
     return list;
 }
 
-static json_t *skipped_json(const Plan *plan)
+static json_t *skipped_json(const VrPlan *plan)
 {
     json_t *list = json_array();
 
@@ -186,7 +164,7 @@ static json_t *skipped_json(const Plan *plan)
     return list;
 }
 
-static json_t *findings_json(const Plan *plan)
+static json_t *findings_json(const VrPlan *plan)
 {
     json_t *list = json_array();
 
@@ -205,10 +183,10 @@ static json_t *findings_json(const Plan *plan)
     return list;
 }
 
-static void print_json(const Plan *plan)
+static void print_json(const VrPlan *plan)
 {
     const VrTargets *targets = plan->targets;
-    g_autoptr(GPtrArray) warnings = warnings_of(plan);
+    g_autoptr(GPtrArray) warnings = vr_plan_warnings(plan);
     json_t *list = json_array();
 
     for (guint i = 0; i < warnings->len; i++)
@@ -229,7 +207,7 @@ static void print_json(const Plan *plan)
 
 /* --- lines ------------------------------------------------------------------------------------------- */
 
-static void print_batches(const Plan *plan)
+static void print_batches(const VrPlan *plan)
 {
     static const char *const headings[] = {">BATCH", "INSTANCE", "POWER", "NOW", "THEN", "WHY", NULL};
     g_autoptr(VrTable) table = vr_table_new(plan->session->cli, headings);
@@ -255,7 +233,7 @@ static void print_batches(const Plan *plan)
     vr_table_print(table);
 }
 
-static void print_skipped(const Plan *plan)
+static void print_skipped(const VrPlan *plan)
 {
     for (guint i = 0; i < plan->targets->count; i++) {
         if (!plan->targets->targets[i].chosen)
@@ -264,7 +242,7 @@ static void print_skipped(const Plan *plan)
     }
 }
 
-static void print_findings(const Plan *plan)
+static void print_findings(const VrPlan *plan)
 {
     for (guint i = 0; i < plan->looks->len; i++) {
         const VrLook *look = g_ptr_array_index(plan->looks, i);
@@ -277,11 +255,11 @@ static void print_findings(const Plan *plan)
     }
 }
 
-static void print_lines(const Plan *plan)
+static void print_lines(const VrPlan *plan)
 {
     const VrTargets *targets = plan->targets;
     const VrCli *cli = plan->session->cli;
-    g_autoptr(GPtrArray) warnings = warnings_of(plan);
+    g_autoptr(GPtrArray) warnings = vr_plan_warnings(plan);
     g_autofree char *free_space = vr_text_size(plan->free_bytes);
     g_autofree char *at_once = vr_text_size(plan->disk_bytes);
     g_autofree char *most = vr_text_size(targets->image ? targets->image->virtual_size : 0);
@@ -311,7 +289,7 @@ static void print_lines(const Plan *plan)
 
 /* --- what it comes to -------------------------------------------------------------------------------- */
 
-static gboolean no_blockers(const Plan *plan, GError **error)
+static gboolean no_blockers(const VrPlan *plan, GError **error)
 {
     guint blockers = count_blockers(plan);
     const VrFinding *first = NULL;
@@ -333,7 +311,7 @@ static gboolean no_blockers(const Plan *plan, GError **error)
 }
 
 /* Overlays of a batch; full clones of all batches, since old disks are kept and nothing becomes free on the way. */
-static gboolean space_for_new_disks(const Plan *plan, GError **error)
+static gboolean space_for_new_disks(const VrPlan *plan, GError **error)
 {
     guint64 disks = is_full(plan) ? plan->targets->chosen : 0;
     g_autofree char *free_space = vr_text_size(plan->free_bytes);
@@ -350,7 +328,7 @@ static gboolean space_for_new_disks(const Plan *plan, GError **error)
     return FALSE;
 }
 
-static gboolean none_unknown(const Plan *plan, GError **error)
+static gboolean none_unknown(const VrPlan *plan, GError **error)
 {
     const char *set = plan->session->set->name;
     g_autoptr(GPtrArray) open = vr_journal_open_swaps(plan->session->journal, set, error);
@@ -373,16 +351,12 @@ static const char *why_down(const VrLook *look)
     return look->found && look->health.text ? look->health.text : "libvirt does not know it, or does not answer";
 }
 
-/* A run would stop where the unhealthy ones hold all places (decision 2): who they are, and why. */
-static gboolean places_for_all(const Plan *plan, GError **error)
+static void append_places(const VrPlan *plan, GString *text)
 {
+    const VrUpgradePolicy *policy = &plan->session->set->model->policy;
     g_autoptr(GString) who = g_string_new(NULL);
-    guint planned = 0, down = 0;
+    guint down = 0;
 
-    for (guint i = 0; i < plan->batches->len; i++)
-        planned += ((const VrBatch *)g_ptr_array_index(plan->batches, i))->members->len;
-    if (planned >= plan->targets->chosen)
-        return TRUE;
     for (guint i = 0; i < plan->targets->count; i++) {
         const VrLook *look = g_ptr_array_index(plan->looks, i);
         if (!vr_look_is_down(look))
@@ -390,18 +364,37 @@ static gboolean places_for_all(const Plan *plan, GError **error)
         down++;
         g_string_append_printf(who, "; '%s': %s", vr_set_instance(plan->session->set, i)->domain, why_down(look));
     }
-    g_set_error(
-        error, VR_ERROR, VR_ERROR_POLICY,
-        "%s of '%s' would stop: %u of %u instances are unhealthy, at most %u may be down at once%s; repair them, or "
-        "raise maxUnhealthyInstancePercent",
-        vr_run_kind_name(plan->targets->kind), plan->session->set->name, down, plan->targets->count,
-        vr_planner_allowed(plan->targets->count, plan->session->set->model->policy.max_unhealthy_percent), who->str);
+    g_string_append_printf(text,
+                           "%u of %u instances are unhealthy, at most %u may be down at once%s; repair them, or raise "
+                           "maxUnhealthyInstancePercent",
+                           down, plan->targets->count,
+                           vr_planner_allowed(plan->targets->count, policy->max_unhealthy_percent), who->str);
+}
+
+/* A run would stop where something keeps the next batch back: who, and why. */
+static gboolean room_for_all(const VrPlan *plan, GError **error)
+{
+    const VrInstance *kept = vr_set_instance(plan->session->set, plan->block.instance);
+    g_autoptr(GString) why = g_string_new(NULL);
+
+    if (plan->block.kind == VR_BLOCK_NONE)
+        return TRUE;
+    if (plan->block.kind == VR_BLOCK_ROLE) /* D8 */
+        g_string_append_printf(why, "'%s' is the last instance of role %s that serves; repair the others", kept->domain,
+                               kept->role.name);
+    else if (plan->block.kind == VR_BLOCK_PAIR) /* D10 */
+        g_string_append_printf(why, "another instance of pair %s is down, so '%s' has to stay up; repair that one",
+                               kept->pair.name, kept->domain);
+    else
+        append_places(plan, why); /* decision 2 */
+    g_set_error(error, VR_ERROR, VR_ERROR_POLICY, "%s of '%s' would stop: %s", vr_run_kind_name(plan->targets->kind),
+                plan->session->set->name, why->str);
     return FALSE;
 }
 
 gboolean vr_plan_show(VrSession *session, const VrTargets *targets, GError **error)
 {
-    g_auto(Plan) plan = {.session = session, .targets = targets};
+    g_auto(VrPlan) plan = {.session = session, .targets = targets};
 
     if (!make_plan(&plan, error))
         return FALSE;
@@ -410,12 +403,12 @@ gboolean vr_plan_show(VrSession *session, const VrTargets *targets, GError **err
     else
         print_lines(&plan);
     return none_unknown(&plan, error) && no_blockers(&plan, error) && space_for_new_disks(&plan, error) &&
-           places_for_all(&plan, error);
+           room_for_all(&plan, error);
 }
 
 gboolean vr_plan_check(VrSession *session, const VrTargets *targets, GError **error)
 {
-    g_auto(Plan) plan = {.session = session, .targets = targets};
+    g_auto(VrPlan) plan = {.session = session, .targets = targets};
 
     return make_plan(&plan, error) && no_blockers(&plan, error) && space_for_new_disks(&plan, error);
 }

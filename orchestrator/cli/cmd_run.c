@@ -32,11 +32,21 @@ static gboolean execute(const VrSession *session, const VrTargets *targets, GErr
     return ok;
 }
 
-static void say_pinned(const VrSession *session, const VrTargets *targets)
+static void say_left_alone(const VrSession *session, const VrTargets *targets)
 {
-    vr_say(session->cli, "set %s: no instance is to be moved to %s %s: %u of %u %s pinned to another version",
-           session->set->name, targets->image->name, targets->image->version, targets->pinned, targets->count,
-           targets->pinned == 1 ? "is" : "are");
+    g_autoptr(GString) why = g_string_new(NULL);
+
+    if (targets->pinned > 0)
+        g_string_append_printf(why, ": %u of %u %s pinned to another version", targets->pinned, targets->count,
+                               targets->pinned == 1 ? "is" : "are");
+    if (targets->guarded > 0)
+        g_string_append_printf(why, "%s %u of %u %s protected", why->len ? "," : ":", targets->guarded, targets->count,
+                               targets->guarded == 1 ? "is" : "are");
+    if (targets->image)
+        vr_say(session->cli, "set %s: no instance is to be moved to %s %s%s", session->set->name, targets->image->name,
+               targets->image->version, why->str);
+    else
+        vr_say(session->cli, "set %s: no instance is to be moved%s", session->set->name, why->str);
     for (guint i = 0; i < targets->count; i++)
         vr_say(session->cli, "left alone: %s: %s", vr_set_instance(session->set, i)->domain,
                targets->targets[i].skipped);
@@ -48,8 +58,8 @@ static gboolean nothing_to_do(const VrSession *session, const VrTargets *targets
     if (session->cli->options.json)
         vr_json_print_line(json_pack("{s:s, s:s, s:i}", "event", "nothingToDo", "set", session->set->name,
                                      "skippedInstanceCount", (int)targets->count));
-    else if (targets->pinned > 0)
-        say_pinned(session, targets);
+    else if (targets->pinned + targets->guarded > 0 || session->cli->options.role)
+        say_left_alone(session, targets);
     else if (targets->image)
         vr_say(session->cli, "set %s: all instances (%u) run %s %s already", session->set->name, targets->count,
                targets->image->name, targets->image->version);

@@ -206,12 +206,43 @@ static json_t *policy_json(const VrModel *model)
 {
     const VrUpgradePolicy *policy = &model->policy;
 
-    return json_pack("{s:i, s:i, s:i, s:o, s:b, s:b}", "maxBatchInstancePercent", (int)policy->max_batch_percent,
+    return json_pack("{s:i, s:i, s:i, s:o, s:b, s:b, s:b}", "maxBatchInstancePercent", (int)policy->max_batch_percent,
                      "maxUnhealthyInstancePercent", (int)policy->max_unhealthy_percent,
                      "maxUnhealthyUpgradedInstancePercent", (int)policy->max_unhealthy_upgraded_percent,
                      "pauseTimeBetweenBatchesSeconds", VR_JSON_SECONDS(policy->pause_ms),
-                     "prioritizeUnhealthyInstances", policy->prioritize_unhealthy, "disableAutomaticRollback",
-                     !policy->automatic_rollback);
+                     "prioritizeUnhealthyInstances", policy->prioritize_unhealthy, "enableCrossZoneUpgrade",
+                     policy->cross_zone, "disableAutomaticRollback", !policy->automatic_rollback);
+}
+
+static const char *batch_by(const VrUpgradePolicy *policy)
+{
+    return policy->by_domain ? "upgradeDomain" : "percent";
+}
+
+/* What holds a run, or ends it: null where the model says nothing. */
+static json_t *holds_json(const VrUpgradePolicy *policy)
+{
+    json_t *percent = json_array(), *gate = policy->gate ? json_array() : json_null();
+
+    for (guint i = 0; i < VR_CHECKPOINTS && policy->checkpoints[i] > 0; i++)
+        json_array_append_new(percent, json_integer(policy->checkpoints[i]));
+    for (char **word = policy->gate; word && *word; word++)
+        json_array_append_new(gate, vr_json_text(*word));
+    return json_pack("{s:s, s:{s:o, s:o}, s:o, s:o, s:o, s:o}", "batchBy", batch_by(policy), "checkpoints", "percent",
+                     percent, "waitSeconds", VR_JSON_SECONDS(policy->checkpoint_wait_ms), "bakeTimeSeconds",
+                     VR_JSON_SECONDS(policy->bake_ms), "timeoutSeconds",
+                     policy->timeout_ms > 0 ? VR_JSON_SECONDS(policy->timeout_ms) : json_null(), "maxDowntimeSeconds",
+                     policy->max_off_ms > 0 ? VR_JSON_SECONDS(policy->max_off_ms) : json_null(), "gate", gate);
+}
+
+static json_t *instance_json(const VrInstance *instance)
+{
+    return json_pack("{s:o, s:s, s:i, s:o, s:o, s:o, s:o, s:b, s:o}", "domain", vr_json_text(instance->domain), "uuid",
+                     instance->uuid, "upgradeDomain", (int)instance->upgrade_domain, "role",
+                     vr_json_text(instance->role.name), "zone", vr_json_text(instance->zone.name), "phase",
+                     instance->phase > 0 ? json_integer(instance->phase) : json_null(), "pair",
+                     vr_json_text(instance->pair.name), "protected", instance->is_protected, "pinnedVersion",
+                     vr_json_text(instance->pin));
 }
 
 static void info_json(const VrSet *set)
@@ -219,13 +250,10 @@ static void info_json(const VrSet *set)
     json_t *document = set_json(set, NULL), *list = json_array();
 
     json_object_del(document, "lastRunCode");
-    for (guint i = 0; i < set->instances->len; i++) {
-        const VrInstance *instance = vr_set_instance(set, i);
-        json_array_append_new(list, json_pack("{s:o, s:s, s:i, s:o}", "domain", vr_json_text(instance->domain), "uuid",
-                                              instance->uuid, "upgradeDomain", (int)instance->upgrade_domain,
-                                              "pinnedVersion", vr_json_text(instance->pin)));
-    }
+    for (guint i = 0; i < set->instances->len; i++)
+        json_array_append_new(list, instance_json(vr_set_instance(set, i)));
     json_object_set_new(document, "rollingUpgradePolicy", policy_json(set->model));
+    json_object_set_new(document, "upgradePolicy", holds_json(&set->model->policy));
     json_object_set_new(document, "healthTimeoutSeconds", VR_JSON_SECONDS(set->model->health.timeout_ms));
     json_object_set_new(document, "osDisk",
                         json_pack("{s:s, s:o}", "kind", vr_os_disk_kind_name(set->model->os_disk_kind), "target",
@@ -234,9 +262,37 @@ static void info_json(const VrSet *set)
     vr_json_print(document);
 }
 
+static void label_duration(const VrCli *cli, const char *label, gint64 ms)
+{
+    g_autofree char *text = ms > 0 ? vr_text_duration(ms) : NULL;
+
+    if (text)
+        vr_label(cli, label, text);
+}
+
+/* D15, D16, D23, E11, J10: those that the model has. */
+static void info_holds(const VrCli *cli, const VrUpgradePolicy *policy)
+{
+    g_autofree char *wait = vr_text_duration(policy->checkpoint_wait_ms);
+    g_autofree char *gate = policy->gate ? g_strjoinv(" ", policy->gate) : NULL;
+    g_autofree char *shown = gate ? vr_printable(gate, -1) : NULL;
+    g_autoptr(GString) percent = g_string_new(NULL);
+
+    for (guint i = 0; i < VR_CHECKPOINTS && policy->checkpoints[i] > 0; i++)
+        g_string_append_printf(percent, "%s%u%%", i > 0 ? ", " : "", policy->checkpoints[i]);
+    if (percent->len > 0)
+        vr_label_format(cli, "Checkpoints", "%s, each for %s", percent->str, wait);
+    label_duration(cli, "Bake time", policy->bake_ms);
+    label_duration(cli, "Timeout", policy->timeout_ms);
+    label_duration(cli, "Max downtime", policy->max_off_ms);
+    if (shown)
+        vr_label(cli, "Gate", shown);
+}
+
 static void info_lines(const VrCli *cli, const VrSet *set)
 {
-    static const char *const headings[] = {"INSTANCE", "UUID", ">UD", "PINNED TO", NULL};
+    static const char *const headings[] = {"INSTANCE", "UUID", ">UD",       "ROLE",      "ZONE",
+                                           ">PHASE",   "PAIR", "PROTECTED", "PINNED TO", NULL};
     const VrUpgradePolicy *policy = &set->model->policy;
     g_autoptr(VrTable) table = vr_table_new(cli, headings);
     g_autofree char *image = image_of(set->model);
@@ -250,6 +306,8 @@ static void info_lines(const VrCli *cli, const VrSet *set)
     vr_label_format(cli, "Policy", "batches of %u%%, at most %u%% unhealthy, %u%% of those upgraded%s%s",
                     policy->max_batch_percent, policy->max_unhealthy_percent, policy->max_unhealthy_upgraded_percent,
                     policy->pause_ms > 0 ? ", a pause between of " : "", policy->pause_ms > 0 ? pause : "");
+    vr_label_format(cli, "Batch by", "%s%s", batch_by(policy), policy->cross_zone ? ", across zones" : "");
+    info_holds(cli, policy);
     vr_label(cli, "Auto rollback", policy->automatic_rollback ? "yes" : "no");
     vr_label_format(cli, "Health", "%s, within %s", vr_health_source_text(&set->model->health), timeout);
     vr_label_format(cli, "OS disk", "%s, %s",
@@ -259,7 +317,16 @@ static void info_lines(const VrCli *cli, const VrSet *set)
     for (guint i = 0; i < set->instances->len; i++) {
         const VrInstance *instance = vr_set_instance(set, i);
         g_autofree char *domain = vr_text_number(instance->upgrade_domain);
-        const char *const cells[] = {instance->domain, instance->uuid, domain, instance->pin};
+        g_autofree char *phase = instance->phase > 0 ? vr_text_number(instance->phase) : NULL;
+        const char *const cells[] = {instance->domain,
+                                     instance->uuid,
+                                     domain,
+                                     instance->role.name,
+                                     instance->zone.name,
+                                     phase,
+                                     instance->pair.name,
+                                     instance->is_protected ? "yes" : NULL,
+                                     instance->pin};
         vr_table_row(table, cells);
     }
     fputc('\n', stdout);

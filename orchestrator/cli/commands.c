@@ -82,24 +82,27 @@ const VrCliCommand vr_cli_commands[] = {
      "adopt shop web-0 --version 12.20261101.0", TRUE, VR_OPT_VERSION | VR_OPT_DRY_RUN, 2, 2, vr_cmd_adopt},
 
     {"plan", VR_GROUP_RUNS, "SET", "Show what upgrade would do: batches, reasons, findings, space",
-     "Changes nothing. Exit status 4: an instance that would be moved has a finding that forbids it.",
-     "plan shop --version 12.20261101.0", FALSE, VR_OPT_VERSION | VR_OPT_JSON, 1, 1, vr_cmd_plan},
+     "Changes nothing. Exit status 3: the run would stop by its policy; 4: an instance that would be moved has a\n"
+     "finding that forbids it.",
+     "plan shop --version 12.20261101.0", FALSE, VR_OPT_VERSION | VR_OPT_ROLE | VR_OPT_JSON, 1, 1, vr_cmd_plan},
     {"upgrade", VR_GROUP_RUNS, "SET", "Move a set to a new image version, batch by batch",
      "Without --version: the version of the model, or the latest that is not excluded. Instances that run it are left\n"
-     "alone, and those that the model pins to another one. A version that failed on this set before is tried\n"
-     "again only when --version names it.\n\n" RUN_STATUSES,
-     "upgrade shop", TRUE, VR_OPT_VERSION | VR_OPT_NO_AUTO_ROLLBACK | VR_OPT_REASON | VR_OPT_DRY_RUN | VR_OPT_JSON, 1,
-     1, vr_cmd_upgrade},
+     "alone, those that the model pins to another one, and those that it protects. A version that failed on this\n"
+     "set before is tried again only when --version names it.\n\n" RUN_STATUSES,
+     "upgrade shop", TRUE,
+     VR_OPT_VERSION | VR_OPT_ROLE | VR_OPT_NO_AUTO_ROLLBACK | VR_OPT_REASON | VR_OPT_DRY_RUN | VR_OPT_JSON, 1, 1,
+     vr_cmd_upgrade},
     {"reimage", VR_GROUP_RUNS, "SET INSTANCE…|--all", "Give instances a fresh OS disk of the version that they run",
-     "With --version: of that one; with --all then not those that the model pins to another one. Data disks and\n"
-     "temp disks are kept.\n\n" RUN_STATUSES,
+     "With --version: of that one; with --all then not those that the model pins to another one. One that the model\n"
+     "protects is only moved when it is named. Data disks and temp disks are kept.\n\n" RUN_STATUSES,
      "reimage shop web-0 web-1", TRUE,
      VR_OPT_VERSION | VR_OPT_ALL | VR_OPT_NO_AUTO_ROLLBACK | VR_OPT_REASON | VR_OPT_DRY_RUN | VR_OPT_JSON, 1, MANY,
      vr_cmd_reimage},
     {"rollback", VR_GROUP_RUNS, "SET INSTANCE…|--all", "Go back to kept OS disks",
      "For an instance: what it ran before its current generation, and again one further back; --to-generation goes to\n"
      "any kept one, forward too. With --all: every instance that the last run (or --run ID) moved goes back to what\n"
-     "it had before that run. What the newer system did to data disks is not undone.\n\n" RUN_STATUSES,
+     "it had before that run, but for those that the model protects. What the newer system did to data disks is not\n"
+     "undone.\n\n" RUN_STATUSES,
      "rollback shop --all", TRUE,
      VR_OPT_ALL | VR_OPT_TO_GENERATION | VR_OPT_RUN | VR_OPT_NO_AUTO_ROLLBACK | VR_OPT_REASON | VR_OPT_DRY_RUN |
          VR_OPT_JSON,

@@ -48,6 +48,7 @@ static const Option table[] = {
     {VR_OPT_RUN, "run", 0, G_OPTION_ARG_STRING, AT(run), "the run that is meant, as 'history' shows it", "ID"},
     {VR_OPT_AZURE, "azure", 0, G_OPTION_ARG_NONE, AT(azure), "as osUpgradeHistory of a scale set answers, in JSON",
      NULL},
+    {VR_OPT_ROLE, "role", 0, G_OPTION_ARG_STRING, AT(role), "only the instances of this role", "R"},
     {VR_OPT_NO_AUTO_ROLLBACK, "no-auto-rollback", 0, G_OPTION_ARG_NONE, AT(no_auto_rollback),
      "leave failed instances on the new disk", NULL},
     {VR_OPT_REASON, "reason", 0, G_OPTION_ARG_STRING, AT(reason), "why, for the record", "TEXT"},

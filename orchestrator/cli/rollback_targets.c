@@ -204,7 +204,11 @@ static gboolean choose_all(VrTargets *targets, const VrSession *session, GString
     for (guint i = 0; moves && i < moves->len; i++) {
         const VrSwapRow *row = g_ptr_array_index(moves, i);
         guint index = GPOINTER_TO_UINT(g_hash_table_lookup(indices, row->uuid));
-        if (index > 0) /* it may have left the set since */
+        if (index == 0)
+            continue; /* it has left the set since */
+        if (vr_set_instance(session->set, index - 1)->is_protected)
+            vr_targets_skip_protected(targets, session, index - 1);
+        else
             choose_or_refuse(targets, session, index - 1, row->from, refused);
     }
     return moves != NULL;

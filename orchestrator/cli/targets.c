@@ -201,23 +201,73 @@ static void skip_pinned(VrTargets *targets, const VrSession *session, guint inde
                             instance->pin, runs, VR_PROGRAM, session->set->name, instance->domain, instance->pin));
 }
 
+void vr_targets_skip_protected(VrTargets *targets, const VrSession *session, guint index)
+{
+    const char *domain = vr_set_instance(session->set, index)->domain, *set = session->set->name;
+
+    targets->guarded++;
+    if (targets->image)
+        vr_targets_skip(targets, index,
+                        g_strdup_printf("protected by the model; '%s reimage %s %s --version %s' moves it", VR_PROGRAM,
+                                        set, domain, targets->image->version));
+    else
+        vr_targets_skip(
+            targets, index,
+            g_strdup_printf("protected by the model; '%s rollback %s %s' moves it", VR_PROGRAM, set, domain));
+}
+
+static gboolean has_role(const VrInstance *instance, const char *role)
+{
+    return g_strcmp0(instance->role.name, role) == 0;
+}
+
+/* D8: one that no instance has is a mistake. */
+static gboolean check_role(const VrSession *session, const char *role, GError **error)
+{
+    g_autoptr(GHashTable) seen = g_hash_table_new(g_str_hash, g_str_equal);
+    g_autoptr(GString) roles = g_string_new(NULL);
+
+    for (guint i = 0; i < session->set->instances->len; i++) {
+        const VrInstance *instance = vr_set_instance(session->set, i);
+        if (!role || has_role(instance, role))
+            return TRUE;
+        if (instance->role.name && g_hash_table_add(seen, (char *)instance->role.name))
+            g_string_append_printf(roles, "%s%s", roles->len ? ", " : "", instance->role.name);
+    }
+    g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "set '%s' has no role '%s'; %s%s", session->set->name, role,
+                roles->len ? "there are: " : "its model names none", roles->str);
+    return FALSE;
+}
+
+static void choose_for_upgrade(VrTargets *targets, const VrSession *session, guint index)
+{
+    const VrInstance *instance = vr_set_instance(session->set, index);
+    const char *role = session->cli->options.role;
+
+    if (role && !has_role(instance, role))
+        vr_targets_skip(targets, index, g_strdup_printf("not of role %s", role));
+    else if (is_pinned_elsewhere(instance, targets->image))
+        skip_pinned(targets, session, index);
+    else if (runs_image(vr_targets_current(targets, index), targets->image))
+        vr_targets_skip(targets, index, g_strdup_printf("runs %s already", targets->image->version));
+    else if (instance->is_protected)
+        vr_targets_skip_protected(targets, session, index);
+    else
+        vr_targets_choose(targets, index, 0);
+}
+
 gboolean vr_targets_of_upgrade(VrTargets *targets, const VrSession *session, GError **error)
 {
     const char *asked = session->cli->options.version;
 
-    if (!vr_targets_init(targets, session, VR_RUN_UPGRADE, error))
+    if (!check_role(session, session->cli->options.role, error) ||
+        !vr_targets_init(targets, session, VR_RUN_UPGRADE, error))
         return FALSE;
     targets->image = vr_set_image(session, error);
     if (!targets->image)
         return FALSE;
-    for (guint i = 0; i < targets->count; i++) {
-        if (is_pinned_elsewhere(vr_set_instance(session->set, i), targets->image))
-            skip_pinned(targets, session, i);
-        else if (runs_image(vr_targets_current(targets, i), targets->image))
-            vr_targets_skip(targets, i, g_strdup_printf("runs %s already", targets->image->version));
-        else
-            vr_targets_choose(targets, i, 0);
-    }
+    for (guint i = 0; i < targets->count; i++)
+        choose_for_upgrade(targets, session, i);
     if (targets->chosen == 0 || (asked && !g_str_equal(asked, "latest")))
         return TRUE;
     return check_not_failed(session, targets->image, error);
@@ -295,6 +345,8 @@ gboolean vr_targets_of_reimage(VrTargets *targets, const VrSession *session, GEr
         if (session->cli->options.all && session->cli->options.version &&
             is_pinned_elsewhere(vr_set_instance(session->set, index), targets->image))
             skip_pinned(targets, session, index);
+        else if (session->cli->options.all && vr_set_instance(session->set, index)->is_protected)
+            vr_targets_skip_protected(targets, session, index);
         else
             vr_targets_choose(targets, index, 0);
     }

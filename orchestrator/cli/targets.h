@@ -9,6 +9,7 @@ typedef struct {
     VrImage *image;       /* NULL for a rollback */
     guint count, chosen;  /* instances of the set; those that are moved */
     guint pinned;         /* left alone because the model pins them to another version */
+    guint guarded;        /* ... or protects them */
     VrRunTarget *targets; /* [count] */
     GPtrArray *current;   /* VrGeneration * or NULL, one for each instance */
     GPtrArray *texts;     /* what targets[].skipped points to */
@@ -23,6 +24,8 @@ gboolean vr_targets_init(VrTargets *targets, const VrSession *session, VrRunKind
 void vr_targets_choose(VrTargets *targets, guint index, guint to_generation);
 /* Takes text. */
 void vr_targets_skip(VrTargets *targets, guint index, char *text);
+/* G7: leaves one alone that the model protects, and was not named. */
+void vr_targets_skip_protected(VrTargets *targets, const VrSession *session, guint index);
 const VrGeneration *vr_targets_current(const VrTargets *targets, guint index);
 
 /* Indices of the instances that the command names after the set, or of all with --all; every one once. Neither or both

@@ -79,10 +79,12 @@ class Program:
         return self("image-publish", IMAGE, version, self.image(version, **options))
 
     def model(self, name, instances, image="{name: cheap, version: latest}", batch=100, upgrade_domains=1, unhealthy=100, health="",
-              stop="timeout: PT20S, force: true", kind="overlay", more="", pins=None):
-        pins = pins or {}
-        lines = "".join(f"- {{domain: {instance}" + (f", version: {pins[instance]}" if instance in pins else "") + "}\n"
-                        for instance in instances)
+              stop="timeout: PT20S, force: true", kind="overlay", more="", pins=None, labels=None, policy=""):
+        """labels: more keys of an instance, by its name; policy: more lines of upgradePolicy, indented."""
+        keys = {name: f", {keys}" for name, keys in (labels or {}).items()}
+        for instance, pin in (pins or {}).items():
+            keys[instance] = keys.get(instance, "") + f", version: {pin}"
+        lines = "".join(f"- {{domain: {instance}{keys.get(instance, '')}}}\n" for instance in instances)
         return (f"name: {name}\n"
                 f"imageReference: {image}\n"
                 f"upgradeDomainCount: {upgrade_domains}\n"
@@ -91,6 +93,7 @@ class Program:
                 f"    maxBatchInstancePercent: {batch}\n"
                 f"    maxUnhealthyInstancePercent: {unhealthy}\n"
                 "    maxUnhealthyUpgradedInstancePercent: 20\n"
+                f"{policy}"
                 f"healthProfile: {{{health}healthTimeout: PT20S}}\n"
                 f"osDisk: {{kind: {kind}, target: vda}}\n"
                 f"stop: {{method: acpi, {stop}}}\n"

@@ -1,38 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "orchestrator/planner.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
-static const VrUpgradePolicy defaults = {
-    .max_batch_percent = 20,
-    .max_unhealthy_percent = 20,
-    .max_unhealthy_upgraded_percent = 20,
-    .prioritize_unhealthy = TRUE,
-    .automatic_rollback = TRUE,
-};
-
-static VrCandidate *set_of(guint count, guint domains)
-{
-    VrCandidate *set = g_new0(VrCandidate, count);
-
-    for (guint i = 0; i < count; i++)
-        set[i].upgrade_domain = vr_planner_upgrade_domain(i, domains);
-    return set;
-}
-
-static void expect_members(const VrBatch *batch, guint count, const guint *members)
-{
-    assert_non_null(batch);
-    assert_int_equal(batch->members->len, count);
-    for (guint k = 0; k < count; k++)
-        assert_int_equal(g_array_index(batch->members, guint, k), members[k]);
-}
-#define EXPECT(batch, ...) expect_members(batch, G_N_ELEMENTS(((guint[]){__VA_ARGS__})), (const guint[]){__VA_ARGS__})
+/* How many go together, and who first: batches in percent, upgrade domains, places. */
+#include "orchestrator/planner_sets.h"
 
 /* D1, decision 1: the documents' own numbers. */
 static void test_allowed(void **state)
@@ -68,11 +36,35 @@ static void test_upgrade_domains(void **state)
     assert_int_equal(vr_planner_upgrade_domain(7, 0), 0);
 }
 
+/* D7, D8, decision 11: 8 web and 9 worker instances over two domains, whatever their order: 4 and 4, 5 and 4. */
+static void test_roles_over_domains(void **state)
+{
+    VrLabel roles[17];
+    guint domains[17], spread[3][2] = {{0}};
+
+    for (guint i = 0; i < 17; i++)
+        roles[i] = i % 2 == 1 ? (VrLabel){"web", 1} : (VrLabel){"worker", 2};
+    vr_planner_spread(roles, 17, 2, domains);
+    for (guint i = 0; i < 17; i++)
+        spread[roles[i].number][domains[i]]++;
+    assert_int_equal(spread[1][0], 4);
+    assert_int_equal(spread[1][1], 4);
+    assert_int_equal(spread[2][0], 5);
+    assert_int_equal(spread[2][1], 4);
+    assert_int_equal(domains[0], 0);
+    assert_int_equal(domains[1], 0);
+    assert_int_equal(domains[2], 1);
+    memset(roles, 0, sizeof(roles)); /* without roles all are of one kind */
+    vr_planner_spread(roles, 14, 5, domains);
+    for (guint i = 0; i < 14; i++)
+        assert_int_equal(domains[i], i % 5);
+}
+
 /* D1: five or fewer go one by one, lowest domain first. */
 static void test_five(void **state)
 {
     g_autofree VrCandidate *set = set_of(5, 5);
-    g_autoptr(GPtrArray) plan = vr_planner_plan(&defaults, set, 5, FALSE);
+    g_autoptr(GPtrArray) plan = vr_planner_plan(&defaults, set, 5, FALSE, NULL);
 
     assert_int_equal(plan->len, 5);
     for (guint i = 0; i < 5; i++) {
@@ -89,7 +81,7 @@ static void test_five(void **state)
 static void test_ten(void **state)
 {
     g_autofree VrCandidate *set = set_of(10, 5);
-    g_autoptr(GPtrArray) plan = vr_planner_plan(&defaults, set, 10, FALSE);
+    g_autoptr(GPtrArray) plan = vr_planner_plan(&defaults, set, 10, FALSE, NULL);
 
     assert_int_equal(plan->len, 5);
     for (guint d = 0; d < 5; d++)
@@ -100,7 +92,7 @@ static void test_ten(void **state)
 static void test_fourteen(void **state)
 {
     g_autofree VrCandidate *set = set_of(14, 5);
-    g_autoptr(GPtrArray) plan = vr_planner_plan(&defaults, set, 14, FALSE);
+    g_autoptr(GPtrArray) plan = vr_planner_plan(&defaults, set, 14, FALSE, NULL);
 
     assert_int_equal(plan->len, 9);
     EXPECT((VrBatch *)plan->pdata[0], 0, 5);
@@ -113,18 +105,18 @@ static void test_skipped(void **state)
 {
     g_autofree VrCandidate *set = set_of(10, 1);
     g_autoptr(VrBatch) batch = NULL;
-    gboolean no_place = TRUE;
+    VrPlannerBlock block = {VR_BLOCK_PLACE, 0};
 
     for (guint i = 0; i < 9; i++)
         set[i].status = i % 2 == 0 ? VR_CANDIDATE_SKIPPED : VR_CANDIDATE_DONE;
-    batch = vr_planner_next_batch(&defaults, set, 10, FALSE, &no_place);
+    batch = vr_planner_next_batch(&defaults, set, 10, FALSE, &block);
     EXPECT(batch, 9);
     assert_int_equal(batch->places, 1);
-    assert_false(no_place);
+    assert_int_equal(block.kind, VR_BLOCK_NONE);
     set[9].status = VR_CANDIDATE_DONE;
-    no_place = TRUE;
-    assert_null(vr_planner_next_batch(&defaults, set, 10, FALSE, &no_place));
-    assert_false(no_place);
+    block.kind = VR_BLOCK_PLACE;
+    assert_null(vr_planner_next_batch(&defaults, set, 10, FALSE, &block));
+    assert_int_equal(block.kind, VR_BLOCK_NONE);
     assert_null(vr_planner_next_batch(&defaults, NULL, 0, FALSE, NULL));
 }
 
@@ -152,7 +144,7 @@ static void test_shrinks(void **state)
 {
     g_autofree VrCandidate *set = set_of(20, 2);
     g_autoptr(VrBatch) batch = NULL;
-    gboolean no_place;
+    VrPlannerBlock block;
 
     set[1].down = set[3].down = set[5].down = TRUE;
     set[1].status = set[3].status = set[5].status = VR_CANDIDATE_SKIPPED;
@@ -161,8 +153,8 @@ static void test_shrinks(void **state)
     assert_string_equal(batch->reason, "UD 0: 1 of 20 (5%), not 4: 3 down elsewhere");
     set[7].down = TRUE;
     set[7].status = VR_CANDIDATE_DONE;
-    assert_null(vr_planner_next_batch(&defaults, set, 20, FALSE, &no_place));
-    assert_true(no_place);
+    assert_null(vr_planner_next_batch(&defaults, set, 20, FALSE, &block));
+    assert_int_equal(block.kind, VR_BLOCK_PLACE);
 }
 
 /* Decision 2: an instance that is down itself needs no new place, but above the limit nothing goes. */
@@ -171,7 +163,7 @@ static void test_down_needs_no_place(void **state)
     g_autofree VrCandidate *set = set_of(5, 5);
     g_autoptr(VrBatch) batch = NULL, plain = NULL;
     VrUpgradePolicy policy = defaults;
-    gboolean no_place;
+    VrPlannerBlock block;
 
     set[3].down = TRUE;
     batch = vr_planner_next_batch(&policy, set, 5, FALSE, NULL);
@@ -180,8 +172,8 @@ static void test_down_needs_no_place(void **state)
     plain = vr_planner_next_batch(&policy, set, 5, FALSE, NULL);
     EXPECT(plain, 3);
     set[4].down = TRUE;
-    assert_null(vr_planner_next_batch(&policy, set, 5, FALSE, &no_place));
-    assert_true(no_place);
+    assert_null(vr_planner_next_batch(&policy, set, 5, FALSE, &block));
+    assert_int_equal(block.kind, VR_BLOCK_PLACE);
 }
 
 /* Decision 6: for a rollback held places do not shrink a batch, and the unhealthy go first. */
@@ -209,7 +201,7 @@ static void test_plan_ends(void **state)
 
     set[2].down = TRUE;
     set[2].status = VR_CANDIDATE_SKIPPED;
-    plan = vr_planner_plan(&defaults, set, 5, FALSE);
+    plan = vr_planner_plan(&defaults, set, 5, FALSE, NULL);
     assert_int_equal(plan->len, 0);
 }
 
@@ -222,7 +214,7 @@ static void test_large(void **state)
         g_autofree VrCandidate *set = set_of(sizes[s], 20);
         g_autofree gboolean *seen = g_new0(gboolean, sizes[s]);
         gint64 began = g_get_monotonic_time();
-        g_autoptr(GPtrArray) plan = vr_planner_plan(&defaults, set, sizes[s], FALSE);
+        g_autoptr(GPtrArray) plan = vr_planner_plan(&defaults, set, sizes[s], FALSE, NULL);
         guint total = 0;
 
         assert_true(g_get_monotonic_time() - began < 1000000);
@@ -244,6 +236,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_allowed),
         cmocka_unit_test(test_upgrade_domains),
+        cmocka_unit_test(test_roles_over_domains),
         cmocka_unit_test(test_five),
         cmocka_unit_test(test_ten),
         cmocka_unit_test(test_fourteen),

@@ -9,8 +9,10 @@ add_test(NAME orchestrator/model_schema_documents
     $<TARGET_FILE:test_model> $<TARGET_FILE:test_model_health> $<TARGET_FILE:test_model_policy>)
 set_tests_properties(orchestrator/model_schema_documents PROPERTIES TIMEOUT 120 SKIP_RETURN_CODE 77)
 vr_test(orchestrator planner LINK vr_orchestrator)
+vr_test(orchestrator planner_labels LINK vr_orchestrator)
 vr_test(orchestrator rollout LINK vr_orchestrator)
 vr_test(orchestrator rollout_holds LINK vr_orchestrator)
+vr_test(orchestrator rollout_labels LINK vr_orchestrator)
 
 vr_test(orchestrator health LINK vr_orchestrator)
 vr_test(orchestrator health_net LINK vr_orchestrator)

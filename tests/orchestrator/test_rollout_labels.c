@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A run keeps to roles, zones, phases and pairs as its surveys find the set: D8, D9, D10, D30. */
+#include "orchestrator/rollout_runs.h"
+
+static const VrLabel web = {"web", 1}, zone_a = {"a", 1}, zone_b = {"b", 2}, pair = {"p", 1};
+
+/* All in one domain, and nothing but labels limits a batch. */
+static void set_up_labels(Run *run, guint count)
+{
+    set_up(run, count);
+    run->config.policy.max_batch_percent = run->config.policy.max_unhealthy_percent = 100;
+    run->config.policy.max_unhealthy_upgraded_percent = 100;
+    for (guint i = 0; i < count; i++)
+        run->instances[i].upgrade_domain = 0;
+}
+
+/* D9, D10, D27: phase by phase, zone by zone, the next when the last are back. */
+static void test_zones_and_phases(void **state)
+{
+    g_auto(Run) run = {0};
+
+    set_up_labels(&run, 4);
+    run.instances[0].zone = run.instances[1].zone = run.instances[3].zone = zone_a;
+    run.instances[2].zone = zone_b;
+    run.instances[2].phase = 1;
+    run.instances[3].phase = 2;
+    assert_string_equal(launch(&run), "begin prepare 2");
+    assert_string_equal(run.last_text, "phase 1, UD 0, zone b: 1 of 4 (25%)");
+    TO_PROBES(&run, 2);
+    assert_string_equal(comes_good(&run, 2), "end survey");
+    assert_string_equal(say(&run, VR_EVENT_SURVEY), "begin prepare 3");
+    TO_PROBES(&run, 3);
+    assert_string_equal(comes_good(&run, 3), "end survey");
+    assert_string_equal(say(&run, VR_EVENT_SURVEY), "begin prepare 0 prepare 1");
+}
+
+/* D8: the last of a role waits until another is healthy again, and then the run stops and says so. */
+static void test_last_of_a_role(void **state)
+{
+    g_auto(Run) run = {0};
+
+    set_up_labels(&run, 3);
+    run.instances[0].role = run.instances[1].role = web;
+    run.instances[1].chosen = FALSE;
+    run.answers[1] = VR_SURVEY_UNHEALTHY;
+    assert_string_equal(launch(&run), "begin prepare 2");
+    TO_PROBES(&run, 2);
+    comes_good(&run, 2);
+    assert_string_equal(say(&run, VR_EVENT_SURVEY), "wake");
+    run.now_ms = run.last_at_ms;
+    say(&run, VR_EVENT_WAKE);
+    run.answers[1] = VR_SURVEY_HEALTHY;
+    assert_string_equal(say(&run, VR_EVENT_SURVEY), "begin prepare 0");
+    assert_string_equal(run.last_text, "UD 0, role web: 1 of 3 (33%)");
+}
+
+static void test_last_of_a_role_stops(void **state)
+{
+    g_auto(Run) run = {0};
+
+    set_up_labels(&run, 2);
+    run.instances[0].role = run.instances[1].role = web;
+    run.instances[1].chosen = FALSE;
+    run.answers[1] = VR_SURVEY_UNHEALTHY;
+    assert_string_equal(launch(&run), "wake");
+    run.now_ms += 300000;
+    say(&run, VR_EVENT_WAKE);
+    assert_string_equal(say(&run, VR_EVENT_SURVEY), "finish");
+    expect_end(&run, VR_RUN_FAULTED, VR_CODE_IN_ROLLING);
+    expect_text(&run, "the last instance of role web that serves");
+}
+
+/* Decision 14: one that is off on purpose serves nobody, and is no part of its role. */
+static void test_off_serves_nobody(void **state)
+{
+    g_auto(Run) run = {0};
+
+    set_up_labels(&run, 3);
+    run.instances[0].role = run.instances[1].role = run.instances[2].role = web;
+    run.answers[2] = VR_SURVEY_OFF;
+    assert_string_equal(launch(&run), "begin prepare 0 prepare 2");
+}
+
+/* D10 */
+static void test_pair_stops(void **state)
+{
+    g_auto(Run) run = {0};
+
+    set_up_labels(&run, 2);
+    run.instances[0].pair = run.instances[1].pair = pair;
+    run.instances[1].chosen = FALSE;
+    run.answers[1] = VR_SURVEY_UNHEALTHY;
+    assert_string_equal(launch(&run), "wake");
+    run.now_ms += 300000;
+    say(&run, VR_EVENT_WAKE);
+    say(&run, VR_EVENT_SURVEY);
+    expect_end(&run, VR_RUN_FAULTED, VR_CODE_IN_ROLLING);
+    expect_text(&run, "another instance of pair p is down");
+}
+
+/* D30, D17: a whole domain; and a canary of a later phase is not held up by the phases of the others. */
+static void test_by_domain(void **state)
+{
+    g_auto(Run) run = {0};
+
+    set_up(&run, 10);
+    run.config.policy.by_domain = TRUE;
+    run.config.policy.max_batch_percent = 5;
+    assert_string_equal(launch(&run), "begin prepare 0 prepare 5");
+}
+
+static void test_canary_before_phases(void **state)
+{
+    g_auto(Run) run = {0};
+
+    set_up_labels(&run, 3);
+    run.instances[0].phase = run.instances[1].phase = 1;
+    run.instances[2].canary = TRUE;
+    assert_string_equal(launch(&run), "begin prepare 2");
+    TO_PROBES(&run, 2);
+    assert_string_equal(comes_good(&run, 2), "end hold");
+    assert_string_equal(say(&run, VR_EVENT_PROMOTE), "survey");
+    assert_string_equal(say(&run, VR_EVENT_SURVEY), "begin prepare 0 prepare 1");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_zones_and_phases),     cmocka_unit_test(test_last_of_a_role),
+        cmocka_unit_test(test_last_of_a_role_stops), cmocka_unit_test(test_off_serves_nobody),
+        cmocka_unit_test(test_pair_stops),           cmocka_unit_test(test_by_domain),
+        cmocka_unit_test(test_canary_before_phases),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
