@@ -6,7 +6,9 @@
 #include "disk/copy_private.h"
 #include "orchestrator/executor_private.h"
 
+#include <errno.h>
 #include <glib/gstdio.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -129,7 +131,7 @@ typedef struct {
     VrSet *set;
     VrRunTarget *targets;
     guint64 read; /* bytes of the image; under the lock */
-    GMutex lock;
+    pthread_mutex_t lock;
 } Stage;
 
 static void define_set(Stage *stage, guint count)
@@ -156,7 +158,7 @@ static Stage *stage_new(guint count)
 {
     Stage *stage = g_new0(Stage, 1);
 
-    g_mutex_init(&stage->lock);
+    pthread_mutex_init(&stage->lock, NULL);
     stage->world = world_new(TRUE);
     stage->herd.hv.ops = &herd_ops;
     stage->herd.guests = g_ptr_array_new_with_free_func((GDestroyNotify)fake_hv_free);
@@ -176,7 +178,7 @@ static void stage_free(Stage *stage)
     g_ptr_array_unref(stage->herd.guests);
     world_free(stage->world);
     g_free(stage->targets);
-    g_mutex_clear(&stage->lock);
+    pthread_mutex_destroy(&stage->lock);
     g_free(stage);
 }
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Stage, stage_free)
@@ -189,9 +191,9 @@ static int sum_reads(VrCopySide side, guint64 offset, guint8 *buffer, int result
 
     if (side != VR_SIDE_SOURCE || result <= 0)
         return result;
-    g_mutex_lock(&stage->lock);
+    pthread_mutex_lock(&stage->lock);
     stage->read += (guint64)result;
-    g_mutex_unlock(&stage->lock);
+    pthread_mutex_unlock(&stage->lock);
     return result;
 }
 
