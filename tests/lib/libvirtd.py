@@ -170,6 +170,7 @@ def main(arguments):
             sys.stdin.read()
     elif len(arguments) > 1 and arguments[0] == "--run":
         ensure()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell starts background jobs with it ignored: tests send it
         sys.exit(subprocess.run(arguments[1:], check=False).returncode)
     else:
         sys.exit(__doc__)
