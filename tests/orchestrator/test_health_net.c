@@ -2,6 +2,7 @@
 /* Questions over http, https and tcp to real servers on loopback, most of which mean no good. Row E3. */
 #include "orchestrator/health_net.h"
 
+#include "base/child.h"
 #include "base/clock.h"
 #include "orchestrator/health_server.h"
 
@@ -273,7 +274,7 @@ static int deaf_name_server(void)
     assert_int_equal(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
     assert_int_equal(mount(conf, "/etc/resolv.conf", NULL, MS_BIND, NULL), 0);
     g_unlink(conf);
-    assert_int_equal(system("ip link set lo up"), 0);
+    assert_true(vr_child_run((const char *const[]){"ip", "link", "set", "lo", "up", NULL}, NULL, NULL, NULL));
     fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
     return fd;

@@ -6,6 +6,7 @@
 #include "orchestrator/health.h"
 #include "orchestrator/health_where.h"
 
+#include "base/child.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "orchestrator/health_server.h"
@@ -323,7 +324,7 @@ static void run(const char *format, ...)
     va_start(arguments, format);
     g_autofree char *command = g_strdup_vprintf(format, arguments);
     va_end(arguments);
-    if (system(command) != 0)
+    if (!vr_child_run((const char *const[]){"sh", "-c", command, NULL}, NULL, NULL, NULL))
         fail_msg("%s", command);
 }
 
