@@ -52,6 +52,7 @@ typedef struct {
     gboolean cross_zone;           /* enableCrossZoneUpgrade: a batch may hold more than one zone (D9) */
     gboolean prioritize_unhealthy; /* default TRUE */
     gboolean automatic_rollback;   /* NOT automaticOSUpgradePolicy.disableAutomaticRollback; default TRUE */
+    gboolean restore_on_breach;    /* rollbackFailedInstancesOnPolicyBreach: what was left unhealthy goes back (F3) */
 } VrUpgradePolicy;
 
 typedef enum { VR_MODE_MANUAL, VR_MODE_ROLLING, VR_MODE_AUTOMATIC } VrUpgradeMode;

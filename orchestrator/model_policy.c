@@ -34,7 +34,9 @@ static const VrModelKey rolling_keys[] = {
     {.name = "maxUnhealthyUpgradedInstancePercent", PERCENT(0, max_unhealthy_upgraded_percent)},
     {.name = "pauseTimeBetweenBatches", SPAN(pause_ms, 0, TWO_DAYS_MS, "PT0S to P2D")},
     {.name = "prioritizeUnhealthyInstances", .parse = vr_model_boolean, .offset = MODEL(policy.prioritize_unhealthy)},
-    {.name = "rollbackFailedInstancesOnPolicyBreach", ONLY(FALSE)},
+    {.name = "rollbackFailedInstancesOnPolicyBreach",
+     .parse = vr_model_boolean,
+     .offset = MODEL(policy.restore_on_breach)},
     {.name = "enableCrossZoneUpgrade", .parse = vr_model_boolean, .offset = MODEL(policy.cross_zone)},
     {.name = "maxSurge", ONLY(FALSE)},
     {0},
@@ -60,7 +62,7 @@ const VrModelKey vr_model_policy_keys[] = {
     {.name = "timeout", SPAN(timeout_ms, 1000, 2592000000, "PT1S to P30D")},
     {.name = "maxDowntime", SPAN(max_off_ms, 1000, 86400000, "PT1S to P1D")},
     {.name = "gate", .parse = vr_model_texts, .offset = MODEL(policy.gate)},
-    {.name = "approval", NOT_YET},
+    {.name = "approval", .parse = vr_model_boolean, .offset = MODEL(policy.approval)},
     {0},
 };
 

@@ -16,6 +16,7 @@ static const guint may_follow[VR_PHASE_COUNT] = {
     [VR_PHASE_COMMITTING] = TO(COMMITTED) | TO(FAILED) | TO(UNKNOWN),
     [VR_PHASE_RESTORING] = TO(RESTORED) | TO(FAILED) | TO(UNKNOWN),
     [VR_PHASE_DISCARDING] = TO(PENDING) | TO(UNKNOWN),
+    [VR_PHASE_FAILED] = TO(RESTORING), /* F3 */
 };
 
 void vr_command_clear(VrCommand *command)
@@ -179,6 +180,7 @@ static void on_probed(VrStep *step, guint i)
     case VR_OUTCOME_UNTOUCHED:
     case VR_OUTCOME_CANCELLED:
         if (!rollout->policy.automatic_rollback || rollout->kind == VR_RUN_ROLLBACK) {
+            rollout->entries[i].left = TRUE;
             fail(step, i, VR_PHASE_FAILED);
             break;
         }
@@ -262,7 +264,11 @@ static void advance(VrStep *step)
 {
     if (step->rollout->phases[VR_PHASE_PREPARING] == 0 && step->rollout->phases[VR_PHASE_PREPARED] > 0)
         swap_prepared(step);
-    if (vr_rollout_in_flight(step->rollout) == 0)
+    if (vr_rollout_in_flight(step->rollout) > 0)
+        return;
+    if (step->rollout->stage == VR_STAGE_AMENDS)
+        vr_step_end_amends(step);
+    else
         vr_step_end_batch(step);
 }
 

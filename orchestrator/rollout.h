@@ -111,6 +111,22 @@ typedef enum {
 } VrHold;
 const char *vr_hold_name(VrHold hold); /* "paused", "approval", ...; NULL for VR_HOLD_NONE */
 
+/* Where a run stands, as far as it counts for what a person may do now (G11, run_answers.h). */
+typedef enum {
+    VR_POINT_NONE,  /* no run is open */
+    VR_POINT_BATCH, /* instances are on their way */
+    VR_POINT_BETWEEN, /* between two batches, and nothing holds it: a pause of the model, a survey, a gate, a wait for a place */
+    VR_POINT_PAUSED, /* held: */
+    VR_POINT_APPROVAL,
+    VR_POINT_WALK,
+    VR_POINT_CANARY,
+    VR_POINT_CHECKPOINT,
+    VR_POINT_BAKE,
+    VR_POINT_ENDING,     /* it was cancelled, or a rule has ended it: the last instances come to their ends */
+    VR_POINT_INTERRUPTED /* open, and its process is gone. Never of a rollout; for those who look at the history */
+} VrRunPoint;
+const char *vr_run_point_name(VrRunPoint point); /* "none", "batch", "between", ... */
+
 typedef enum {
     VR_COMMAND_SURVEY,
     VR_COMMAND_BATCH_BEGIN, /* batch_number, text = reason; for journal and view, no answer */
@@ -164,6 +180,21 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrRollout, vr_rollout_free)
  * clear function). An event that does not fit the state (a late or double answer) changes nothing. */
 void vr_rollout_step(VrRollout *rollout, const VrEvent *event, gint64 now_ms, GArray *commands);
 
+/* What a run must not forget when its process ends, beside the phases and reasons of its instances: JSON, one line. Its times are wall
+ * clock, so that waits of days survive a reboot. Free with g_free. */
+char *vr_rollout_save(const VrRollout *rollout, gint64 now_ms, gint64 wall_us);
+
+/* What became of an instance before. */
+typedef struct {
+    VrInstancePhase phase; /* PENDING, SKIPPED, COMMITTED, RESTORED, FAILED, UNKNOWN: recovery has settled the others */
+    const char *reason;    /* of the last three; may be NULL */
+} VrRolloutPast;
+
+/* For a rollout that is new: it goes on, at its next START, where the saved one was between two batches. past[count]. VR_ERROR_REFUSED: not what
+ * vr_rollout_save() wrote, or of another set of instances. */
+gboolean vr_rollout_load(VrRollout *rollout, const char *saved, const VrRolloutPast *past, gint64 now_ms,
+                         gint64 wall_us, GError **error);
+
 /* What can be read at any time. Strings belong to the rollout. */
 typedef struct {
     gboolean finished;
@@ -174,6 +205,7 @@ typedef struct {
     guint successful, failed, in_progress, pending, skipped; /* J3 */
     guint restored, restore_failed;                          /* F12 */
     guint unknown;
+    VrRunPoint point;
     VrHold hold;               /* what it waits for now */
     const char *hold_text;     /* and how that ends; NULL: nothing holds it */
     gint64 hold_until_ms;      /* 0: until a person acts */

@@ -14,17 +14,52 @@
 
 /* ---- ends and waits ---- */
 
+/* F3: what was left on the new disk though it is unhealthy goes back now that a rule ends the run. */
+static gboolean makes_amends(VrStep *step)
+{
+    VrRollout *rollout = step->rollout;
+
+    if (rollout->status != VR_RUN_FAULTED || !rollout->policy.restore_on_breach || rollout->kind == VR_RUN_ROLLBACK)
+        return FALSE;
+    for (guint i = 0; i < rollout->count; i++) {
+        if (rollout->entries[i].phase != VR_PHASE_FAILED || !rollout->entries[i].left)
+            continue;
+        rollout->entries[i].left = FALSE;
+        vr_step_phase(rollout, i, VR_PHASE_RESTORING);
+        vr_step_emit(step, VR_COMMAND_RESTORE, i, "the run was stopped, and its policy puts back what failed");
+    }
+    return rollout->phases[VR_PHASE_RESTORING] > 0;
+}
+
+static void end(VrStep *step)
+{
+    step->rollout->stage = VR_STAGE_FINISHED;
+    vr_step_emit(step, VR_COMMAND_FINISH, 0, step->rollout->error_text);
+}
+
 static void finish(VrStep *step, VrRolloutVerdict verdict)
 {
     VrRollout *rollout = step->rollout;
 
-    rollout->stage = VR_STAGE_FINISHED;
     rollout->status = verdict.status;
     rollout->error_code = verdict.code;
     rollout->error_text = verdict.text;
     rollout->hold = VR_HOLD_NONE;
     g_clear_pointer(&rollout->hold_text, g_free);
-    vr_step_emit(step, VR_COMMAND_FINISH, 0, verdict.text);
+    if (makes_amends(step))
+        rollout->stage = VR_STAGE_AMENDS;
+    else
+        end(step);
+}
+
+void vr_step_end_amends(VrStep *step)
+{
+    VrRollout *rollout = step->rollout;
+    g_autofree char *before = g_steal_pointer(&rollout->error_text);
+
+    rollout->error_text = g_strdup_printf("%s; then %u put back in all, since the policy puts back what failed", before,
+                                          rollout->phases[VR_PHASE_RESTORED]);
+    end(step);
 }
 
 static gboolean ends(VrStep *step, VrRolloutVerdict verdict)
@@ -74,7 +109,9 @@ static void begin_bake(VrStep *step)
 
     rollout->deadline = 0; /* it is for the moves; the bake time has its own end */
     rollout->hold = VR_HOLD_BAKE;
-    rollout->bake_until = rollout->hold_until = step->now_ms + rollout->policy.bake_ms;
+    if (rollout->bake_until == 0)
+        rollout->bake_until = step->now_ms + rollout->policy.bake_ms;
+    rollout->hold_until = rollout->bake_until;
     g_free(rollout->hold_text);
     rollout->hold_text = g_strdup("all are done, and watched until the bake time is over: 'promote' ends it now");
     vr_step_emit(step, VR_COMMAND_HOLD, 0, rollout->hold_text);
@@ -122,7 +159,7 @@ void vr_step_start(VrStep *step)
 
     if (rollout->stage != VR_STAGE_NEW)
         return;
-    if (rollout->policy.timeout_ms > 0)
+    if (rollout->policy.timeout_ms > 0 && !rollout->loaded)
         rollout->deadline = step->now_ms + rollout->policy.timeout_ms;
     go_on(step); /* D18: where nothing is to be done, it is done */
 }
@@ -299,13 +336,13 @@ static void look_again(VrStep *step)
 
 void vr_step_wish(VrStep *step)
 {
-    if (step->rollout->stage != VR_STAGE_BATCH)
+    if (step->rollout->stage != VR_STAGE_BATCH && step->rollout->stage != VR_STAGE_AMENDS)
         ends(step, vr_rollout_judge(step->rollout));
 }
 
 void vr_step_pause(VrStep *step)
 {
-    if (step->rollout->paused || step->rollout->bake_until > 0)
+    if (step->rollout->paused || step->rollout->bake_until > 0 || step->rollout->cancel)
         return;
     step->rollout->paused = TRUE;
     look_again(step);
@@ -321,7 +358,7 @@ void vr_step_resume(VrStep *step)
 
 void vr_step_approve(VrStep *step)
 {
-    if (step->rollout->approved)
+    if (step->rollout->approved || step->rollout->cancel)
         return;
     step->rollout->approved = TRUE;
     if (step->rollout->hold == VR_HOLD_APPROVAL)

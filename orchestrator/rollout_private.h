@@ -6,6 +6,7 @@
  *   rollout_border  between two batches: surveys, pauses, gates, the start of the next one
  *   rollout_holds   what a run waits for there, in which order
  *   rollout_rules   what ends a run, and with which words
+ *   rollout_saved   what a run remembers over the death of its process
  */
 #pragma once
 
@@ -23,6 +24,7 @@ typedef enum {
     VR_STAGE_PAUSE,  /* until wake_at: between batches, or for a place or an answer */
     VR_STAGE_HOLD,   /* until wake_at, or an event, or only an event */
     VR_STAGE_GATE,   /* the gate was asked */
+    VR_STAGE_AMENDS, /* a rule has ended the run, and those that it left on a bad disk go back (F3) */
     VR_STAGE_FINISHED
 } VrRolloutStage;
 
@@ -30,6 +32,7 @@ typedef struct {
     VrInstancePhase phase;
     gboolean canary;
     gboolean off;      /* the survey before its batch found it off: outside the health counts (decision 14) */
+    gboolean left;     /* unhealthy, and still on its new disk: without automatic rollback */
     char *reason;      /* why it failed or went back, for the view */
     const char *cause; /* the key of the first failure's reason, from reasons; NULL: did not fail */
 } VrRolloutEntry;
@@ -46,6 +49,7 @@ struct VrRollout {
     VrCandidate *candidates;      /* count; what the planner sees: status follows the phase, down the last survey */
     guint phases[VR_PHASE_COUNT]; /* how many instances are in each phase */
     VrRolloutStage stage;
+    gboolean loaded;      /* it goes on from what another process had begun */
     gint64 wake_at;       /* in VR_STAGE_PAUSE and VR_STAGE_HOLD; 0: no WAKE was asked for */
     gint64 next_batch_at; /* D5 */
     gint64 deadline;      /* D23; 0: none */
@@ -82,7 +86,7 @@ struct VrRollout {
     guint same_members;      /* how many failed with it, in how many batches one after the other */
     guint same_batches;
 
-    VrRunStatus status;
+    VrRunStatus status; /* in VR_STAGE_AMENDS the three are what the run will end with */
     const char *error_code;
     char *error_text;
 };
@@ -108,6 +112,9 @@ const char *vr_event_reason(const VrEvent *event);
 
 /* The last of a batch is done. */
 void vr_step_end_batch(VrStep *step);
+
+/* The last of those that went back since a rule ended the run is done. */
+void vr_step_end_amends(VrStep *step);
 
 /* A person's or our own wish that counts at the border: met now if that is where the run is. */
 void vr_step_wish(VrStep *step);

@@ -62,6 +62,22 @@ const char *vr_reasons_add(VrReasons *reasons, const char *reason)
     return stored;
 }
 
+const char *vr_reasons_text(const VrReasons *reasons, const char *key)
+{
+    const ReasonCount *count = key != NULL ? g_hash_table_lookup(reasons->counts, key) : NULL;
+
+    return count != NULL ? count->first : NULL;
+}
+
+const char *vr_reasons_key(const VrReasons *reasons, const char *reason)
+{
+    g_autofree char *key = reason_key(reason);
+    gpointer stored = NULL;
+
+    g_hash_table_lookup_extended(reasons->counts, key, &stored, NULL);
+    return stored;
+}
+
 void vr_reasons_append_most_common(const VrReasons *reasons, GString *text)
 {
     const ReasonCount *best = NULL;

@@ -19,6 +19,12 @@ void vr_reasons_clear(VrReasons *reasons);
 /* Returns the key, the same pointer for the same reason as long as reasons lives. */
 const char *vr_reasons_add(VrReasons *reasons, const char *reason);
 
+/* The first reason that was counted under a key, as it was given; NULL for NULL. */
+const char *vr_reasons_text(const VrReasons *reasons, const char *key);
+
+/* The key of a reason that was counted before, or NULL. */
+const char *vr_reasons_key(const VrReasons *reasons, const char *reason);
+
 /* Appends "; the most common reason (2 of 3): ..." when there is one. Of equal ones the first. */
 void vr_reasons_append_most_common(const VrReasons *reasons, GString *text);
 

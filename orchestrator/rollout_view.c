@@ -33,6 +33,43 @@ const char *vr_instance_phase_name(VrInstancePhase phase)
     return phase_names[phase];
 }
 
+const char *vr_run_point_name(VrRunPoint point)
+{
+    static const char *const names[] = {[VR_POINT_NONE] = "none",
+                                        [VR_POINT_BATCH] = "batch",
+                                        [VR_POINT_BETWEEN] = "between",
+                                        [VR_POINT_PAUSED] = "paused",
+                                        [VR_POINT_APPROVAL] = "approval",
+                                        [VR_POINT_WALK] = "walk",
+                                        [VR_POINT_CANARY] = "canary",
+                                        [VR_POINT_CHECKPOINT] = "checkpoint",
+                                        [VR_POINT_BAKE] = "bake",
+                                        [VR_POINT_ENDING] = "ending",
+                                        [VR_POINT_INTERRUPTED] = "interrupted"};
+
+    return names[point];
+}
+
+static VrRunPoint point_of(const VrRollout *rollout)
+{
+    static const VrRunPoint held[] = {
+        [VR_HOLD_NONE] = VR_POINT_BETWEEN,      [VR_HOLD_PAUSED] = VR_POINT_PAUSED,
+        [VR_HOLD_APPROVAL] = VR_POINT_APPROVAL, [VR_HOLD_WALK] = VR_POINT_WALK,
+        [VR_HOLD_CANARY] = VR_POINT_CANARY,     [VR_HOLD_CHECKPOINT] = VR_POINT_CHECKPOINT,
+        [VR_HOLD_BAKE] = VR_POINT_BAKE};
+
+    switch (rollout->stage) {
+    case VR_STAGE_FINISHED:
+        return VR_POINT_NONE;
+    case VR_STAGE_BATCH:
+        return rollout->cancel ? VR_POINT_ENDING : VR_POINT_BATCH;
+    case VR_STAGE_AMENDS:
+        return VR_POINT_ENDING;
+    default:
+        return held[rollout->hold];
+    }
+}
+
 guint vr_rollout_in_flight(const VrRollout *rollout)
 {
     const guint *phases = rollout->phases;
@@ -48,7 +85,7 @@ void vr_rollout_view(const VrRollout *rollout, VrRolloutView *view)
 
     *view = (VrRolloutView){
         .finished = rollout->stage == VR_STAGE_FINISHED,
-        .status = rollout->status,
+        .status = rollout->stage == VR_STAGE_FINISHED ? rollout->status : VR_RUN_ROLLING_FORWARD,
         .error_code = rollout->error_code,
         .error_text = rollout->error_text,
         .batch_number = rollout->batch_number,
@@ -60,11 +97,12 @@ void vr_rollout_view(const VrRollout *rollout, VrRolloutView *view)
         .restored = phases[VR_PHASE_RESTORED],
         .restore_failed = rollout->restore_failed,
         .unknown = phases[VR_PHASE_UNKNOWN],
+        .point = point_of(rollout),
         .hold = rollout->stage == VR_STAGE_FINISHED ? VR_HOLD_NONE : rollout->hold,
         .hold_text = rollout->hold_text,
         .hold_until_ms = rollout->hold_until,
         .pause_requested = rollout->paused,
-        .locked = rollout->stage == VR_STAGE_BATCH,
+        .locked = rollout->stage == VR_STAGE_BATCH || rollout->stage == VR_STAGE_AMENDS,
     };
     /* Of the chosen ones: those that were skipped are on their target, or are none of this run's. */
     view->rollback_allowed =

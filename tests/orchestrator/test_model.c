@@ -55,10 +55,11 @@ static void test_all_keys(void **state)
               "    maxUnhealthyUpgradedInstancePercent: 0\n"
               "    pauseTimeBetweenBatches: PT2M\n"
               "    prioritizeUnhealthyInstances: false\n"
-              "    rollbackFailedInstancesOnPolicyBreach: false\n"
+              "    rollbackFailedInstancesOnPolicyBreach: true\n"
               "    enableCrossZoneUpgrade: false\n"
               "    maxSurge: False\n"
               "  batchBy: percent\n"
+              "  approval: true\n"
               "healthProfile:\n"
               "  applicationHealth: {protocol: agent, command: [/usr/bin/healthy, --quick, \"\"],\n"
               "    intervalInSeconds: 10, numberOfProbes: 3, gracePeriod: 120}\n"
@@ -82,6 +83,8 @@ static void test_all_keys(void **state)
     assert_int_equal(model->policy.pause_ms, 120000);
     assert_false(model->policy.prioritize_unhealthy);
     assert_false(model->policy.automatic_rollback);
+    assert_true(model->policy.restore_on_breach);                           /* F3 */
+    assert_true(model->policy.approval);                                    /* D20 */
     assert_int_equal(model->health.source, VR_HEALTH_SOURCE_AGENT_COMMAND); /* E4 */
     assert_string_equal(model->health.command[1], "--quick");
     assert_string_equal(model->health.command[2], "");
@@ -240,11 +243,8 @@ static void test_not_yet(void **state)
         {"retention: {generations: 2}", "3: retention: is not supported yet"},
         {"upgradePolicy: {mode: Rolling}", "3: upgradePolicy.mode: Rolling is not supported yet"},
         {"upgradePolicy: {mode: automatic}", "3: upgradePolicy.mode: Automatic is not supported yet"},
-        {"upgradePolicy: {approval: true}", "3: upgradePolicy.approval: is not supported yet"},
         {"upgradePolicy: {automaticOSUpgradePolicy: {enableAutomaticOSUpgrade: true}}",
          "3: upgradePolicy.automaticOSUpgradePolicy.enableAutomaticOSUpgrade: true is not supported yet"},
-        {POLICY("rollbackFailedInstancesOnPolicyBreach: true"),
-         POLICY_PATH "rollbackFailedInstancesOnPolicyBreach: true is not supported yet"},
         {POLICY("maxSurge: true"), POLICY_PATH "maxSurge: true is not supported yet"},
     };
 

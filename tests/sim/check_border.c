@@ -182,11 +182,11 @@ gboolean check_control_fits(const Check *check, const VrEvent *event)
 {
     switch (event->type) {
     case VR_EVENT_PAUSE:
-        return !check->pause_asked && !check->baking;
+        return !check->pause_asked && !check->baking && !check->cancel; /* one that ends is not held any more */
     case VR_EVENT_RESUME:
         return check->pause_asked;
     case VR_EVENT_APPROVE:
-        return check->policy.approval && !check->approved;
+        return check->policy.approval && !check->approved && !check->cancel;
     case VR_EVENT_PROMOTE:
         return check->hold >= VR_HOLD_CANARY;
     default:

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A run that outlives its process: what is saved, loaded and gone on with. G3: a pause survives a restart. */
+#include "orchestrator/rollout_runs.h"
+
+#include "base/error.h"
+
+#define WALL_US G_GINT64_CONSTANT(1800000000000000)
+
+/* Saves, forgets the rollout, and loads it into a new one `away_ms` later, on another clock that starts anew. */
+static void die_and_load(Run *run, gint64 away_ms)
+{
+    g_autofree char *saved = vr_rollout_save(run->rollout, run->now_ms, WALL_US);
+    g_autofree VrRolloutPast *past = g_new0(VrRolloutPast, run->config.count);
+    g_autoptr(GPtrArray) reasons = g_ptr_array_new_with_free_func(g_free);
+    g_autoptr(GError) error = NULL;
+
+    for (guint i = 0; i < run->config.count; i++) {
+        g_ptr_array_add(reasons, g_strdup(vr_rollout_reason(run->rollout, i)));
+        past[i] = (VrRolloutPast){vr_rollout_phase(run->rollout, i), reasons->pdata[i]};
+    }
+    vr_rollout_free(run->rollout);
+    run->rollout = vr_rollout_new(&run->config);
+    run->now_ms = 77;
+    assert_true(vr_rollout_load(run->rollout, saved, past, run->now_ms, WALL_US + away_ms * 1000, &error));
+}
+
+/* One batch of one instance that comes good. */
+static void one_good(Run *run, guint i)
+{
+    TO_PROBES(run, i);
+    comes_good(run, i);
+}
+
+static void test_pause_survives(void **state)
+{
+    g_auto(Run) run = {0};
+
+    set_up(&run, 5);
+    launch(&run);
+    say(&run, VR_EVENT_PAUSE);
+    one_good(&run, 0);
+    assert_int_equal(view_of(&run).point, VR_POINT_PAUSED);
+    die_and_load(&run, 0);
+    assert_string_equal(say(&run, VR_EVENT_START), "hold");
+    assert_int_equal(view_of(&run).point, VR_POINT_PAUSED);
+    assert_int_equal(view_of(&run).successful, 1);
+    assert_string_equal(say(&run, VR_EVENT_RESUME), "survey");
+    assert_string_equal(say(&run, VR_EVENT_SURVEY), "begin prepare 1");
+    assert_int_equal(view_of(&run).batch_number, 2);
+}
+
+/* D15: the wait of a checkpoint goes on by the wall clock, whatever the clock of the host's boot says. */
+static void test_checkpoint_wait_survives(void **state)
+{
+    g_auto(Run) run = {0};
+
+    set_up(&run, 5);
+    run.config.policy.checkpoints[0] = 20;
+    run.config.policy.checkpoint_wait_ms = 3600000;
+    launch(&run);
+    one_good(&run, 0);
+    assert_int_equal(view_of(&run).point, VR_POINT_CHECKPOINT);
+    die_and_load(&run, 600000);
+    assert_string_equal(say(&run, VR_EVENT_START), "hold wake");
+    assert_int_equal(run.last_at_ms, run.now_ms + 3000000);
+    die_and_load(&run, 4000000);
+    assert_string_equal(say(&run, VR_EVENT_START), "survey"); /* it is not begun again either */
+}
+
+/* D16 */
+static void test_bake_survives(void **state)
+{
+    g_auto(Run) run = {0};
+
+    set_up(&run, 1);
+    run.config.policy.bake_ms = 600000;
+    launch(&run);
+    one_good(&run, 0);
+    assert_int_equal(view_of(&run).point, VR_POINT_BAKE);
+    die_and_load(&run, 500000);
+    assert_string_equal(say(&run, VR_EVENT_START), "hold wake");
+    assert_int_equal(view_of(&run).hold_until_ms, run.now_ms + 100000);
+}
+
+/* D20, D17, G4: what a person has said is not asked again. */
+static void test_words_survive(void **state)
+{
+    g_auto(Run) run = {0};
+
+    set_up(&run, 5);
+    run.config.policy.approval = TRUE;
+    run.config.walk = TRUE;
+    run.instances[0].canary = TRUE;
+    run.rollout = vr_rollout_new(&run.config);
+    say(&run, VR_EVENT_APPROVE);
+    say(&run, VR_EVENT_START);
+    ok(&run, VR_EVENT_WALK, 0);
+    say(&run, VR_EVENT_SURVEY);
+    one_good(&run, 0);
+    die_and_load(&run, 0);
+    say(&run, VR_EVENT_START);
+    assert_int_equal(view_of(&run).point, VR_POINT_WALK); /* not approval */
+    ok(&run, VR_EVENT_WALK, 1);
+    assert_int_equal(view_of(&run).point, VR_POINT_CANARY);
+    say(&run, VR_EVENT_PROMOTE);
+    say(&run, VR_EVENT_SURVEY);
+    one_good(&run, 1);
+    die_and_load(&run, 0);
+    say(&run, VR_EVENT_START);
+    assert_int_equal(view_of(&run).point, VR_POINT_WALK); /* not canary again */
+}
+
+/* Invariant 18: what failed before counts after; a cancel is not forgotten; D23: the deadline is the same. */
+static void test_counts_survive(void **state)
+{
+    g_auto(Run) run = {0};
+
+    set_up(&run, 10);
+    run.config.policy.max_unhealthy_upgraded_percent = 50;
+    run.config.policy.timeout_ms = 100000;
+    launch(&run);
+    TO_PROBES(&run, 0, 5);
+    comes_good(&run, 0);
+    goes_back(&run, 5, "no answer after 12 s");
+    die_and_load(&run, 1000);
+    assert_string_equal(say(&run, VR_EVENT_START), "survey");
+    say(&run, VR_EVENT_SURVEY);
+    TO_PROBES(&run, 1, 6);
+    goes_back(&run, 1, "no answer after 31 s");
+    goes_back(&run, 6, "another");
+    assert_true(view_of(&run).finished);
+    assert_string_equal(view_of(&run).error_code, VR_CODE_UPGRADED);
+    assert_non_null(strstr(view_of(&run).error_text, "3 of 4 upgraded (75%) failed"));
+    assert_non_null(strstr(view_of(&run).error_text, "(2 of 3): no answer after 12 s"));
+}
+
+static void test_deadline_survives(void **state)
+{
+    g_auto(Run) run = {0};
+
+    set_up(&run, 5);
+    run.config.policy.timeout_ms = 100000;
+    launch(&run);
+    one_good(&run, 0);
+    die_and_load(&run, 100001);
+    assert_string_equal(say(&run, VR_EVENT_START), "finish");
+    assert_string_equal(view_of(&run).error_code, VR_CODE_TIMEOUT);
+}
+
+static void test_cancel_survives(void **state)
+{
+    g_auto(Run) run = {0};
+
+    set_up(&run, 5);
+    launch(&run);
+    say(&run, VR_EVENT_CANCEL);
+    TO_PROBES(&run, 0);
+    ok(&run, VR_EVENT_PROBED, 0);
+    /* it dies while it commits; recovery finds that it had */
+    g_autofree char *saved = vr_rollout_save(run.rollout, run.now_ms, WALL_US);
+    VrRolloutPast past[5] = {{VR_PHASE_COMMITTED, NULL}};
+    vr_rollout_free(run.rollout);
+    run.rollout = vr_rollout_new(&run.config);
+    assert_true(vr_rollout_load(run.rollout, saved, past, run.now_ms, WALL_US, NULL));
+    assert_string_equal(say(&run, VR_EVENT_START), "finish");
+    assert_int_equal(view_of(&run).status, VR_RUN_CANCELLED);
+    assert_int_equal(view_of(&run).successful, 1);
+}
+
+/* D5: a run that died in a batch does not begin the next one at once. */
+static void test_pause_after_a_batch_that_died(void **state)
+{
+    g_auto(Run) run = {0};
+    VrRolloutPast past[5] = {{VR_PHASE_PENDING, NULL}};
+
+    set_up(&run, 5);
+    run.config.policy.pause_ms = 30000;
+    launch(&run);
+    g_autofree char *saved = vr_rollout_save(run.rollout, run.now_ms, WALL_US);
+    vr_rollout_free(run.rollout);
+    run.rollout = vr_rollout_new(&run.config);
+    assert_true(vr_rollout_load(run.rollout, saved, past, run.now_ms, WALL_US, NULL));
+    assert_string_equal(say(&run, VR_EVENT_START), "wake");
+    assert_int_equal(run.last_at_ms, run.now_ms + 30000);
+}
+
+static void test_what_cannot_be_loaded(void **state)
+{
+    g_auto(Run) run = {0};
+    VrRolloutPast past[MAX_INSTANCES] = {{0}};
+
+    set_up(&run, 5);
+    run.rollout = vr_rollout_new(&run.config);
+    g_autofree char *good = vr_rollout_save(run.rollout, 0, WALL_US);
+    g_autofree char *short_one = g_strndup(good, strlen(good) / 2);
+    g_auto(GStrv) shape = g_strsplit(good, "\"shape\":1", 2);
+    g_autofree char *newer = g_strjoinv("\"shape\":2", shape);
+    g_auto(GStrv) batch = g_strsplit(good, "\"batch\":0", 2);
+    g_autofree char *negative = g_strjoinv("\"batch\":-1", batch);
+    g_autofree char *text = g_strjoinv("\"batch\":\"x\"", batch);
+    const char *bad[] = {"", "[]", "{}", short_one, newer, negative, text};
+
+    for (guint i = 0; i < G_N_ELEMENTS(bad); i++) {
+        g_autoptr(GError) error = NULL;
+        g_autoptr(VrRollout) rollout = vr_rollout_new(&run.config);
+        assert_false(vr_rollout_load(rollout, bad[i], past, 0, WALL_US, &error));
+        assert_true(g_error_matches(error, VR_ERROR, VR_ERROR_REFUSED));
+    }
+    run.config.count = 6; /* another set of instances */
+    g_autoptr(VrRollout) other = vr_rollout_new(&run.config);
+    assert_false(vr_rollout_load(other, good, past, 0, WALL_US, NULL));
+    run.config.count = 5; /* one that nobody has settled */
+    past[2].phase = VR_PHASE_SWAPPING;
+    g_autoptr(VrRollout) third = vr_rollout_new(&run.config);
+    assert_false(vr_rollout_load(third, good, past, 0, WALL_US, NULL));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_pause_survives),        cmocka_unit_test(test_checkpoint_wait_survives),
+        cmocka_unit_test(test_bake_survives),         cmocka_unit_test(test_words_survive),
+        cmocka_unit_test(test_counts_survive),        cmocka_unit_test(test_deadline_survives),
+        cmocka_unit_test(test_cancel_survives),       cmocka_unit_test(test_pause_after_a_batch_that_died),
+        cmocka_unit_test(test_what_cannot_be_loaded),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
