@@ -347,3 +347,34 @@ gboolean vr_child_run(const char *const *argv, const VrChildLimits *limits, VrCh
     }
     return ok;
 }
+
+/* ---- one that outlives us ---- */
+
+static G_NORETURN void go(char *const *argv, int null, int keep_fd)
+{
+    if (setsid() >= 0 && dup2(null, STDIN_FILENO) >= 0 && fcntl(keep_fd, F_SETFD, 0) == 0) {
+        reset_signals();
+        (void)execv(argv[0], argv);
+    }
+    _exit(127);
+}
+
+gboolean vr_child_leave(const char *const *argv, int keep_fd, GPid *pid, GError **error)
+{
+    vr_autofd null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    sigset_t all, before;
+    sigfillset(&all);
+    if (null < 0 || !lift(&null)) {
+        vr_set_error_errno(error, errno, "cannot open /dev/null");
+        return FALSE;
+    }
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    *pid = fork();
+    if (*pid == 0)
+        go((char *const *)argv, null, keep_fd);
+    int failed = errno;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (*pid < 0)
+        vr_set_error_errno(error, failed, "cannot start %s", argv[0]);
+    return *pid > 0;
+}

@@ -36,6 +36,18 @@ void vr_executor_cancel(VrExecutor *executor, gboolean now)
     g_atomic_int_set(&executor->cancelled, 1);
 }
 
+void vr_executor_say(VrExecutor *executor, VrEventType type, guint domain)
+{
+    vr_executor_post(executor, vr_message_new(type, domain, VR_OUTCOME_OK, NULL));
+}
+
+/* A message that does nothing wakes the one that waits. */
+void vr_executor_leave(VrExecutor *executor)
+{
+    g_atomic_int_set(&executor->leaving, 1);
+    vr_executor_post(executor, vr_message_new(VR_EVENT_WAKE, 0, VR_OUTCOME_OK, NULL));
+}
+
 /* --- history and view -------------------------------------------------------------------------------- */
 
 static void tell(VrExecutor *executor, VrProgressKind kind, const VrRunInstance *instance, const char *text)
@@ -77,7 +89,7 @@ static void sync_instance(VrExecutor *executor, guint index, const char *text)
     tell(executor, VR_PROGRESS_INSTANCE, instance, text ? text : instance->reason);
 }
 
-static void audit(VrExecutor *executor, const char *kind, const char *uuid, const char *text)
+void vr_executor_audit(VrExecutor *executor, const char *kind, const char *uuid, const char *text)
 {
     g_autoptr(GError) local = NULL;
 
@@ -130,18 +142,18 @@ static void obey(VrExecutor *executor, const VrCommand *command, const char *boo
         break;
     case VR_COMMAND_BATCH_BEGIN:
         executor->batch = command->batch_number;
-        audit(executor, "batch-begin", NULL, command->text);
+        vr_executor_audit(executor, "batch-begin", NULL, command->text);
         tell(executor, VR_PROGRESS_BATCH, NULL, command->text);
         break;
     case VR_COMMAND_BATCH_END:
-        audit(executor, "batch-end", NULL, command->text);
+        vr_executor_audit(executor, "batch-end", NULL, command->text);
         break;
     case VR_COMMAND_WAKE:
         executor->wake_ms = command->at_ms;
         tell(executor, VR_PROGRESS_WAIT, NULL, command->text);
         break;
     case VR_COMMAND_HOLD:
-        audit(executor, "hold", NULL, command->text);
+        vr_executor_audit(executor, "hold", NULL, command->text);
         tell(executor, VR_PROGRESS_WAIT, NULL, command->text);
         break;
     case VR_COMMAND_GATE:
@@ -154,7 +166,7 @@ static void obey(VrExecutor *executor, const VrCommand *command, const char *boo
         break;
     case VR_COMMAND_RESTORE:
         g_atomic_int_set(&executor->work[command->instance].probe_aborted, 1);
-        audit(executor, "restore", vr_executor_instance(executor, command->instance)->uuid, command->text);
+        vr_executor_audit(executor, "restore", vr_executor_instance(executor, command->instance)->uuid, command->text);
         push_job(executor, command->type, command->instance, command->text);
         break;
     case VR_COMMAND_COMMIT:
@@ -170,14 +182,25 @@ static void obey(VrExecutor *executor, const VrCommand *command, const char *boo
     }
 }
 
-/* An unhealthy instance that the policy leaves where it is: its swap ends there. */
-static void leave(VrExecutor *executor, const VrMessage *message)
+static void leave(VrExecutor *executor, guint index)
 {
+    VrWork *work = &executor->work[index];
+    g_autofree char *text = g_steal_pointer(&work->left_text);
     g_autoptr(GError) local = NULL;
 
-    if (message->type == VR_EVENT_PROBED && vr_rollout_phase(executor->rollout, message->instance) == VR_PHASE_FAILED &&
-        !vr_swap_leave(executor->work[message->instance].swap, message->reason, &local))
-        vr_warning(vr_executor_instance(executor, message->instance)->domain, "%s", local->message);
+    if (text && vr_rollout_phase(executor->rollout, index) == VR_PHASE_FAILED &&
+        !vr_swap_leave(work->swap, text, &local))
+        vr_warning(vr_executor_instance(executor, index)->domain, "%s", local->message);
+}
+
+/* An unhealthy instance that the policy leaves where it is: its swap ends there, or with the run, where that may put it back (F3). */
+static void note_left(VrExecutor *executor, const VrMessage *message)
+{
+    if (message->type != VR_EVENT_PROBED || vr_rollout_phase(executor->rollout, message->instance) != VR_PHASE_FAILED)
+        return;
+    executor->work[message->instance].left_text = g_strdup(message->reason);
+    if (!executor->request.set->model->policy.restore_on_breach)
+        leave(executor, message->instance);
 }
 
 /* One seat for each instance whose new disk is a full clone, in groups that one read of the image can write. */
@@ -212,9 +235,10 @@ static void take(VrExecutor *executor, const VrMessage *message)
 
     g_array_set_clear_func(commands, (GDestroyNotify)vr_command_clear);
     vr_rollout_step(executor->rollout, &event, vr_clock_now_ms(), commands);
-    leave(executor, message);
+    note_left(executor, message);
     if (message->type >= VR_EVENT_PREPARED && message->type <= VR_EVENT_DISCARDED)
         sync_instance(executor, message->instance, boot_id ? NULL : message->text);
+    vr_executor_save(executor);
     give_seats(executor, commands);
     for (guint i = 0; i < commands->len; i++) {
         const VrCommand *command = &g_array_index(commands, VrCommand, i);
@@ -222,6 +246,7 @@ static void take(VrExecutor *executor, const VrMessage *message)
         if (command->type >= VR_COMMAND_PREPARE && command->type <= VR_COMMAND_DISCARD)
             sync_instance(executor, command->instance, NULL);
     }
+    vr_executor_tell_person(executor, message);
 }
 
 static VrMessage *next_message(VrExecutor *executor)
@@ -260,6 +285,7 @@ static VrRun *new_run(const VrExecutor *executor)
     run->version = request->image ? g_strdup(request->image->version) : NULL;
     run->started_by = g_strdup(user_name());
     run->reason = g_strdup(request->reason);
+    run->detached = request->detached;
     run->instances = vr_run_instances_new();
     for (guint i = 0; i < executor->count; i++) {
         VrRunInstance *instance = g_new0(VrRunInstance, 1);
@@ -267,6 +293,8 @@ static VrRun *new_run(const VrExecutor *executor)
         instance->domain = g_strdup(vr_executor_instance(executor, i)->domain);
         instance->phase = request->targets[i].chosen ? VR_PHASE_PENDING : VR_PHASE_SKIPPED;
         instance->reason = request->targets[i].chosen ? NULL : g_strdup(request->targets[i].skipped);
+        instance->to_generation = request->targets[i].to_generation;
+        instance->canary = request->targets[i].canary;
         g_ptr_array_add(run->instances, instance);
     }
     return run;
@@ -280,6 +308,7 @@ static VrRollout *new_rollout(const VrExecutor *executor)
                               .policy = model->policy,
                               .health_timeout_ms = model->health.timeout_ms,
                               .same_reason_stops = TRUE,
+                              .walk = executor->request.walk,
                               .count = executor->count,
                               .instances = instances};
 
@@ -289,6 +318,7 @@ static VrRollout *new_rollout(const VrExecutor *executor)
 
         instances[i] = (VrRolloutInstance){.upgrade_domain = instance->upgrade_domain,
                                            .chosen = executor->request.targets[i].chosen,
+                                           .canary = executor->request.targets[i].canary,
                                            .role = instance->role,
                                            .zone = instance->zone,
                                            .pair = instance->pair,
@@ -311,7 +341,9 @@ VrExecutor *vr_executor_new(const VrEngine *engine, const VrRunRequest *request)
     executor->queue = g_async_queue_new_full((GDestroyNotify)vr_message_free);
     executor->work = g_new0(VrWork, executor->count);
     executor->rollout = new_rollout(executor);
-    executor->run = new_run(executor);
+    executor->run = request->goes_on ? request->goes_on : new_run(executor);
+    g_mutex_init(&executor->control_lock);
+    g_cond_init(&executor->answered);
     executor->seats = g_queue_new();
     /* every instance of a batch needs a worker of its own: a probe that waits in a line would lose its time */
     executor->workers = CLAMP(batch, 1, MAX_WORKERS);
@@ -328,12 +360,16 @@ void vr_executor_free(VrExecutor *executor)
     for (guint i = 0; i < executor->count; i++) {
         vr_swap_free(executor->work[i].swap);
         g_free(executor->work[i].survey_text);
+        g_free(executor->work[i].left_text);
     }
     g_free(executor->work);
     g_queue_free_full(executor->seats, (GDestroyNotify)vr_clone_seat_free);
     g_async_queue_unref(executor->queue);
     vr_rollout_free(executor->rollout);
     vr_run_free(executor->run);
+    g_free(executor->state);
+    g_mutex_clear(&executor->control_lock);
+    g_cond_clear(&executor->answered);
     g_free(executor);
 }
 
@@ -426,40 +462,95 @@ static gboolean end_run(VrExecutor *executor, GError **error)
     VrRolloutView view;
     VrRun *run = executor->run;
 
-    for (guint i = 0; i < executor->count; i++)
+    for (guint i = 0; i < executor->count; i++) {
+        leave(executor, i);
         sync_instance(executor, i, NULL);
+    }
     vr_rollout_view(executor->rollout, &view);
     run->status = view.status;
     run->completed_us = vr_clock_wall_us();
     run->error_code = g_strdup(view.error_code);
     vr_handover_take(executor);
     run->error_text = error_text(executor, &view);
-    audit(executor, "run-end", NULL, view.error_code ? view.error_code : vr_run_status_name(view.status));
+    vr_executor_audit(executor, "run-end", NULL, view.error_code ? view.error_code : vr_run_status_name(view.status));
     if (!vr_history_end(executor->engine.journal, executor->engine.owner, run, error))
         return FALSE;
     tell(executor, VR_PROGRESS_END, NULL, run->error_text);
     return judge(executor, &view, error);
 }
 
-gboolean vr_executor_run(VrExecutor *executor, VrRun **run, GError **error)
+/* A new run gets its row; one that another process began is gone on with. */
+static gboolean begin(VrExecutor *executor, GError **error)
 {
-    g_autoptr(VrMessage) start = vr_message_new(VR_EVENT_START, 0, VR_OUTCOME_OK, NULL);
+    gboolean goes_on = executor->request.goes_on != NULL;
     VrRolloutView view;
-    gboolean ok;
 
-    if (!vr_history_begin(executor->engine.journal, executor->engine.owner, executor->run, error))
+    if (goes_on ? !vr_executor_go_on(executor, error)
+                : !vr_history_begin(executor->engine.journal, executor->engine.owner, executor->run, error))
         return FALSE;
-    audit(executor, "run-begin", NULL, vr_run_kind_name(executor->run->kind));
+    vr_rollout_view(executor->rollout, &view);
+    executor->batch = view.batch_number;
+    vr_executor_audit(executor, goes_on ? "run-goes-on" : "run-begin", NULL, vr_run_kind_name(executor->run->kind));
     tell(executor, VR_PROGRESS_RUN, NULL, NULL);
-    take(executor, start);
+    return TRUE;
+}
+
+/* Until the run has ended, or its process shall: FALSE. Then nothing is in flight, and what answers still come change nothing. */
+static gboolean step_to_the_end(VrExecutor *executor)
+{
+    VrRolloutView view;
+
     for (vr_rollout_view(executor->rollout, &view); !view.finished; vr_rollout_view(executor->rollout, &view)) {
+        if (g_atomic_int_get(&executor->leaving) && !view.locked)
+            return FALSE;
         g_autoptr(VrMessage) message = next_message(executor);
         if (!message)
             continue;
         vr_handover_take(message);
-        take(executor, message);
+        if (vr_executor_may(executor, message))
+            take(executor, message);
     }
-    ok = end_run(executor, error);
+    return TRUE;
+}
+
+/* A pause, its end and an approval that were said before the start count from the start; what else was said comes right after it. */
+static void start(VrExecutor *executor)
+{
+    g_autoptr(VrMessage) start = vr_message_new(VR_EVENT_START, 0, VR_OUTCOME_OK, NULL);
+    g_autoptr(GPtrArray) others = g_ptr_array_new();
+    VrMessage *early;
+
+    while ((early = g_async_queue_try_pop(executor->queue))) {
+        vr_handover_take(early);
+        if (early->call ||
+            (early->type != VR_EVENT_PAUSE && early->type != VR_EVENT_RESUME && early->type != VR_EVENT_APPROVE)) {
+            g_ptr_array_add(others, early);
+            continue;
+        }
+        take(executor, early);
+        vr_message_free(early);
+    }
+    take(executor, start);
+    for (guint i = 0; i < others->len; i++)
+        vr_executor_post(executor, g_ptr_array_index(others, i));
+}
+
+gboolean vr_executor_run(VrExecutor *executor, VrRun **run, GError **error)
+{
+    gboolean ok;
+
+    if (!begin(executor, error))
+        return FALSE;
+    start(executor);
+    if (step_to_the_end(executor)) {
+        ok = end_run(executor, error);
+    } else {
+        ok = FALSE;
+        g_set_error(error, VR_ERROR, VR_ERROR_CANCELLED,
+                    "run %s of '%s' stays open; 'virt-reimage resume %s' goes on with it", executor->run->id,
+                    executor->run->set_name, executor->run->set_name);
+    }
+    vr_executor_close(executor);
     if (run)
         *run = g_steal_pointer(&executor->run);
     return ok;

@@ -2,12 +2,17 @@
 /*
  * Runs what vr_rollout_step() commands: a bounded pool of workers does the blocking work of each instance
  * (engine, health) and posts its outcome as an event to the one thread that steps the rollout.
+ *
+ * After each step the run's state is in the history (run_state.h), before anybody hears of it. A run that is detached and whose process ends
+ * before it does is gone on with in another one: recovery settles the swaps that were open, and the new executor begins between two
+ * batches.
  */
 #pragma once
 
 #include "engine/swap.h"
 #include "orchestrator/history.h"
 #include "orchestrator/registry.h"
+#include "orchestrator/run_answers.h"
 
 typedef enum {
     VR_PROGRESS_RUN,
@@ -31,6 +36,7 @@ typedef void (*VrProgressFunc)(const VrProgress *progress, void *data);
 
 typedef struct {
     gboolean chosen;
+    gboolean canary;     /* goes first (D17) */
     guint to_generation; /* of a rollback */
     const char *skipped; /* why not chosen, when not ("on 2.0.0 already") */
 } VrRunTarget;
@@ -41,7 +47,10 @@ typedef struct {
     const VrImage *image;       /* NULL for a rollback */
     const VrRunTarget *targets; /* one for each instance of the set */
     gboolean automatic_rollback;
-    const char *reason;      /* --reason; may be NULL */
+    gboolean walk;      /* a person names each upgrade domain (G4) */
+    gboolean detached;  /* it outlives its process */
+    VrRun *goes_on;     /* an open run of this set, to go on with, from vr_executor_past(); taken. NULL: a new one */
+    const char *reason; /* --reason; may be NULL */
     VrProgressFunc progress; /* may be NULL */
     void *progress_data;
 } VrRunRequest;
@@ -57,6 +66,27 @@ gboolean vr_executor_run(VrExecutor *executor, VrRun **run, GError **error);
 
 /* From any thread, also before run: first ends at the batch border, now also restores what is in flight. */
 void vr_executor_cancel(VrExecutor *executor, gboolean now);
+
+/* From any thread: a run that is detached ends its process at the next batch border, and stays open. vr_executor_run() then returns FALSE
+ * with VR_ERROR_CANCELLED. */
+void vr_executor_leave(VrExecutor *executor);
+
+/* What a person has said already when the run begins or goes on; events as below, but for the cancels. */
+void vr_executor_say(VrExecutor *executor, VrEventType type, guint domain);
+
+/* What a person says while it runs: VR_EVENT_PAUSE, RESUME, CANCEL, CANCEL_NOW, WALK (of upgrade domain `domain`), PROMOTE or
+ * APPROVE. From any thread; waits for the answer, which comes at once. who: for the audit. TRUE: done or taken, *text says what follows (g_free).
+ * FALSE: VR_ERROR_CONFLICT, it does not fit where the run stands. */
+gboolean vr_executor_control(VrExecutor *executor, VrEventType type, guint domain, const char *who, VrAnswer *answer,
+                             char **text, GError **error);
+
+/* The state document of the run as it was last written. From any thread; free with g_free. */
+char *vr_executor_state(VrExecutor *executor);
+
+/* What was asked for when an open run began: targets[count] of the set and, into *request, kind, automatic_rollback and walk. VR_ERROR_REFUSED: the
+ * set has other instances now, or what was kept cannot be read. The strings are the run's. */
+gboolean vr_executor_past(const VrSet *set, const VrRun *run, VrRunTarget *targets, VrRunRequest *request,
+                          GError **error);
 
 /* Recovery of a set, health included: vr_recover(), then each swap that stands in STARTED is probed and committed or undone, and open runs are closed as
  * Faulted. *told: lines for a person, one a swap (char *, freed with the array). VR_ERROR_PERSON when one is UNKNOWN. */

@@ -3,6 +3,16 @@
 #pragma once
 
 #include "orchestrator/executor.h"
+#include "orchestrator/run_state.h"
+
+/* A person who waits for his answer. */
+typedef struct {
+    const char *who;
+    gboolean answered;
+    gboolean ok;
+    VrAnswer answer;
+    char *text; /* what follows, or why not */
+} VrControlCall;
 
 /* What a worker or a signal says. Owned by whoever holds it. */
 typedef struct {
@@ -13,11 +23,13 @@ typedef struct {
     char *text; /* for the view */
     VrSurveyAnswer *answers;
     gint64 off_ms;
+    VrControlCall *call; /* of a person's event: who waits for the answer; not owned */
 } VrMessage;
 
 typedef struct {
     VrSwap *swap;       /* made by the PREPARE job, then used by one job at a time */
     gint64 started_ms;  /* written by the SWAP job */
+    char *left_text;    /* why it was left on its new disk; NULL: it was not, or that is written already */
     char *survey_text;  /* why the last survey found it unhealthy; NULL: it did not */
     gint probe_aborted; /* atomic */
 } VrWork;
@@ -43,7 +55,13 @@ struct VrExecutor {
     gint cancelled; /* atomic; ends copies that are under way */
     gint64 wake_ms; /* 0: none */
     guint batch;
-    int prepare_error; /* VrErrorCode of the first preparation that failed, -1: none. Atomic */
+    gint leaving;  /* atomic */
+    gboolean over; /* under control_lock, as the two below: nobody answers any more */
+    char *state;   /* as it was last written */
+    GMutex control_lock;
+    GCond answered;
+    gint64 wall_offset_us; /* wall clock less the clock of the steps */
+    int prepare_error;     /* VrErrorCode of the first preparation that failed, -1: none. Atomic */
 };
 
 void vr_message_free(VrMessage *message);
@@ -54,6 +72,26 @@ VrMessage *vr_message_new(VrEventType type, guint instance, VrOutcome outcome, c
 void vr_executor_post(VrExecutor *executor, VrMessage *message);
 
 const VrInstance *vr_executor_instance(const VrExecutor *executor, guint index);
+
+/* A line in the audit; uuid and text may be NULL. */
+void vr_executor_audit(VrExecutor *executor, const char *kind, const char *uuid, const char *text);
+
+/* ---- executor_control.c ---- */
+
+/* Writes the state of the run, where it has changed. */
+void vr_executor_save(VrExecutor *executor);
+
+/* May this message be taken? A person whose word does not fit gets his answer here; all other messages may. */
+gboolean vr_executor_may(VrExecutor *executor, const VrMessage *message);
+
+/* After the step: the person of the message, if there is one, learns what follows. */
+void vr_executor_tell_person(VrExecutor *executor, const VrMessage *message);
+
+/* Nobody is answered any more: who waits hears that the run has ended. */
+void vr_executor_close(VrExecutor *executor);
+
+/* Loads what the run had kept into the new rollout. */
+gboolean vr_executor_go_on(VrExecutor *executor, GError **error);
 
 /* The function of the pool: does one VrJob (data), frees it, and posts its answer to the VrExecutor (user_data). */
 void vr_executor_work(gpointer data, gpointer user_data);

@@ -28,6 +28,7 @@ void vr_run_free(VrRun *run)
     g_free(run->reason);
     g_free(run->error_code);
     g_free(run->error_text);
+    g_free(run->state);
     g_clear_pointer(&run->instances, g_ptr_array_unref);
     g_free(run);
 }
@@ -52,20 +53,22 @@ static gboolean write_instance(VrDb *db, const char *run_id, gint64 ordinal, con
                                GError **error)
 {
     return vr_db_run(db, NULL, error,
-                     "INSERT INTO run_instances (run_id, ordinal, uuid, domain, batch, phase, reason, swap_id) "
-                     "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run_id, uuid) DO UPDATE SET batch = excluded.batch, "
+                     "INSERT INTO run_instances (run_id, ordinal, uuid, domain, batch, phase, reason, swap_id, "
+                     "to_generation, canary) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run_id, uuid) DO "
+                     "UPDATE SET batch = excluded.batch, "
                      "phase = excluded.phase, reason = excluded.reason, swap_id = excluded.swap_id",
-                     "sissiiss", run_id, ordinal, instance->uuid, instance->domain, (gint64)instance->batch,
-                     (gint64)instance->phase, instance->reason, instance->swap_id);
+                     "sissiissii", run_id, ordinal, instance->uuid, instance->domain, (gint64)instance->batch,
+                     (gint64)instance->phase, instance->reason, instance->swap_id, (gint64)instance->to_generation,
+                     (gint64)instance->canary);
 }
 
 static gboolean write_run(VrDb *db, const VrRun *run, GError **error)
 {
     if (!vr_db_run(db, NULL, error,
-                   "INSERT INTO runs (id, set_name, kind, status, image, version, started_by, reason, started_us) "
-                   "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                   "ssiissssi", run->id, run->set_name, (gint64)run->kind, (gint64)run->status, run->image,
-                   run->version, run->started_by, run->reason, run->started_us))
+                   "INSERT INTO runs (id, set_name, kind, status, image, version, started_by, reason, started_us, "
+                   "detached) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                   "ssiissssii", run->id, run->set_name, (gint64)run->kind, (gint64)run->status, run->image,
+                   run->version, run->started_by, run->reason, run->started_us, (gint64)run->detached))
         return FALSE;
     for (guint i = 0; i < run->instances->len; i++)
         if (!write_instance(db, run->id, i, g_ptr_array_index(run->instances, i), error))
@@ -100,6 +103,15 @@ gboolean vr_history_instance(VrJournal *journal, const VrOwner *owner, const cha
     return vr_owner_begin(journal, owner, error) && end(db, write_instance(db, run_id, 0, instance, error), error);
 }
 
+gboolean vr_history_state(VrJournal *journal, const VrOwner *owner, const char *run_id, const char *state,
+                          GError **error)
+{
+    VrDb *db = vr_journal_db(journal);
+
+    return vr_owner_begin(journal, owner, error) &&
+           end(db, vr_db_run(db, NULL, error, "UPDATE runs SET state = ? WHERE id = ?", "ss", state, run_id), error);
+}
+
 gboolean vr_history_end(VrJournal *journal, const VrOwner *owner, const VrRun *run, GError **error)
 {
     VrDb *db = vr_journal_db(journal);
@@ -123,7 +135,7 @@ gboolean vr_history_close_open(VrJournal *journal, const VrOwner *owner, const c
          end(db,
              vr_db_run(db, &changes, error,
                        "UPDATE runs SET status = ?, completed_us = ?, error_code = ?, error_text = ? "
-                       "WHERE set_name = ? AND completed_us = 0",
+                       "WHERE set_name = ? AND completed_us = 0 AND detached = 0",
                        "iisss", (gint64)VR_RUN_FAULTED, vr_clock_wall_us(), code, text, owner->set_name),
              error);
     if (closed)
@@ -135,10 +147,10 @@ gboolean vr_history_close_open(VrJournal *journal, const VrOwner *owner, const c
 
 static gboolean read_instances(VrDb *db, VrRun *run, GError **error)
 {
-    g_autoptr(sqlite3_stmt) stmt = vr_db_prepare(
-        db, error,
-        "SELECT uuid, domain, batch, phase, reason, swap_id FROM run_instances WHERE run_id = ? ORDER BY ordinal", "s",
-        run->id);
+    g_autoptr(sqlite3_stmt) stmt = vr_db_prepare(db, error,
+                                                 "SELECT uuid, domain, batch, phase, reason, swap_id, to_generation, "
+                                                 "canary FROM run_instances WHERE run_id = ? ORDER BY ordinal",
+                                                 "s", run->id);
     int row = -1;
 
     while (stmt && (row = vr_db_step(db, stmt, error)) == 1) {
@@ -149,6 +161,8 @@ static gboolean read_instances(VrDb *db, VrRun *run, GError **error)
         instance->phase = (VrInstancePhase)sqlite3_column_int(stmt, 3);
         instance->reason = vr_db_text(stmt, 4);
         instance->swap_id = vr_db_text(stmt, 5);
+        instance->to_generation = (guint)sqlite3_column_int64(stmt, 6);
+        instance->canary = sqlite3_column_int(stmt, 7) != 0;
         g_ptr_array_add(run->instances, instance);
     }
     return row == 0;
@@ -170,6 +184,8 @@ static VrRun *read_run(sqlite3_stmt *stmt)
     run->completed_us = sqlite3_column_int64(stmt, 9);
     run->error_code = vr_db_text(stmt, 10);
     run->error_text = vr_db_text(stmt, 11);
+    run->detached = sqlite3_column_int(stmt, 12) != 0;
+    run->state = vr_db_text(stmt, 13);
     run->instances = vr_run_instances_new();
     return run;
 }
@@ -180,7 +196,7 @@ static gboolean read_runs(VrDb *db, GPtrArray *runs, const char *set_name, const
     g_autoptr(sqlite3_stmt) stmt = vr_db_prepare(
         db, error,
         "SELECT id, set_name, kind, status, image, version, started_by, reason, started_us, completed_us, "
-        "error_code, error_text FROM runs WHERE set_name = ?1 AND (?2 IS NULL OR id = ?2) "
+        "error_code, error_text, detached, state FROM runs WHERE set_name = ?1 AND (?2 IS NULL OR id = ?2) "
         "ORDER BY seq DESC LIMIT ?3",
         "ssi", set_name, run_id, limit);
     int row = -1;
@@ -225,6 +241,13 @@ VrRun *vr_history_last(VrDb *db, const char *set_name, GError **error)
     g_autoptr(GPtrArray) runs = list(db, set_name, NULL, 1, error);
 
     return runs && runs->len > 0 ? g_ptr_array_steal_index(runs, 0) : NULL;
+}
+
+VrRun *vr_history_open(VrDb *db, const char *set_name, GError **error)
+{
+    g_autoptr(VrRun) last = vr_history_last(db, set_name, error); /* no other one can be without its end */
+
+    return last && last->completed_us == 0 ? g_steal_pointer(&last) : NULL;
 }
 
 /* --- spread ------------------------------------------------------------------------------------------ */

@@ -12,6 +12,8 @@ typedef struct {
     VrInstancePhase phase; /* the last that was written */
     char *reason;          /* why it failed or was skipped; NULL */
     char *swap_id;         /* NULL: none was begun */
+    guint to_generation;   /* of a rollback */
+    gboolean canary;       /* D17 */
 } VrRunInstance;
 
 typedef struct {
@@ -24,6 +26,8 @@ typedef struct {
     char *reason;                    /* --reason; NULL */
     gint64 started_us, completed_us; /* completed 0: it runs, or was killed */
     char *error_code, *error_text;
+    gboolean detached;    /* it stays open when its process ends before it does, and goes on in another one */
+    char *state;          /* what vr_run_state_write() gave, the last that was written; NULL: nothing yet */
     GPtrArray *instances; /* VrRunInstance * */
 } VrRun;
 void vr_run_free(VrRun *run);
@@ -36,9 +40,13 @@ GPtrArray *vr_run_instances_new(void);
 gboolean vr_history_begin(VrJournal *journal, const VrOwner *owner, VrRun *run, GError **error);
 gboolean vr_history_instance(VrJournal *journal, const VrOwner *owner, const char *run_id,
                              const VrRunInstance *instance, GError **error);
+/* Where it stands, for those who read, and what it must not forget. */
+gboolean vr_history_state(VrJournal *journal, const VrOwner *owner, const char *run_id, const char *state,
+                          GError **error);
 gboolean vr_history_end(VrJournal *journal, const VrOwner *owner, const VrRun *run, GError **error);
 
-/* Runs of a set that have no end: closed as Faulted with code and text. *closed counts them (may be NULL). For recovery. */
+/* Runs of a set that have no end, and are not detached: closed as Faulted with code and text. *closed counts them (may be NULL). For
+ * recovery. */
 gboolean vr_history_close_open(VrJournal *journal, const VrOwner *owner, const char *code, const char *text,
                                guint *closed, GError **error);
 
@@ -47,6 +55,8 @@ GPtrArray *vr_history_list(VrDb *db, const char *set_name, guint limit, GError *
 VrRun *vr_history_get(VrDb *db, const char *set_name, const char *run_id, GError **error);
 /* The newest of a set; NULL without error when there is none. */
 VrRun *vr_history_last(VrDb *db, const char *set_name, GError **error);
+/* The one of a set that has no end; NULL without error when there is none. */
+VrRun *vr_history_open(VrDb *db, const char *set_name, GError **error);
 
 /* p50, p95 (nearest rank) and max of the values that are not negative; all -1 when there is none. */
 typedef struct {

@@ -19,7 +19,12 @@ static const char *const schema[] = {
     "CREATE TABLE run_instances ("
     "  run_id TEXT NOT NULL REFERENCES runs (id), ordinal INTEGER NOT NULL, uuid TEXT NOT NULL, domain TEXT NOT NULL,"
     "  batch INTEGER NOT NULL, phase INTEGER NOT NULL, reason TEXT, swap_id TEXT,"
-    "  PRIMARY KEY (run_id, uuid)) WITHOUT ROWID;"};
+    "  PRIMARY KEY (run_id, uuid)) WITHOUT ROWID;",
+    /* 2: runs that outlive their process */
+    "ALTER TABLE runs ADD COLUMN detached INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE runs ADD COLUMN state TEXT;"
+    "ALTER TABLE run_instances ADD COLUMN to_generation INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE run_instances ADD COLUMN canary INTEGER NOT NULL DEFAULT 0;"};
 
 gboolean vr_registry_init(VrDb *db, GError **error)
 {

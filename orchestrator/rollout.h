@@ -215,6 +215,8 @@ typedef struct {
 } VrRolloutView;
 void vr_rollout_view(const VrRollout *rollout, VrRolloutView *view);
 VrInstancePhase vr_rollout_phase(const VrRollout *rollout, guint instance);
+/* Has the upgrade domain an instance that is still to be moved, and that no canary elsewhere goes before? */
+gboolean vr_rollout_domain_pending(const VrRollout *rollout, guint domain);
 const char *vr_rollout_reason(const VrRollout *rollout, guint instance); /* why it failed, or NULL */
 
 /* The six error codes of J5. */

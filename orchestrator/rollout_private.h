@@ -138,9 +138,6 @@ void vr_rollout_find_hold(VrRollout *rollout, gint64 now_ms);
 /* Marks the candidates whose turn it is not. */
 void vr_rollout_mark_held(VrRollout *rollout);
 
-/* Has the domain an instance that is still to be moved, and that no canary elsewhere goes before? */
-gboolean vr_rollout_domain_pending(const VrRollout *rollout, guint domain);
-
 /* ---- rollout_view.c, rollout_rules.c ---- */
 
 /* How many instances are between PREPARING and their end. */

@@ -12,8 +12,8 @@ static const struct {
                                                             checkpoint, bake, ending, interrupted */
     [VR_DO_PAUSE] = {"pause", "-bnannnn--r"},
     [VR_DO_RESUME] = {"resume", "-nnnaaaaa-r"},
-    [VR_DO_CANCEL] = {"cancel", "-bnnnnnnnar"},
-    [VR_DO_CANCEL_NOW] = {"cancel --now", "-nnnnnnnnnr"},
+    [VR_DO_CANCEL] = {"cancel", "-bnnnnnnnan"},
+    [VR_DO_CANCEL_NOW] = {"cancel --now", "-nnnnnnnnnn"},
     [VR_DO_WALK] = {"walk", "-----n----r"},
     [VR_DO_PROMOTE] = {"promote", "------nnn-r"},
     [VR_DO_APPROVE] = {"approve", "-aannaaaa-r"},

@@ -102,7 +102,7 @@ static void test_all_keys(void **state)
     assert_true(model->stop.force);
     assert_int_equal(model->instances->len, 3);
     assert_string_equal(((VrModelInstance *)model->instances->pdata[1])->domain, "web 1: caf\xc3\xa9");
-    assert_int_equal(((VrModelInstance *)model->instances->pdata[1])->line, 30);
+    assert_int_equal(((VrModelInstance *)model->instances->pdata[1])->line, 31);
     assert_string_equal(((VrModelInstance *)model->instances->pdata[1])->version, "12.20261001.0"); /* A11 */
     assert_null(((VrModelInstance *)model->instances->pdata[0])->version);
 }

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Persons who speak to a run while it runs, and the state that it leaves for those who come later. */
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "orchestrator/executor_private.h"
+
+#include <string.h>
+
+#define CLOCK_STEP_US 1000000 /* from here on the wall clock was set, and did not only drift */
+
+/* ---- the state ---- */
+
+/* The offset is kept as long as it is right within a second: else each look at two clocks would change every time that is written. */
+static gint64 steady_wall_us(VrExecutor *executor, gint64 now_ms)
+{
+    gint64 offset = vr_clock_wall_us() - now_ms * 1000;
+
+    if (ABS(offset - executor->wall_offset_us) > CLOCK_STEP_US)
+        executor->wall_offset_us = offset;
+    return now_ms * 1000 + executor->wall_offset_us;
+}
+
+void vr_executor_save(VrExecutor *executor)
+{
+    g_auto(VrRunState)
+        state = {.automatic_rollback = executor->request.automatic_rollback, .walk = executor->request.walk};
+    g_autoptr(GError) local = NULL;
+    g_autofree char *text = NULL;
+    gint64 now_ms = vr_clock_now_ms();
+
+    vr_run_state_take(&state, executor->rollout, now_ms, steady_wall_us(executor, now_ms));
+    text = vr_run_state_write(&state);
+    if (g_strcmp0(text, executor->state) == 0)
+        return;
+    if (!vr_history_state(executor->engine.journal, executor->engine.owner, executor->run->id, text, &local))
+        vr_warning(executor->run->set_name, "history: %s", local->message);
+    g_mutex_lock(&executor->control_lock);
+    g_free(executor->state);
+    executor->state = g_steal_pointer(&text);
+    g_mutex_unlock(&executor->control_lock);
+}
+
+char *vr_executor_state(VrExecutor *executor)
+{
+    g_mutex_lock(&executor->control_lock);
+    char *state = g_strdup(executor->state);
+    g_mutex_unlock(&executor->control_lock);
+    return state;
+}
+
+/* ---- on the executor's thread ---- */
+
+static void answer(VrExecutor *executor, VrControlCall *call, gboolean ok, char *text)
+{
+    g_mutex_lock(&executor->control_lock);
+    call->answered = TRUE;
+    call->ok = ok;
+    call->text = text;
+    g_cond_broadcast(&executor->answered);
+    g_mutex_unlock(&executor->control_lock);
+}
+
+static char *situation(const VrExecutor *executor, const VrRolloutView *view)
+{
+    if (view->finished)
+        return g_strdup_printf("run %s has ended: %s", executor->run->id, vr_run_status_name(view->status));
+    if (view->hold_text)
+        return g_strdup_printf("run %s: %s", executor->run->id, view->hold_text);
+    return g_strdup_printf("run %s: %u in progress, %u of %u left", executor->run->id, view->in_progress, view->pending,
+                           executor->count - view->skipped);
+}
+
+gboolean vr_executor_may(VrExecutor *executor, const VrMessage *message)
+{
+    VrControlCall *call = message->call;
+    VrOperation operation;
+    VrRolloutView view;
+
+    if (!call)
+        return TRUE;
+    operation = vr_operation_of_event(message->type);
+    vr_rollout_view(executor->rollout, &view);
+    call->answer = vr_run_answer(operation, view.point);
+    if (call->answer == VR_ANSWER_REFUSED) {
+        answer(executor, call, FALSE,
+               g_strdup_printf("run %s: %s", executor->run->id, vr_run_refusal(operation, view.point)));
+        return FALSE;
+    }
+    if (message->type == VR_EVENT_WALK && !vr_rollout_domain_pending(executor->rollout, message->instance)) {
+        answer(executor, call, FALSE,
+               g_strdup_printf("run %s: upgrade domain %u has nothing that may be moved now", executor->run->id,
+                               message->instance));
+        return FALSE;
+    }
+    return TRUE;
+}
+
+void vr_executor_tell_person(VrExecutor *executor, const VrMessage *message)
+{
+    VrControlCall *call = message->call;
+    VrRolloutView view;
+
+    if (!call)
+        return;
+    g_autofree char *line =
+        g_strdup_printf("%s by %s", vr_operation_name(vr_operation_of_event(message->type)), call->who);
+    vr_executor_audit(executor, "control", NULL, line);
+    vr_rollout_view(executor->rollout, &view);
+    answer(executor, call, TRUE, situation(executor, &view));
+}
+
+void vr_executor_close(VrExecutor *executor)
+{
+    VrMessage *message;
+
+    g_mutex_lock(&executor->control_lock);
+    executor->over = TRUE;
+    g_mutex_unlock(&executor->control_lock);
+    while ((message = g_async_queue_try_pop(executor->queue))) {
+        if (message->call)
+            answer(executor, message->call, FALSE, g_strdup_printf("run %s has ended", executor->run->id));
+        vr_message_free(message);
+    }
+}
+
+/* ---- on any thread ---- */
+
+gboolean vr_executor_control(VrExecutor *executor, VrEventType type, guint domain, const char *who, VrAnswer *answer,
+                             char **text, GError **error)
+{
+    VrControlCall call = {.who = who};
+    VrMessage *message = vr_message_new(type, domain, VR_OUTCOME_OK, NULL);
+
+    message->call = &call;
+    g_mutex_lock(&executor->control_lock);
+    if (executor->over) {
+        vr_message_free(message);
+        call.text = g_strdup("the run has ended");
+    } else {
+        vr_executor_post(executor, message);
+        if (type == VR_EVENT_CANCEL || type == VR_EVENT_CANCEL_NOW)
+            g_atomic_int_set(&executor->cancelled, 1); /* after the message, as in vr_executor_cancel() */
+        while (!call.answered)
+            g_cond_wait(&executor->answered, &executor->control_lock);
+    }
+    g_mutex_unlock(&executor->control_lock);
+    if (call.ok) {
+        *answer = call.answer;
+        *text = call.text;
+        return TRUE;
+    }
+    g_set_error_literal(error, VR_ERROR, VR_ERROR_CONFLICT, call.text);
+    g_free(call.text);
+    return FALSE;
+}
+
+/* ---- going on with a run that another process began ---- */
+
+gboolean vr_executor_past(const VrSet *set, const VrRun *run, VrRunTarget *targets, VrRunRequest *request,
+                          GError **error)
+{
+    g_auto(VrRunState) state = {0};
+    gboolean same = set->instances->len == run->instances->len;
+
+    for (guint i = 0; same && i < run->instances->len; i++) {
+        const VrRunInstance *past = g_ptr_array_index(run->instances, i);
+        same = g_str_equal(past->uuid, ((const VrInstance *)g_ptr_array_index(set->instances, i))->uuid);
+        targets[i] = (VrRunTarget){.chosen = past->phase != VR_PHASE_SKIPPED,
+                                   .canary = past->canary,
+                                   .to_generation = past->to_generation,
+                                   .skipped = past->reason};
+    }
+    if (!same) {
+        g_set_error(
+            error, VR_ERROR, VR_ERROR_REFUSED,
+            "run %s of '%s' cannot go on: the set has other instances now; end it with 'virt-reimage cancel %s'",
+            run->id, set->name, set->name);
+        return FALSE;
+    }
+    request->kind = run->kind;
+    request->reason = run->reason;
+    request->detached = run->detached;
+    request->automatic_rollback = set->model->policy.automatic_rollback;
+    if (!run->state)
+        return TRUE; /* it died before its first step */
+    if (!vr_run_state_read(&state, run->state, error))
+        return FALSE;
+    request->automatic_rollback = state.automatic_rollback;
+    request->walk = state.walk;
+    return TRUE;
+}
+
+gboolean vr_executor_go_on(VrExecutor *executor, GError **error)
+{
+    const VrRun *run = executor->run;
+    g_autofree VrRolloutPast *past = g_new(VrRolloutPast, executor->count);
+    g_auto(VrRunState) state = {0};
+    gint64 now_ms = vr_clock_now_ms();
+
+    if (!run->state)
+        return TRUE;
+    for (guint i = 0; i < executor->count; i++) {
+        const VrRunInstance *instance = g_ptr_array_index(run->instances, i);
+        past[i] = (VrRolloutPast){instance->phase, instance->reason};
+    }
+    return vr_run_state_read(&state, run->state, error) &&
+           vr_rollout_load(executor->rollout, state.rollout ? state.rollout : "", past, now_ms,
+                           steady_wall_us(executor, now_ms), error);
+}

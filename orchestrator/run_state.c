@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "orchestrator/run_state.h"
+
+#include "base/error.h"
+
+#include <jansson.h>
+
+void vr_run_state_clear(VrRunState *state)
+{
+    g_clear_pointer(&state->hold_text, g_free);
+    g_clear_pointer(&state->rollout, g_free);
+}
+
+void vr_run_state_take(VrRunState *state, const VrRollout *rollout, gint64 now_ms, gint64 wall_us)
+{
+    VrRolloutView view;
+
+    vr_rollout_view(rollout, &view);
+    vr_run_state_clear(state);
+    state->point = view.point;
+    state->hold = view.hold;
+    state->hold_text = g_strdup(view.hold_text);
+    state->hold_until_us = view.hold_until_ms == 0 ? 0 : wall_us + (view.hold_until_ms - now_ms) * 1000;
+    state->pause_requested = view.pause_requested;
+    state->locked = view.locked;
+    state->rollback_allowed = view.rollback_allowed;
+    state->rollout = vr_rollout_save(rollout, now_ms, wall_us);
+}
+
+char *vr_run_state_write(const VrRunState *state)
+{
+    json_t *document = json_pack(
+        "{s:b, s:b, s:s, s:s*, s:s*, s:I, s:b, s:b, s:b, s:s*}", "automaticRollback", state->automatic_rollback, "walk",
+        state->walk, "point", vr_run_point_name(state->point), "hold", vr_hold_name(state->hold), "holdText",
+        state->hold_text, "holdUntil", (json_int_t)state->hold_until_us, "pauseRequested", state->pause_requested,
+        "locked", state->locked, "rollbackAllowed", state->rollback_allowed, "rollout", state->rollout);
+    char *text = json_dumps(document, JSON_COMPACT);
+
+    json_decref(document);
+    return text;
+}
+
+static gboolean find_point(VrRunPoint *point, const char *name)
+{
+    for (guint i = 0; i <= VR_POINT_INTERRUPTED; i++) {
+        if (g_strcmp0(vr_run_point_name(i), name) != 0)
+            continue;
+        *point = i;
+        return TRUE;
+    }
+    return FALSE;
+}
+
+static void find_hold(VrHold *hold, const char *name)
+{
+    *hold = VR_HOLD_NONE;
+    for (guint i = VR_HOLD_NONE + 1; i <= VR_HOLD_BAKE; i++)
+        if (g_strcmp0(vr_hold_name(i), name) == 0)
+            *hold = i;
+}
+
+gboolean vr_run_state_read(VrRunState *state, const char *text, GError **error)
+{
+    json_t *document = text ? json_loads(text, 0, NULL) : NULL;
+    const char *point = NULL, *hold = NULL, *hold_text = NULL, *rollout = NULL;
+    json_int_t until = 0;
+    gboolean ok = document && json_unpack(document, "{s:b, s:b, s:s, s?s, s?s, s:I, s:b, s:b, s:b, s?s}",
+                                          "automaticRollback", &state->automatic_rollback, "walk", &state->walk,
+                                          "point", &point, "hold", &hold, "holdText", &hold_text, "holdUntil", &until,
+                                          "pauseRequested", &state->pause_requested, "locked", &state->locked,
+                                          "rollbackAllowed", &state->rollback_allowed, "rollout", &rollout) == 0;
+
+    vr_run_state_clear(state);
+    ok = ok && find_point(&state->point, point);
+    if (ok) {
+        find_hold(&state->hold, hold);
+        state->hold_text = g_strdup(hold_text);
+        state->hold_until_us = until;
+        state->rollout = g_strdup(rollout);
+    } else {
+        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "what is kept of the run is not readable");
+    }
+    json_decref(document);
+    return ok;
+}
