@@ -350,16 +350,16 @@ gboolean vr_child_run(const char *const *argv, const VrChildLimits *limits, VrCh
 
 /* ---- one that outlives us ---- */
 
-static G_NORETURN void go(char *const *argv, int null, int keep_fd)
+static G_NORETURN void go(const char *path, char *const *argv, int null, int keep_fd)
 {
     if (setsid() >= 0 && dup2(null, STDIN_FILENO) >= 0 && fcntl(keep_fd, F_SETFD, 0) == 0) {
         reset_signals();
-        (void)execv(argv[0], argv);
+        (void)execv(path, argv);
     }
     _exit(127);
 }
 
-gboolean vr_child_leave(const char *const *argv, int keep_fd, GPid *pid, GError **error)
+gboolean vr_child_leave(const char *path, const char *const *argv, int keep_fd, GPid *pid, GError **error)
 {
     vr_autofd null = open("/dev/null", O_RDONLY | O_CLOEXEC);
     sigset_t all, before;
@@ -371,7 +371,7 @@ gboolean vr_child_leave(const char *const *argv, int keep_fd, GPid *pid, GError 
     pthread_sigmask(SIG_SETMASK, &all, &before);
     *pid = fork();
     if (*pid == 0)
-        go((char *const *)argv, null, keep_fd);
+        go(path, (char *const *)argv, null, keep_fd);
     int failed = errno;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (*pid < 0)

@@ -29,10 +29,10 @@ typedef struct {
 void vr_child_result_clear(VrChildResult *result);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VrChildResult, vr_child_result_clear)
 
-/* Starts the program in file argv[0] in a session of its own: with our environment, our standard output and error, standard input from
+/* Starts the program in file `path` in a session of its own: with our environment, our standard output and error, standard input from
  * /dev/null, and keep_fd (above 2) open. It outlives us. *pid is to be waited for by one who stays. A program that cannot be run ends with
  * status 127. */
-gboolean vr_child_leave(const char *const *argv, int keep_fd, GPid *pid, GError **error);
+gboolean vr_child_leave(const char *path, const char *const *argv, int keep_fd, GPid *pid, GError **error);
 
 /* Runs argv[0] (looked up in PATH) to its end. TRUE for any exit status when result is given; with result NULL, a
  * status other than 0 is VR_ERROR_CHILD with the last line of stderr. limits may be NULL. */

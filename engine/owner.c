@@ -51,7 +51,7 @@ VrOwner *vr_owner_acquire(VrJournal *journal, int root_fd, const char *set_name,
     owner->lock = vr_lock_acquire(locks, set_name, holder, &local);
     if (!owner->lock) {
         g_set_error(error, VR_ERROR, local->code, "set '%s': %s%s", set_name, local->message,
-                    local->code == VR_ERROR_BUSY ? "; wait until it ends, or press Ctrl-C there" : "");
+                    local->code == VR_ERROR_BUSY ? "; wait until it ends; cancel ends a run" : "");
         return NULL;
     }
     if (!vr_db_begin(db, error))

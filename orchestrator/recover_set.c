@@ -101,19 +101,22 @@ static void leave_unjudged(const VrSet *set, GPtrArray *found)
     }
 }
 
-/* The phase in which a swap that is over, or UNKNOWN, leaves its instance. */
-static gboolean phase_of(const VrEngine *engine, const VrSwapRow *row, VrInstancePhase *phase, GError **error)
+/* The phase in which a swap that is over, or UNKNOWN, leaves its instance. What was put back before its new disk ever ran says nothing about
+ * the version: a run that goes on tries it again. */
+static gboolean phase_of(const VrEngine *engine, const VrRun *run, const VrSwapRow *row, VrInstancePhase *phase,
+                         GError **error)
 {
-    gboolean left;
+    gboolean left, ran;
 
-    if (!vr_journal_has_mark(engine->journal, row->id, "left", &left, error))
+    if (!vr_journal_has_mark(engine->journal, row->id, "left", &left, error) ||
+        !vr_journal_has_mark(engine->journal, row->id, vr_swap_state_name(VR_SWAP_STARTED), &ran, error))
         return FALSE;
     switch (row->state) {
     case VR_SWAP_COMMITTED:
         *phase = left ? VR_PHASE_FAILED : VR_PHASE_COMMITTED;
         break;
     case VR_SWAP_UNDONE:
-        *phase = VR_PHASE_RESTORED;
+        *phase = run->detached && !ran ? VR_PHASE_PENDING : VR_PHASE_RESTORED;
         break;
     case VR_SWAP_DISCARDED:
         *phase = VR_PHASE_PENDING;
@@ -142,7 +145,7 @@ static gboolean write_history(const VrEngine *engine, const VrRecovered *recover
         VrRunInstance *instance = g_ptr_array_index(run->instances, i);
         if (!g_str_equal(instance->uuid, row->uuid))
             continue;
-        if (!phase_of(engine, row, &instance->phase, error))
+        if (!phase_of(engine, run, row, &instance->phase, error))
             return FALSE;
         g_free(instance->reason);
         instance->reason = g_strdup_printf("recovered: %s", recovered->told);
@@ -176,7 +179,7 @@ static gboolean settle_instance(const VrEngine *engine, const VrRun *run, VrRunI
 
     instance->phase = VR_PHASE_PENDING;
     if (row) {
-        if (!phase_of(engine, row, &instance->phase, error))
+        if (!phase_of(engine, run, row, &instance->phase, error))
             return FALSE;
         g_free(instance->swap_id);
         instance->swap_id = g_strdup(row->id);

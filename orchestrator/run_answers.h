@@ -30,7 +30,7 @@ typedef enum {
     VR_ANSWER_ALREADY,  /* it is so: nothing changes, and that is success */
     VR_ANSWER_ENDS_RUN, /* ends the run in flight, waits for that, and then begins */
     VR_ANSWER_RESTARTS, /* first the run gets a new process; that one answers */
-    VR_ANSWER_REFUSED   /* exit status 5 where a run is in the way, else 1 */
+    VR_ANSWER_REFUSED   /* exit status 5 where a run is in the way, else 4 */
 } VrAnswer;
 const char *vr_answer_name(VrAnswer answer); /* "now", "at the border", ..., as in docs/control.md */
 

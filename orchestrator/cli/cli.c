@@ -132,7 +132,7 @@ static gboolean no_command(GError **error)
 
 gboolean vr_cli_main(int argc, char **argv, GError **error)
 {
-    g_auto(VrCli) cli = {.options = {.to_generation = VR_GENERATION_NOT_GIVEN}};
+    g_auto(VrCli) cli = {.options = {.to_generation = VR_GENERATION_NOT_GIVEN}, .argv = argv};
     gboolean version = FALSE;
     g_autoptr(GOptionContext) context = vr_cli_options_global(&cli.options, &version);
     g_auto(GStrv) words = g_strdupv(argv);

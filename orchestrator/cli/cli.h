@@ -24,6 +24,9 @@ typedef enum {
     VR_OPT_NO_AUTO_ROLLBACK = 1 << 9,
     VR_OPT_JSON = 1 << 10, /* a global option that not every command can answer */
     VR_OPT_ROLE = 1 << 16,
+    VR_OPT_ROLL = 1 << 17, /* --canary --walk --replace */
+    VR_OPT_DETACH = 1 << 18,
+    VR_OPT_NOW = 1 << 19,
     VR_OPT_SIGNATURE = 1 << 24, /* --signature --keys */
     VR_OPT_IMPORT = 1 << 25,    /* --as --flatten --max-size --limit-rate */
     VR_OPT_KEEP = 1 << 26,
@@ -39,7 +42,9 @@ typedef struct {
     char *as, *limit_rate, **flatten;
     char *version, *format, *digest, *publisher, *offer, *sku, *reason, *run, *role;
     int to_generation; /* VR_GENERATION_NOT_GIVEN, or from 0 */
-    gboolean all, dry_run, no_auto_rollback, azure;
+    gboolean all, dry_run, no_auto_rollback, azure, walk, replace, detach, now;
+    char **canary;
+    int worker_fd; /* of a worker (worker.h); 0: this is none */
 } VrCliOptions;
 
 typedef enum {
@@ -56,6 +61,7 @@ typedef struct VrCliCommand VrCliCommand;
 typedef struct {
     VrCliOptions options;
     const VrCliCommand *command;
+    char **argv; /* of the program; not owned */
     char **args; /* what is left after the options, NULL-terminated; owned */
     guint n_args;
 } VrCli;
@@ -119,5 +125,12 @@ gboolean vr_cmd_status(const VrCli *cli, GError **error);
 gboolean vr_cmd_instance_view(const VrCli *cli, GError **error);
 gboolean vr_cmd_history(const VrCli *cli, GError **error);
 gboolean vr_cmd_generations(const VrCli *cli, GError **error);
+gboolean vr_cmd_retry(const VrCli *cli, GError **error);
+gboolean vr_cmd_pause(const VrCli *cli, GError **error);
+gboolean vr_cmd_resume(const VrCli *cli, GError **error);
+gboolean vr_cmd_cancel(const VrCli *cli, GError **error);
+gboolean vr_cmd_walk(const VrCli *cli, GError **error);
+gboolean vr_cmd_promote(const VrCli *cli, GError **error);
+gboolean vr_cmd_approve(const VrCli *cli, GError **error);
 gboolean vr_cmd_recover(const VrCli *cli, GError **error);
 gboolean vr_cmd_doctor(const VrCli *cli, GError **error);

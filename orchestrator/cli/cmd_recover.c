@@ -40,13 +40,20 @@ static gboolean dry_run(const VrCli *cli, const char *name, GError **error)
 /* Taking the set recovers it and says what it did. */
 static gboolean recover_set(const VrCli *cli, const char *name, GError **error)
 {
-    g_auto(VrSession) session = {0};
+    g_auto(VrSession) session = {.open_run = VR_OPEN_RUN_KEEP};
+    g_autoptr(VrRun) run = NULL;
 
     if (cli->options.dry_run)
         return dry_run(cli, name, error);
     if (!vr_session_open_write(&session, cli, error) || !vr_session_take_any_set(&session, name, error))
         return FALSE;
-    vr_say(cli, "set %s: nothing is open", name);
+    run = vr_history_open(vr_store_db(session.store), name, NULL);
+    if (run)
+        vr_say(cli,
+               "set %s: nothing is in flight; run %s is open: '%s resume %s' goes on with it, '%s cancel %s' ends it",
+               name, run->id, VR_PROGRAM, name, VR_PROGRAM, name);
+    else
+        vr_say(cli, "set %s: nothing is open", name);
     return TRUE;
 }
 

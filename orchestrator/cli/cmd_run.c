@@ -1,35 +1,24 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* upgrade, reimage, rollback: choose the targets, then let the executor run them. */
+/* upgrade, reimage, retry, rollback: choose the targets, then let the executor run them. */
 #include "base/error.h"
 #include "orchestrator/cli/output.h"
 #include "orchestrator/cli/plan.h"
-#include "orchestrator/cli/progress.h"
-#include "orchestrator/cli/signals.h"
-#include "orchestrator/cli/targets.h"
+#include "orchestrator/cli/run_process.h"
+#include "orchestrator/cli/worker.h"
 
 typedef gboolean (*Choose)(VrTargets *targets, const VrSession *session, GError **error);
 
 static gboolean execute(const VrSession *session, const VrTargets *targets, GError **error)
 {
     const VrCliOptions *options = &session->cli->options;
-    VrProgressView view = {.cli = session->cli, .session = session, .targets = targets};
     VrRunRequest request = {.kind = targets->kind,
-                            .set = session->set,
-                            .image = targets->image,
-                            .targets = targets->targets,
                             .automatic_rollback =
                                 session->set->model->policy.automatic_rollback && !options->no_auto_rollback,
-                            .reason = options->reason,
-                            .progress = vr_progress_show,
-                            .progress_data = &view};
-    g_autoptr(VrExecutor) executor = vr_executor_new(&session->engine, &request);
-    g_autoptr(VrRun) run = NULL;
-    gboolean ok;
+                            .walk = options->walk,
+                            .detached = vr_worker_is(session->cli),
+                            .reason = options->reason};
 
-    vr_signals_set_run(executor);
-    ok = vr_executor_run(executor, &run, error);
-    vr_signals_set_run(NULL);
-    return ok;
+    return vr_run_process(session, targets, &request, VR_EVENT_START, 0, error);
 }
 
 static void say_left_alone(const VrSession *session, const VrTargets *targets)
@@ -69,35 +58,98 @@ static gboolean nothing_to_do(const VrSession *session, const VrTargets *targets
     return TRUE;
 }
 
-static gboolean run(const VrCli *cli, Choose choose, GError **error)
+/* Once it is known what is to be moved. */
+static gboolean begin(VrSession *session, const VrTargets *targets, GError **error)
 {
-    g_auto(VrSession) session = {0};
-    g_auto(VrTargets) targets = {0};
-
-    if (!vr_session_open(&session, cli, error) || !vr_session_take_set(&session, cli->args[0], error) ||
-        !choose(&targets, &session, error))
-        return FALSE;
-    if (targets.chosen == 0)
-        return nothing_to_do(&session, &targets);
-    if (cli->options.dry_run)
-        return vr_plan_show(&session, &targets, error);
-    if (!vr_plan_check(&session, &targets, error) ||
-        (targets.image && !vr_store_verify(session.store, targets.image, FALSE, error)))
-        return FALSE;
-    return execute(&session, &targets, error);
+    if (targets->chosen == 0)
+        return nothing_to_do(session, targets);
+    if (session->cli->options.dry_run)
+        return vr_plan_show(session, targets, error);
+    return vr_plan_check(session, targets, error) &&
+           (!targets->image || vr_store_verify(session->store, targets->image, FALSE, error)) &&
+           execute(session, targets, error);
 }
 
+static gboolean run(const VrCli *cli, VrOpenRun open_run, Choose choose, GError **error)
+{
+    g_auto(VrSession) session = {.open_run = open_run};
+    g_auto(VrTargets) targets = {0};
+
+    return vr_session_open(&session, cli, error) && vr_session_take_set(&session, cli->args[0], error) &&
+           choose(&targets, &session, error) && begin(&session, &targets, error);
+}
+
+/* --detach: what follows is done by a worker, which says itself why it cannot begin. */
+static gboolean is_for_a_worker(const VrCli *cli)
+{
+    return cli->options.detach && !cli->options.dry_run && !vr_worker_is(cli);
+}
+
+static gboolean leave_to_worker(const VrCli *cli, GError **error)
+{
+    const char *set = cli->args[0];
+
+    if (!vr_worker_start(cli, error))
+        return FALSE;
+    vr_tell(cli, "it goes on by itself: '%s status %s' shows it, '%s pause %s' and '%s cancel %s' stop it", VR_PROGRAM,
+            set, VR_PROGRAM, set, VR_PROGRAM, set);
+    return TRUE;
+}
+
+/* D21: one at a time; --replace ends the first at its batch border. */
 gboolean vr_cmd_upgrade(const VrCli *cli, GError **error)
 {
-    return run(cli, vr_targets_of_upgrade, error);
+    g_autoptr(VrRun) ended = NULL;
+
+    if (is_for_a_worker(cli))
+        return leave_to_worker(cli, error);
+    if (cli->options.replace && !cli->options.dry_run && !vr_run_end_open(cli, VR_EVENT_CANCEL, FALSE, &ended, error))
+        return FALSE;
+    return run(cli, cli->options.replace ? VR_OPEN_RUN_CANCEL : VR_OPEN_RUN_REFUSE, vr_targets_of_upgrade, error);
 }
 
 gboolean vr_cmd_reimage(const VrCli *cli, GError **error)
 {
-    return run(cli, vr_targets_of_reimage, error);
+    if (is_for_a_worker(cli))
+        return leave_to_worker(cli, error);
+    return run(cli, VR_OPEN_RUN_REFUSE, vr_targets_of_reimage, error);
+}
+
+/* F10 */
+gboolean vr_cmd_retry(const VrCli *cli, GError **error)
+{
+    if (is_for_a_worker(cli))
+        return leave_to_worker(cli, error);
+    return run(cli, VR_OPEN_RUN_REFUSE, vr_targets_of_retry, error);
+}
+
+/* F4, decision 7: the run in flight puts back what is on its way; what it had moved goes back in a run of its own, and what it had not
+ * touched is not touched. */
+static gboolean rollback_in_flight(const VrCli *cli, VrRun *ended, GError **error)
+{
+    g_auto(VrSession) session = {.open_run = VR_OPEN_RUN_CANCEL};
+    g_auto(VrTargets) targets = {0};
+    gboolean moved = FALSE;
+
+    if (!vr_session_open_write(&session, cli, error) || !vr_session_take_set(&session, cli->args[0], error) ||
+        !vr_targets_of_undo(&targets, &session, ended->id, &moved, error))
+        return FALSE;
+    if (moved)
+        return begin(&session, &targets, error);
+    vr_say(cli, "set %s: run %s is ended, and had moved no instance", ended->set_name, ended->id);
+    return TRUE;
 }
 
 gboolean vr_cmd_rollback(const VrCli *cli, GError **error)
 {
-    return run(cli, vr_targets_of_rollback, error);
+    g_autoptr(VrRun) ended = NULL;
+
+    if (is_for_a_worker(cli))
+        return leave_to_worker(cli, error);
+    if (cli->options.all && cli->n_args == 1 && !cli->options.dry_run &&
+        !vr_run_end_open(cli, VR_EVENT_CANCEL_NOW, TRUE, &ended, error))
+        return FALSE;
+    if (ended)
+        return rollback_in_flight(cli, ended, error);
+    return run(cli, VR_OPEN_RUN_REFUSE, vr_targets_of_rollback, error);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* status: the set as it is now, and its last run (J12: what Azure calls get-latest). */
 #include "orchestrator/cli/instance_state.h"
+#include "orchestrator/cli/run_process.h"
 #include "orchestrator/cli/targets.h"
 
 #include <stdio.h>
@@ -8,13 +9,16 @@
 typedef struct {
     VrSession session;
     VrRun *last;
-    VrImage *image;   /* that the model asks for; NULL when there is none */
-    GPtrArray *looks; /* NULL: libvirt cannot be reached */
-    GArray *states;   /* VrInstanceState, one for each instance */
-    GPtrArray *open;  /* VrSwapRow * */
-    char *holder;     /* of the set's lock */
-    gboolean owned;   /* somebody works on the set now */
-    gboolean kept;    /* some instance has a generation that it can go back to */
+    VrImage *image;    /* that the model asks for; NULL when there is none */
+    GPtrArray *looks;  /* NULL: libvirt cannot be reached */
+    GArray *states;    /* VrInstanceState, one for each instance */
+    GPtrArray *open;   /* VrSwapRow * */
+    char *holder;      /* of the set's lock */
+    gboolean owned;    /* somebody works on the set now */
+    gboolean open_run; /* the last run has no end yet */
+    gboolean answers;  /* ... and a process answers for it */
+    VrRunState where;  /* ... and stands here */
+    gboolean kept;     /* some instance has a generation that it can go back to */
 } Status;
 
 static void status_clear(Status *status)
@@ -25,6 +29,7 @@ static void status_clear(Status *status)
     g_clear_pointer(&status->last, vr_run_free);
     g_clear_pointer(&status->image, vr_image_free);
     g_clear_pointer(&status->holder, g_free);
+    vr_run_state_clear(&status->where);
     vr_session_clear(&status->session);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Status, status_clear)
@@ -53,6 +58,18 @@ static gboolean read_states(Status *status, GError **error)
     return TRUE;
 }
 
+/* F5, G11. A run that was killed before its first step has written nothing. */
+static void read_where(Status *status)
+{
+    g_autoptr(GError) local = NULL;
+
+    status->open_run = status->last && status->last->completed_us == 0;
+    if (status->open_run && !vr_run_where(&status->session, status->last, &status->where, &status->answers, &local))
+        status->where.point = VR_POINT_BETWEEN;
+    if (status->open_run && !status->owned)
+        status->where.point = VR_POINT_INTERRUPTED;
+}
+
 static gboolean read_status(Status *status, const VrCli *cli, GError **error)
 {
     VrSession *session = &status->session;
@@ -70,6 +87,7 @@ static gboolean read_status(Status *status, const VrCli *cli, GError **error)
         g_propagate_error(error, g_steal_pointer(&local));
         return FALSE;
     }
+    read_where(status);
     status->image = vr_set_image(session, NULL);
     status->looks = vr_look_if_reachable(session, -1);
     return read_states(status, error);
@@ -101,15 +119,23 @@ static GArray *shares_of(const Status *status)
 
 /* --- JSON -------------------------------------------------------------------------------------------- */
 
-/* F5: a run is active and at least one instance is not on its target. */
-static gboolean rollback_allowed(const Status *status)
+/* F5: while instances are on their way; or while a command works that is no run. */
+static gboolean is_locked(const Status *status)
 {
-    VrRunCounts counts;
+    return status->open_run ? status->owned && status->where.locked : status->owned;
+}
 
-    if (!status->owned || !status->last || status->last->completed_us != 0)
-        return FALSE;
-    counts = vr_run_counts(status->last);
-    return counts.pending + counts.in_progress + counts.failed > 0;
+/* Null where no run is open. */
+static json_t *where_json(const Status *status)
+{
+    const VrRunState *where = &status->where;
+
+    if (!status->open_run)
+        return json_null();
+    return json_pack("{s:s, s:o, s:o, s:o, s:b, s:b, s:b}", "point", vr_run_point_name(where->point), "hold",
+                     vr_json_text(vr_hold_name(where->hold)), "holdText", vr_json_text(where->hold_text), "holdUntil",
+                     vr_json_time(where->hold_until_us), "pauseRequested", where->pause_requested, "detached",
+                     status->last->detached, "processAnswers", status->answers);
 }
 
 static json_t *versions_json(const Status *status)
@@ -130,9 +156,10 @@ static void print_json(const Status *status)
     const VrSession *session = &status->session;
     json_t *instances = json_array();
     json_t *document =
-        json_pack("{s:o, s:o, s:b, s:o, s:b, s:b, s:i, s:o}", "set", vr_json_text(session->set->name), "latestVersion",
-                  vr_json_text(status->image ? status->image->version : NULL), "locked", status->owned, "lockHolder",
-                  vr_json_text(status->holder), "rollbackAllowed", rollback_allowed(status), "rollbackAvailable",
+        json_pack("{s:o, s:o, s:b, s:o, s:o, s:b, s:b, s:i, s:o}", "set", vr_json_text(session->set->name),
+                  "latestVersion", vr_json_text(status->image ? status->image->version : NULL), "locked",
+                  is_locked(status), "lockHolder", vr_json_text(status->holder), "openRun", where_json(status),
+                  "rollbackAllowed", status->open_run && status->where.rollback_allowed, "rollbackAvailable",
                   status->kept, "openSwapCount", (int)status->open->len, "versions", versions_json(status));
 
     if (status->last)
@@ -148,6 +175,25 @@ static void print_json(const Status *status)
 
 /* --- lines ------------------------------------------------------------------------------------------- */
 
+/* What it does now, and how that ends. */
+static void print_where(const VrCli *cli, const Status *status)
+{
+    const char *set = status->last->set_name;
+    const VrRunState *where = &status->where;
+
+    if (!status->owned && status->last->detached)
+        vr_label_format(cli, "Now", "its process is gone: '%s resume %s' goes on with it, '%s cancel %s' ends it",
+                        VR_PROGRAM, set, VR_PROGRAM, set);
+    else if (!status->owned)
+        vr_label_format(cli, "Now", "its process is gone; run '%s recover %s'", VR_PROGRAM, set);
+    else if (where->hold_text)
+        vr_label(cli, "Now", where->hold_text);
+    else
+        vr_label_format(cli, "Now", "%s%s%s", where->locked ? "a batch is in flight" : "between two batches",
+                        where->pause_requested ? "; it will pause at the batch border" : "",
+                        status->answers ? "" : "; its process does not answer");
+}
+
 static void print_run(const VrCli *cli, const Status *status)
 {
     const VrRun *run = status->last;
@@ -161,9 +207,8 @@ static void print_run(const VrCli *cli, const Status *status)
                     run->reason ? run->reason : "");
     if (run->completed_us != 0)
         vr_label(cli, "Ended", ended);
-    else if (!status->owned)
-        vr_label_format(cli, "Ended", "not yet, and its process is gone; run '%s recover %s'", VR_PROGRAM,
-                        run->set_name);
+    else
+        print_where(cli, status);
     vr_label_format(
         cli, "Progress", "%u successful, %u failed (%u of them restored), %u in progress, %u pending, %u skipped",
         counts.successful, counts.failed, counts.restored, counts.in_progress, counts.pending, counts.skipped);

@@ -12,6 +12,19 @@
     "ended by Ctrl-C. Ctrl-C once ends the run when the batch in flight is done; a second one puts its guests\n"       \
     "back now."
 
+#define DETACH_TEXT                                                                                                    \
+    "--detach returns when the run has begun, and the run goes on by itself: 'status' shows it, 'pause', 'cancel' "    \
+    "and\n"                                                                                                            \
+    "the others reach it, ROOT/run/SET/log has its words. It outlives a crash of its process and of the host: "        \
+    "'resume'\n"                                                                                                       \
+    "goes on with it.\n"                                                                                               \
+    "\n"
+
+#define CONTROL_TEXT                                                                                                   \
+    "Reaches a run in another terminal as well as one that was detached. Exit status 1: no run is open, or it does "   \
+    "not\n"                                                                                                            \
+    "stand where this fits; the error says what it waits for."
+
 const VrCliCommand vr_cli_commands[] = {
     {"image-check", VR_GROUP_IMAGES, "FILE", "Accept or refuse an image file, with the reason",
      "Reads the file and nothing else; changes nothing. Exit status 4: refused.", "image-check debian.qcow2", FALSE,
@@ -88,25 +101,60 @@ const VrCliCommand vr_cli_commands[] = {
     {"upgrade", VR_GROUP_RUNS, "SET", "Move a set to a new image version, batch by batch",
      "Without --version: the version of the model, or the latest that is not excluded. Instances that run it are left\n"
      "alone, those that the model pins to another one, and those that it protects. A version that failed on this\n"
-     "set before is tried again only when --version names it.\n\n" RUN_STATUSES,
+     "set before is tried again only when --version names it, or by 'retry'.\n"
+     "\n"
+     "--canary moves the instances that it names, and then waits for 'promote'; --walk waits before each upgrade "
+     "domain\n"
+     "for 'walk SET UD'. A run of the set that is in flight is refused; with --replace it is ended at its batch "
+     "border,\n"
+     "and the upgrade starts from the state that it has left.\n"
+     "\n" DETACH_TEXT RUN_STATUSES,
      "upgrade shop", TRUE,
-     VR_OPT_VERSION | VR_OPT_ROLE | VR_OPT_NO_AUTO_ROLLBACK | VR_OPT_REASON | VR_OPT_DRY_RUN | VR_OPT_JSON, 1, 1,
-     vr_cmd_upgrade},
+     VR_OPT_VERSION | VR_OPT_ROLE | VR_OPT_ROLL | VR_OPT_DETACH | VR_OPT_NO_AUTO_ROLLBACK | VR_OPT_REASON |
+         VR_OPT_DRY_RUN | VR_OPT_JSON,
+     1, 1, vr_cmd_upgrade},
     {"reimage", VR_GROUP_RUNS, "SET INSTANCE…|--all", "Give instances a fresh OS disk of the version that they run",
      "With --version: of that one; with --all then not those that the model pins to another one. One that the model\n"
      "protects is only moved when it is named. Data disks and temp disks are kept.\n\n" RUN_STATUSES,
      "reimage shop web-0 web-1", TRUE,
-     VR_OPT_VERSION | VR_OPT_ALL | VR_OPT_NO_AUTO_ROLLBACK | VR_OPT_REASON | VR_OPT_DRY_RUN | VR_OPT_JSON, 1, MANY,
-     vr_cmd_reimage},
+     VR_OPT_VERSION | VR_OPT_ALL | VR_OPT_DETACH | VR_OPT_NO_AUTO_ROLLBACK | VR_OPT_REASON | VR_OPT_DRY_RUN |
+         VR_OPT_JSON,
+     1, MANY, vr_cmd_reimage},
+    {"retry", VR_GROUP_RUNS, "SET", "Try again the instances that the last run left failed",
+     "To the version, or the generations, that the run went to; the others are left alone. A version that is blocked "
+     "since\n"
+     "it failed on this set is free again when the retry comes good.\n\n" RUN_STATUSES,
+     "retry shop", TRUE, VR_OPT_DETACH | VR_OPT_NO_AUTO_ROLLBACK | VR_OPT_REASON | VR_OPT_DRY_RUN | VR_OPT_JSON, 1, 1,
+     vr_cmd_retry},
     {"rollback", VR_GROUP_RUNS, "SET INSTANCE…|--all", "Go back to kept OS disks",
      "For an instance: what it ran before its current generation, and again one further back; --to-generation goes to\n"
      "any kept one, forward too. With --all: every instance that the last run (or --run ID) moved goes back to what\n"
      "it had before that run, but for those that the model protects. What the newer system did to data disks is not\n"
-     "undone.\n\n" RUN_STATUSES,
+     "undone.\n"
+     "\n"
+     "With --all while a run is in flight, that one is ended now: guests that are on their way go back, then those "
+     "that it\n"
+     "had moved; what it had not touched is not touched.\n\n" RUN_STATUSES,
      "rollback shop --all", TRUE,
-     VR_OPT_ALL | VR_OPT_TO_GENERATION | VR_OPT_RUN | VR_OPT_NO_AUTO_ROLLBACK | VR_OPT_REASON | VR_OPT_DRY_RUN |
-         VR_OPT_JSON,
+     VR_OPT_ALL | VR_OPT_TO_GENERATION | VR_OPT_RUN | VR_OPT_DETACH | VR_OPT_NO_AUTO_ROLLBACK | VR_OPT_REASON |
+         VR_OPT_DRY_RUN | VR_OPT_JSON,
      1, MANY, vr_cmd_rollback},
+    {"pause", VR_GROUP_RUNS, "SET", "Hold the run of a set at its batch border", CONTROL_TEXT, "pause shop", TRUE,
+     VR_OPT_DRY_RUN | VR_OPT_JSON, 1, 1, vr_cmd_pause},
+    {"resume", VR_GROUP_RUNS, "SET", "Let a run go on that is paused, or whose process has ended", CONTROL_TEXT,
+     "resume shop", TRUE, VR_OPT_DRY_RUN | VR_OPT_JSON, 1, 1, vr_cmd_resume},
+    {"cancel", VR_GROUP_RUNS, "SET", "End the run of a set at its batch border",
+     "With --now: the guests that are on their way go back to their old disks. What is done stays done; 'rollback SET "
+     "--all'\n"
+     "undoes that too.\n" CONTROL_TEXT,
+     "cancel shop --now", TRUE, VR_OPT_NOW | VR_OPT_DRY_RUN | VR_OPT_JSON, 1, 1, vr_cmd_cancel},
+    {"walk", VR_GROUP_RUNS, "SET UD", "Let a run that walks go on with one upgrade domain",
+     "For a run that was begun with --walk. set-info shows the upgrade domain of each instance.\n" CONTROL_TEXT,
+     "walk shop 2", TRUE, VR_OPT_DRY_RUN | VR_OPT_JSON, 2, 2, vr_cmd_walk},
+    {"promote", VR_GROUP_RUNS, "SET", "Let a run go on after its canary, a checkpoint or its bake time", CONTROL_TEXT,
+     "promote shop", TRUE, VR_OPT_DRY_RUN | VR_OPT_JSON, 1, 1, vr_cmd_promote},
+    {"approve", VR_GROUP_RUNS, "SET", "Let a run begin whose model asks for an approval", CONTROL_TEXT, "approve shop",
+     TRUE, VR_OPT_DRY_RUN | VR_OPT_JSON, 1, 1, vr_cmd_approve},
     {"recover", VR_GROUP_RUNS, "[SET…]", "Finish or undo what a crash left open (default: in all sets)",
      "Every command that changes a set does this first. Exit status 7: an instance is UNKNOWN and a person must look,\n"
      "or was started and the model that says how its health is judged cannot be read.",

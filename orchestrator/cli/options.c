@@ -22,6 +22,7 @@ static const Option table[] = {
     {0, "quiet", 'q', G_OPTION_ARG_NONE, AT(quiet), "no progress, notes and headings", NULL},
     {0, "json", 0, G_OPTION_ARG_NONE, AT(json), "answer in JSON", NULL},
     {0, "debug", 0, G_OPTION_ARG_NONE, AT(debug), "log what is done to stderr", NULL},
+    {0, "worker-fd", 0, G_OPTION_ARG_INT, AT(worker_fd), NULL, NULL}, /* worker.h; not shown */
     {0, "help", 'h', G_OPTION_ARG_NONE, AT(help), "this help", NULL},
     {VR_OPT_VERSION, "version", 0, G_OPTION_ARG_STRING, AT(version),
      "this version (or latest), not the one of the model", "V"},
@@ -51,6 +52,14 @@ static const Option table[] = {
     {VR_OPT_ROLE, "role", 0, G_OPTION_ARG_STRING, AT(role), "only the instances of this role", "R"},
     {VR_OPT_NO_AUTO_ROLLBACK, "no-auto-rollback", 0, G_OPTION_ARG_NONE, AT(no_auto_rollback),
      "leave failed instances on the new disk", NULL},
+    {VR_OPT_ROLL, "canary", 0, G_OPTION_ARG_STRING_ARRAY, AT(canary),
+     "this instance first; the others after 'promote'. Once more for each", "INSTANCE"},
+    {VR_OPT_ROLL, "walk", 0, G_OPTION_ARG_NONE, AT(walk), "wait before each upgrade domain for 'walk'", NULL},
+    {VR_OPT_ROLL, "replace", 0, G_OPTION_ARG_NONE, AT(replace), "end the run in flight at its batch border first",
+     NULL},
+    {VR_OPT_DETACH, "detach", 0, G_OPTION_ARG_NONE, AT(detach), "return when it has begun; it goes on by itself", NULL},
+    {VR_OPT_NOW, "now", 0, G_OPTION_ARG_NONE, AT(now), "put the guests in flight back, and do not finish the batch",
+     NULL},
     {VR_OPT_REASON, "reason", 0, G_OPTION_ARG_STRING, AT(reason), "why, for the record", "TEXT"},
     {VR_OPT_DRY_RUN, "dry-run", 0, G_OPTION_ARG_NONE, AT(dry_run), "say what would be done, change nothing", NULL},
 };
@@ -78,8 +87,13 @@ static GOptionGroup *group_of(guint bits, gboolean global, VrCliOptions *options
         group = g_option_group_new("command", "Options:", "Options", NULL, NULL);
     for (guint i = 0; i < G_N_ELEMENTS(table); i++) {
         const Option *option = &table[i];
-        GOptionEntry entry = {option->name, option->letter, 0, option->type, G_STRUCT_MEMBER_P(options, option->offset),
-                              option->text, option->value};
+        GOptionEntry entry = {option->name,
+                              option->letter,
+                              option->text ? 0 : G_OPTION_FLAG_HIDDEN,
+                              option->type,
+                              G_STRUCT_MEMBER_P(options, option->offset),
+                              option->text,
+                              option->value};
         if (global ? option->bit == 0 : (option->bit & bits) != 0)
             g_array_append_val(entries, entry);
     }
@@ -116,6 +130,6 @@ void vr_cli_options_clear(VrCliOptions *options)
     for (guint i = 0; i < G_N_ELEMENTS(table); i++)
         if (table[i].type == G_OPTION_ARG_STRING || table[i].type == G_OPTION_ARG_FILENAME)
             g_clear_pointer(&G_STRUCT_MEMBER(char *, options, table[i].offset), g_free);
-        else if (table[i].type == G_OPTION_ARG_FILENAME_ARRAY)
+        else if (table[i].type == G_OPTION_ARG_FILENAME_ARRAY || table[i].type == G_OPTION_ARG_STRING_ARRAY)
             g_clear_pointer(&G_STRUCT_MEMBER(char **, options, table[i].offset), g_strfreev);
 }

@@ -189,19 +189,13 @@ static GPtrArray *moves_to_undo(const VrSession *session, GError **error)
     return NULL;
 }
 
-static gboolean choose_all(VrTargets *targets, const VrSession *session, GString *refused, GError **error)
+static void choose_moves(VrTargets *targets, const VrSession *session, const GPtrArray *moves, GString *refused)
 {
     g_autoptr(GHashTable) indices = g_hash_table_new(g_str_hash, g_str_equal);
-    g_autoptr(GPtrArray) moves = NULL;
 
-    if (session->cli->n_args > 1 || session->cli->options.to_generation != VR_GENERATION_NOT_GIVEN) {
-        g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "--all undoes a run: give neither instances nor --to-generation");
-        return FALSE;
-    }
     for (guint i = 0; i < targets->count; i++)
         g_hash_table_insert(indices, (char *)vr_set_instance(session->set, i)->uuid, GUINT_TO_POINTER(i + 1));
-    moves = moves_to_undo(session, error);
-    for (guint i = 0; moves && i < moves->len; i++) {
+    for (guint i = 0; i < moves->len; i++) {
         const VrSwapRow *row = g_ptr_array_index(moves, i);
         guint index = GPOINTER_TO_UINT(g_hash_table_lookup(indices, row->uuid));
         if (index == 0)
@@ -211,7 +205,62 @@ static gboolean choose_all(VrTargets *targets, const VrSession *session, GString
         else
             choose_or_refuse(targets, session, index - 1, row->from, refused);
     }
+}
+
+static gboolean choose_all(VrTargets *targets, const VrSession *session, GString *refused, GError **error)
+{
+    g_autoptr(GPtrArray) moves = NULL;
+
+    if (session->cli->n_args > 1 || session->cli->options.to_generation != VR_GENERATION_NOT_GIVEN) {
+        g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "--all undoes a run: give neither instances nor --to-generation");
+        return FALSE;
+    }
+    moves = moves_to_undo(session, error);
+    if (moves)
+        choose_moves(targets, session, moves, refused);
     return moves != NULL;
+}
+
+/* All or nothing: what cannot go back keeps the others from it. */
+static gboolean none_refused(const VrSession *session, const GString *refused, GError **error)
+{
+    if (refused->len == 0)
+        return TRUE;
+    g_set_error(error, VR_ERROR, VR_ERROR_REFUSED,
+                "nothing was started: %s; '%s generations %s INSTANCE' lists what is kept", refused->str, VR_PROGRAM,
+                session->set->name);
+    return FALSE;
+}
+
+static gboolean skip_each(VrTargets *targets, const VrSession *session, const char *why, GError **error)
+{
+    if (!vr_targets_init(targets, session, VR_RUN_ROLLBACK, error))
+        return FALSE;
+    for (guint i = 0; i < targets->count; i++)
+        vr_targets_skip(targets, i, g_strdup(why));
+    return TRUE;
+}
+
+gboolean vr_targets_of_undo(VrTargets *targets, const VrSession *session, const char *run_id, gboolean *moved,
+                            GError **error)
+{
+    g_autoptr(GString) refused = g_string_new(NULL);
+    g_autoptr(GPtrArray) moves = NULL;
+    g_autoptr(GError) local = NULL;
+
+    *moved = FALSE;
+    if (!skip_each(targets, session, "not moved by that run", error))
+        return FALSE;
+    moves = moves_of(session, run_id, &local);
+    if (local) {
+        g_propagate_error(error, g_steal_pointer(&local));
+        return FALSE;
+    }
+    if (!moves)
+        return TRUE;
+    *moved = TRUE;
+    choose_moves(targets, session, moves, refused);
+    return none_refused(session, refused, error);
 }
 
 gboolean vr_targets_of_rollback(VrTargets *targets, const VrSession *session, GError **error)
@@ -224,15 +273,8 @@ gboolean vr_targets_of_rollback(VrTargets *targets, const VrSession *session, GE
         g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "--run goes with --all");
         return FALSE;
     }
-    if (!vr_targets_init(targets, session, VR_RUN_ROLLBACK, error))
+    if (!skip_each(targets, session, options->all ? "not moved by that run" : "not named", error))
         return FALSE;
-    for (guint i = 0; i < targets->count; i++)
-        vr_targets_skip(targets, i, g_strdup(options->all ? "not moved by that run" : "not named"));
     ok = options->all ? choose_all(targets, session, refused, error) : choose_named(targets, session, refused, error);
-    if (!ok || refused->len == 0)
-        return ok;
-    g_set_error(error, VR_ERROR, VR_ERROR_REFUSED,
-                "nothing was started: %s; '%s generations %s INSTANCE' lists what is kept", refused->str, VR_PROGRAM,
-                session->set->name);
-    return FALSE;
+    return ok && none_refused(session, refused, error);
 }

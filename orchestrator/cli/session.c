@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "orchestrator/cli/session.h"
 
+#include "base/clock.h"
 #include "base/durable.h"
 #include "base/error.h"
 #include "base/fd.h"
@@ -111,6 +112,37 @@ static gboolean recover(VrSession *session, GError **error)
     return ok;
 }
 
+gboolean vr_session_close_run(VrSession *session, VrRun *run, GError **error)
+{
+    run->status = VR_RUN_CANCELLED;
+    run->completed_us = vr_clock_wall_us();
+    g_free(run->error_text);
+    run->error_text = g_strdup("cancelled after its process had ended");
+    return vr_history_end(session->journal, session->owner, run, error);
+}
+
+/* Once what was in flight is settled. */
+static gboolean meet_open_run(VrSession *session, GError **error)
+{
+    g_autoptr(GError) local = NULL;
+    g_autoptr(VrRun) run = vr_history_open(vr_store_db(session->store), session->owner->set_name, &local);
+
+    if (local) {
+        g_propagate_error(error, g_steal_pointer(&local));
+        return FALSE;
+    }
+    if (!run || session->open_run == VR_OPEN_RUN_KEEP)
+        return TRUE;
+    if (session->open_run == VR_OPEN_RUN_CANCEL)
+        return vr_session_close_run(session, run, error);
+    g_set_error(error, VR_ERROR, VR_ERROR_BUSY,
+                "set '%s': run %s (%s) is open, and its process is gone; '%s resume %s' goes on with it, '%s cancel "
+                "%s' ends it",
+                run->set_name, run->id, vr_run_kind_name(run->kind), VR_PROGRAM, run->set_name, VR_PROGRAM,
+                run->set_name);
+    return FALSE;
+}
+
 gboolean vr_session_own(VrSession *session, const char *name, const char *text, GError **error)
 {
     g_autofree char *what = g_strdup_printf("%s %s", session->cli->command->name, name);
@@ -125,7 +157,7 @@ gboolean vr_session_own(VrSession *session, const char *name, const char *text, 
     if (load_set(session, name, &local)) {
         if (!session->set->model && text)
             session->set->model = vr_model_parse(text, strlen(text), name, NULL); /* for its health and policy */
-        return recover(session, error);
+        return recover(session, error) && meet_open_run(session, error);
     }
     if (g_error_matches(local, VR_ERROR, VR_ERROR_NOT_FOUND))
         return TRUE;

@@ -8,6 +8,13 @@
 #include "orchestrator/cli/cli.h"
 #include "orchestrator/executor.h"
 
+/* What taking a set does with a run that is open and has no process any more. */
+typedef enum {
+    VR_OPEN_RUN_REFUSE, /* VR_ERROR_BUSY: it goes on or is cancelled first */
+    VR_OPEN_RUN_KEEP,   /* the caller has to do with it */
+    VR_OPEN_RUN_CANCEL  /* it ends as Cancelled */
+} VrOpenRun;
+
 typedef struct {
     const VrCli *cli;
     VrStore *store;
@@ -15,7 +22,8 @@ typedef struct {
     VrHv *hv; /* NULL until connected */
     VrOwner *owner;
     VrSet *set;
-    VrEngine engine; /* of the above, once the set is taken */
+    VrOpenRun open_run; /* set before the set is taken */
+    VrEngine engine;    /* of the above, once the set is taken */
 } VrSession;
 
 void vr_session_clear(VrSession *session);
@@ -46,6 +54,9 @@ gboolean vr_session_take_any_set(VrSession *session, const char *name, GError **
 /* The name of a set whose model is not (or not yet) in the registry: owner, and recovery when it is there. text: the model that
  * recovery goes by where the one that is there cannot be read; may be NULL. */
 gboolean vr_session_own(VrSession *session, const char *name, const char *text, GError **error);
+
+/* Ends an open run that has no process any more, as Cancelled; the set is taken. */
+gboolean vr_session_close_run(VrSession *session, VrRun *run, GError **error);
 
 /* TRUE when some process owns the set now; *holder is its line, free with g_free. */
 gboolean vr_session_is_owned(const VrSession *session, const char *name, char **holder);

@@ -9,6 +9,7 @@
 static struct {
     pthread_mutex_t lock;
     VrExecutor *executor;
+    gboolean detached;
     guint asked; /* signals that this run has had */
     gint *flag;
     sigset_t awaited;
@@ -29,6 +30,10 @@ static void die_of(int number)
 
 static void cancel_run(void)
 {
+    if (state.detached) {
+        vr_executor_leave(state.executor);
+        return;
+    }
     gboolean now = state.asked++ > 0;
 
     fputs(now ? "\nputting the guests in flight back on their old disks\n"
@@ -81,10 +86,11 @@ void vr_signals_begin(void)
         pthread_sigmask(SIG_UNBLOCK, &state.awaited, NULL);
 }
 
-void vr_signals_set_run(VrExecutor *executor)
+void vr_signals_set_run(VrExecutor *executor, gboolean detached)
 {
     pthread_mutex_lock(&state.lock);
     state.executor = executor;
+    state.detached = detached;
     state.asked = 0;
     pthread_mutex_unlock(&state.lock);
 }

@@ -12,8 +12,9 @@
 /* Blocks the signals and starts the thread. Once, in main(), before any other thread. */
 void vr_signals_begin(void);
 
-/* From now on a signal cancels this run; NULL: no run any more. The executor lives until after the NULL. */
-void vr_signals_set_run(VrExecutor *executor);
+/* From now on a signal cancels this run, or, where it is detached, ends this process at the batch border and leaves it open; NULL: no run any more. The
+ * executor lives until after the NULL. */
+void vr_signals_set_run(VrExecutor *executor, gboolean detached);
 
 /* From now on a signal sets *cancelled to 1; NULL: nothing to cancel any more. */
 void vr_signals_set_flag(gint *cancelled);

@@ -102,7 +102,7 @@ char *vr_set_image_name(const VrSession *session, GError **error)
     return vr_store_find_name(session->store, model->publisher, model->offer, model->sku, error);
 }
 
-static VrImage *get_eligible(const VrSession *session, const char *name, const char *version, GError **error)
+VrImage *vr_set_eligible(const VrSession *session, const char *name, const char *version, GError **error)
 {
     g_autoptr(VrImage) image = vr_store_get(session->store, name, version, error);
 
@@ -124,7 +124,7 @@ VrImage *vr_set_image(const VrSession *session, GError **error)
     if (asked && !g_str_equal(asked, "latest") && !vr_version_check(asked, error))
         return NULL;
     name = vr_set_image_name(session, error);
-    return name ? get_eligible(session, name, asked ? asked : session->set->model->version, error) : NULL;
+    return name ? vr_set_eligible(session, name, asked ? asked : session->set->model->version, error) : NULL;
 }
 
 /* --- upgrade ----------------------------------------------------------------------------------------- */
@@ -256,6 +256,23 @@ static void choose_for_upgrade(VrTargets *targets, const VrSession *session, gui
         vr_targets_choose(targets, index, 0);
 }
 
+/* D17: each must be one that is to be moved. */
+static gboolean mark_canaries(VrTargets *targets, const VrSession *session, GError **error)
+{
+    for (char **name = session->cli->options.canary; name && *name; name++) {
+        int index = vr_session_find(session, *name, error);
+        if (index < 0)
+            return FALSE;
+        if (!targets->targets[index].chosen) {
+            g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "'%s' cannot be a canary, since it is not to be moved: %s",
+                        *name, targets->targets[index].skipped);
+            return FALSE;
+        }
+        targets->targets[index].canary = TRUE;
+    }
+    return TRUE;
+}
+
 gboolean vr_targets_of_upgrade(VrTargets *targets, const VrSession *session, GError **error)
 {
     const char *asked = session->cli->options.version;
@@ -268,6 +285,8 @@ gboolean vr_targets_of_upgrade(VrTargets *targets, const VrSession *session, GEr
         return FALSE;
     for (guint i = 0; i < targets->count; i++)
         choose_for_upgrade(targets, session, i);
+    if (!mark_canaries(targets, session, error))
+        return FALSE;
     if (targets->chosen == 0 || (asked && !g_str_equal(asked, "latest")))
         return TRUE;
     return check_not_failed(session, targets->image, error);
@@ -321,7 +340,7 @@ static gboolean common_image(VrTargets *targets, const VrSession *session, const
     }
     if (!same)
         return versions_differ(session, targets, named, error);
-    targets->image = get_eligible(session, first->image, first->version, error);
+    targets->image = vr_set_eligible(session, first->image, first->version, error);
     return targets->image != NULL;
 }
 

@@ -38,8 +38,16 @@ char *vr_set_image_name(const VrSession *session, GError **error);
 /* The version of the set's image that --version, else the model, asks for. An excluded one is VR_ERROR_REFUSED. */
 VrImage *vr_set_image(const VrSession *session, GError **error);
 
+/* A version that runs may go to: an excluded one is VR_ERROR_REFUSED. */
+VrImage *vr_set_eligible(const VrSession *session, const char *name, const char *version, GError **error);
+
 gboolean vr_targets_of_upgrade(VrTargets *targets, const VrSession *session, GError **error);
 gboolean vr_targets_of_reimage(VrTargets *targets, const VrSession *session, GError **error);
+gboolean vr_targets_of_retry(VrTargets *targets, const VrSession *session, GError **error);
+
+/* What run `run_id` moved goes back. *moved FALSE: it moved nothing, and nothing is chosen. */
+gboolean vr_targets_of_undo(VrTargets *targets, const VrSession *session, const char *run_id, gboolean *moved,
+                            GError **error);
 gboolean vr_targets_of_rollback(VrTargets *targets, const VrSession *session, GError **error);
 
 /* "debian-12 2.0.0 (generation 3)", "not known (generation 0)", "not known". Free with g_free. */

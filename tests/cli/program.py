@@ -109,10 +109,10 @@ class Program:
     def snapshot(self):
         """Every file of the store with its mode and content, and every row of its database; {} when there is none.
 
-        Locks and fencing numbers are left out: to ask for a set is not to change it."""
+        Locks, fencing numbers and the sockets of runs are left out: to ask for a set is not to change it."""
         seen = {}
         for folder, folders, files in os.walk(self.root):
-            folders[:] = [one for one in folders if one != "locks"]
+            folders[:] = [one for one in folders if one not in ("locks", "run")]
             for name in folders:
                 seen[os.path.join(folder, name)] = oct(os.lstat(os.path.join(folder, name)).st_mode)
             for name in files:
@@ -134,3 +134,17 @@ def rows_of(path):
         return [line for line in database.iterdump() if 'INTO "owners"' not in line]
     finally:
         database.close()
+
+
+def crashing_image(program, version):
+    """Its guest powers itself off at the first tick of its clock, long before it counts as healthy."""
+    path = program.image(version, name=f"{version}.raw.qcow2")
+    sector = cheap_guest.boot_sector(version)
+    at = cheap_guest.JZ_WAIT
+    broken = sector[:at] + b"\x90\x90" + sector[at + 2:]
+    with open(path, "r+b") as image:
+        content = image.read()
+        place = content.index(sector)
+        image.seek(place)
+        image.write(broken)
+    return path

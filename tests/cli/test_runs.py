@@ -9,8 +9,7 @@ import stat
 
 import pytest
 
-from lib import cheap_guest
-from program import DONE, FAILED, POLICY, REFUSED, content_of
+from program import DONE, FAILED, POLICY, REFUSED, content_of, crashing_image
 
 
 def generation(lab, name):
@@ -145,20 +144,6 @@ class TestGoodVersions:
     def test_undefine_says_what_stays(self, lab):
         out = lab.program("set-undefine", lab.set_name).out
         assert out.count("OS disks of it stay in") == 3
-
-
-def crashing_image(program, version):
-    """Its guest powers itself off at the first tick of its clock, long before it counts as healthy."""
-    path = program.image(version, name=f"{version}.raw.qcow2")
-    sector = cheap_guest.boot_sector(version)
-    at = cheap_guest.JZ_WAIT
-    broken = sector[:at] + b"\x90\x90" + sector[at + 2:]
-    with open(path, "r+b") as image:
-        content = image.read()
-        place = content.index(sector)
-        image.seek(place)
-        image.write(broken)
-    return path
 
 
 class TestPins:

@@ -141,6 +141,27 @@ static void test_there_is_always_an_answer(void **state)
     }
 }
 
+/* docs/control.md has the same table, row by row and column by column. */
+static void test_the_document_says_the_same(void **state)
+{
+    g_autofree char *path = g_build_filename(g_getenv("VR_SOURCE_DIR"), "docs/control.md", NULL);
+    g_autofree char *text = NULL;
+    g_autoptr(GString) head = g_string_new("| |");
+
+    assert_true(g_file_get_contents(path, &text, NULL, NULL));
+    for (guint point = 0; point <= VR_POINT_INTERRUPTED; point++)
+        g_string_append_printf(head, " %s |", vr_run_point_name(point));
+    assert_non_null(strstr(text, head->str));
+    for (guint operation = 0; operation < VR_DO_LAST_; operation++) {
+        g_autoptr(GString) row = g_string_new(NULL);
+
+        g_string_append_printf(row, "| `%s` |", vr_operation_name(operation));
+        for (guint point = 0; point <= VR_POINT_INTERRUPTED; point++)
+            g_string_append_printf(row, " %s |", vr_answer_name(vr_run_answer(operation, point)));
+        assert_non_null(strstr(text, row->str));
+    }
+}
+
 /* D21: while a run is open no other one begins, but for the ways out. */
 static void test_one_run_at_a_time(void **state)
 {
@@ -205,6 +226,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_the_table_is_what_the_rollout_does),
         cmocka_unit_test(test_there_is_always_an_answer),
+        cmocka_unit_test(test_the_document_says_the_same),
         cmocka_unit_test(test_one_run_at_a_time),
         cmocka_unit_test(test_amends),
         cmocka_unit_test(test_no_amends),

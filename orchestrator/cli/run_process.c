@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "orchestrator/cli/run_process.h"
+
+#include "base/durable.h"
+#include "base/error.h"
+#include "base/fd.h"
+#include "orchestrator/cli/output.h"
+#include "orchestrator/cli/progress.h"
+#include "orchestrator/cli/signals.h"
+#include "orchestrator/cli/worker.h"
+#include "orchestrator/control.h"
+
+#include <fcntl.h>
+
+#define WAIT_MS 200
+
+typedef struct {
+    VrProgressView view;
+    const VrSession *session;
+    VrExecutor *executor;
+    VrControlServer *server;
+    GError *failed; /* why a worker cannot go on */
+} Process;
+
+int vr_run_dir(const VrSession *session, GError **error)
+{
+    g_autofree char *path = g_build_filename("run", session->set->name, NULL);
+
+    return vr_open_beneath(vr_store_root_fd(session->store), path, O_RDONLY | O_DIRECTORY, 0, error);
+}
+
+static int make_run_dir(const VrSession *session, GError **error)
+{
+    g_autofree char *path = g_build_filename("run", session->set->name, NULL);
+    vr_autofd parent = vr_mkdir_beneath(vr_store_root_fd(session->store), "run", 0700, error);
+
+    return parent < 0 ? -1 : vr_mkdir_beneath(vr_store_root_fd(session->store), path, 0700, error);
+}
+
+gboolean vr_run_where(const VrSession *session, const VrRun *run, VrRunState *state, gboolean *answers, GError **error)
+{
+    vr_autofd dir = vr_session_is_owned(session, run->set_name, NULL) ? vr_run_dir(session, NULL) : -1;
+    g_autofree char *said = dir >= 0 ? vr_control_look(dir, run->set_name, NULL) : NULL;
+
+    if (answers)
+        *answers = said != NULL;
+    return vr_run_state_read(state, said ? said : run->state, error);
+}
+
+/* The run has its number: from here on others can speak to it. One in the foreground goes on without that. */
+static gboolean open_to_others(Process *process, const VrRun *run, GError **error)
+{
+    vr_autofd dir = make_run_dir(process->session, error);
+
+    if (dir < 0)
+        return FALSE;
+    process->server = vr_control_server_new(dir, run, process->executor, error);
+    return process->server &&
+           (!vr_worker_is(process->session->cli) || vr_worker_ready(process->session->cli, dir, error));
+}
+
+static void begun(Process *process, const VrRun *run)
+{
+    g_autoptr(GError) local = NULL;
+
+    if (open_to_others(process, run, &local))
+        return;
+    if (vr_worker_is(process->session->cli)) {
+        process->failed = g_steal_pointer(&local);
+        vr_executor_cancel(process->executor, TRUE);
+    } else {
+        vr_warn(process->session->cli, "%s; no other command can pause or end this run", local->message);
+    }
+}
+
+static void show(const VrProgress *progress, void *data)
+{
+    Process *process = data;
+
+    vr_progress_show(progress, &process->view);
+    if (progress->kind == VR_PROGRESS_RUN)
+        begun(process, progress->run);
+}
+
+gboolean vr_run_process(const VrSession *session, const VrTargets *targets, const VrRunRequest *asked, VrEventType say,
+                        guint domain, GError **error)
+{
+    Process process = {.view = {.cli = session->cli, .session = session, .targets = targets}, .session = session};
+    g_autoptr(VrRun) run = NULL;
+    VrRunRequest request = *asked;
+    gboolean ok;
+
+    request.set = session->set;
+    request.image = targets->image;
+    request.targets = targets->targets;
+    request.progress = show;
+    request.progress_data = &process;
+    process.executor = vr_executor_new(&session->engine, &request);
+    if (say != VR_EVENT_START)
+        vr_executor_say(process.executor, say, domain);
+    vr_signals_set_run(process.executor, request.detached);
+    ok = vr_executor_run(process.executor, &run, error);
+    vr_signals_set_run(NULL, FALSE);
+    vr_control_server_free(process.server);
+    vr_executor_free(process.executor);
+    if (process.failed) {
+        g_clear_error(error);
+        g_propagate_error(error, process.failed);
+        return FALSE;
+    }
+    return ok;
+}
+
+/* ---- ending the one that is open ---- */
+
+static gboolean end_process(const VrSession *session, const VrRun *run, VrEventType how, GError **error)
+{
+    vr_autofd dir = vr_run_dir(session, error);
+    g_autofree char *text = NULL;
+
+    if (dir < 0 || !vr_control_say(dir, run->set_name, how, 0, &text, error))
+        return FALSE;
+    vr_tell(session->cli, "ending run %s first: %s", run->id, text);
+    while (vr_session_is_owned(session, run->set_name, NULL))
+        g_usleep(WAIT_MS * 1000);
+    return TRUE;
+}
+
+gboolean vr_run_end_open(const VrCli *cli, VrEventType how, gboolean for_rollback, VrRun **ended, GError **error)
+{
+    g_auto(VrSession) session = {0};
+    g_autoptr(GError) local = NULL;
+    g_autoptr(VrRun) run = NULL;
+
+    *ended = NULL;
+    if (!vr_session_open_read(&session, cli, error) || !vr_session_read_any_set(&session, cli->args[0], error))
+        return FALSE;
+    run = vr_history_open(vr_store_db(session.store), session.set->name, &local);
+    if (local) {
+        g_propagate_error(error, g_steal_pointer(&local));
+        return FALSE;
+    }
+    if (run && for_rollback &&
+        (run->kind == VR_RUN_ROLLBACK || (cli->options.run && !g_str_equal(cli->options.run, run->id)))) {
+        g_set_error(error, VR_ERROR, VR_ERROR_BUSY,
+                    "set '%s': run %s (%s) is open; wait until it ends, or end it with '%s cancel %s'", run->set_name,
+                    run->id, vr_run_kind_name(run->kind), VR_PROGRAM, run->set_name);
+        return FALSE;
+    }
+    if (run && vr_session_is_owned(&session, run->set_name, NULL) && !end_process(&session, run, how, &local) &&
+        !g_error_matches(local, VR_ERROR, VR_ERROR_DISCONNECTED)) {
+        g_propagate_error(error, g_steal_pointer(&local));
+        return FALSE;
+    }
+    *ended = g_steal_pointer(&run);
+    return TRUE;
+}
