@@ -230,6 +230,7 @@ static void take(VrExecutor *executor, const VrMessage *message)
                      .outcome = message->outcome,
                      .reason = message->reason,
                      .answers = message->answers,
+                     .wishes = message->wishes,
                      .off_ms = message->off_ms};
     const char *boot_id = message->type == VR_EVENT_PROBED ? message->text : NULL;
 
@@ -238,6 +239,8 @@ static void take(VrExecutor *executor, const VrMessage *message)
     note_left(executor, message);
     if (message->type >= VR_EVENT_PREPARED && message->type <= VR_EVENT_DISCARDED)
         sync_instance(executor, message->instance, boot_id ? NULL : message->text);
+    for (guint i = 0; i < executor->count && message->wishes; i++)
+        sync_instance(executor, i, NULL); /* those that a guest's word leaves out */
     vr_executor_save(executor);
     give_seats(executor, commands);
     for (guint i = 0; i < commands->len; i++) {
@@ -319,6 +322,7 @@ static VrRollout *new_rollout(const VrExecutor *executor)
         instances[i] = (VrRolloutInstance){.upgrade_domain = instance->upgrade_domain,
                                            .chosen = executor->request.targets[i].chosen,
                                            .canary = executor->request.targets[i].canary,
+                                           .named = executor->request.targets[i].named,
                                            .role = instance->role,
                                            .zone = instance->zone,
                                            .pair = instance->pair,

@@ -39,6 +39,7 @@ typedef struct {
     gboolean canary;     /* goes first (D17) */
     guint to_generation; /* of a rollback */
     const char *skipped; /* why not chosen, when not ("on 2.0.0 already") */
+    gboolean named;      /* by a person: goes although its guest asks to be left out (D14) */
 } VrRunTarget;
 
 typedef struct {

@@ -15,6 +15,7 @@ void vr_message_free(VrMessage *message)
     g_free(message->reason);
     g_free(message->text);
     g_free(message->answers);
+    g_free(message->wishes);
     g_free(message);
 }
 
@@ -65,8 +66,10 @@ static void do_survey(VrExecutor *executor, VrJob *job)
     vr_health_survey(executor->engine.hv, health, subjects, executor->count, SURVEY_WAIT_MS, health->number_of_probes,
                      answers);
     message->answers = g_new(VrSurveyAnswer, executor->count);
+    message->wishes = g_new(VrGuestWish, executor->count);
     for (guint i = 0; i < executor->count; i++) {
         message->answers[i] = survey_answer(&answers[i]);
+        message->wishes[i] = answers[i].wish;
         g_free(executor->work[i].survey_text);
         executor->work[i].survey_text =
             message->answers[i] == VR_SURVEY_UNHEALTHY ? g_steal_pointer(&answers[i].text) : NULL;

@@ -22,6 +22,7 @@ typedef struct {
     char *reason;
     char *text; /* for the view */
     VrSurveyAnswer *answers;
+    VrGuestWish *wishes;
     gint64 off_ms;
     VrControlCall *call; /* of a person's event: who waits for the answer; not owned */
 } VrMessage;

@@ -42,9 +42,8 @@ static gboolean take_reply(VrHealthAnswer *answer, const char *body, gsize lengt
         return FALSE;
     vr_health_say(answer, reply.state, "%s %s", who, reply.text);
     answer->metrics = g_steal_pointer(&reply.metrics);
-    answer->has_phase = reply.has_phase;
-    answer->phase = reply.phase;
-    answer->skip_upgrade = reply.skip_upgrade;
+    if (reply.state != VR_HEALTH_UNKNOWN)
+        answer->wish = reply.wish;
     return TRUE;
 }
 
@@ -235,8 +234,10 @@ void vr_health_look_end(VrHealthLook *look)
     if (!look->asks)
         return;
     judge_reply(look);
-    if (look->answer->state == VR_HEALTH_HEALTHY)
+    if (look->answer->state == VR_HEALTH_HEALTHY || look->answer->wish.phase > 0 || look->answer->wish.skip)
         check_source(look);
+    if (look->answer->state == VR_HEALTH_UNKNOWN)
+        look->answer->wish = (VrGuestWish){0}; /* of whoever answered there */
 }
 
 void vr_health_probe(VrHv *hv, const VrHealthProfile *profile, const VrHealthSubject *subject, gint64 deadline_ms,

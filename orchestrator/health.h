@@ -23,8 +23,7 @@ typedef struct {
     int domain_id;     /* of libvirt, so of the QEMU process that was looked at; -1: none */
     gint64 asked_us;   /* wall clock, for people */
     char *metrics;     /* customMetrics of the reply as JSON text (E10); NULL: none; owned */
-    gboolean has_phase, skip_upgrade; /* D14, from customMetrics */
-    guint phase;
+    VrGuestWish wish;  /* from customMetrics; of an answer that is Healthy or Unhealthy */
 } VrHealthAnswer;
 void vr_health_answer_clear(VrHealthAnswer *answer);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VrHealthAnswer, vr_health_answer_clear)

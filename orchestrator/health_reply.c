@@ -53,13 +53,11 @@ static void read_phase(const json_t *value, VrHealthReply *reply)
     const char *text = json_string_value(value);
     guint64 number = 0;
 
-    if (text)
-        reply->has_phase = g_ascii_string_to_unsigned(text, 10, 0, PHASE_MAX, &number, NULL);
-    else if (json_is_integer(value) && json_integer_value(value) >= 0 && json_integer_value(value) <= PHASE_MAX) {
-        reply->has_phase = TRUE;
+    if (json_is_integer(value) && json_integer_value(value) >= 0 && json_integer_value(value) <= PHASE_MAX)
         number = (guint64)json_integer_value(value);
-    }
-    reply->phase = (guint)number;
+    else if (!text || !g_ascii_string_to_unsigned(text, 10, 0, PHASE_MAX, &number, NULL))
+        return;
+    reply->wish.phase = (guint)number + 1;
 }
 
 static void read_metrics(json_t *value, VrHealthReply *reply)
@@ -73,7 +71,7 @@ static void read_metrics(json_t *value, VrHealthReply *reply)
     reply->metrics = g_strdup(dump);
     free(dump);
     read_phase(member(rolling, "PhaseOrderingNumber"), reply);
-    reply->skip_upgrade =
+    reply->wish.skip =
         json_is_true(skip) || (json_is_string(skip) && g_ascii_strcasecmp(json_string_value(skip), "true") == 0);
 }
 

@@ -19,13 +19,17 @@ typedef enum {
 } VrHealthState;
 const char *vr_health_state_name(VrHealthState state);
 
+/* What a guest asks of a run (D14). */
+typedef struct {
+    guint phase;   /* PhaseOrderingNumber + 1; 0: no number, the last phase */
+    gboolean skip; /* SkipUpgrade */
+} VrGuestWish;
+
 typedef struct {
     VrHealthState state; /* Healthy, Unhealthy or Unknown */
     const char *text;    /* what it says, for a person; static */
     char *metrics;       /* customMetrics as JSON text; NULL: none; owned */
-    gboolean has_phase;  /* D14: no number = last phase */
-    guint phase;
-    gboolean skip_upgrade; /* D14 */
+    VrGuestWish wish;
 } VrHealthReply;
 void vr_health_reply_clear(VrHealthReply *reply);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VrHealthReply, vr_health_reply_clear)

@@ -43,7 +43,7 @@ static gboolean serves(const VrCandidate *candidate)
 
 gboolean vr_room_waits(const VrCandidate *candidate)
 {
-    return candidate->status == VR_CANDIDATE_PENDING && !candidate->held && !candidate->guest_skips;
+    return candidate->status == VR_CANDIDATE_PENDING && !candidate->held;
 }
 
 guint64 vr_room_phase(const VrCandidate *candidate)
@@ -56,6 +56,19 @@ guint64 vr_room_phase(const VrCandidate *candidate)
 guint64 vr_room_group(const VrRoom *room, const VrCandidate *candidate)
 {
     return (guint64)candidate->upgrade_domain << 32 | (room->policy->cross_zone ? 0 : candidate->zone.number);
+}
+
+static gboolean goes_first(const VrRoom *room, const VrCandidate *candidate)
+{
+    return candidate->down && room->unhealthy_first; /* D12 */
+}
+
+gboolean vr_room_has_turn(const VrRoom *room, const VrCandidate *candidate)
+{
+    guint64 phase = vr_room_phase(candidate);
+
+    return vr_room_waits(candidate) &&
+           (phase == room->phase || (goes_first(room, candidate) && phase >> 32 == room->phase >> 32));
 }
 
 VrObstacle vr_room_obstacle(const VrRoom *room, const VrCandidate *candidate)
@@ -75,8 +88,7 @@ static gboolean can_take(const VrRoom *room, guint i)
 {
     const VrCandidate *candidate = &room->candidates[i];
 
-    return vr_room_waits(candidate) && vr_room_phase(candidate) == room->phase &&
-           vr_room_obstacle(room, candidate) == VR_OBSTACLE_NONE;
+    return vr_room_has_turn(room, candidate) && vr_room_obstacle(room, candidate) == VR_OBSTACLE_NONE;
 }
 
 /* ---- measuring ---- */
@@ -88,7 +100,7 @@ static void count_all(VrRoom *room)
         const VrCandidate *candidate = &room->candidates[i];
 
         room->down += candidate->down ? 1 : 0;
-        room->pending += candidate->status == VR_CANDIDATE_PENDING && !candidate->guest_skips ? 1 : 0;
+        room->pending += candidate->status == VR_CANDIDATE_PENDING ? 1 : 0;
         if (vr_room_waits(candidate))
             room->phase = MIN(room->phase, vr_room_phase(candidate));
         room->roles = MAX(room->roles, candidate->role.number + 1);
@@ -158,7 +170,7 @@ static const VrCandidate *choose(const VrRoom *room)
 
     for (guint i = 0; i < room->count; i++) {
         const VrCandidate *candidate = &room->candidates[i];
-        gboolean first = room->unhealthy_first && candidate->down;
+        gboolean first = goes_first(room, candidate);
 
         if (!can_take(room, i) || (best_first && !first))
             continue;
@@ -207,7 +219,7 @@ static VrPlannerBlock find_block(const VrRoom *room)
     for (guint i = 0; i < room->count; i++) {
         const VrCandidate *candidate = &room->candidates[i];
 
-        if (vr_room_waits(candidate) && vr_room_phase(candidate) == room->phase)
+        if (vr_room_has_turn(room, candidate))
             return (VrPlannerBlock){kinds[vr_room_obstacle(room, candidate)], i};
     }
     return (VrPlannerBlock){VR_BLOCK_PLACE, 0};

@@ -5,6 +5,8 @@
  *
  * Of the instances that are still to be moved, only those of the lowest phase may go: what the model says comes before what
  * the guest says, and no number is the last phase. What is held (by a canary or a walk: a person's word) holds up no phase.
+ * An instance that is down and goes first by prioritize_unhealthy is not kept back by the order that guests ask for: it
+ * serves nobody, and what it says, if anything, is the word of a system that is not well.
  * Among them, the lowest upgrade domain goes first, and in it the lowest zone; with prioritize_unhealthy, the lowest that
  * has a down instance to move. A batch stays in its phase, its upgrade domain and (unless cross_zone) its zone, and never
  *   - has more members than max(1, floor(N * maxBatch/100)); with by_domain it takes the whole domain
@@ -39,7 +41,6 @@ typedef struct {
     VrLabel role, zone, pair; /* the names are the model's */
     guint phase;              /* as in VrModelInstance */
     guint guest_phase;        /* PhaseOrderingNumber + 1 as the guest says now; 0: it says none (D14) */
-    gboolean guest_skips;     /* SkipUpgrade (D14) */
     VrCandidateStatus status;
     gboolean down; /* unhealthy or unreachable now, for any cause: it holds a place of decision 2 */
     gboolean off;  /* on purpose: it serves nobody */

@@ -33,8 +33,11 @@ typedef enum { VR_OBSTACLE_NONE, VR_OBSTACLE_PLACE, VR_OBSTACLE_ROLE, VR_OBSTACL
 /* May it be moved now, as far as nobody holds it back? */
 gboolean vr_room_waits(const VrCandidate *candidate);
 
-/* Its phases as one number: lower goes first. */
+/* Its phases as one number, the model's in the upper half: lower goes first. */
 guint64 vr_room_phase(const VrCandidate *candidate);
+
+/* Is it of the phase whose turn it is, or not kept back by the order that guests ask for? */
+gboolean vr_room_has_turn(const VrRoom *room, const VrCandidate *candidate);
 
 /* What a batch does not cross, as one number: its upgrade domain and its zone. Lower goes first. */
 guint64 vr_room_group(const VrRoom *room, const VrCandidate *candidate);

@@ -25,7 +25,7 @@ static Left count_left(const VrRoom *room, const VrBatch *batch, guint64 group)
 
         if (candidate->upgrade_domain != batch->upgrade_domain || room->taken[i] || !vr_room_waits(candidate))
             continue;
-        if (vr_room_phase(candidate) != room->phase)
+        if (!vr_room_has_turn(room, candidate))
             left.later++;
         else if (vr_room_group(room, candidate) != group)
             left.other_zones++;
@@ -40,7 +40,8 @@ static void append_labels(GString *text, const VrRoom *room, const VrBatch *batc
 {
     g_autofree guint8 *seen = g_new0(guint8, room->roles);
     g_autoptr(GString) roles = g_string_new(NULL);
-    guint guest_phase = member(room, batch, 0)->guest_phase, named = 0;
+    const VrCandidate *last = member(room, batch, batch->members->len - 1); /* an unhealthy one may be of any phase */
+    guint guest_phase = vr_room_phase(last) == room->phase ? last->guest_phase : 0, named = 0;
 
     if (batch->phase > 0)
         g_string_append_printf(text, "phase %u, ", batch->phase);

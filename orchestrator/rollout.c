@@ -8,7 +8,7 @@
 
 #define TO(phase) (1u << VR_PHASE_##phase)
 static const guint may_follow[VR_PHASE_COUNT] = {
-    [VR_PHASE_PENDING] = TO(PREPARING),
+    [VR_PHASE_PENDING] = TO(PREPARING) | TO(SKIPPED),
     [VR_PHASE_PREPARING] = TO(PREPARED) | TO(PENDING) | TO(FAILED) | TO(UNKNOWN),
     [VR_PHASE_PREPARED] = TO(SWAPPING) | TO(DISCARDING),
     [VR_PHASE_SWAPPING] = TO(PROBING) | TO(RESTORING) | TO(FAILED) | TO(UNKNOWN),
@@ -45,7 +45,9 @@ void vr_step_phase(VrRollout *rollout, guint i, VrInstancePhase phase)
     rollout->phases[entry->phase]--;
     rollout->phases[phase]++;
     entry->phase = phase;
-    rollout->candidates[i].status = phase == VR_PHASE_PENDING ? VR_CANDIDATE_PENDING : VR_CANDIDATE_DONE;
+    rollout->candidates[i].status = phase == VR_PHASE_PENDING   ? VR_CANDIDATE_PENDING
+                                    : phase == VR_PHASE_SKIPPED ? VR_CANDIDATE_SKIPPED
+                                                                : VR_CANDIDATE_DONE;
 }
 
 const char *vr_event_reason(const VrEvent *event)
@@ -383,6 +385,7 @@ VrRollout *vr_rollout_new(const VrRolloutConfig *config)
         rollout->phases[rollout->entries[i].phase]++;
         rollout->candidates[i] = candidate_of(&config->instances[i]);
         rollout->entries[i].canary = chosen && config->instances[i].canary && config->kind != VR_RUN_ROLLBACK;
+        rollout->entries[i].named = config->instances[i].named || rollout->entries[i].canary;
         rollout->has_canary |= rollout->entries[i].canary;
     }
     if (config->kind == VR_RUN_ROLLBACK)

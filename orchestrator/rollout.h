@@ -20,14 +20,17 @@
  *   - cancel: no new batch, and what is not prepared yet may answer that it was cancelled; cancel now: restore what is in flight
  *     and uncommitted
  *   - between batches a run may be held (VrHold): by a person, a checkpoint, a canary, a walk; a gate is asked before each batch
+ *   - what guests say (D14) is heard at each survey: their order holds until the next one; who asks to be left out is, for the
+ *     rest of the run, unless a person named it
  *   - upgraded ones that fall ill later count against the same limit as those that failed; after the last batch too, while it
  *     bakes (D16)
  *   - the whole has a deadline (D23), and no instance may be off for longer than the model says (J10)
- * A rollback knows only pause, walk, cancel and the deadline: the ways out stay open (decision 6).
+ * A rollback knows only pause, walk, cancel and the deadline, and does not listen to guests: the ways out stay open (decision 6).
  * An instance that times out has failed; a timeout is never a permission to go on.
  */
 #pragma once
 
+#include "orchestrator/health_reply.h"
 #include "orchestrator/planner.h"
 
 typedef enum { VR_RUN_UPGRADE, VR_RUN_REIMAGE, VR_RUN_ROLLBACK } VrRunKind;
@@ -63,7 +66,7 @@ typedef enum {
 
 typedef enum {
     VR_EVENT_START,
-    VR_EVENT_SURVEY,   /* answers[count] */
+    VR_EVENT_SURVEY,   /* answers[count], wishes[count] */
     VR_EVENT_PREPARED, /* of `instance`: outcome */
     VR_EVENT_SWAPPED,  /* stop, switch and start are done, or one failed */
     VR_EVENT_PROBED,   /* OK = healthy in time */
@@ -96,6 +99,7 @@ typedef struct {
     VrOutcome outcome;
     const char *reason;            /* for failures: one line, compared for "the same reason" without digits */
     const VrSurveyAnswer *answers; /* SURVEY */
+    const VrGuestWish *wishes;     /* SURVEY; NULL: no guest says anything */
     gint64 off_ms;                 /* SWAPPED: how long the guest was off; 0: not known, or it was off before */
 } VrEvent;
 
@@ -156,6 +160,7 @@ typedef struct {
     guint upgrade_domain;
     gboolean chosen;          /* FALSE: is skipped (on the target, not named, ...) but counts in the set */
     gboolean canary;          /* goes first; the others follow after 'promote' */
+    gboolean named;           /* by a person, as a canary is: goes although its guest asks to be left out (D14) */
     VrLabel role, zone, pair; /* the names must outlive the rollout */
     guint phase;              /* as in VrModelInstance */
 } VrRolloutInstance;
@@ -217,7 +222,11 @@ void vr_rollout_view(const VrRollout *rollout, VrRolloutView *view);
 VrInstancePhase vr_rollout_phase(const VrRollout *rollout, guint instance);
 /* Has the upgrade domain an instance that is still to be moved, and that no canary elsewhere goes before? */
 gboolean vr_rollout_domain_pending(const VrRollout *rollout, guint domain);
-const char *vr_rollout_reason(const VrRollout *rollout, guint instance); /* why it failed, or NULL */
+/* Why it failed, or was left out by its guest's word; or NULL. */
+const char *vr_rollout_reason(const VrRollout *rollout, guint instance);
+
+/* That reason of an instance that its guest leaves out; for plan, too. */
+#define VR_GUEST_SKIPS "its guest says SkipUpgrade"
 
 /* The six error codes of J5. */
 #define VR_CODE_BEFORE_ROLLING "MaxUnhealthyInstancePercentExceededBeforeRollingUpgrade"

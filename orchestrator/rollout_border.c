@@ -232,6 +232,25 @@ static void note_survey(VrRollout *rollout, const VrSurveyAnswer *answers)
     }
 }
 
+/* D14. A number is what the guest says now; a skip is for the rest of the run, whatever the guest says later: a guest that
+ * changes its mind holds up nobody. TRUE: one more is left out. */
+static gboolean note_wishes(VrRollout *rollout, const VrGuestWish *wishes)
+{
+    guint skipped = rollout->phases[VR_PHASE_SKIPPED];
+
+    for (guint i = 0; i < rollout->count && wishes != NULL && rollout->kind != VR_RUN_ROLLBACK; i++) {
+        VrRolloutEntry *entry = &rollout->entries[i];
+
+        rollout->candidates[i].guest_phase = wishes[i].phase;
+        if (!wishes[i].skip || entry->named || entry->phase != VR_PHASE_PENDING)
+            continue;
+        g_free(entry->reason);
+        entry->reason = g_strdup(VR_GUEST_SKIPS);
+        vr_step_phase(rollout, i, VR_PHASE_SKIPPED);
+    }
+    return rollout->phases[VR_PHASE_SKIPPED] > skipped;
+}
+
 static void choose_batch(VrStep *step)
 {
     VrRollout *rollout = step->rollout;
@@ -274,6 +293,7 @@ static void survey_failed(VrStep *step)
 void vr_step_survey(VrStep *step)
 {
     VrRollout *rollout = step->rollout;
+    gboolean fewer;
 
     if (rollout->stage != VR_STAGE_SURVEY)
         return;
@@ -284,12 +304,13 @@ void vr_step_survey(VrStep *step)
         return;
     }
     note_survey(rollout, step->event->answers);
+    fewer = note_wishes(rollout, step->event->wishes);
     if (ends(step, vr_rollout_judge_survey(rollout)))
         return;
     if (rollout->bake_until > 0)
         bake_surveyed(step);
-    else if (rollout->paused)
-        go_on(step); /* it came while the survey was out */
+    else if (rollout->paused || fewer)
+        go_on(step); /* what is left may be nothing, or held now; a pause came while the survey was out */
     else
         choose_batch(step);
 }

@@ -31,9 +31,10 @@ typedef enum {
 typedef struct {
     VrInstancePhase phase;
     gboolean canary;
+    gboolean named;    /* or a canary */
     gboolean off;      /* the survey before its batch found it off: outside the health counts (decision 14) */
     gboolean left;     /* unhealthy, and still on its new disk: without automatic rollback */
-    char *reason;      /* why it failed or went back, for the view */
+    char *reason;      /* why it failed, went back or was left out, for the view */
     const char *cause; /* the key of the first failure's reason, from reasons; NULL: did not fail */
 } VrRolloutEntry;
 

@@ -22,6 +22,20 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VrPlan, plan_clear)
 
 /* --- making it --------------------------------------------------------------------------------------- */
 
+/* D14; a rollback does not listen, and who named an instance means it. */
+static void leave_out_by_wish(VrPlan *plan)
+{
+    VrTargets *targets = plan->targets;
+
+    for (guint i = 0; i < targets->count && targets->kind != VR_RUN_ROLLBACK; i++) {
+        const VrLook *look = g_ptr_array_index(plan->looks, i);
+        if (!targets->targets[i].chosen || targets->targets[i].named || !look->health.wish.skip)
+            continue;
+        vr_targets_skip(targets, i, g_strdup(VR_GUEST_SKIPS));
+        targets->asked_out++;
+    }
+}
+
 static GPtrArray *batches_of(VrPlan *plan)
 {
     const VrSet *set = plan->session->set;
@@ -38,6 +52,7 @@ static GPtrArray *batches_of(VrPlan *plan)
                           .zone = instance->zone,
                           .pair = instance->pair,
                           .phase = instance->phase,
+                          .guest_phase = targets->kind == VR_RUN_ROLLBACK ? 0 : look->health.wish.phase,
                           .status = targets->targets[i].chosen ? VR_CANDIDATE_PENDING : VR_CANDIDATE_SKIPPED,
                           .down = vr_look_is_down(look),
                           .off = look->found && look->health.off};
@@ -82,6 +97,7 @@ static gboolean make_plan(VrPlan *plan, GError **error)
         !expected_off(plan, error))
         return FALSE;
     plan->looks = vr_look_at_set(plan->session, -1);
+    leave_out_by_wish(plan);
     plan->batches = batches_of(plan);
     return TRUE;
 }
@@ -392,7 +408,7 @@ static gboolean room_for_all(const VrPlan *plan, GError **error)
     return FALSE;
 }
 
-gboolean vr_plan_show(VrSession *session, const VrTargets *targets, GError **error)
+gboolean vr_plan_show(VrSession *session, VrTargets *targets, GError **error)
 {
     g_auto(VrPlan) plan = {.session = session, .targets = targets};
 
@@ -406,7 +422,7 @@ gboolean vr_plan_show(VrSession *session, const VrTargets *targets, GError **err
            room_for_all(&plan, error);
 }
 
-gboolean vr_plan_check(VrSession *session, const VrTargets *targets, GError **error)
+gboolean vr_plan_check(VrSession *session, VrTargets *targets, GError **error)
 {
     g_auto(VrPlan) plan = {.session = session, .targets = targets};
 

@@ -31,6 +31,9 @@ static void say_left_alone(const VrSession *session, const VrTargets *targets)
     if (targets->guarded > 0)
         g_string_append_printf(why, "%s %u of %u %s protected", why->len ? "," : ":", targets->guarded, targets->count,
                                targets->guarded == 1 ? "is" : "are");
+    if (targets->asked_out > 0)
+        g_string_append_printf(why, "%s the guests of %u of %u say SkipUpgrade", why->len ? "," : ":",
+                               targets->asked_out, targets->count);
     if (targets->image)
         vr_say(session->cli, "set %s: no instance is to be moved to %s %s%s", session->set->name, targets->image->name,
                targets->image->version, why->str);
@@ -47,7 +50,7 @@ static gboolean nothing_to_do(const VrSession *session, const VrTargets *targets
     if (session->cli->options.json)
         vr_json_print_line(json_pack("{s:s, s:s, s:i}", "event", "nothingToDo", "set", session->set->name,
                                      "skippedInstanceCount", (int)targets->count));
-    else if (targets->pinned + targets->guarded > 0 || session->cli->options.role)
+    else if (targets->pinned + targets->guarded + targets->asked_out > 0 || session->cli->options.role)
         say_left_alone(session, targets);
     else if (targets->image)
         vr_say(session->cli, "set %s: all instances (%u) run %s %s already", session->set->name, targets->count,
@@ -59,15 +62,18 @@ static gboolean nothing_to_do(const VrSession *session, const VrTargets *targets
 }
 
 /* Once it is known what is to be moved. */
-static gboolean begin(VrSession *session, const VrTargets *targets, GError **error)
+static gboolean begin(VrSession *session, VrTargets *targets, GError **error)
 {
     if (targets->chosen == 0)
         return nothing_to_do(session, targets);
     if (session->cli->options.dry_run)
         return vr_plan_show(session, targets, error);
-    return vr_plan_check(session, targets, error) &&
-           (!targets->image || vr_store_verify(session->store, targets->image, FALSE, error)) &&
-           execute(session, targets, error);
+    if (!vr_plan_check(session, targets, error) ||
+        (targets->image && !vr_store_verify(session->store, targets->image, FALSE, error)))
+        return FALSE;
+    if (targets->chosen == 0) /* the guests have said that they stay out of it */
+        return nothing_to_do(session, targets);
+    return execute(session, targets, error);
 }
 
 static gboolean run(const VrCli *cli, VrOpenRun open_run, Choose choose, GError **error)

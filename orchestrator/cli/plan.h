@@ -4,10 +4,12 @@
 
 #include "orchestrator/cli/targets.h"
 
+/* Both leave out the instances whose guests ask for it now (D14). */
+
 /* Prints batches, findings, space (or one JSON document). VR_ERROR_REFUSED, after printing, when a chosen instance has a
  * finding that forbids its swap. */
-gboolean vr_plan_show(VrSession *session, const VrTargets *targets, GError **error);
+gboolean vr_plan_show(VrSession *session, VrTargets *targets, GError **error);
 
 /* What would stop a run before its first batch or at a later one, found before any guest is touched: blockers of chosen
  * instances (VR_ERROR_REFUSED), no space for the overlays of a batch or the full clones of all (VR_ERROR_NO_SPACE). */
-gboolean vr_plan_check(VrSession *session, const VrTargets *targets, GError **error);
+gboolean vr_plan_check(VrSession *session, VrTargets *targets, GError **error);

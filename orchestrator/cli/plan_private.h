@@ -8,7 +8,7 @@
 
 typedef struct {
     VrSession *session;
-    const VrTargets *targets;
+    VrTargets *targets;
     GPtrArray *looks;     /* VrLook *, one for each instance */
     GPtrArray *batches;   /* VrBatch * */
     VrPlannerBlock block; /* why no more batches follow, when some that were chosen are in none */

@@ -79,9 +79,8 @@ static void show_instance(const VrProgressView *view, const VrProgress *progress
     g_autofree char *times = instance->phase == VR_PHASE_COMMITTED ? downtime(view, instance) : NULL;
     g_autofree char *text = vr_printable(times ? times : progress->text ? progress->text : "", -1);
 
-    if (instance->phase == VR_PHASE_SKIPPED || instance->phase == VR_PHASE_PREPARED ||
-        instance->phase == VR_PHASE_COMMITTING)
-        return; /* seen in the plan; passed through */
+    if (instance->phase == VR_PHASE_PREPARED || instance->phase == VR_PHASE_COMMITTING)
+        return; /* passed through */
     printf("%s   %-16s %-10s %s\n", clock, domain, vr_instance_phase_name(instance->phase), text);
 }
 

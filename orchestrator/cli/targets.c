@@ -41,6 +41,7 @@ void vr_targets_choose(VrTargets *targets, guint index, guint to_generation)
 void vr_targets_skip(VrTargets *targets, guint index, char *text)
 {
     g_ptr_array_add(targets->texts, text);
+    targets->chosen -= targets->targets[index].chosen ? 1 : 0;
     targets->targets[index] = (VrRunTarget){.skipped = text};
 }
 
@@ -368,6 +369,7 @@ gboolean vr_targets_of_reimage(VrTargets *targets, const VrSession *session, GEr
             vr_targets_skip_protected(targets, session, index);
         else
             vr_targets_choose(targets, index, 0);
+        targets->targets[index].named = !session->cli->options.all;
     }
     return TRUE;
 }

@@ -10,6 +10,7 @@ typedef struct {
     guint count, chosen;  /* instances of the set; those that are moved */
     guint pinned;         /* left alone because the model pins them to another version */
     guint guarded;        /* ... or protects them */
+    guint asked_out;      /* left alone because their guests ask for it (D14) */
     VrRunTarget *targets; /* [count] */
     GPtrArray *current;   /* VrGeneration * or NULL, one for each instance */
     GPtrArray *texts;     /* what targets[].skipped points to */
@@ -22,7 +23,7 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VrTargets, vr_targets_clear)
 gboolean vr_targets_init(VrTargets *targets, const VrSession *session, VrRunKind kind, GError **error);
 
 void vr_targets_choose(VrTargets *targets, guint index, guint to_generation);
-/* Takes text. */
+/* Takes text. Also of one that was chosen. */
 void vr_targets_skip(VrTargets *targets, guint index, char *text);
 /* G7: leaves one alone that the model protects, and was not named. */
 void vr_targets_skip_protected(VrTargets *targets, const VrSession *session, guint index);

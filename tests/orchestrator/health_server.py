@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 HEALTHY = b'{"ApplicationHealthState": "Healthy", "customMetrics": "{\\"rollingUpgrade\\": {\\"PhaseOrderingNumber\\": 3}}"}'
-UNHEALTHY = b'{"ApplicationHealthState": "Unhealthy"}'
+UNHEALTHY = b'{"ApplicationHealthState": "Unhealthy", "customMetrics": {"rollingUpgrade": {"SkipUpgrade": true}}}'
 LOCK = threading.Lock()
 SEEN = {}
 

@@ -18,6 +18,7 @@ typedef struct {
     VrRolloutConfig config;
     VrRolloutInstance instances[MAX_INSTANCES];
     VrSurveyAnswer answers[MAX_INSTANCES];
+    VrGuestWish wishes[MAX_INSTANCES];
     VrRollout *rollout;
     GArray *commands;
     gint64 now_ms;
@@ -92,7 +93,7 @@ static inline const char *step_full(Run *run, const VrEvent *event)
 /* One event; gives the commands in words. */
 static inline const char *say(Run *run, VrEventType type)
 {
-    VrEvent event = {.type = type, .answers = run->answers};
+    VrEvent event = {.type = type, .answers = run->answers, .wishes = run->wishes};
 
     return step_full(run, &event);
 }

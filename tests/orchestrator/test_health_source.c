@@ -177,13 +177,17 @@ static void test_metrics_are_kept(void **state) /* D14 E10 */
 
     look(&answer);
     assert_string_equal(answer.metrics, "{\"rollingUpgrade\":{\"PhaseOrderingNumber\":3}}");
-    assert_true(answer.has_phase);
-    assert_int_equal(answer.phase, 3);
+    assert_int_equal(answer.wish.phase, 3 + 1);
+    assert_false(answer.wish.skip);
     assert_true(answer.asked_us > 0);
     profile.request_path = (char *)"/plain";
     look(&answer);
     assert_null(answer.metrics);
-    assert_false(answer.has_phase);
+    assert_int_equal(answer.wish.phase, 0);
+    profile.request_path = (char *)"/unhealthy";
+    look(&answer);
+    assert_int_equal(answer.state, VR_HEALTH_UNHEALTHY);
+    assert_true(answer.wish.skip);
 }
 
 static void test_tcp_and_https(void **state) /* E3 */
@@ -295,8 +299,22 @@ static void test_restart_meanwhile(void **state) /* invariant 26 */
     look(&answer);
     assert_int_equal(answer.state, VR_HEALTH_UNKNOWN);
     has_text(&answer, "was answered while the domain stopped or started anew");
+    assert_int_equal(answer.wish.phase, 0); /* D14: nobody knows who said it */
     look(&answer);
     assert_int_equal(answer.state, VR_HEALTH_HEALTHY);
+    assert_int_equal(answer.wish.phase, 3 + 1);
+}
+
+/* D14: nobody leaves a guest out of a run by answering at its address. */
+static void test_wish_of_another(void **state) /* D14, invariant 26 */
+{
+    g_auto(VrHealthAnswer) answer = {0};
+
+    guest.restarts = 1;
+    profile.request_path = (char *)"/unhealthy";
+    look(&answer);
+    assert_int_equal(answer.state, VR_HEALTH_UNKNOWN);
+    assert_false(answer.wish.skip);
 }
 
 static void test_boot_id(void **state) /* invariant 26 */
@@ -474,6 +492,7 @@ int main(void)
         cmocka_unit_test_setup(test_where, setup),
         cmocka_unit_test_setup(test_no_address, setup),
         cmocka_unit_test_setup(test_restart_meanwhile, setup),
+        cmocka_unit_test_setup(test_wish_of_another, setup),
         cmocka_unit_test_setup(test_boot_id, setup),
         cmocka_unit_test_setup(test_wait, setup),
         cmocka_unit_test_setup(test_hung_question, setup),

@@ -137,7 +137,7 @@ static void test_phase_waits(void **state)
     EXPECT(batch, 1);
 }
 
-/* D14: among those of one phase the guests say the order; no number is the last; SkipUpgrade leaves it out. */
+/* D14: among those of one phase the guests say the order; no number is the last. */
 static void test_guests_say(void **state)
 {
     g_autofree VrCandidate *set = set_of(5, 1);
@@ -149,16 +149,40 @@ static void test_guests_say(void **state)
     set[2].guest_phase = 3;
     set[3].guest_phase = 9;
     set[3].phase = 4; /* the model's word comes first */
-    set[4].guest_skips = TRUE;
     set[4].guest_phase = 1;
     plan = vr_planner_plan(&policy, set, 5, FALSE, &block);
     assert_int_equal(plan->len, 4);
     EXPECT((VrBatch *)plan->pdata[0], 3);
-    EXPECT((VrBatch *)plan->pdata[1], 1);
+    EXPECT((VrBatch *)plan->pdata[1], 1, 4);
     EXPECT((VrBatch *)plan->pdata[2], 2);
     EXPECT((VrBatch *)plan->pdata[3], 0);
-    assert_string_equal(((VrBatch *)plan->pdata[1])->reason, "phase 0 of the guests, UD 0: 1 of 5 (20%)");
+    assert_string_equal(((VrBatch *)plan->pdata[1])->reason, "phase 0 of the guests, UD 0: 2 of 5 (40%)");
     assert_int_equal(block.kind, VR_BLOCK_NONE);
+}
+
+/* D12 before D14: one that is down and says nothing goes first, and so frees the place that it holds. */
+static void test_guests_keep_back_no_unhealthy(void **state)
+{
+    g_autofree VrCandidate *set = set_of(5, 1);
+    VrUpgradePolicy policy = defaults;
+    g_autoptr(GPtrArray) plan = NULL;
+    g_autoptr(VrBatch) none = NULL, later = NULL;
+
+    for (guint i = 0; i < 4; i++)
+        set[i].guest_phase = 1 + i;
+    set[4].down = TRUE;
+    plan = vr_planner_plan(&policy, set, 5, FALSE, NULL);
+    assert_int_equal(plan->len, 5);
+    EXPECT((VrBatch *)plan->pdata[0], 4);
+    assert_string_equal(((VrBatch *)plan->pdata[0])->reason, "UD 0: 1 of 5 (20%), unhealthy first");
+    EXPECT((VrBatch *)plan->pdata[1], 0);
+    policy.prioritize_unhealthy = FALSE;
+    none = vr_planner_next_batch(&policy, set, 5, FALSE, NULL);
+    assert_null(none); /* the policy says so */
+    policy = defaults;
+    set[3].phase = 2;
+    later = vr_planner_next_batch(&policy, set, 5, FALSE, NULL);
+    assert_null(later); /* a phase of the model holds */
 }
 
 /* D10: never two of one pair, nor one whose other is down. */
@@ -356,8 +380,9 @@ int main(void)
         cmocka_unit_test(test_zones),          cmocka_unit_test(test_roles_share_domains),
         cmocka_unit_test(test_last_of_a_role), cmocka_unit_test(test_last_of_a_role_in_rollback),
         cmocka_unit_test(test_phases),         cmocka_unit_test(test_phase_waits),
-        cmocka_unit_test(test_guests_say),     cmocka_unit_test(test_pairs),
-        cmocka_unit_test(test_by_domain),      cmocka_unit_test(test_random),
+        cmocka_unit_test(test_guests_say),     cmocka_unit_test(test_guests_keep_back_no_unhealthy),
+        cmocka_unit_test(test_pairs),          cmocka_unit_test(test_by_domain),
+        cmocka_unit_test(test_random),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

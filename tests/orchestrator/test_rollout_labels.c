@@ -123,13 +123,110 @@ static void test_canary_before_phases(void **state)
     assert_string_equal(say(&run, VR_EVENT_SURVEY), "begin prepare 0 prepare 1");
 }
 
+/* D14: what guests say is heard at each survey; the number of the newest counts, none is the last phase. */
+static void test_guests_order(void **state)
+{
+    g_auto(Run) run = {0};
+
+    set_up_labels(&run, 4);
+    run.wishes[0].phase = 3;
+    run.wishes[1].phase = run.wishes[3].phase = 2; /* PhaseOrderingNumber 1 */
+    assert_string_equal(launch(&run), "begin prepare 1 prepare 3");
+    assert_string_equal(run.last_text, "phase 1 of the guests, UD 0: 2 of 4 (50%)");
+    TO_PROBES(&run, 1, 3);
+    comes_good(&run, 1);
+    assert_string_equal(comes_good(&run, 3), "end survey");
+    run.wishes[0].phase = 0; /* changed their minds */
+    run.wishes[2].phase = 9;
+    run.wishes[3].skip = TRUE; /* too late */
+    assert_string_equal(say(&run, VR_EVENT_SURVEY), "begin prepare 2");
+    TO_PROBES(&run, 2);
+    assert_string_equal(comes_good(&run, 2), "end survey");
+    assert_string_equal(say(&run, VR_EVENT_SURVEY), "begin prepare 0");
+    assert_int_equal(view_of(&run).skipped, 0);
+}
+
+/* D14: who asks once to be left out is, until the run ends, with a reason, and counts in the set. */
+static void test_guest_skips(void **state)
+{
+    g_auto(Run) run = {0};
+
+    set_up(&run, 10); /* a batch is 2, in one of five upgrade domains */
+    run.wishes[0].skip = TRUE;
+    assert_string_equal(launch(&run), "survey"); /* what holds a run is asked again for those that are left */
+    assert_int_equal(vr_rollout_phase(run.rollout, 0), VR_PHASE_SKIPPED);
+    assert_string_equal(vr_rollout_reason(run.rollout, 0), VR_GUEST_SKIPS);
+    run.wishes[0].skip = FALSE;
+    assert_string_equal(say(&run, VR_EVENT_SURVEY), "begin prepare 5");
+    assert_string_equal(run.last_text, "UD 0: 1 of 10 (10%)");
+    assert_int_equal(view_of(&run).skipped, 1);
+    TO_PROBES(&run, 5);
+    comes_good(&run, 5);
+    run.answers[0] = run.answers[1] = run.answers[2] = VR_SURVEY_UNHEALTHY; /* 3 of 10, at most 2 */
+    say(&run, VR_EVENT_SURVEY);
+    expect_end(&run, VR_RUN_FAULTED, VR_CODE_IN_ROLLING);
+}
+
+/* D14: all of them, or all that are left: the run is done. */
+static void test_all_guests_skip(void **state)
+{
+    g_auto(Run) all = {0}, rest = {0};
+
+    set_up_labels(&all, 3);
+    for (guint i = 0; i < 3; i++)
+        all.wishes[i].skip = TRUE;
+    assert_string_equal(launch(&all), "finish");
+    expect_end(&all, VR_RUN_COMPLETED, NULL);
+    assert_false(view_of(&all).rollback_allowed);
+
+    set_up_labels(&rest, 3);
+    rest.instances[1].upgrade_domain = 1;
+    rest.config.walk = TRUE;
+    rest.rollout = vr_rollout_new(&rest.config);
+    say(&rest, VR_EVENT_START);
+    assert_string_equal(step_full(&rest, &(VrEvent){.type = VR_EVENT_WALK, .instance = 1}), "survey");
+    rest.wishes[1].skip = TRUE;
+    assert_string_equal(say(&rest, VR_EVENT_SURVEY), "hold"); /* nothing is left where one walked to */
+    assert_string_equal(step_full(&rest, &(VrEvent){.type = VR_EVENT_WALK, .instance = 1}), "");
+    rest.wishes[0].skip = rest.wishes[2].skip = TRUE;
+    step_full(&rest, &(VrEvent){.type = VR_EVENT_WALK, .instance = 0});
+    assert_string_equal(say(&rest, VR_EVENT_SURVEY), "finish");
+    expect_end(&rest, VR_RUN_COMPLETED, NULL);
+}
+
+/* D14, G7: a person who names an instance means it; decision 6: a rollback asks nobody. */
+static void test_word_of_a_person(void **state)
+{
+    g_auto(Run) named = {0}, back = {0};
+
+    set_up_labels(&named, 3);
+    named.instances[0].named = TRUE;
+    named.instances[1].canary = TRUE;
+    for (guint i = 0; i < 3; i++)
+        named.wishes[i].skip = TRUE;
+    assert_string_equal(launch(&named), "survey");
+    assert_string_equal(say(&named, VR_EVENT_SURVEY), "begin prepare 1");
+    TO_PROBES(&named, 1);
+    comes_good(&named, 1);
+    say(&named, VR_EVENT_PROMOTE);
+    assert_string_equal(say(&named, VR_EVENT_SURVEY), "begin prepare 0");
+
+    set_up_labels(&back, 3);
+    back.config.kind = VR_RUN_ROLLBACK;
+    back.wishes[0].skip = TRUE;
+    back.wishes[2].phase = 1;
+    assert_string_equal(launch(&back), "begin prepare 0 prepare 1 prepare 2");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_zones_and_phases),     cmocka_unit_test(test_last_of_a_role),
         cmocka_unit_test(test_last_of_a_role_stops), cmocka_unit_test(test_off_serves_nobody),
         cmocka_unit_test(test_pair_stops),           cmocka_unit_test(test_by_domain),
-        cmocka_unit_test(test_canary_before_phases),
+        cmocka_unit_test(test_canary_before_phases), cmocka_unit_test(test_guests_order),
+        cmocka_unit_test(test_guest_skips),          cmocka_unit_test(test_all_guests_skip),
+        cmocka_unit_test(test_word_of_a_person),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

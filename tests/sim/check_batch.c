@@ -8,20 +8,37 @@ typedef struct {
     guint lowest;      /* domain of that */
     gboolean any_down; /* ... that is down already */
     guint lowest_down;
+    guint64 number; /* whose turn it is, of those that guests gave (D14) */
 } Choice;
+
+/* D12: the unhealthy go first, where the policy says so or the way back must stay open. */
+static gboolean unhealthy_first(const Check *check)
+{
+    return check->policy.prioritize_unhealthy || check->kind == VR_RUN_ROLLBACK;
+}
+
+/* D14: the lowest number goes, and no number last; but the order of guests holds up no unhealthy instance. */
+static gboolean fits_number(const Check *check, const Choice *choice, const Shadow *shadow)
+{
+    return shadow->number == choice->number || (shadow->down && unhealthy_first(check));
+}
 
 /* What the documents let a batch begin with (decision 2, D12). */
 static Choice choices(const Check *check)
 {
     gboolean forward = check->kind != VR_RUN_ROLLBACK;
-    Choice choice = {0};
+    Choice choice = {.number = G_MAXUINT64};
 
-    for (guint i = 0; i < check->count; i++)
+    for (guint i = 0; i < check->count; i++) {
         choice.down += check->shadows[i].down ? 1 : 0;
+        if (check_has_turn(check, &check->shadows[i]))
+            choice.number = MIN(choice.number, check->shadows[i].number);
+    }
     for (guint i = 0; i < check->count; i++) {
         const Shadow *shadow = &check->shadows[i];
 
-        if (!check_has_turn(check, shadow) || (forward && choice.down + (shadow->down ? 0 : 1) > check->most_down))
+        if (!check_has_turn(check, shadow) || !fits_number(check, &choice, shadow) ||
+            (forward && choice.down + (shadow->down ? 0 : 1) > check->most_down))
             continue;
         if (!choice.any || shadow->domain < choice.lowest)
             choice.lowest = shadow->domain;
@@ -39,7 +56,7 @@ static Choice choices(const Check *check)
 static void check_batch(Check *check, const Choice *choice, guint domain, guint up, gboolean canaries)
 {
     gboolean forward = check->kind != VR_RUN_ROLLBACK;
-    gboolean first_down = check->policy.prioritize_unhealthy || !forward;
+    gboolean first_down = unhealthy_first(check);
     guint left_down = 0, left_up = 0, size = check->members->len;
 
     if (size == 0 || size > check->most_batch)
@@ -51,7 +68,8 @@ static void check_batch(Check *check, const Choice *choice, guint domain, guint 
     for (guint i = 0; i < check->count; i++) {
         const Shadow *shadow = &check->shadows[i];
 
-        if (shadow->fate == FATE_FRESH && shadow->domain == domain && (shadow->canary || !canaries))
+        if (shadow->fate == FATE_FRESH && shadow->domain == domain && (shadow->canary || !canaries) &&
+            fits_number(check, choice, shadow))
             *(shadow->down ? &left_down : &left_up) += 1;
     }
     if (first_down && up > 0 && left_down > 0)
@@ -82,6 +100,8 @@ static void begins(Check *check, const Choice *choice)
         domain = check->members->len == 0 ? shadow->domain : domain;
         if (shadow->fate != FATE_FRESH || shadow->domain != domain || !(shadow->canary || canaries == 0))
             check_fail(check, "instance %u does not belong in this batch", prepare->instance); /* 21, D17 */
+        if (!fits_number(check, choice, shadow))
+            check_fail(check, "the guest of instance %u asks to go later", prepare->instance); /* D14 */
         if (check->walk && shadow->domain != check->walk_domain)
             check_fail(check, "nobody walked to upgrade domain %u", shadow->domain); /* G4 */
         check_become(check, prepare->instance, FATE_OUT);
@@ -112,6 +132,22 @@ static void take_answers(Check *check)
     }
 }
 
+/* D14. A rollback asks no guest, and who named an instance means it. */
+static void take_wishes(Check *check)
+{
+    const VrGuestWish *wishes = check->event->wishes;
+
+    for (guint i = 0; i < check->count && wishes != NULL && check->kind != VR_RUN_ROLLBACK; i++) {
+        Shadow *shadow = &check->shadows[i];
+
+        shadow->number = wishes[i].phase == 0 ? G_MAXUINT64 : wishes[i].phase;
+        if (!wishes[i].skip || shadow->fate != FATE_FRESH || shadow->named)
+            continue;
+        check_become(check, i, FATE_SKIP);
+        shadow->asked_out = check->fewer = TRUE;
+    }
+}
+
 /* 19, D2-D4, E14: what the survey itself ends a run with; NULL: nothing. */
 static const char *survey_code(const Check *check, const Choice *choice)
 {
@@ -129,14 +165,22 @@ void check_surveyed(Check *check)
     const char *code;
     Choice choice = {0};
 
-    if (!blind)
+    check->fewer = FALSE;
+    if (!blind) {
         take_answers(check);
+        if (!late)
+            take_wishes(check); /* else the run is over, whatever they say */
+    }
     if (check->baking) {
         check_bake_watches(check);
         return;
     }
     choice = choices(check);
     code = blind ? NULL : survey_code(check, &choice);
+    if (code == NULL && check->fewer) {
+        check_left_out(check);
+        return;
+    }
     if (code != NULL && !((check->pause_asked || late) && g_strcmp0(check->view->error_code, code) != 0))
         check_finish(check, VR_RUN_FAULTED, code);
     else if (check->pause_asked || late)

@@ -127,19 +127,31 @@ static void all_done(Check *check)
         check_finish(check, VR_RUN_COMPLETED, NULL);
 }
 
-/* D15: the last batch reached one that the batches before it had not reached. */
-static gboolean reached_checkpoint(const Check *check)
+/* D15: one is reached that was not before, since more are moved or fewer are to be moved. */
+static void look_for_checkpoint(Check *check)
 {
     guint to_move = check->count - check->fates[FATE_SKIP], moved = to_move - check->fates[FATE_FRESH];
-    guint before = moved - check->members->len;
+    guint reached = 0;
 
-    for (guint k = 0; k < VR_CHECKPOINTS && check->policy.checkpoints[k] > 0; k++) {
-        double needed = (double)to_move * check->policy.checkpoints[k] / 100;
+    for (guint k = 0; k < VR_CHECKPOINTS && check->policy.checkpoints[k] > 0; k++)
+        reached += moved >= (double)to_move * check->policy.checkpoints[k] / 100 ? 1 : 0;
+    if (reached <= check->checkpoints)
+        return;
+    check->checkpoints = reached;
+    check->checkpoint_waits = TRUE;
+    check->checkpoint_told = FALSE;
+    check->checkpoint_until = check->now_ms + check->policy.checkpoint_wait_ms;
+}
 
-        if (before < needed && moved >= needed)
-            return TRUE;
+/* D14: what is left after a guest was left out. */
+void check_left_out(Check *check)
+{
+    if (check->fates[FATE_FRESH] == 0) {
+        all_done(check);
+        return;
     }
-    return FALSE;
+    look_for_checkpoint(check);
+    check_goes_on(check);
 }
 
 void check_batch_ended(Check *check)
@@ -162,9 +174,8 @@ void check_batch_ended(Check *check)
     } else if (check->fates[FATE_FRESH] == 0) {
         all_done(check);
     } else {
-        check->checkpoint_waits = reached_checkpoint(check);
-        check->checkpoint_told = FALSE;
-        check->checkpoint_until = check->now_ms + check->policy.checkpoint_wait_ms;
+        check->checkpoint_waits = FALSE;
+        look_for_checkpoint(check);
         check_goes_on(check);
     }
 }

@@ -24,7 +24,10 @@ typedef struct {
     gboolean off;       /* last survey */
     gboolean moved_off; /* the survey before its batch */
     gboolean canary;
-    char reason[16]; /* the first word of why it failed; "" if it did not */
+    gboolean named;     /* by a person, or a canary */
+    gboolean asked_out; /* D14, and was left out */
+    guint64 number;     /* D14, of the last survey; the largest for none */
+    char reason[16];    /* the first word of why it failed; "" if it did not */
 } Shadow;
 
 struct Check {
@@ -68,6 +71,8 @@ struct Check {
     guint good_off; /* GOOD that were off */
     guint untouched, uncommitted, not_put_back;
     gboolean off_too_long; /* J10 */
+    gboolean fewer;        /* a guest was left out by this survey (D14) */
+    guint checkpoints;     /* reached until now */
     char last_word[16];    /* the batch before failed as one with this; "" otherwise */
     char *violation;
 };
@@ -85,6 +90,7 @@ void check_become(Check *check, guint i, Fate fate);
 guint check_most(guint count, guint percent);
 void check_finish(Check *check, VrRunStatus status, const char *code);
 void check_batch_ended(Check *check);
+void check_left_out(Check *check);
 gboolean check_ends(Check *check);
 gboolean check_fell_ill(const Check *check);
 

@@ -83,6 +83,6 @@ void check_instance(Check *check, guint i, VrInstancePhase phase, const char *re
 
     if (fate != FATE_OUT && phase != phases[fate])
         check_fail(check, "instance %u is %s, for fate %d", i, vr_instance_phase_name(phase), fate);
-    if ((fate == FATE_BACK || fate == FATE_BAD || fate == FATE_LOST) && reason == NULL)
+    if ((fate == FATE_BACK || fate == FATE_BAD || fate == FATE_LOST || check->shadows[i].asked_out) && reason == NULL)
         check_fail(check, "instance %u is %s without a reason", i, vr_instance_phase_name(phase));
 }

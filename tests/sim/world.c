@@ -44,6 +44,7 @@ static void world_clear(World *world)
     g_free(world->instances);
     g_free(world->guests);
     g_free(world->answers);
+    g_free(world->wishes);
     g_array_unref(world->errands);
     g_array_unref(world->past);
     g_array_unref(world->commands);
@@ -215,13 +216,29 @@ static void settle(World *world, guint i, VrEventType type, VrOutcome outcome)
         guest_becomes(world, i, TRUE, TRUE);
 }
 
+/* D14: guests keep to what they said, or do not; one that is not well may say anything, or nothing. */
+static VrGuestWish say_wish(World *world, Guest *guest)
+{
+    if (world_chance(world, world->chances.fickle))
+        guest->wish = world_draw_wish(world);
+    if (guest->off || guest->fell || ((guest->sick || guest->taken) && world_chance(world, 700)))
+        return (VrGuestWish){0};
+    return guest->wish;
+}
+
 static void answer_survey(World *world)
 {
-    VrEvent event = {.type = VR_EVENT_SURVEY, .answers = world->answers};
+    VrEvent event = {.type = VR_EVENT_SURVEY,
+                     .answers = world->answers,
+                     .wishes = world->chances.numbers + world->chances.skips > 0 ? world->wishes : NULL};
 
     for (guint i = 0; i < world->config.count; i++) {
-        const Guest *guest = &world->guests[i];
+        Guest *guest = &world->guests[i];
 
+        world->wishes[i] = say_wish(world, guest);
+        if (world->wishes[i].phase > 0 || world->wishes[i].skip)
+            world_tell(world, "    guest %u asks for phase %d%s", i, (int)world->wishes[i].phase - 1,
+                       world->wishes[i].skip ? " and to be left out" : "");
         if (guest->off || guest->fell)
             world->answers[i] = VR_SURVEY_OFF;
         else if (guest->taken ? !world_chance(world, world->chances.lies) : guest->sick)

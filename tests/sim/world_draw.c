@@ -43,6 +43,7 @@ static void draw_chances(World *world)
                                       200, 500, 1000}; /* 1000: a version on which every instance fails (18) */
     static const guint sick[] = {0, 0, 50, 100, 200, 400};
     static const guint gate_no[] = {0, 200, 500, 1000};
+    static const guint numbers[] = {500, 1000}, skips[] = {30, 300, 1000};
     Chances *chances = &world->chances;
     guint calm = world_chance(world, 350) ? 0 : 1; /* 0: nothing fails in a swap, so that many runs come far */
 
@@ -66,6 +67,19 @@ static void draw_chances(World *world)
     chances->gate_no = pick(world, gate_no, G_N_ELEMENTS(gate_no));
     chances->late = world_chance(world, 300) ? 200 : 0;
     chances->jump = world_chance(world, 100) ? 20 : 0;
+    chances->numbers = world_chance(world, 300) ? pick(world, numbers, G_N_ELEMENTS(numbers)) : 0;
+    chances->skips = world_chance(world, 200) ? pick(world, skips, G_N_ELEMENTS(skips)) : 0;
+    chances->fickle = world_chance(world, 300) ? pick(world, none_or_some, G_N_ELEMENTS(none_or_some)) : 0;
+}
+
+/* What a guest says of the run, if anything. */
+VrGuestWish world_draw_wish(World *world)
+{
+    static const guint phases[] = {1, 1, 2, 3, 1000001};
+    gboolean says = world_chance(world, world->chances.numbers);
+
+    return (VrGuestWish){says ? pick(world, phases, G_N_ELEMENTS(phases)) : 0,
+                         world_chance(world, world->chances.skips)};
 }
 
 /* A time that people set: seconds, minutes, or as long as is allowed. */
@@ -132,6 +146,7 @@ static void draw_config(World *world)
         world->instances[i].upgrade_domain = i % domain_count;
         world->instances[i].chosen = world_chance(world, chosen);
         world->instances[i].canary = world_chance(world, canary);
+        world->instances[i].named = world_chance(world, 50);
     }
     config->instances = world->instances;
 }
@@ -157,9 +172,10 @@ static void tell_seed(World *world, guint64 seed)
     for (guint i = 0; i < config->count; i++) {
         const VrRolloutInstance *instance = &world->instances[i];
 
-        world_tell(world, "  %u: upgrade domain %u%s%s%s%s", i, instance->upgrade_domain,
+        world_tell(world, "  %u: upgrade domain %u%s%s%s%s%s", i, instance->upgrade_domain,
                    instance->chosen ? ", chosen" : "", instance->canary ? ", canary" : "",
-                   world->guests[i].off ? ", off" : "", world->guests[i].sick ? ", sick" : "");
+                   instance->named ? ", named" : "", world->guests[i].off ? ", off" : "",
+                   world->guests[i].sick ? ", sick" : "");
     }
 }
 
@@ -173,10 +189,12 @@ void world_init(World *world, guint64 seed, GString *story)
     off = world_chance(world, 200) ? 300 : 0;
     world->guests = g_new0(Guest, world->config.count);
     world->answers = g_new0(VrSurveyAnswer, world->config.count);
+    world->wishes = g_new0(VrGuestWish, world->config.count);
     for (guint i = 0; i < world->config.count; i++) {
         world->guests[i].off = world_chance(world, off);
         world->guests[i].sick = !world->guests[i].off && world_chance(world, world->chances.sick_first);
         world->sick += world->guests[i].sick ? 1 : 0;
+        world->guests[i].wish = world_draw_wish(world);
     }
     world->errands = g_array_new(FALSE, FALSE, sizeof(Errand));
     world->past = g_array_new(FALSE, FALSE, sizeof(VrEvent));

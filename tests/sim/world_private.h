@@ -9,7 +9,7 @@
 /* Chances in thousandths. */
 typedef struct {
     guint sick_first, drift, recover, unprepared, unswapped, unhealthy, unrecorded, unrestored, unknown, blind, lies,
-        stale, operator, relapse, power, gate_no, late, jump;
+        stale, operator, relapse, power, gate_no, late, jump, numbers, skips, fickle;
     guint words;    /* how many kinds of reasons there are */
     gboolean quiet; /* no drift while a batch is in flight: then the real count of what is down is checked too */
 } Chances;
@@ -20,6 +20,7 @@ typedef struct {
     gboolean upgraded;
     gboolean fell;  /* off by itself, after its upgrade */
     gboolean taken; /* by a swap, until it is proven healthy or restored */
+    VrGuestWish wish;
 } Guest;
 
 typedef struct {
@@ -35,9 +36,10 @@ typedef struct {
     VrRolloutInstance *instances;
     Guest *guests;
     VrSurveyAnswer *answers;
-    GArray *errands;  /* Errand: commands that are not answered yet */
-    GArray *past;     /* VrEvent: what was answered, for doubles; without answers and reasons of their own */
-    GArray *commands; /* VrCommand, of the last step */
+    VrGuestWish *wishes; /* of the answers */
+    GArray *errands;     /* Errand: commands that are not answered yet */
+    GArray *past;        /* VrEvent: what was answered, for doubles; without answers and reasons of their own */
+    GArray *commands;    /* VrCommand, of the last step */
     VrRollout *rollout;
     Check *check;
     GString *story;
@@ -54,6 +56,7 @@ typedef struct {
 void world_init(World *world, guint64 seed, GString *story);
 guint world_below(World *world, guint limit);
 gboolean world_chance(World *world, guint thousandths);
+VrGuestWish world_draw_wish(World *world);
 
 /* world.c */
 void world_tell(World *world, const char *format, ...) G_GNUC_PRINTF(2, 3);
