@@ -323,6 +323,7 @@ static VrRollout *new_rollout(const VrExecutor *executor)
                                            .chosen = executor->request.targets[i].chosen,
                                            .canary = executor->request.targets[i].canary,
                                            .named = executor->request.targets[i].named,
+                                           .left_failed = executor->request.targets[i].left_failed,
                                            .role = instance->role,
                                            .zone = instance->zone,
                                            .pair = instance->pair,
@@ -452,7 +453,9 @@ static char *error_text(const VrExecutor *executor, const VrRolloutView *view)
         g_strcmp0(view->error_code, VR_CODE_IN_ROLLING) != 0)
         return g_strdup(view->error_text);
     for (guint i = 0; i < executor->count && named < NAMED_UNHEALTHY; i++) {
-        if (!executor->work[i].survey_text)
+        gboolean counts = !executor->request.targets[i].left_failed || /* decision 6 */
+                          vr_rollout_phase(executor->rollout, i) != VR_PHASE_PENDING;
+        if (!executor->work[i].survey_text || !counts)
             continue;
         g_string_append_printf(text, "; '%s': %s", vr_executor_instance(executor, i)->domain,
                                executor->work[i].survey_text);

@@ -36,10 +36,11 @@ typedef void (*VrProgressFunc)(const VrProgress *progress, void *data);
 
 typedef struct {
     gboolean chosen;
-    gboolean canary;     /* goes first (D17) */
-    guint to_generation; /* of a rollback */
-    const char *skipped; /* why not chosen, when not ("on 2.0.0 already") */
-    gboolean named;      /* by a person: goes although its guest asks to be left out (D14) */
+    gboolean canary;      /* goes first (D17) */
+    guint to_generation;  /* of a rollback */
+    const char *skipped;  /* why not chosen, when not ("on 2.0.0 already") */
+    gboolean left_failed; /* by an earlier run of an older version (decision 6) */
+    gboolean named;       /* by a person: goes although its guest asks to be left out (D14) */
 } VrRunTarget;
 
 typedef struct {

@@ -34,6 +34,11 @@ void vr_batch_free(VrBatch *batch)
     g_free(batch);
 }
 
+gboolean vr_planner_holds_place(const VrCandidate *candidate)
+{
+    return candidate->down && !(candidate->left_failed && candidate->status == VR_CANDIDATE_PENDING);
+}
+
 /* ---- who could go ---- */
 
 static gboolean serves(const VrCandidate *candidate)
@@ -58,9 +63,9 @@ guint64 vr_room_group(const VrRoom *room, const VrCandidate *candidate)
     return (guint64)candidate->upgrade_domain << 32 | (room->policy->cross_zone ? 0 : candidate->zone.number);
 }
 
-static gboolean goes_first(const VrRoom *room, const VrCandidate *candidate)
+gboolean vr_room_goes_first(const VrRoom *room, const VrCandidate *candidate)
 {
-    return candidate->down && room->unhealthy_first; /* D12 */
+    return candidate->down && (room->unhealthy_first || candidate->left_failed); /* D12, decision 6 */
 }
 
 gboolean vr_room_has_turn(const VrRoom *room, const VrCandidate *candidate)
@@ -68,7 +73,7 @@ gboolean vr_room_has_turn(const VrRoom *room, const VrCandidate *candidate)
     guint64 phase = vr_room_phase(candidate);
 
     return vr_room_waits(candidate) &&
-           (phase == room->phase || (goes_first(room, candidate) && phase >> 32 == room->phase >> 32));
+           (phase == room->phase || (vr_room_goes_first(room, candidate) && phase >> 32 == room->phase >> 32));
 }
 
 VrObstacle vr_room_obstacle(const VrRoom *room, const VrCandidate *candidate)
@@ -99,7 +104,7 @@ static void count_all(VrRoom *room)
     for (guint i = 0; i < room->count; i++) {
         const VrCandidate *candidate = &room->candidates[i];
 
-        room->down += candidate->down ? 1 : 0;
+        room->down += vr_planner_holds_place(candidate) ? 1 : 0;
         room->pending += candidate->status == VR_CANDIDATE_PENDING ? 1 : 0;
         if (vr_room_waits(candidate))
             room->phase = MIN(room->phase, vr_room_phase(candidate));
@@ -170,7 +175,7 @@ static const VrCandidate *choose(const VrRoom *room)
 
     for (guint i = 0; i < room->count; i++) {
         const VrCandidate *candidate = &room->candidates[i];
-        gboolean first = goes_first(room, candidate);
+        gboolean first = vr_room_goes_first(room, candidate);
 
         if (!can_take(room, i) || (best_first && !first))
             continue;
@@ -195,15 +200,15 @@ static void take_one(VrBatch *batch, VrRoom *room, guint i)
         room->pairs[candidate->pair.number] |= VR_PAIR_TAKEN;
 }
 
-/* Takes what can be taken of the batch's group in order, either those that are down or those that are up or both. */
-static void take(VrBatch *batch, VrRoom *room, guint64 group, gboolean down, gboolean up)
+/* Takes what can be taken of the batch's group in order, either those that go first or the others. */
+static void take(VrBatch *batch, VrRoom *room, guint64 group, gboolean first)
 {
     for (guint i = 0; i < room->count && batch->members->len < room->size; i++) {
         const VrCandidate *candidate = &room->candidates[i];
 
         if (vr_room_group(room, candidate) != group || !can_take(room, i))
             continue; /* decision 11: a batch crosses no upgrade domain and no zone */
-        if (candidate->down ? down : up)
+        if (vr_room_goes_first(room, candidate) == first)
             take_one(batch, room, i);
     }
 }
@@ -246,9 +251,9 @@ VrBatch *vr_planner_next_batch(const VrUpgradePolicy *policy, const VrCandidate 
     batch->phase = first->phase;
     room.taken = g_new0(guint8, count);
     group = vr_room_group(&room, first);
-    if (room.unhealthy_first && room.down > 0)
-        take(batch, &room, group, TRUE, FALSE);
-    take(batch, &room, group, !room.unhealthy_first, TRUE);
+    if (vr_room_goes_first(&room, first))
+        take(batch, &room, group, TRUE);
+    take(batch, &room, group, FALSE);
     batch->places = room.free == G_MAXUINT ? 0 : room.free;
     batch->reason = vr_room_explain(&room, batch, group);
     return batch;

@@ -10,7 +10,8 @@
  * Among them, the lowest upgrade domain goes first, and in it the lowest zone; with prioritize_unhealthy, the lowest that
  * has a down instance to move. A batch stays in its phase, its upgrade domain and (unless cross_zone) its zone, and never
  *   - has more members than max(1, floor(N * maxBatch/100)); with by_domain it takes the whole domain
- *   - has more than allowed(max_unhealthy) down at once, where a down instance outside the batch holds a place (decision 2)
+ *   - has more than allowed(max_unhealthy) down at once, where a down instance outside the batch holds a place (decision 2),
+ *     but for one that an earlier run left failed and that this run is still to move: it holds none, and goes first (decision 6)
  *   - takes the last one that serves of a role of two or more (those that are off on purpose are no part of this)
  *   - has two of one pair, or one whose pair has another that is down
  * ignore_limits (a rollback, decision 6): what is down elsewhere does not shrink the batch and keeps nothing back.
@@ -42,10 +43,14 @@ typedef struct {
     guint phase;              /* as in VrModelInstance */
     guint guest_phase;        /* PhaseOrderingNumber + 1 as the guest says now; 0: it says none (D14) */
     VrCandidateStatus status;
-    gboolean down; /* unhealthy or unreachable now, for any cause: it holds a place of decision 2 */
-    gboolean off;  /* on purpose: it serves nobody */
-    gboolean held; /* pending, but not its turn: a canary or a walk goes first */
+    gboolean down;        /* unhealthy or unreachable now, for any cause: it holds a place of decision 2 */
+    gboolean off;         /* on purpose: it serves nobody */
+    gboolean held;        /* pending, but not its turn: a canary or a walk goes first */
+    gboolean left_failed; /* by an earlier run, and not well since (decision 6) */
 } VrCandidate;
+
+/* Does it count among those that are down (decisions 1, 2 and 6)? */
+gboolean vr_planner_holds_place(const VrCandidate *candidate);
 
 typedef struct {
     GArray *members; /* guint index into the candidates, ascending order of action */

@@ -14,18 +14,18 @@ typedef struct {
     guint count;
     gboolean ignore_limits;
 
-    guint size;          /* D1: the batch at its largest */
-    guint allowed;       /* decision 1: down at once, for any cause */
-    guint down;          /* down now, in the whole set */
-    guint pending;       /* still to be moved, now or later */
-    guint64 phase;       /* whose turn it is */
-    guint free;          /* places for instances that are up now; G_MAXUINT where limits only warn */
-    gboolean takes_down; /* an instance that is down already needs no new place */
-    gboolean unhealthy_first;
-    guint roles, pair_count; /* the largest numbers of labels, and one more */
-    guint *spare;            /* [roles]: of each, how many that serve may still be taken */
-    guint8 *pairs;           /* [pair_count]: VR_PAIR_... */
-    guint8 *taken;           /* [count]: is in the batch */
+    guint size;               /* D1: the batch at its largest */
+    guint allowed;            /* decision 1: down at once, for any cause */
+    guint down;               /* hold a place now, in the whole set */
+    guint pending;            /* still to be moved, now or later */
+    guint64 phase;            /* whose turn it is */
+    guint free;               /* places for instances that are up now; G_MAXUINT where limits only warn */
+    gboolean takes_down;      /* an instance that is down already needs no new place */
+    gboolean unhealthy_first; /* not only those that an earlier run left failed */
+    guint roles, pair_count;  /* the largest numbers of labels, and one more */
+    guint *spare;             /* [roles]: of each, how many that serve may still be taken */
+    guint8 *pairs;            /* [pair_count]: VR_PAIR_... */
+    guint8 *taken;            /* [count]: is in the batch */
 } VrRoom;
 
 typedef enum { VR_OBSTACLE_NONE, VR_OBSTACLE_PLACE, VR_OBSTACLE_ROLE, VR_OBSTACLE_PAIR } VrObstacle;
@@ -38,6 +38,9 @@ guint64 vr_room_phase(const VrCandidate *candidate);
 
 /* Is it of the phase whose turn it is, or not kept back by the order that guests ask for? */
 gboolean vr_room_has_turn(const VrRoom *room, const VrCandidate *candidate);
+
+/* Is it down, and to be moved before those that are not? */
+gboolean vr_room_goes_first(const VrRoom *room, const VrCandidate *candidate);
 
 /* What a batch does not cross, as one number: its upgrade domain and its zone. Lower goes first. */
 guint64 vr_room_group(const VrRoom *room, const VrCandidate *candidate);

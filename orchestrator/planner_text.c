@@ -97,14 +97,21 @@ char *vr_room_explain(const VrRoom *room, const VrBatch *batch, guint64 group)
 {
     GString *text = g_string_new(NULL);
     Left left = count_left(room, batch, group);
-    guint down = 0, size = batch->members->len;
+    guint down = 0, first = 0, left_failed = 0, size = batch->members->len;
 
-    for (guint k = 0; k < size; k++)
-        down += member(room, batch, k)->down ? 1 : 0;
+    for (guint k = 0; k < size; k++) {
+        const VrCandidate *candidate = member(room, batch, k);
+
+        down += vr_planner_holds_place(candidate) ? 1 : 0;
+        first += vr_room_goes_first(room, candidate) ? 1 : 0;
+        left_failed += candidate->down && candidate->left_failed ? 1 : 0;
+    }
     append_labels(text, room, batch);
     g_string_append_printf(text, ": %u of %u (%u%%)", size, room->count, (guint)((guint64)size * 100 / room->count));
-    if (down > 0 && room->unhealthy_first)
+    if (first > 0)
         g_string_append(text, ", unhealthy first");
+    if (left_failed > 0)
+        g_string_append_printf(text, ", %u that an earlier run left failed", left_failed);
     if (room->ignore_limits && room->down > room->allowed)
         g_string_append_printf(text, ", although %u are down and at most %u may be", room->down, room->allowed);
     append_limits(text, room, batch, down, &left);

@@ -361,6 +361,7 @@ static VrCandidate candidate_of(const VrRolloutInstance *instance)
                          .zone = instance->zone,
                          .pair = instance->pair,
                          .phase = instance->phase,
+                         .left_failed = instance->left_failed,
                          .status = instance->chosen ? VR_CANDIDATE_PENDING : VR_CANDIDATE_SKIPPED};
 }
 

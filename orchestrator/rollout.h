@@ -25,6 +25,8 @@
  *   - upgraded ones that fall ill later count against the same limit as those that failed; after the last batch too, while it
  *     bakes (D16)
  *   - the whole has a deadline (D23), and no instance may be off for longer than the model says (J10)
+ *   - an instance that an earlier run left failed holds no place and does not count before the start, nor before a later batch as long
+ *     as this run has not moved it; once it was found healthy it is like any other (decision 6)
  * A rollback knows only pause, walk, cancel and the deadline, and does not listen to guests: the ways out stay open (decision 6).
  * An instance that times out has failed; a timeout is never a permission to go on.
  */
@@ -161,6 +163,7 @@ typedef struct {
     gboolean chosen;          /* FALSE: is skipped (on the target, not named, ...) but counts in the set */
     gboolean canary;          /* goes first; the others follow after 'promote' */
     gboolean named;           /* by a person, as a canary is: goes although its guest asks to be left out (D14) */
+    gboolean left_failed;     /* by an earlier run of an older version (decision 6) */
     VrLabel role, zone, pair; /* the names must outlive the rollout */
     guint phase;              /* as in VrModelInstance */
 } VrRolloutInstance;

@@ -123,6 +123,7 @@ static void begin_bake(VrStep *step)
 static void hold(VrStep *step)
 {
     step->rollout->gate_open = FALSE; /* its yes was for now, and a hold may last for days */
+    step->rollout->waits = FALSE;     /* ... and what comes after it is another wait */
     vr_step_emit(step, VR_COMMAND_HOLD, 0, step->rollout->hold_text);
     sleep_until(step, VR_STAGE_HOLD, step->rollout->hold_until);
 }
@@ -211,7 +212,7 @@ static void wait_or_stop(VrStep *step, const char *code, char *text)
         sleep_until(step, VR_STAGE_PAUSE, MIN(step->now_ms + RESURVEY_MS, rollout->wait_deadline));
 }
 
-/* Who is down now, for any cause: what the survey found, and what this run left without a good end. */
+/* Who is down now, for any cause: what the survey found, and what this run left without a good end; and who of them counts. */
 static void note_survey(VrRollout *rollout, const VrSurveyAnswer *answers)
 {
     rollout->down = 0;
@@ -227,7 +228,8 @@ static void note_survey(VrRollout *rollout, const VrSurveyAnswer *answers)
         candidate->off = answers[i] == VR_SURVEY_OFF && !fell;
         candidate->down =
             answers[i] == VR_SURVEY_UNHEALTHY || fell || phase == VR_PHASE_FAILED || phase == VR_PHASE_UNKNOWN;
-        rollout->down += candidate->down ? 1 : 0;
+        candidate->left_failed = candidate->left_failed && candidate->down;
+        rollout->down += vr_planner_holds_place(candidate) ? 1 : 0;
         rollout->fell_ill += candidate->down && phase == VR_PHASE_COMMITTED && !rollout->entries[i].off ? 1 : 0;
     }
 }
@@ -303,8 +305,8 @@ void vr_step_survey(VrStep *step)
         survey_failed(step);
         return;
     }
-    note_survey(rollout, step->event->answers);
     fewer = note_wishes(rollout, step->event->wishes);
+    note_survey(rollout, step->event->answers);
     if (ends(step, vr_rollout_judge_survey(rollout)))
         return;
     if (rollout->bake_until > 0)

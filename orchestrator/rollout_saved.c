@@ -73,9 +73,10 @@ static json_t *entries_of(const VrRollout *rollout)
     for (guint i = 0; i < rollout->count; i++) {
         const VrRolloutEntry *entry = &rollout->entries[i];
 
-        if (entry->off || entry->cause != NULL)
-            json_array_append_new(list, json_pack("{s:i, s:b, s:s?}", "instance", (int)i, "off", entry->off, "cause",
-                                                  vr_reasons_text(&rollout->reasons, entry->cause)));
+        if (entry->off || entry->cause != NULL || entry->named || rollout->candidates[i].left_failed)
+            json_array_append_new(list, json_pack("{s:i, s:b, s:s?, s:b, s:b}", "instance", (int)i, "off", entry->off,
+                                                  "cause", vr_reasons_text(&rollout->reasons, entry->cause), "named",
+                                                  entry->named, "leftFailed", rollout->candidates[i].left_failed));
     }
     return list;
 }
@@ -159,6 +160,8 @@ static gboolean take_entry(VrRollout *rollout, const json_t *item)
         return FALSE;
     entry = &rollout->entries[json_integer_value(index)];
     entry->off = json_is_true(json_object_get(item, "off"));
+    entry->named = json_is_true(json_object_get(item, "named"));
+    rollout->candidates[json_integer_value(index)].left_failed = json_is_true(json_object_get(item, "leftFailed"));
     if (entry->reason != NULL && cause != NULL)
         entry->cause = vr_reasons_add(&rollout->reasons, cause);
     return TRUE;

@@ -36,29 +36,33 @@ static void leave_out_by_wish(VrPlan *plan)
     }
 }
 
+static VrCandidate candidate_of(const VrPlan *plan, guint i)
+{
+    const VrTargets *targets = plan->targets;
+    const VrLook *look = g_ptr_array_index(plan->looks, i);
+    const VrInstance *instance = vr_set_instance(plan->session->set, i);
+
+    return (VrCandidate){.upgrade_domain = instance->upgrade_domain,
+                         .role = instance->role,
+                         .zone = instance->zone,
+                         .pair = instance->pair,
+                         .phase = instance->phase,
+                         .guest_phase = targets->kind == VR_RUN_ROLLBACK ? 0 : look->health.wish.phase,
+                         .status = targets->targets[i].chosen ? VR_CANDIDATE_PENDING : VR_CANDIDATE_SKIPPED,
+                         .down = vr_look_is_down(look),
+                         .off = look->found && look->health.off,
+                         .left_failed = targets->targets[i].left_failed};
+}
+
 static GPtrArray *batches_of(VrPlan *plan)
 {
-    const VrSet *set = plan->session->set;
     const VrTargets *targets = plan->targets;
     g_autofree VrCandidate *candidates = g_new0(VrCandidate, targets->count);
 
-    for (guint i = 0; i < targets->count; i++) {
-        const VrLook *look = g_ptr_array_index(plan->looks, i);
-        const VrInstance *instance = vr_set_instance(set, i);
-
-        candidates[i] =
-            (VrCandidate){.upgrade_domain = instance->upgrade_domain,
-                          .role = instance->role,
-                          .zone = instance->zone,
-                          .pair = instance->pair,
-                          .phase = instance->phase,
-                          .guest_phase = targets->kind == VR_RUN_ROLLBACK ? 0 : look->health.wish.phase,
-                          .status = targets->targets[i].chosen ? VR_CANDIDATE_PENDING : VR_CANDIDATE_SKIPPED,
-                          .down = vr_look_is_down(look),
-                          .off = look->found && look->health.off};
-    }
-    return vr_planner_plan(&set->model->policy, candidates, targets->count, targets->kind == VR_RUN_ROLLBACK,
-                           &plan->block);
+    for (guint i = 0; i < targets->count; i++)
+        candidates[i] = candidate_of(plan, i);
+    return vr_planner_plan(&plan->session->set->model->policy, candidates, targets->count,
+                           targets->kind == VR_RUN_ROLLBACK, &plan->block);
 }
 
 static gboolean expected_off(VrPlan *plan, GError **error)
@@ -375,7 +379,8 @@ static void append_places(const VrPlan *plan, GString *text)
 
     for (guint i = 0; i < plan->targets->count; i++) {
         const VrLook *look = g_ptr_array_index(plan->looks, i);
-        if (!vr_look_is_down(look))
+        VrCandidate candidate = candidate_of(plan, i);
+        if (!vr_planner_holds_place(&candidate))
             continue;
         down++;
         g_string_append_printf(who, "; '%s': %s", vr_set_instance(plan->session->set, i)->domain, why_down(look));

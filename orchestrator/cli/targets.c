@@ -274,6 +274,52 @@ static gboolean mark_canaries(VrTargets *targets, const VrSession *session, GErr
     return TRUE;
 }
 
+/* Any version of another image is newer: somebody has changed the model. */
+static gboolean is_on_top_of(const VrImage *image, const VrRun *run)
+{
+    return g_strcmp0(run->image, image->name) != 0 || vr_version_compare(image->version, run->version) > 0;
+}
+
+/* What a run left of one instance, asked from the newest run on. TRUE: that decides. Where a rollback left it failed, the version that it
+ * shall leave is that of a run before. */
+static gboolean decide_left_failed(VrRunTarget *target, const VrImage *image, const VrRun *run, VrInstancePhase phase)
+{
+    gboolean stuck =
+        g_strcmp0(run->error_code, VR_CODE_UPGRADED) == 0; /* E14: one that fell ill later counts as failed */
+    gboolean bad = phase == VR_PHASE_FAILED || phase == VR_PHASE_UNKNOWN || (stuck && phase == VR_PHASE_COMMITTED);
+
+    if (phase == VR_PHASE_PENDING || phase == VR_PHASE_SKIPPED)
+        return FALSE;
+    if (run->kind != VR_RUN_ROLLBACK) {
+        target->left_failed = (bad || target->left_failed) && is_on_top_of(image, run);
+        return TRUE;
+    }
+    if (target->left_failed)
+        return FALSE;
+    target->left_failed = bad;
+    return !bad;
+}
+
+gboolean vr_targets_mark_left_failed(VrTargets *targets, const VrSession *session, GError **error)
+{
+    g_autoptr(GPtrArray) runs = vr_history_list(vr_store_db(session->store), session->set->name, 0, error);
+    g_autoptr(GHashTable) open = g_hash_table_new(g_str_hash, g_str_equal);
+
+    for (guint i = 0; i < targets->count; i++)
+        if (targets->targets[i].chosen)
+            g_hash_table_insert(open, (char *)vr_set_instance(session->set, i)->uuid, &targets->targets[i]);
+    for (guint i = 0; runs && i < runs->len && g_hash_table_size(open) > 0; i++) {
+        const VrRun *run = g_ptr_array_index(runs, i);
+        for (guint j = 0; j < run->instances->len; j++) {
+            const VrRunInstance *past = g_ptr_array_index(run->instances, j);
+            VrRunTarget *target = g_hash_table_lookup(open, past->uuid);
+            if (target && decide_left_failed(target, targets->image, run, past->phase))
+                g_hash_table_remove(open, past->uuid);
+        }
+    }
+    return runs != NULL;
+}
+
 gboolean vr_targets_of_upgrade(VrTargets *targets, const VrSession *session, GError **error)
 {
     const char *asked = session->cli->options.version;
@@ -288,9 +334,11 @@ gboolean vr_targets_of_upgrade(VrTargets *targets, const VrSession *session, GEr
         choose_for_upgrade(targets, session, i);
     if (!mark_canaries(targets, session, error))
         return FALSE;
-    if (targets->chosen == 0 || (asked && !g_str_equal(asked, "latest")))
+    if (targets->chosen == 0)
         return TRUE;
-    return check_not_failed(session, targets->image, error);
+    if ((!asked || g_str_equal(asked, "latest")) && !check_not_failed(session, targets->image, error))
+        return FALSE;
+    return vr_targets_mark_left_failed(targets, session, error);
 }
 
 /* --- reimage ----------------------------------------------------------------------------------------- */

@@ -42,6 +42,10 @@ VrImage *vr_set_image(const VrSession *session, GError **error);
 /* A version that runs may go to: an excluded one is VR_ERROR_REFUSED. */
 VrImage *vr_set_eligible(const VrSession *session, const char *name, const char *version, GError **error);
 
+/* Decision 6, of a version on top of a stuck run: marks those of the chosen that the newest run which tried them left failed, when that run
+ * was for an older version. Whether they are still not well, a survey says. */
+gboolean vr_targets_mark_left_failed(VrTargets *targets, const VrSession *session, GError **error);
+
 gboolean vr_targets_of_upgrade(VrTargets *targets, const VrSession *session, GError **error);
 gboolean vr_targets_of_reimage(VrTargets *targets, const VrSession *session, GError **error);
 gboolean vr_targets_of_retry(VrTargets *targets, const VrSession *session, GError **error);

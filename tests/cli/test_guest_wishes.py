@@ -1,64 +1,21 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What the applications of guests say of a run in their health answers: D14."""
-import http.server
-import json
-import threading
-
 import pytest
 
+from lib.application import Applications
 from program import DONE
-
-
-class Application:
-    """Answers for one guest at a port of its own."""
-
-    def __init__(self):
-        application = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):
-                body = application.answer()
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_):
-                pass
-
-        self.wishes = {}
-        self.asked = 0
-        self.when_asked = lambda: None
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,))
-        self.thread.start()
-
-    def answer(self):
-        self.asked += 1
-        self.when_asked()
-        metrics = json.dumps({"rollingUpgrade": self.wishes})
-        return json.dumps({"ApplicationHealthState": "Healthy", "customMetrics": metrics}).encode()
-
-    def stop(self):
-        self.server.shutdown()
-        self.thread.join()
-        self.server.server_close()
 
 
 @pytest.fixture(scope="module", name="applications")
 def fixture_applications():
-    applications = [Application() for _ in range(4)]
-    yield applications
-    for application in applications:
-        application.stop()
+    with Applications(4) as applications:
+        yield applications
 
 
 @pytest.fixture(scope="module", name="lab")
 def fixture_lab(make_lab, applications):
     lab = make_lab(4, "wishes")
-    labels = {name: f'address: "127.0.0.1:{application.server.server_port}"'
-              for name, application in zip(lab.names, applications)}
-    lab.define(health="applicationHealth: {protocol: http, requestPath: /health}, ", labels=labels)
+    lab.define(**applications.model(lab.names))
     return lab
 
 

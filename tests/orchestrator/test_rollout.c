@@ -78,6 +78,66 @@ static void test_before(void **state)
     assert_int_equal(view_of(&above).pending, 10);
 }
 
+/* F8, decision 6: "for a newer version on top, instances that the earlier run left failed hold no place and do not count before
+ * the start". They go first, a batch at a time, and count again from then on. */
+static void test_on_top_of_a_stuck_run(void **state)
+{
+    g_auto(Run) run = {0};
+
+    set_up(&run, 10); /* 2 a batch, 2 may be down */
+    for (guint i = 0; i < 10; i += i == 0 ? 2 : 5) {
+        run.instances[i].left_failed = TRUE; /* 0, 2, 7 */
+        run.answers[i] = VR_SURVEY_UNHEALTHY;
+    }
+    run.config.policy.prioritize_unhealthy = FALSE;        /* whatever the policy says of others */
+    run.answers[4] = run.answers[9] = VR_SURVEY_UNHEALTHY; /* as many others as may be down */
+    assert_string_equal(launch(&run), "begin prepare 0");  /* and no healthy one with it */
+    assert_string_equal(run.last_text,
+                        "UD 0: 1 of 10 (10%), unhealthy first, 1 that an earlier run left failed, not 2: 2 "
+                        "down elsewhere");
+    TO_PROBES(&run, 0);
+    comes_good(&run, 0);
+    run.answers[0] = VR_SURVEY_HEALTHY;
+    assert_string_equal(say(&run, VR_EVENT_SURVEY), "begin prepare 2 prepare 7");
+    TO_PROBES(&run, 2, 7);
+    comes_good(&run, 2);
+    assert_string_equal(comes_good(&run, 7), "end survey");
+    assert_string_equal(say(&run, VR_EVENT_SURVEY), "finish"); /* still unhealthy: now they count, 4 of 10 */
+    expect_end(&run, VR_RUN_FAULTED, VR_CODE_IN_ROLLING);
+}
+
+/* Decision 6: only those, and only as long as they are not well. */
+static void test_on_top_counts_others(void **state)
+{
+    g_auto(Run) others = {0}, well = {0}, stays = {0};
+
+    set_up(&others, 10);
+    others.instances[0].left_failed = TRUE;
+    others.answers[0] = others.answers[1] = others.answers[2] = others.answers[3] = VR_SURVEY_UNHEALTHY;
+    launch(&others);
+    expect_end(&others, VR_RUN_FAULTED, VR_CODE_BEFORE_ROLLING);
+    expect_text(&others, "3 of 10 instances (30%) are unhealthy");
+
+    set_up(&well, 10);
+    well.instances[7].left_failed = TRUE;
+    launch(&well);
+    TO_PROBES(&well, 0, 5);
+    comes_good(&well, 0);
+    comes_good(&well, 5);
+    well.answers[7] = well.answers[8] = well.answers[9] = VR_SURVEY_UNHEALTHY; /* 7 was well, and fell ill again */
+    say(&well, VR_EVENT_SURVEY);
+    expect_end(&well, VR_RUN_FAULTED, VR_CODE_IN_ROLLING);
+
+    set_up(&stays, 10);
+    for (guint i = 0; i < 3; i++) {
+        stays.instances[i].left_failed = TRUE;
+        stays.instances[i].chosen = FALSE; /* this run does not mend them */
+        stays.answers[i] = VR_SURVEY_UNHEALTHY;
+    }
+    launch(&stays);
+    expect_end(&stays, VR_RUN_FAULTED, VR_CODE_BEFORE_ROLLING);
+}
+
 /* D3: the same check before every further batch. */
 static void test_in_rolling(void **state)
 {
@@ -691,6 +751,8 @@ int main(void)
         cmocka_unit_test(test_five),
         cmocka_unit_test(test_prepare_then_swap),
         cmocka_unit_test(test_skipped),
+        cmocka_unit_test(test_on_top_of_a_stuck_run),
+        cmocka_unit_test(test_on_top_counts_others),
         cmocka_unit_test(test_before),
         cmocka_unit_test(test_in_rolling),
         cmocka_unit_test(test_bad_version),

@@ -3,24 +3,31 @@
 #include "tests/sim/check_private.h"
 
 typedef struct {
-    guint down;        /* in the whole set */
-    gboolean any;      /* something may be taken */
-    guint lowest;      /* domain of that */
-    gboolean any_down; /* ... that is down already */
-    guint lowest_down;
+    guint down;         /* in the whole set */
+    gboolean any;       /* something may be taken */
+    guint lowest;       /* domain of that */
+    gboolean any_first; /* ... that is down, and goes first */
+    guint lowest_first;
     guint64 number; /* whose turn it is, of those that guests gave (D14) */
 } Choice;
 
-/* D12: the unhealthy go first, where the policy says so or the way back must stay open. */
-static gboolean unhealthy_first(const Check *check)
+/* D12: the unhealthy go first, where the policy says so, or the way back or on top must stay open (decision 6). */
+static gboolean goes_first(const Check *check, const Shadow *shadow)
 {
-    return check->policy.prioritize_unhealthy || check->kind == VR_RUN_ROLLBACK;
+    return shadow->down &&
+           (check->policy.prioritize_unhealthy || check->kind == VR_RUN_ROLLBACK || shadow->left_failed);
+}
+
+/* Decision 2; but what an earlier run left failed holds no place until this run has taken it (decision 6). */
+static gboolean counts_as_down(const Shadow *shadow)
+{
+    return shadow->down && !(shadow->left_failed && shadow->fate == FATE_FRESH);
 }
 
 /* D14: the lowest number goes, and no number last; but the order of guests holds up no unhealthy instance. */
 static gboolean fits_number(const Check *check, const Choice *choice, const Shadow *shadow)
 {
-    return shadow->number == choice->number || (shadow->down && unhealthy_first(check));
+    return shadow->number == choice->number || goes_first(check, shadow);
 }
 
 /* What the documents let a batch begin with (decision 2, D12). */
@@ -30,7 +37,7 @@ static Choice choices(const Check *check)
     Choice choice = {.number = G_MAXUINT64};
 
     for (guint i = 0; i < check->count; i++) {
-        choice.down += check->shadows[i].down ? 1 : 0;
+        choice.down += counts_as_down(&check->shadows[i]) ? 1 : 0;
         if (check_has_turn(check, &check->shadows[i]))
             choice.number = MIN(choice.number, check->shadows[i].number);
     }
@@ -43,36 +50,37 @@ static Choice choices(const Check *check)
         if (!choice.any || shadow->domain < choice.lowest)
             choice.lowest = shadow->domain;
         choice.any = TRUE;
-        if (!shadow->down)
+        if (!goes_first(check, shadow))
             continue;
-        if (!choice.any_down || shadow->domain < choice.lowest_down)
-            choice.lowest_down = shadow->domain;
-        choice.any_down = TRUE;
+        if (!choice.any_first || shadow->domain < choice.lowest_first)
+            choice.lowest_first = shadow->domain;
+        choice.any_first = TRUE;
     }
     return choice;
 }
 
-/* 17, 21, D1, decision 11: of the batch as a whole. up: members that serve until now. */
-static void check_batch(Check *check, const Choice *choice, guint domain, guint up, gboolean canaries)
+/* 17, 21, D1, decision 11: of the batch as a whole. up: members that serve until now; late: that do not go first. */
+static void check_batch(Check *check, const Choice *choice, guint domain, guint up, guint late, gboolean canaries)
 {
     gboolean forward = check->kind != VR_RUN_ROLLBACK;
-    gboolean first_down = unhealthy_first(check);
-    guint left_down = 0, left_up = 0, size = check->members->len;
+    guint left_down = 0, left_up = 0, left_first = 0, size = check->members->len;
 
     if (size == 0 || size > check->most_batch)
         check_fail(check, "a batch of %u, at most %u", size, check->most_batch);
     if (forward && choice->down + up > check->most_down)
         check_fail(check, "%u down at once, at most %u", choice->down + up, check->most_down);
-    if (domain != (first_down && choice->any_down ? choice->lowest_down : choice->lowest))
+    if (domain != (choice->any_first ? choice->lowest_first : choice->lowest))
         check_fail(check, "upgrade domain %u is not the next one", domain);
     for (guint i = 0; i < check->count; i++) {
         const Shadow *shadow = &check->shadows[i];
 
         if (shadow->fate == FATE_FRESH && shadow->domain == domain && (shadow->canary || !canaries) &&
-            fits_number(check, choice, shadow))
+            fits_number(check, choice, shadow)) {
             *(shadow->down ? &left_down : &left_up) += 1;
+            left_first += goes_first(check, shadow) ? 1 : 0;
+        }
     }
-    if (first_down && up > 0 && left_down > 0)
+    if (late > 0 && left_first > 0)
         check_fail(check, "a healthy instance goes before an unhealthy one");
     if (size < check->most_batch &&
         (left_down > 0 || (left_up > 0 && (!forward || choice->down + up < check->most_down))))
@@ -82,7 +90,7 @@ static void check_batch(Check *check, const Choice *choice, guint domain, guint 
 static void begins(Check *check, const Choice *choice)
 {
     const VrCommand *begin = check_expect(check, VR_COMMAND_BATCH_BEGIN);
-    guint up = 0, domain = 0, canaries = check->canaries_left;
+    guint up = 0, late = 0, domain = 0, canaries = check->canaries_left;
 
     check->batches++;
     if (begin == NULL || begin->batch_number != check->batches || begin->text == NULL) {
@@ -108,6 +116,7 @@ static void begins(Check *check, const Choice *choice)
         shadow->out = VR_COMMAND_PREPARE;
         shadow->moved_off = shadow->off;
         up += shadow->down ? 0 : 1;
+        late += goes_first(check, shadow) ? 0 : 1;
         g_array_append_val(check->members, prepare->instance);
     }
     if (check->policy.gate != NULL && !check->gate_said_yes)
@@ -115,7 +124,7 @@ static void begins(Check *check, const Choice *choice)
     check->in_batch = TRUE;
     check->gate_said_yes = FALSE;
     check->waits_since = check->no_gate_since = check->no_place_since = -1;
-    check_batch(check, choice, domain, up, canaries > 0);
+    check_batch(check, choice, domain, up, late, canaries > 0);
 }
 
 static void take_answers(Check *check)
@@ -129,6 +138,7 @@ static void take_answers(Check *check)
         /* Decision 14 is about guests that were off; one that ran until this run moved it is down. */
         if (shadow->off && !shadow->moved_off && (shadow->fate == FATE_GOOD || shadow->fate == FATE_BACK))
             shadow->down = TRUE;
+        shadow->left_failed = shadow->left_failed && shadow->down;
     }
 }
 

@@ -24,10 +24,11 @@ typedef struct {
     gboolean off;       /* last survey */
     gboolean moved_off; /* the survey before its batch */
     gboolean canary;
-    gboolean named;     /* by a person, or a canary */
-    gboolean asked_out; /* D14, and was left out */
-    guint64 number;     /* D14, of the last survey; the largest for none */
-    char reason[16];    /* the first word of why it failed; "" if it did not */
+    gboolean left_failed; /* by an earlier run, and no survey found it well (decision 6) */
+    gboolean named;       /* by a person, or a canary */
+    gboolean asked_out;   /* D14, and was left out */
+    guint64 number;       /* D14, of the last survey; the largest for none */
+    char reason[16];      /* the first word of why it failed; "" if it did not */
 } Shadow;
 
 struct Check {

@@ -52,17 +52,33 @@ static void world_clear(World *world)
     check_free(world->check);
 }
 
+static void count_guest(World *world, const Guest *guest, guint by)
+{
+    if (guest->left)
+        return;
+    world->taken += guest->taken ? by : 0;
+    world->sick += !guest->taken && guest->sick ? by : 0;
+}
+
 /* Keeps the two counts of what is down in truth. */
 static void guest_becomes(World *world, guint i, gboolean taken, gboolean sick)
 {
     Guest *guest = &world->guests[i];
 
-    world->taken -= guest->taken ? 1 : 0;
-    world->sick -= !guest->taken && guest->sick ? 1 : 0;
+    count_guest(world, guest, -1u);
     guest->taken = taken;
     guest->sick = sick;
-    world->taken += guest->taken ? 1 : 0;
-    world->sick += !guest->taken && guest->sick ? 1 : 0;
+    count_guest(world, guest, 1);
+}
+
+/* From now on what becomes of it is this run's. */
+static void found_well(World *world, guint i)
+{
+    Guest *guest = &world->guests[i];
+
+    count_guest(world, guest, -1u);
+    guest->left = FALSE;
+    count_guest(world, guest, 1);
 }
 
 /* Its owner turns it off or on. One that ran and was upgraded has only the upgrade to blame. */
@@ -210,6 +226,8 @@ static void settle(World *world, guint i, VrEventType type, VrOutcome outcome)
     gboolean stays = type == VR_EVENT_SWAPPED && outcome == VR_OUTCOME_UNTOUCHED;
 
     world->guests[i].upgraded = world->guests[i].upgraded || is_new;
+    if (good)
+        found_well(world, i);
     if (world->guests[i].taken && (good || stays))
         guest_becomes(world, i, FALSE, FALSE);
     else if (world->guests[i].taken && type == VR_EVENT_PROBED)
@@ -231,6 +249,7 @@ static void answer_survey(World *world)
     VrEvent event = {.type = VR_EVENT_SURVEY,
                      .answers = world->answers,
                      .wishes = world->chances.numbers + world->chances.skips > 0 ? world->wishes : NULL};
+    gboolean blind = world_chance(world, world->chances.blind);
 
     for (guint i = 0; i < world->config.count; i++) {
         Guest *guest = &world->guests[i];
@@ -245,9 +264,11 @@ static void answer_survey(World *world)
             world->answers[i] = VR_SURVEY_UNHEALTHY;
         else
             world->answers[i] = VR_SURVEY_HEALTHY;
+        if (!blind && world->answers[i] != VR_SURVEY_UNHEALTHY)
+            found_well(world, i);
     }
     world_tell(world, "    %u down by us, %u sick", world->taken, world->sick);
-    if (world_chance(world, world->chances.blind))
+    if (blind)
         event = (VrEvent){.type = VR_EVENT_SURVEY, .outcome = VR_OUTCOME_FAILED, .reason = "libvirt is gone"};
     world_deliver(world, &event);
 }

@@ -69,6 +69,7 @@ static void draw_chances(World *world)
     chances->jump = world_chance(world, 100) ? 20 : 0;
     chances->numbers = world_chance(world, 300) ? pick(world, numbers, G_N_ELEMENTS(numbers)) : 0;
     chances->skips = world_chance(world, 200) ? pick(world, skips, G_N_ELEMENTS(skips)) : 0;
+    chances->stuck = world_chance(world, 200) ? 700 : 0;
     chances->fickle = world_chance(world, 300) ? pick(world, none_or_some, G_N_ELEMENTS(none_or_some)) : 0;
 }
 
@@ -147,6 +148,8 @@ static void draw_config(World *world)
         world->instances[i].chosen = world_chance(world, chosen);
         world->instances[i].canary = world_chance(world, canary);
         world->instances[i].named = world_chance(world, 50);
+        world->instances[i].left_failed =
+            config->kind != VR_RUN_ROLLBACK && world_chance(world, world->chances.stuck / 3);
     }
     config->instances = world->instances;
 }
@@ -172,10 +175,10 @@ static void tell_seed(World *world, guint64 seed)
     for (guint i = 0; i < config->count; i++) {
         const VrRolloutInstance *instance = &world->instances[i];
 
-        world_tell(world, "  %u: upgrade domain %u%s%s%s%s%s", i, instance->upgrade_domain,
+        world_tell(world, "  %u: upgrade domain %u%s%s%s%s%s%s", i, instance->upgrade_domain,
                    instance->chosen ? ", chosen" : "", instance->canary ? ", canary" : "",
-                   instance->named ? ", named" : "", world->guests[i].off ? ", off" : "",
-                   world->guests[i].sick ? ", sick" : "");
+                   instance->named ? ", named" : "", instance->left_failed ? ", left failed" : "",
+                   world->guests[i].off ? ", off" : "", world->guests[i].sick ? ", sick" : "");
     }
 }
 
@@ -192,8 +195,11 @@ void world_init(World *world, guint64 seed, GString *story)
     world->wishes = g_new0(VrGuestWish, world->config.count);
     for (guint i = 0; i < world->config.count; i++) {
         world->guests[i].off = world_chance(world, off);
-        world->guests[i].sick = !world->guests[i].off && world_chance(world, world->chances.sick_first);
-        world->sick += world->guests[i].sick ? 1 : 0;
+        world->guests[i].left = world->instances[i].left_failed;
+        world->guests[i].sick =
+            !world->guests[i].off &&
+            world_chance(world, world->guests[i].left ? world->chances.stuck : world->chances.sick_first);
+        world->sick += world->guests[i].sick && !world->guests[i].left ? 1 : 0;
         world->guests[i].wish = world_draw_wish(world);
     }
     world->errands = g_array_new(FALSE, FALSE, sizeof(Errand));

@@ -9,7 +9,7 @@
 /* Chances in thousandths. */
 typedef struct {
     guint sick_first, drift, recover, unprepared, unswapped, unhealthy, unrecorded, unrestored, unknown, blind, lies,
-        stale, operator, relapse, power, gate_no, late, jump, numbers, skips, fickle;
+        stale, operator, relapse, power, gate_no, late, jump, numbers, skips, fickle, stuck;
     guint words;    /* how many kinds of reasons there are */
     gboolean quiet; /* no drift while a batch is in flight: then the real count of what is down is checked too */
 } Chances;
@@ -19,6 +19,7 @@ typedef struct {
     gboolean ran; /* when this run stopped it */
     gboolean upgraded;
     gboolean fell;  /* off by itself, after its upgrade */
+    gboolean left;  /* failed by an earlier run, and no survey or probe found it well since (decision 6) */
     gboolean taken; /* by a swap, until it is proven healthy or restored */
     VrGuestWish wish;
 } Guest;
@@ -47,7 +48,7 @@ typedef struct {
     gboolean in_batch;
     guint domains;
     char *gate[2];
-    guint taken, sick; /* counts over guests: taken, and sick but not taken */
+    guint taken, sick; /* counts over guests that were not left failed: taken, and sick but not taken */
     guint steps;
     char *violation;
 } World;
