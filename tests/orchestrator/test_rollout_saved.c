@@ -82,6 +82,34 @@ static void test_bake_survives(void **state)
     assert_int_equal(view_of(&run).hold_until_ms, run.now_ms + 100000);
 }
 
+/* D14, decision 6: who was left out stays out, who was named goes, and what an earlier run left failed still holds no place. */
+static void test_marks_survive(void **state)
+{
+    g_auto(Run) run = {0};
+
+    set_up(&run, 5);
+    run.instances[3].named = run.instances[2].left_failed = run.instances[4].left_failed = TRUE;
+    run.answers[2] = run.answers[4] = VR_SURVEY_UNHEALTHY;
+    run.wishes[0].skip = TRUE;
+    launch(&run);
+    assert_string_equal(say(&run, VR_EVENT_SURVEY), "begin prepare 2");
+    one_good(&run, 2);
+    run.answers[2] = VR_SURVEY_HEALTHY;
+    run.wishes[0].skip = FALSE;
+    run.wishes[3].skip = TRUE;
+    memset(run.instances, 0, sizeof(run.instances));
+    for (guint i = 0; i < 5; i++)
+        run.instances[i] = (VrRolloutInstance){.upgrade_domain = i, .chosen = TRUE};
+    die_and_load(&run, 0);
+    say(&run, VR_EVENT_START);
+    assert_string_equal(say(&run, VR_EVENT_SURVEY), "begin prepare 4");
+    one_good(&run, 4);
+    run.answers[4] = VR_SURVEY_HEALTHY;
+    assert_string_equal(say(&run, VR_EVENT_SURVEY), "begin prepare 1");
+    one_good(&run, 1);
+    assert_string_equal(say(&run, VR_EVENT_SURVEY), "begin prepare 3");
+}
+
 /* D20, D17, G4: what a person has said is not asked again. */
 static void test_words_survive(void **state)
 {
@@ -218,10 +246,15 @@ static void test_what_cannot_be_loaded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_pause_survives),        cmocka_unit_test(test_checkpoint_wait_survives),
-        cmocka_unit_test(test_bake_survives),         cmocka_unit_test(test_words_survive),
-        cmocka_unit_test(test_counts_survive),        cmocka_unit_test(test_deadline_survives),
-        cmocka_unit_test(test_cancel_survives),       cmocka_unit_test(test_pause_after_a_batch_that_died),
+        cmocka_unit_test(test_pause_survives),
+        cmocka_unit_test(test_checkpoint_wait_survives),
+        cmocka_unit_test(test_bake_survives),
+        cmocka_unit_test(test_words_survive),
+        cmocka_unit_test(test_marks_survive),
+        cmocka_unit_test(test_counts_survive),
+        cmocka_unit_test(test_deadline_survives),
+        cmocka_unit_test(test_cancel_survives),
+        cmocka_unit_test(test_pause_after_a_batch_that_died),
         cmocka_unit_test(test_what_cannot_be_loaded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
