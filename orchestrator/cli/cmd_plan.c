@@ -65,25 +65,6 @@ static GPtrArray *batches_of(VrPlan *plan)
                            targets->kind == VR_RUN_ROLLBACK, &plan->block);
 }
 
-static gboolean expected_off(VrPlan *plan, GError **error)
-{
-    g_autoptr(GPtrArray) runs = vr_history_list(vr_store_db(plan->session->store), plan->session->set->name, 0, error);
-
-    plan->off = (VrSpread){-1, -1, -1, 0};
-    for (guint i = 0; runs && i < runs->len; i++) {
-        const VrRun *run = g_ptr_array_index(runs, i);
-        g_autoptr(GArray) times = NULL;
-        if (run->status != VR_RUN_COMPLETED)
-            continue;
-        times = vr_run_times(plan->session, run, error);
-        if (!times)
-            return FALSE;
-        plan->off = vr_times_spread(times, G_STRUCT_OFFSET(VrSwapTimes, off_ms));
-        return TRUE;
-    }
-    return runs != NULL;
-}
-
 static gboolean is_full(const VrPlan *plan)
 {
     return plan->targets->image && plan->session->set->model->os_disk_kind == VR_OS_DISK_FULL;
@@ -98,7 +79,7 @@ static gboolean size_of_new_disk(VrPlan *plan, GError **error)
 static gboolean make_plan(VrPlan *plan, GError **error)
 {
     if (!vr_store_free_bytes(plan->session->store, &plan->free_bytes, error) || !size_of_new_disk(plan, error) ||
-        !expected_off(plan, error))
+        !vr_plan_look_back(plan, error))
         return FALSE;
     plan->looks = vr_look_at_set(plan->session, -1);
     leave_out_by_wish(plan);
@@ -212,8 +193,8 @@ static void print_json(const VrPlan *plan)
     for (guint i = 0; i < warnings->len; i++)
         json_array_append_new(list, vr_json_text(g_ptr_array_index(warnings, i)));
     vr_json_print(json_pack(
-        "{s:o, s:s, s:o, s:s, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o}", "set", vr_json_text(plan->session->set->name),
-        "operation", vr_run_kind_name(targets->kind), "targetImageReference",
+        "{s:o, s:s, s:o, s:s, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "set",
+        vr_json_text(plan->session->set->name), "operation", vr_run_kind_name(targets->kind), "targetImageReference",
         vr_reference_json(plan->session->store, targets->image ? targets->image->name : NULL,
                           targets->image ? targets->image->version : NULL),
         "osDiskKind", vr_os_disk_kind_name(plan->session->set->model->os_disk_kind), "instanceCount",
@@ -222,7 +203,8 @@ static void print_json(const VrPlan *plan)
         json_pack("{s:I, s:I, s:o}", "freeBytes", (json_int_t)plan->free_bytes, "initialBytesPerInstance",
                   (json_int_t)plan->disk_bytes, "maximumBytesPerInstance",
                   targets->image ? json_integer((json_int_t)targets->image->virtual_size) : json_integer(0)),
-        "expectedOffMs", vr_spread_json(&plan->off)));
+        "expectedOffMs", vr_spread_json(&plan->off), "expectedDurationMs", vr_json_ms(vr_plan_expected_ms(plan)),
+        "drives", vr_plan_drives_json(plan)));
 }
 
 /* --- lines ------------------------------------------------------------------------------------------- */
@@ -300,11 +282,8 @@ static void print_lines(const VrPlan *plan)
         vr_say(cli, "space: %s free; a new OS disk begins below 1 MiB and can grow to %s", free_space, most);
     else
         vr_say(cli, "space: %s free; kept disks are used again, nothing is copied", free_space);
-    if (plan->off.count > 0) {
-        g_autofree char *p50 = vr_text_duration(plan->off.p50);
-        g_autofree char *max = vr_text_duration(plan->off.max);
-        vr_say(cli, "expected: a guest is off for about %s, at most %s in the last run", p50, max);
-    }
+    vr_plan_print_expected(plan);
+    vr_plan_print_drives(plan);
 }
 
 /* --- what it comes to -------------------------------------------------------------------------------- */

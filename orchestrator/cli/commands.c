@@ -94,7 +94,7 @@ const VrCliCommand vr_cli_commands[] = {
      "Needs --version. For guests that were not made by a swap; the guest is not touched.",
      "adopt shop web-0 --version 12.20261101.0", TRUE, VR_OPT_VERSION | VR_OPT_DRY_RUN, 2, 2, vr_cmd_adopt},
 
-    {"plan", VR_GROUP_RUNS, "SET", "Show what upgrade would do: batches, reasons, findings, space",
+    {"plan", VR_GROUP_RUNS, "SET", "Show what upgrade would do: batches, reasons, findings, space, time, disks",
      "Changes nothing. Exit status 3: the run would stop by its policy; 4: an instance that would be moved has a\n"
      "finding that forbids it.",
      "plan shop --version 12.20261101.0", FALSE, VR_OPT_VERSION | VR_OPT_ROLE | VR_OPT_JSON, 1, 1, vr_cmd_plan},

@@ -17,6 +17,7 @@ static void look_free(gpointer data)
 
     vr_domain_info_clear(&look->info);
     vr_health_answer_clear(&look->health);
+    g_clear_pointer(&look->def, vr_domain_def_free);
     g_clear_pointer(&look->findings, g_ptr_array_unref);
     g_free(look);
 }
@@ -45,12 +46,11 @@ static void look_at(gpointer data, gpointer user_data)
                               .needs_agent = vr_health_needs_agent(&set->model->health)};
     g_autoptr(GError) local = NULL;
     g_autofree char *xml = NULL;
-    g_autoptr(VrDomainDef) def = NULL;
 
     look->found = vr_hv_info(lookers->session->hv, instance->uuid, &look->info, &local);
     xml = look->found ? vr_hv_inactive_xml(lookers->session->hv, instance->uuid, &local) : NULL;
-    def = xml ? vr_domain_def_parse(xml, &local) : NULL;
-    look->findings = def ? vr_preflight(&look->info, def, &needs) : cannot_look(instance, local);
+    look->def = xml ? vr_domain_def_parse(xml, &local) : NULL;
+    look->findings = look->def ? vr_preflight(&look->info, look->def, &needs) : cannot_look(instance, local);
 }
 
 static void look_at_health(const Lookers *lookers, guint first, guint count)

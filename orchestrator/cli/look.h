@@ -2,6 +2,7 @@
 /* A look at the instances of a set as they are now: power, health, what forbids a swap. Reads only. */
 #pragma once
 
+#include "hv/domain_xml.h"
 #include "orchestrator/cli/session.h"
 #include "orchestrator/health.h"
 
@@ -9,6 +10,7 @@ typedef struct {
     VrDomainInfo info;
     gboolean found; /* FALSE: libvirt could not say; the findings have why, and info is empty */
     VrHealthAnswer health;
+    VrDomainDef *def;    /* inactive; NULL: it could not be read */
     GPtrArray *findings; /* VrFinding *, blockers first */
 } VrLook;
 

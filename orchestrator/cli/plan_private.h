@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Private to plan: cmd_plan.c makes and prints it, plan_warnings.c says what a person should know of it. */
+/* Private to plan: cmd_plan.c makes and prints it, plan_drives.c and plan_expect.c parts of it, plan_warnings.c says what a person should know of it. */
 #pragma once
 
 #include "orchestrator/cli/look.h"
@@ -14,8 +14,21 @@ typedef struct {
     VrPlannerBlock block; /* why no more batches follow, when some that were chosen are in none */
     guint64 free_bytes;
     guint64 disk_bytes; /* that a new OS disk takes at once */
-    VrSpread off;       /* of the last run that completed: what to expect */
+    guint runs_before;  /* of this direction, that moved something: what follows is of their instances (J10) */
+    VrSpread off, prepare, os_down;
 } VrPlan;
+
+/* --- plan_drives.c: what each scenario does to the disks of the set (B10, decision 12) --- */
+void vr_plan_print_drives(const VrPlan *plan);
+json_t *vr_plan_drives_json(const VrPlan *plan);
+
+/* --- plan_expect.c --- */
+
+/* Fills in what was before, from the history. */
+gboolean vr_plan_look_back(VrPlan *plan, GError **error);
+/* How long the whole run takes, if all goes well and nobody is waited for; -1: there was no run to tell from. */
+gint64 vr_plan_expected_ms(const VrPlan *plan);
+void vr_plan_print_expected(const VrPlan *plan);
 
 /* What is true of the plan as a whole and a person should know. Element: char *, freed with the array. */
 GPtrArray *vr_plan_warnings(const VrPlan *plan);

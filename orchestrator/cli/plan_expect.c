@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * How long a run takes, from what instances of the set took before: each batch the median of the preparation and of the time from the
+ * stop to healthy, and the waits of the policy between the batches. What a person or a gate may add is not known.
+ */
+#include "orchestrator/cli/plan_private.h"
+
+#define RUNS_ASKED 5
+
+/* Runs back say nothing of a preparation, and are compared with runs back. */
+static gboolean is_like(const VrPlan *plan, const VrRun *run)
+{
+    return (run->kind == VR_RUN_ROLLBACK) == (plan->targets->kind == VR_RUN_ROLLBACK);
+}
+
+static GArray *times_before(VrPlan *plan, GError **error)
+{
+    g_autoptr(GPtrArray) runs = vr_history_list(vr_store_db(plan->session->store), plan->session->set->name, 0, error);
+    g_autoptr(GArray) all = g_array_new(FALSE, FALSE, sizeof(VrSwapTimes));
+
+    for (guint i = 0; runs && i < runs->len && plan->runs_before < RUNS_ASKED; i++) {
+        const VrRun *run = g_ptr_array_index(runs, i);
+        g_autoptr(GArray) times = is_like(plan, run) ? vr_run_times(plan->session, run, error) : NULL;
+
+        if (is_like(plan, run) && !times)
+            return NULL;
+        if (!times || times->len == 0)
+            continue;
+        g_array_append_vals(all, times->data, times->len);
+        plan->runs_before++;
+    }
+    return runs ? g_steal_pointer(&all) : NULL;
+}
+
+gboolean vr_plan_look_back(VrPlan *plan, GError **error)
+{
+    g_autoptr(GArray) times = times_before(plan, error);
+
+    if (!times)
+        return FALSE;
+    plan->off = vr_times_spread(times, G_STRUCT_OFFSET(VrSwapTimes, off_ms));
+    plan->prepare = vr_times_spread(times, G_STRUCT_OFFSET(VrSwapTimes, prepare_ms));
+    plan->os_down = vr_times_spread(times, G_STRUCT_OFFSET(VrSwapTimes, os_down_ms));
+    return TRUE;
+}
+
+/* The waits between the batches, and after the last: pauses (D5), checkpoints (D15), the bake time (D16). */
+static gint64 waits_ms(const VrPlan *plan)
+{
+    const VrUpgradePolicy *policy = &plan->session->set->model->policy;
+    gboolean forward = plan->targets->kind != VR_RUN_ROLLBACK;
+    gint64 waits = forward && plan->batches->len > 0 ? policy->bake_ms : 0;
+    guint moved = 0, checkpoint = 0;
+
+    for (guint i = 0; i + 1 < plan->batches->len; i++) {
+        gboolean reached = FALSE;
+
+        moved += ((const VrBatch *)g_ptr_array_index(plan->batches, i))->members->len;
+        while (forward && checkpoint < VR_CHECKPOINTS && policy->checkpoints[checkpoint] > 0 &&
+               policy->checkpoints[checkpoint] <= (guint64)moved * 100 / plan->targets->chosen) {
+            reached = TRUE;
+            checkpoint++;
+        }
+        waits += reached ? MAX(policy->checkpoint_wait_ms, policy->pause_ms) : policy->pause_ms;
+    }
+    return waits;
+}
+
+gint64 vr_plan_expected_ms(const VrPlan *plan)
+{
+    if (plan->os_down.count == 0)
+        return -1;
+    return (gint64)plan->batches->len * (MAX(0, plan->prepare.p50) + plan->os_down.p50) + waits_ms(plan);
+}
+
+void vr_plan_print_expected(const VrPlan *plan)
+{
+    const VrCli *cli = plan->session->cli;
+    gint64 waits = waits_ms(plan);
+    g_autofree char *all = vr_text_duration(vr_plan_expected_ms(plan));
+    g_autofree char *prepare = vr_text_duration(plan->prepare.p50);
+    g_autofree char *down = vr_text_duration(plan->os_down.p50);
+    g_autofree char *off = vr_text_duration(plan->off.p50);
+    g_autofree char *most = vr_text_duration(plan->off.max);
+    g_autofree char *waited = vr_text_duration(waits);
+
+    if (plan->batches->len == 0)
+        return;
+    if (plan->os_down.count == 0) {
+        vr_say(cli, "expected: unknown: no run yet%s%s", waits > 0 ? ", but for waits of " : "",
+               waits > 0 ? waited : "");
+        return;
+    }
+    vr_say(cli, "expected: about %s for %u batch%s%s%s: preparation %s, then OS down for %s", all, plan->batches->len,
+           plan->batches->len == 1 ? "" : "es", waits > 0 ? " and waits of " : "", waits > 0 ? waited : "", prepare,
+           down);
+    if (plan->off.count > 0)
+        vr_say(cli, "expected: a guest is off for about %s, at most %s in the last %s", off, most,
+               plan->runs_before == 1 ? "run" : "runs");
+}

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What plan says of disks and of time. B10, J10, decision 12."""
+import re
+import time
+
+import pytest
+
+KEPT = {"guestRestart": "kept", "hostRestart": "kept", "reimage": "kept", "upgrade": "kept"}
+
+
+@pytest.fixture(scope="module", name="lab")
+def fixture_lab(make_lab):
+    return make_lab(2, "plan", guest={"temp": True}, more="tempDisks: [vdc]\n", batch=50,
+                    policy="    pauseTimeBetweenBatches: PT2S\n  bakeTime: PT3S\n")
+
+
+def seconds(text):
+    number, unit = re.fullmatch(r"([0-9.]+) (ms|s)", text).groups()
+    return float(number) / (1000 if unit == "ms" else 1)
+
+
+def test_drives(lab):
+    """B10, decision 12: each disk of the set by scenario, and it is what a run does (test_runs, B2)."""
+    drives = lab.program.json("plan", lab.set_name)["drives"]
+    assert drives == [
+        {"target": "vda", "kind": "os", "instanceCount": 2, **KEPT, "reimage": "replaced", "upgrade": "replaced"},
+        {"target": "vdb", "kind": "data", "instanceCount": 2, **KEPT},
+        {"target": "vdc", "kind": "temp", "instanceCount": 2, **KEPT},
+    ]
+    rows = [line.split() for line in lab.program("plan", lab.set_name).out.splitlines() if line.startswith("vd")]
+    assert rows == [["vda", "os", "2", "kept", "kept", "replaced", "replaced"],
+                    ["vdb", "data", "2", "kept", "kept", "kept", "kept"],
+                    ["vdc", "temp", "2", "kept", "kept", "kept", "kept"]]
+
+
+def test_expected_duration(lab):
+    """Nothing is said of what is not known; after a run its medians are, and hold for the next one."""
+    plan = lab.program.json("plan", lab.set_name)
+    assert plan["expectedDurationMs"] is None and plan["expectedOffMs"]["count"] == 0
+    assert "expected: unknown: no run yet, but for waits of 5.0 s" in lab.program("plan", lab.set_name).out
+    run = lab.program("--json", "upgrade", lab.set_name, "--version", "2.0.0").lines[-1]["run"]
+    times = lab.program.json("history", lab.set_name, "--run", run["runId"])["times"]
+    plan = lab.program.json("plan", lab.set_name)
+    assert plan["expectedDurationMs"] == 2 * (times["prepareMs"]["p50"] + times["osDownMs"]["p50"]) + 5000
+    assert plan["expectedOffMs"] == times["offMs"]
+    out = lab.program("plan", lab.set_name).out
+    found = re.search(r"expected: about (.*) for 2 batches and waits of 5.0 s: preparation (.*), then OS down for (.*)\n", out)
+    assert abs(seconds(found[1]) * 1000 - plan["expectedDurationMs"]) <= 100
+    assert "expected: a guest is off for about" in out and "in the last run\n" in out
+    before = time.monotonic()
+    lab.program("upgrade", lab.set_name)
+    took = (time.monotonic() - before) * 1000
+    assert plan["expectedDurationMs"] / 2 < took < plan["expectedDurationMs"] * 3
+    assert "in the last runs" in lab.program("reimage", lab.set_name, "--all", "--dry-run").out
+
+
+def test_a_rollback_is_compared_with_rollbacks(lab):
+    """It bakes nothing and prepares nothing: what runs forward took is not said of it."""
+    plan = lab.program.json("rollback", lab.set_name, "--all", "--dry-run")
+    assert plan["expectedDurationMs"] is None
+    lab.program("rollback", lab.set_name, "--all")
+    plan = lab.program.json("rollback", lab.set_name, *lab.names, "--dry-run")
+    assert plan["expectedDurationMs"] is not None
