@@ -4,14 +4,10 @@
 
 #include "base/clock.h"
 #include "base/error.h"
-#include "disk/clone.h"
 #include "hv/preflight.h"
 #include "orchestrator/cli/output.h"
 
 #include <stdio.h>
-
-#define BYTES_OF_AN_OVERLAY (1024 * 1024)
-#define BYTES_KEPT_FREE (16 * 1024 * 1024)
 
 static void plan_clear(VrPlan *plan)
 {
@@ -65,21 +61,9 @@ static GPtrArray *batches_of(VrPlan *plan)
                            targets->kind == VR_RUN_ROLLBACK, &plan->block);
 }
 
-static gboolean is_full(const VrPlan *plan)
-{
-    return plan->targets->image && plan->session->set->model->os_disk_kind == VR_OS_DISK_FULL;
-}
-
-static gboolean size_of_new_disk(VrPlan *plan, GError **error)
-{
-    plan->disk_bytes = plan->targets->image ? BYTES_OF_AN_OVERLAY : 0;
-    return !is_full(plan) || vr_clone_bytes(plan->session->store, plan->targets->image, &plan->disk_bytes, error);
-}
-
 static gboolean make_plan(VrPlan *plan, GError **error)
 {
-    if (!vr_store_free_bytes(plan->session->store, &plan->free_bytes, error) || !size_of_new_disk(plan, error) ||
-        !vr_plan_look_back(plan, error))
+    if (!vr_plan_measure(plan, error) || !vr_plan_look_back(plan, error))
         return FALSE;
     plan->looks = vr_look_at_set(plan->session, -1);
     leave_out_by_wish(plan);
@@ -200,8 +184,9 @@ static void print_json(const VrPlan *plan)
         "osDiskKind", vr_os_disk_kind_name(plan->session->set->model->os_disk_kind), "instanceCount",
         (int)targets->count, "chosenInstanceCount", (int)targets->chosen, "batches", batches_json(plan), "skipped",
         skipped_json(plan), "findings", findings_json(plan), "warnings", list, "space",
-        json_pack("{s:I, s:I, s:o}", "freeBytes", (json_int_t)plan->free_bytes, "initialBytesPerInstance",
-                  (json_int_t)plan->disk_bytes, "maximumBytesPerInstance",
+        json_pack("{s:I, s:I, s:I, s:o}", "freeBytes", (json_int_t)plan->free_bytes, "neededBytes",
+                  (json_int_t)vr_plan_needed_bytes(plan), "initialBytesPerInstance", (json_int_t)plan->disk_bytes,
+                  "maximumBytesPerInstance",
                   targets->image ? json_integer((json_int_t)targets->image->virtual_size) : json_integer(0)),
         "expectedOffMs", vr_spread_json(&plan->off), "expectedDurationMs", vr_json_ms(vr_plan_expected_ms(plan)),
         "drives", vr_plan_drives_json(plan)));
@@ -263,6 +248,7 @@ static void print_lines(const VrPlan *plan)
     const VrCli *cli = plan->session->cli;
     g_autoptr(GPtrArray) warnings = vr_plan_warnings(plan);
     g_autofree char *free_space = vr_text_size(plan->free_bytes);
+    g_autofree char *needed = vr_text_size(vr_plan_needed_bytes(plan));
     g_autofree char *at_once = vr_text_size(plan->disk_bytes);
     g_autofree char *most = vr_text_size(targets->image ? targets->image->virtual_size : 0);
 
@@ -275,11 +261,9 @@ static void print_lines(const VrPlan *plan)
     print_findings(plan);
     for (guint i = 0; i < warnings->len; i++)
         vr_say(cli, "warning: %s", (const char *)g_ptr_array_index(warnings, i));
-    if (is_full(plan))
-        vr_say(cli, "space: %s free; a new OS disk is a full clone, takes %s at once and can grow to %s", free_space,
-               at_once, most);
-    else if (targets->image)
-        vr_say(cli, "space: %s free; a new OS disk begins below 1 MiB and can grow to %s", free_space, most);
+    if (targets->image)
+        vr_say(cli, "space: %s free, %s needed before the first batch; a new OS disk %s %s and can grow to %s",
+               free_space, needed, vr_plan_is_full(plan) ? "is a full clone, takes" : "begins below", at_once, most);
     else
         vr_say(cli, "space: %s free; kept disks are used again, nothing is copied", free_space);
     vr_plan_print_expected(plan);
@@ -306,24 +290,6 @@ static gboolean no_blockers(const VrPlan *plan, GError **error)
         "shows all",
         plan->session->set->name, blockers, blockers == 1 ? "" : "s", blockers == 1 ? "it is" : "they are", first->text,
         first->id, first->remedy, plan->session->set->name);
-    return FALSE;
-}
-
-/* Overlays of a batch; full clones of all batches, since old disks are kept and nothing becomes free on the way. */
-static gboolean space_for_new_disks(const VrPlan *plan, GError **error)
-{
-    guint64 disks = is_full(plan) ? plan->targets->chosen : 0;
-    g_autofree char *free_space = vr_text_size(plan->free_bytes);
-
-    for (guint i = 0; i < plan->batches->len; i++)
-        disks = MAX(disks, ((const VrBatch *)g_ptr_array_index(plan->batches, i))->members->len);
-    if (!plan->targets->image || plan->free_bytes >= disks * plan->disk_bytes + BYTES_KEPT_FREE)
-        return TRUE;
-    g_autofree char *needed = vr_text_size(disks * plan->disk_bytes + BYTES_KEPT_FREE);
-    g_set_error(error, VR_ERROR, VR_ERROR_NO_SPACE,
-                "%s has only %s free, and %s are needed for %u new OS disk%s%s; free some, nothing was changed",
-                vr_store_root(plan->session->store), free_space, needed, (guint)disks, disks == 1 ? "" : "s",
-                is_full(plan) ? ", full clones" : "");
     return FALSE;
 }
 
@@ -402,7 +368,7 @@ gboolean vr_plan_show(VrSession *session, VrTargets *targets, GError **error)
         print_json(&plan);
     else
         print_lines(&plan);
-    return none_unknown(&plan, error) && no_blockers(&plan, error) && space_for_new_disks(&plan, error) &&
+    return none_unknown(&plan, error) && no_blockers(&plan, error) && vr_plan_reserve(&plan, error) &&
            room_for_all(&plan, error);
 }
 
@@ -410,7 +376,7 @@ gboolean vr_plan_check(VrSession *session, VrTargets *targets, GError **error)
 {
     g_auto(VrPlan) plan = {.session = session, .targets = targets};
 
-    return make_plan(&plan, error) && no_blockers(&plan, error) && space_for_new_disks(&plan, error);
+    return make_plan(&plan, error) && no_blockers(&plan, error) && vr_plan_reserve(&plan, error);
 }
 
 gboolean vr_cmd_plan(const VrCli *cli, GError **error)

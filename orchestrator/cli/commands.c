@@ -96,7 +96,7 @@ const VrCliCommand vr_cli_commands[] = {
 
     {"plan", VR_GROUP_RUNS, "SET", "Show what upgrade would do: batches, reasons, findings, space, time, disks",
      "Changes nothing. Exit status 3: the run would stop by its policy; 4: an instance that would be moved has a\n"
-     "finding that forbids it.",
+     "finding that forbids it, or there is no room for the new disks.",
      "plan shop --version 12.20261101.0", FALSE, VR_OPT_VERSION | VR_OPT_ROLE | VR_OPT_JSON, 1, 1, vr_cmd_plan},
     {"upgrade", VR_GROUP_RUNS, "SET", "Move a set to a new image version, batch by batch",
      "Without --version: the version of the model, or the latest that is not excluded. Instances that run it are left\n"

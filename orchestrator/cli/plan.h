@@ -11,5 +11,5 @@
 gboolean vr_plan_show(VrSession *session, VrTargets *targets, GError **error);
 
 /* What would stop a run before its first batch or at a later one, found before any guest is touched: blockers of chosen
- * instances (VR_ERROR_REFUSED), no space for the overlays of a batch or the full clones of all (VR_ERROR_NO_SPACE). */
+ * instances, no room for the new disks of all (D25): VR_ERROR_REFUSED. */
 gboolean vr_plan_check(VrSession *session, VrTargets *targets, GError **error);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Private to plan: cmd_plan.c makes and prints it, plan_drives.c and plan_expect.c parts of it, plan_warnings.c says what a person should know of it. */
+/* Private to plan: cmd_plan.c makes and prints it, plan_reserve.c, plan_drives.c and plan_expect.c parts of it, plan_warnings.c says what a person should know of it. */
 #pragma once
 
 #include "orchestrator/cli/look.h"
@@ -17,6 +17,16 @@ typedef struct {
     guint runs_before;  /* of this direction, that moved something: what follows is of their instances (J10) */
     VrSpread off, prepare, os_down;
 } VrPlan;
+
+/* --- plan_reserve.c: room for the new disks of the run (D25) --- */
+
+/* Are its new disks full clones? */
+gboolean vr_plan_is_full(const VrPlan *plan);
+/* Fills in what is free, and what a new disk takes at once. */
+gboolean vr_plan_measure(VrPlan *plan, GError **error);
+guint64 vr_plan_needed_bytes(const VrPlan *plan);
+/* VR_ERROR_REFUSED, with what is missing. */
+gboolean vr_plan_reserve(const VrPlan *plan, GError **error);
 
 /* --- plan_drives.c: what each scenario does to the disks of the set (B10, decision 12) --- */
 void vr_plan_print_drives(const VrPlan *plan);

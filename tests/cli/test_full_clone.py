@@ -3,6 +3,7 @@
 import glob
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -194,7 +195,7 @@ def test_a_volume_does_not_shrink_either(kind):
 
 
 def test_space_for_all_is_asked_before_the_first(lab, big):
-    """The batch would fit, the run would not."""
+    """D25: the batch would fit, the run would not. Plan and upgrade ask the same; no guest is touched."""
     root = lab.program.path("small")
     os.mkdir(root, 0o711)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=96m,mode=0711", "tmpfs", root], check=True)
@@ -208,9 +209,17 @@ def test_space_for_all_is_asked_before_the_first(lab, big):
         model = small.model("small", lab.names, batch=25, unhealthy=25, kind="full")
         small("set-define", "-", stdin=model)
         for command in (("plan", "small"), ("upgrade", "small", "--version", "1.0.0")):
-            refused = small(*command, status=FAILED).error()
-            assert "are needed for 4 new OS disks, full clones" in refused
+            refused = small(*command, status=REFUSED).error()
+            assert re.search(r"needs [0-9.]+ MiB for 4 new OS disks, full clones: [0-9.]+ MiB are missing", refused)
         small("set-define", "-", stdin=model.replace("kind: full", "kind: overlay"))
-        small("plan", "small")
+        space = small.json("plan", "small")["space"]
+        assert space["neededBytes"] == 4 * space["initialBytesPerInstance"] + 16 * MIB <= space["freeBytes"]
+        with open(os.path.join(root, "filler"), "wb") as filler:
+            os.posix_fallocate(filler.fileno(), 0, space["freeBytes"] - space["neededBytes"] + 2 * MIB)
+        before = [guest.booted_versions() for guest in lab.fleet]
+        for command in (("plan", "small"), ("upgrade", "small", "--version", "1.0.0")):
+            assert "needs 20.0 MiB for 4 new OS disks: 2.0 MiB are missing" in small(*command, status=REFUSED).error()
+        assert [guest.booted_versions() for guest in lab.fleet] == before
+        assert small.json("history", "small")["runs"] == []
     finally:
         subprocess.run(["umount", "-l", root], check=True)

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The reservation of a run (D25): before its first batch there is room for all of its new disks. Full clones are counted whole, though a
+ * reflink may save some; of an overlay only its beginning is known. Old disks are kept, so nothing becomes free on the way.
+ * Memory needs no reservation: at no time do more guests run than before.
+ */
+#include "orchestrator/cli/plan_private.h"
+
+#include "base/error.h"
+#include "disk/clone.h"
+
+#define BYTES_OF_AN_OVERLAY ((guint64)1 << 20)
+
+gboolean vr_plan_is_full(const VrPlan *plan)
+{
+    return plan->targets->image && plan->session->set->model->os_disk_kind == VR_OS_DISK_FULL;
+}
+
+gboolean vr_plan_measure(VrPlan *plan, GError **error)
+{
+    plan->disk_bytes = plan->targets->image ? BYTES_OF_AN_OVERLAY : 0;
+    if (!vr_store_free_bytes(plan->session->store, &plan->free_bytes, error))
+        return FALSE;
+    return !vr_plan_is_full(plan) ||
+           vr_clone_bytes(plan->session->store, plan->targets->image, &plan->disk_bytes, error);
+}
+
+guint64 vr_plan_needed_bytes(const VrPlan *plan)
+{
+    return plan->targets->image ? plan->targets->chosen * plan->disk_bytes + VR_STORE_KEPT_FREE : 0;
+}
+
+gboolean vr_plan_reserve(const VrPlan *plan, GError **error)
+{
+    guint64 needed = vr_plan_needed_bytes(plan);
+    guint disks = plan->targets->chosen;
+    g_autofree char *has = vr_text_size(plan->free_bytes);
+    g_autofree char *needs = vr_text_size(needed);
+    g_autofree char *missing = vr_text_size(needed > plan->free_bytes ? needed - plan->free_bytes : 0);
+
+    if (plan->free_bytes >= needed)
+        return TRUE;
+    g_set_error(
+        error, VR_ERROR, VR_ERROR_REFUSED,
+        "%s has only %s free, and %s of '%s' needs %s for %u new OS disk%s%s: %s are missing; free them, nothing "
+        "was changed",
+        vr_store_root(plan->session->store), has, vr_run_kind_name(plan->targets->kind), plan->session->set->name,
+        needs, disks, disks == 1 ? "" : "s", vr_plan_is_full(plan) ? ", full clones" : "", missing);
+    return FALSE;
+}
