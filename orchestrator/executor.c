@@ -77,6 +77,8 @@ static void sync_instance(VrExecutor *executor, guint index, const char *text)
     if (instance->phase == phase)
         return;
     instance->phase = phase;
+    if (phase == VR_PHASE_PENDING)
+        g_clear_pointer(&instance->swap_id, g_free); /* what was prepared is discarded */
     if (reason) {
         g_free(instance->reason);
         instance->reason = g_strdup(reason);
@@ -161,7 +163,7 @@ static void obey(VrExecutor *executor, const VrCommand *command, const char *boo
         break;
     case VR_COMMAND_PREPARE:
         instance = g_ptr_array_index(executor->run->instances, command->instance);
-        instance->batch = executor->batch;
+        instance->batch = command->batch_number; /* the next one, where it is prepared ahead */
         push_job(executor, command->type, command->instance, command->text);
         break;
     case VR_COMMAND_RESTORE:
@@ -350,8 +352,9 @@ VrExecutor *vr_executor_new(const VrEngine *engine, const VrRunRequest *request)
     g_mutex_init(&executor->control_lock);
     g_cond_init(&executor->answered);
     executor->seats = g_queue_new();
-    /* every instance of a batch needs a worker of its own: a probe that waits in a line would lose its time */
-    executor->workers = CLAMP(batch, 1, MAX_WORKERS);
+    /* every instance of a batch needs a worker of its own, and so does each that is prepared ahead: a probe that waits in a line
+     * would lose its time */
+    executor->workers = CLAMP(policy->prepare_ahead ? 2 * batch : batch, 1, MAX_WORKERS);
     executor->pool = g_thread_pool_new(vr_executor_work, executor, (gint)executor->workers, FALSE, NULL);
     return executor;
 }
@@ -360,7 +363,8 @@ void vr_executor_free(VrExecutor *executor)
 {
     if (!executor)
         return;
-    g_thread_pool_free(executor->pool, FALSE, TRUE);
+    if (executor->pool)
+        g_thread_pool_free(executor->pool, FALSE, TRUE);
     vr_handover_take(executor);
     for (guint i = 0; i < executor->count; i++) {
         vr_swap_free(executor->work[i].swap);
@@ -486,6 +490,26 @@ static gboolean end_run(VrExecutor *executor, GError **error)
     return judge(executor, &view, error);
 }
 
+/* The process goes and the run stays: what was prepared ahead does not lie about until somebody goes on with it. */
+static void put_away(VrExecutor *executor)
+{
+    g_thread_pool_free(g_steal_pointer(&executor->pool), FALSE, TRUE);
+    vr_handover_take(executor);
+    for (guint i = 0; i < executor->count; i++) {
+        VrSwap *swap = executor->work[i].swap;
+        VrRunInstance *instance = g_ptr_array_index(executor->run->instances, i);
+        g_autoptr(GError) local = NULL;
+
+        if (!swap || (vr_swap_row(swap)->state != VR_SWAP_PREPARED && vr_swap_row(swap)->state != VR_SWAP_PLANNED))
+            continue;
+        instance->phase = VR_PHASE_PENDING;
+        g_clear_pointer(&instance->swap_id, g_free);
+        if (!vr_swap_undo(swap, "the process of the run ends", &local) ||
+            !vr_history_instance(executor->engine.journal, executor->engine.owner, executor->run->id, instance, &local))
+            vr_warning(instance->domain, "%s", local->message);
+    }
+}
+
 /* A new run gets its row; one that another process began is gone on with. */
 static gboolean begin(VrExecutor *executor, GError **error)
 {
@@ -553,6 +577,7 @@ gboolean vr_executor_run(VrExecutor *executor, VrRun **run, GError **error)
         ok = end_run(executor, error);
     } else {
         ok = FALSE;
+        put_away(executor);
         g_set_error(error, VR_ERROR, VR_ERROR_CANCELLED,
                     "run %s of '%s' stays open; 'virt-reimage resume %s' goes on with it", executor->run->id,
                     executor->run->set_name, executor->run->set_name);

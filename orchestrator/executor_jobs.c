@@ -106,6 +106,7 @@ static void do_prepare(VrExecutor *executor, VrJob *job)
                              .to_generation = executor->request.targets[job->instance].to_generation,
                              .needs_agent = vr_health_needs_agent(&model->health)};
 
+    g_clear_pointer(&work->swap, vr_swap_free); /* prepared ahead, and discarded */
     work->swap = vr_swap_begin(&executor->engine, &request, &local);
     prepared = work->swap && vr_swap_advance(work->swap, VR_SWAP_PREPARED, NULL, &local);
     g_clear_pointer(&job->seat, vr_clone_seat_free); /* before an undo that takes its time: others wait */

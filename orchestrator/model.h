@@ -50,6 +50,7 @@ typedef struct {
     char **gate;                   /* argv of a command on the host, asked before each batch; NULL: none (E11, L5) */
     gboolean by_domain;            /* batchBy: a whole upgrade domain at a time, not max_batch_percent (D30) */
     gboolean cross_zone;           /* enableCrossZoneUpgrade: a batch may hold more than one zone (D9) */
+    gboolean prepare_ahead;        /* the next batch is prepared while this one boots (B7); default TRUE */
     gboolean prioritize_unhealthy; /* default TRUE */
     gboolean automatic_rollback;   /* NOT automaticOSUpgradePolicy.disableAutomaticRollback; default TRUE */
     gboolean restore_on_breach;    /* rollbackFailedInstancesOnPolicyBreach: what was left unhealthy goes back (F3) */

@@ -58,6 +58,7 @@ const VrModelKey vr_model_policy_keys[] = {
     {.name = "rollingUpgradePolicy", SECTION(rolling_keys)},
     {.name = "batchBy", .parse = vr_model_choice, .offset = MODEL(policy.by_domain), .data = batch_kinds},
     {.name = "checkpoints", SECTION(checkpoint_keys)},
+    {.name = "prepareAhead", .parse = vr_model_boolean, .offset = MODEL(policy.prepare_ahead)},
     {.name = "bakeTime", SPAN(bake_ms, 0, TWO_DAYS_MS, "PT0S to P2D")},
     {.name = "timeout", SPAN(timeout_ms, 1000, 2592000000, "PT1S to P30D")},
     {.name = "maxDowntime", SPAN(max_off_ms, 1000, 86400000, "PT1S to P1D")},
@@ -98,6 +99,7 @@ static const VrUpgradePolicy defaults = {
     .max_unhealthy_percent = 20,
     .max_unhealthy_upgraded_percent = 20,
     .checkpoint_wait_ms = 3600000, /* D15 */
+    .prepare_ahead = TRUE,
     .prioritize_unhealthy = TRUE,
     .automatic_rollback = TRUE,
 };

@@ -45,9 +45,9 @@ void vr_step_phase(VrRollout *rollout, guint i, VrInstancePhase phase)
     rollout->phases[entry->phase]--;
     rollout->phases[phase]++;
     entry->phase = phase;
-    rollout->candidates[i].status = phase == VR_PHASE_PENDING   ? VR_CANDIDATE_PENDING
-                                    : phase == VR_PHASE_SKIPPED ? VR_CANDIDATE_SKIPPED
-                                                                : VR_CANDIDATE_DONE;
+    rollout->candidates[i].status = vr_rollout_is_left(rollout, i) ? VR_CANDIDATE_PENDING
+                                    : phase == VR_PHASE_SKIPPED    ? VR_CANDIDATE_SKIPPED
+                                                                   : VR_CANDIDATE_DONE;
 }
 
 const char *vr_event_reason(const VrEvent *event)
@@ -96,14 +96,37 @@ static void restore_for_cancel(VrStep *step, guint i)
 
 static void discard(VrStep *step, guint i)
 {
+    vr_rollout_not_ahead(step->rollout, i);
     vr_step_phase(step->rollout, i, VR_PHASE_DISCARDING);
     vr_step_emit(step, VR_COMMAND_DISCARD, i, "the run was cancelled");
+}
+
+/* Ahead of its batch: whatever it is, the batch will see it again. */
+static void on_prepared_ahead(VrStep *step, guint i)
+{
+    gboolean wanted = step->rollout->entries[i].ahead == VR_AHEAD_WANTED;
+
+    if (step->event->outcome == VR_OUTCOME_OK) {
+        vr_step_phase(step->rollout, i, VR_PHASE_PREPARED);
+        if (!wanted || step->rollout->cancel_now)
+            vr_step_unwant(step, i);
+        return;
+    }
+    vr_rollout_not_ahead(step->rollout, i);
+    if (step->event->outcome == VR_OUTCOME_UNKNOWN)
+        fail(step, i, VR_PHASE_UNKNOWN);
+    else
+        vr_step_phase(step->rollout, i, VR_PHASE_PENDING);
 }
 
 static void on_prepared(VrStep *step, guint i)
 {
     VrRollout *rollout = step->rollout;
 
+    if (rollout->entries[i].ahead != VR_AHEAD_NO) {
+        on_prepared_ahead(step, i);
+        return;
+    }
     switch (step->event->outcome) {
     case VR_OUTCOME_OK:
         vr_step_phase(rollout, i, VR_PHASE_PREPARED);
@@ -247,10 +270,13 @@ static void on_discarded(VrStep *step, guint i)
 }
 
 /* All members are prepared or have failed at it: those that can go down go down now. */
-static void swap_prepared(VrStep *step)
+void vr_step_swap_prepared(VrStep *step)
 {
     const GArray *members = step->rollout->batch->members;
 
+    for (guint k = 0; k < members->len; k++)
+        if (step->rollout->entries[g_array_index(members, guint, k)].phase == VR_PHASE_PREPARING)
+            return;
     for (guint k = 0; k < members->len; k++) {
         guint i = g_array_index(members, guint, k);
 
@@ -264,14 +290,17 @@ static void swap_prepared(VrStep *step)
 /* After each answer. */
 static void advance(VrStep *step)
 {
-    if (step->rollout->phases[VR_PHASE_PREPARING] == 0 && step->rollout->phases[VR_PHASE_PREPARED] > 0)
-        swap_prepared(step);
-    if (vr_rollout_in_flight(step->rollout) > 0)
-        return;
-    if (step->rollout->stage == VR_STAGE_AMENDS)
-        vr_step_end_amends(step);
-    else
-        vr_step_end_batch(step);
+    VrRollout *rollout = step->rollout;
+
+    if (rollout->stage == VR_STAGE_BATCH) {
+        vr_step_swap_prepared(step);
+        if (vr_rollout_in_flight(rollout) == rollout->ahead)
+            vr_step_end_batch(step);
+        else
+            vr_step_look_ahead(step);
+    } else if (vr_rollout_in_flight(rollout) == 0) {
+        vr_step_cleared(step);
+    }
 }
 
 /* Between batches a wish is met at once, in a batch at its end. */

@@ -46,17 +46,23 @@ static void finish(VrStep *step, VrRolloutVerdict verdict)
     rollout->error_text = verdict.text;
     rollout->hold = VR_HOLD_NONE;
     g_clear_pointer(&rollout->hold_text, g_free);
-    if (makes_amends(step))
+    rollout->amends = makes_amends(step);
+    if (vr_step_clears(step))
         rollout->stage = VR_STAGE_AMENDS;
     else
         end(step);
 }
 
-void vr_step_end_amends(VrStep *step)
+static void end_amends(VrStep *step)
 {
     VrRollout *rollout = step->rollout;
-    g_autofree char *before = g_steal_pointer(&rollout->error_text);
+    g_autofree char *before = NULL;
 
+    if (!rollout->amends) {
+        end(step);
+        return;
+    }
+    before = g_steal_pointer(&rollout->error_text);
     rollout->error_text = g_strdup_printf("%s; then %u put back in all, since the policy puts back what failed", before,
                                           rollout->phases[VR_PHASE_RESTORED]);
     end(step);
@@ -128,13 +134,30 @@ static void hold(VrStep *step)
     sleep_until(step, VR_STAGE_HOLD, step->rollout->hold_until);
 }
 
+/* What was prepared ahead does not wait for days. */
+static gboolean clears_first(VrStep *step)
+{
+    VrRollout *rollout = step->rollout;
+
+    if (!vr_step_clears(step))
+        return FALSE;
+    rollout->stage = VR_STAGE_CLEAR;
+    rollout->hold = VR_HOLD_NONE; /* asked for again then */
+    g_clear_pointer(&rollout->hold_text, g_free);
+    return TRUE;
+}
+
 static void go_on(VrStep *step)
 {
     VrRollout *rollout = step->rollout;
 
     if (ends(step, vr_rollout_judge(rollout)))
         return;
-    if (rollout->phases[VR_PHASE_PENDING] == 0) {
+    if (vr_rollout_in_flight(rollout) > rollout->ahead) {
+        rollout->stage = VR_STAGE_CLEAR;
+        return;
+    }
+    if (vr_rollout_left(rollout) == 0) {
         if (shall_bake(rollout))
             begin_bake(step);
         else
@@ -143,6 +166,8 @@ static void go_on(VrStep *step)
     }
     vr_rollout_find_hold(rollout, step->now_ms);
     if (rollout->hold != VR_HOLD_NONE) {
+        if (clears_first(step))
+            return;
         hold(step);
     } else if (step->now_ms < rollout->next_batch_at) {
         sleep_until(step, VR_STAGE_PAUSE, rollout->next_batch_at); /* D5 */
@@ -152,6 +177,14 @@ static void go_on(VrStep *step)
     } else {
         ask_survey(step);
     }
+}
+
+void vr_step_cleared(VrStep *step)
+{
+    if (step->rollout->stage == VR_STAGE_CLEAR)
+        go_on(step);
+    else if (step->rollout->stage == VR_STAGE_AMENDS)
+        end_amends(step);
 }
 
 void vr_step_start(VrStep *step)
@@ -185,15 +218,21 @@ static void begin_batch(VrStep *step, VrBatch *batch)
     rollout->batch = batch;
     rollout->batch_number++;
     rollout->stage = VR_STAGE_BATCH;
-    rollout->waits = rollout->gate_open = FALSE;
+    rollout->waits = rollout->gate_open = rollout->looked_ahead = FALSE;
     vr_step_emit(step, VR_COMMAND_BATCH_BEGIN, 0, batch->reason);
     for (guint k = 0; k < batch->members->len; k++) {
         guint i = g_array_index(batch->members, guint, k);
 
         rollout->entries[i].off = step->event->answers[i] == VR_SURVEY_OFF;
+        if (rollout->entries[i].ahead == VR_AHEAD_WANTED) {
+            vr_step_take_ahead(step, i);
+            continue;
+        }
         vr_step_phase(rollout, i, VR_PHASE_PREPARING);
         vr_step_emit(step, VR_COMMAND_PREPARE, i, NULL);
     }
+    vr_step_clears(step); /* another batch than was foreseen: what is not in it goes */
+    vr_step_swap_prepared(step);
 }
 
 /* The set, or the gate, is asked again until the deadline, and then the run stops: no wait is silent or for ever. */
@@ -236,16 +275,21 @@ static void note_survey(VrRollout *rollout, const VrSurveyAnswer *answers)
 
 /* D14. A number is what the guest says now; a skip is for the rest of the run, whatever the guest says later: a guest that
  * changes its mind holds up nobody. TRUE: one more is left out. */
-static gboolean note_wishes(VrRollout *rollout, const VrGuestWish *wishes)
+static gboolean note_wishes(VrStep *step, const VrGuestWish *wishes)
 {
+    VrRollout *rollout = step->rollout;
     guint skipped = rollout->phases[VR_PHASE_SKIPPED];
 
     for (guint i = 0; i < rollout->count && wishes != NULL && rollout->kind != VR_RUN_ROLLBACK; i++) {
         VrRolloutEntry *entry = &rollout->entries[i];
 
         rollout->candidates[i].guest_phase = wishes[i].phase;
-        if (!wishes[i].skip || entry->named || entry->phase != VR_PHASE_PENDING)
+        if (!wishes[i].skip || entry->named || !vr_rollout_is_left(rollout, i))
             continue;
+        if (entry->ahead == VR_AHEAD_WANTED) {
+            vr_step_unwant(step, i); /* the next survey leaves it out */
+            continue;
+        }
         g_free(entry->reason);
         entry->reason = g_strdup(VR_GUEST_SKIPS);
         vr_step_phase(rollout, i, VR_PHASE_SKIPPED);
@@ -266,6 +310,8 @@ static void choose_batch(VrStep *step)
         begin_batch(step, batch);
     else if (block.kind != VR_BLOCK_NONE)
         wait_or_stop(step, VR_CODE_IN_ROLLING, vr_rollout_block_text(rollout, &block)); /* decision 2, D8, D10 */
+    else if (vr_rollout_in_flight(rollout) > 0)
+        rollout->stage = VR_STAGE_CLEAR; /* it comes back from being prepared ahead */
     else
         finish(step, vr_rollout_judge_end(rollout));
 }
@@ -305,7 +351,7 @@ void vr_step_survey(VrStep *step)
         survey_failed(step);
         return;
     }
-    fewer = note_wishes(rollout, step->event->wishes);
+    fewer = note_wishes(step, step->event->wishes);
     note_survey(rollout, step->event->answers);
     if (ends(step, vr_rollout_judge_survey(rollout)))
         return;

@@ -23,7 +23,7 @@ static gboolean waits_for_approval(VrRollout *rollout, gint64 now_ms)
 static gboolean canary_pending(const VrRollout *rollout)
 {
     for (guint i = 0; i < rollout->count; i++)
-        if (rollout->entries[i].canary && rollout->entries[i].phase == VR_PHASE_PENDING)
+        if (rollout->entries[i].canary && vr_rollout_is_left(rollout, i))
             return TRUE;
     return FALSE;
 }
@@ -33,7 +33,7 @@ gboolean vr_rollout_domain_pending(const VrRollout *rollout, guint domain)
     gboolean canary_first = rollout->has_canary && canary_pending(rollout);
 
     for (guint i = 0; i < rollout->count; i++)
-        if (rollout->entries[i].phase == VR_PHASE_PENDING && rollout->candidates[i].upgrade_domain == domain &&
+        if (vr_rollout_is_left(rollout, i) && rollout->candidates[i].upgrade_domain == domain &&
             (rollout->entries[i].canary || !canary_first))
             return TRUE;
     return FALSE;
@@ -49,18 +49,18 @@ static gboolean waits_for_promotion(VrRollout *rollout, gint64 now_ms)
     return rollout->has_canary && !rollout->promoted && !canary_pending(rollout);
 }
 
-static guint percent_done(const VrRollout *rollout)
+guint vr_rollout_percent_done(const VrRollout *rollout)
 {
     guint chosen = rollout->count - rollout->phases[VR_PHASE_SKIPPED];
 
-    return chosen == 0 ? 100 : (guint)((guint64)(chosen - rollout->phases[VR_PHASE_PENDING]) * 100 / chosen);
+    return chosen == 0 ? 100 : (guint)((guint64)(chosen - vr_rollout_left(rollout)) * 100 / chosen);
 }
 
 /* A batch may cross several at once: they are one. */
 static gboolean is_at_checkpoint(VrRollout *rollout, gint64 now_ms)
 {
     const VrUpgradePolicy *policy = &rollout->policy;
-    guint done = percent_done(rollout);
+    guint done = vr_rollout_percent_done(rollout);
 
     while (rollout->checkpoint < VR_CHECKPOINTS && policy->checkpoints[rollout->checkpoint] > 0 &&
            policy->checkpoints[rollout->checkpoint] <= done) {

@@ -5,6 +5,7 @@
  *   rollout         the state machine: events, and the instances of a batch
  *   rollout_border  between two batches: surveys, pauses, gates, the start of the next one
  *   rollout_holds   what a run waits for there, in which order
+ *   rollout_ahead   what is prepared before its batch
  *   rollout_rules   what ends a run, and with which words
  *   rollout_saved   what a run remembers over the death of its process
  */
@@ -24,12 +25,20 @@ typedef enum {
     VR_STAGE_PAUSE,  /* until wake_at: between batches, or for a place or an answer */
     VR_STAGE_HOLD,   /* until wake_at, or an event, or only an event */
     VR_STAGE_GATE,   /* the gate was asked */
+    VR_STAGE_CLEAR,  /* between batches: what was prepared ahead is being discarded */
     VR_STAGE_AMENDS, /* a rule has ended the run, and those that it left on a bad disk go back (F3) */
     VR_STAGE_FINISHED
 } VrRolloutStage;
 
+typedef enum {
+    VR_AHEAD_NO,
+    VR_AHEAD_WANTED,  /* PREPARING or PREPARED before its batch; still to be moved for all that is counted */
+    VR_AHEAD_UNWANTED /* PREPARING, and to be discarded when it is done */
+} VrAhead;
+
 typedef struct {
     VrInstancePhase phase;
+    VrAhead ahead;
     gboolean canary;
     gboolean named;    /* or a canary */
     gboolean off;      /* the survey before its batch found it off: outside the health counts (decision 14) */
@@ -49,6 +58,8 @@ struct VrRollout {
     VrRolloutEntry *entries;      /* count */
     VrCandidate *candidates;      /* count; what the planner sees: status follows the phase, down the last survey */
     guint phases[VR_PHASE_COUNT]; /* how many instances are in each phase */
+    guint ahead;                  /* of them, how many are WANTED ahead */
+    gboolean looked_ahead;        /* in this batch */
     VrRolloutStage stage;
     gboolean loaded;      /* it goes on from what another process had begun */
     gint64 wake_at;       /* in VR_STAGE_PAUSE and VR_STAGE_HOLD; 0: no WAKE was asked for */
@@ -87,6 +98,7 @@ struct VrRollout {
     guint same_members;      /* how many failed with it, in how many batches one after the other */
     guint same_batches;
 
+    gboolean amends;    /* F3: some go back since a rule has ended the run */
     VrRunStatus status; /* in VR_STAGE_AMENDS the three are what the run will end with */
     const char *error_code;
     char *error_text;
@@ -107,6 +119,9 @@ void vr_step_emit(VrStep *step, VrCommandType type, guint instance, const char *
 /* The one way in which an instance changes its phase. */
 void vr_step_phase(VrRollout *rollout, guint i, VrInstancePhase phase);
 
+/* Where all of the batch are prepared, they go down. */
+void vr_step_swap_prepared(VrStep *step);
+
 const char *vr_event_reason(const VrEvent *event);
 
 /* ---- rollout_border.c ---- */
@@ -114,8 +129,8 @@ const char *vr_event_reason(const VrEvent *event);
 /* The last of a batch is done. */
 void vr_step_end_batch(VrStep *step);
 
-/* The last of those that went back since a rule ended the run is done. */
-void vr_step_end_amends(VrStep *step);
+/* What was prepared ahead is gone, and what waits for that goes on. */
+void vr_step_cleared(VrStep *step);
 
 /* A person's or our own wish that counts at the border: met now if that is where the run is. */
 void vr_step_wish(VrStep *step);
@@ -139,7 +154,31 @@ void vr_rollout_find_hold(VrRollout *rollout, gint64 now_ms);
 /* Marks the candidates whose turn it is not. */
 void vr_rollout_mark_held(VrRollout *rollout);
 
+/* Of those that are to be moved. */
+guint vr_rollout_percent_done(const VrRollout *rollout);
+
+/* ---- rollout_ahead.c ---- */
+
+/* While a batch boots: prepares the next one. */
+void vr_step_look_ahead(VrStep *step);
+
+/* One that was prepared ahead is not, for the counts. */
+void vr_rollout_not_ahead(VrRollout *rollout, guint i);
+
+/* It is discarded, now or when it is prepared. */
+void vr_step_unwant(VrStep *step, guint i);
+
+/* All that is prepared ahead is unwanted. TRUE: something is still on its way. Between batches. */
+gboolean vr_step_clears(VrStep *step);
+
+/* Its batch has come. */
+void vr_step_take_ahead(VrStep *step, guint i);
+
 /* ---- rollout_view.c, rollout_rules.c ---- */
+
+/* Still to be moved: not begun, or only prepared ahead. */
+gboolean vr_rollout_is_left(const VrRollout *rollout, guint i);
+guint vr_rollout_left(const VrRollout *rollout);
 
 /* How many instances are between PREPARING and their end. */
 guint vr_rollout_in_flight(const VrRollout *rollout);

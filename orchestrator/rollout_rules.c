@@ -33,7 +33,7 @@ static char *conclude(const VrRollout *rollout, GString *text)
 {
     vr_reasons_append_most_common(&rollout->reasons, text);
     g_string_append_printf(text, "; %u %s, %u restored, %u not touched", rollout->phases[VR_PHASE_COMMITTED],
-                           done_word(rollout), rollout->phases[VR_PHASE_RESTORED], rollout->phases[VR_PHASE_PENDING]);
+                           done_word(rollout), rollout->phases[VR_PHASE_RESTORED], vr_rollout_left(rollout));
     return g_string_free(text, FALSE);
 }
 
@@ -123,7 +123,7 @@ static char *timeout_rule(const VrRollout *rollout)
     g_autofree char *length = vr_clock_format_duration(rollout->policy.timeout_ms);
     GString *text;
 
-    if (!rollout->timed_out || rollout->phases[VR_PHASE_PENDING] == 0)
+    if (!rollout->timed_out || vr_rollout_left(rollout) == 0)
         return NULL;
     text = g_string_new("not done within ");
     return conclude(rollout, g_string_append(text, length));

@@ -79,6 +79,16 @@ guint vr_rollout_in_flight(const VrRollout *rollout)
            phases[VR_PHASE_DISCARDING];
 }
 
+gboolean vr_rollout_is_left(const VrRollout *rollout, guint i)
+{
+    return rollout->entries[i].phase == VR_PHASE_PENDING || rollout->entries[i].ahead == VR_AHEAD_WANTED;
+}
+
+guint vr_rollout_left(const VrRollout *rollout)
+{
+    return rollout->phases[VR_PHASE_PENDING] + rollout->ahead;
+}
+
 void vr_rollout_view(const VrRollout *rollout, VrRolloutView *view)
 {
     const guint *phases = rollout->phases;
@@ -91,8 +101,8 @@ void vr_rollout_view(const VrRollout *rollout, VrRolloutView *view)
         .batch_number = rollout->batch_number,
         .successful = phases[VR_PHASE_COMMITTED],
         .failed = phases[VR_PHASE_RESTORED] + phases[VR_PHASE_FAILED] + phases[VR_PHASE_UNKNOWN],
-        .in_progress = vr_rollout_in_flight(rollout),
-        .pending = phases[VR_PHASE_PENDING],
+        .in_progress = vr_rollout_in_flight(rollout) - rollout->ahead,
+        .pending = vr_rollout_left(rollout),
         .skipped = phases[VR_PHASE_SKIPPED],
         .restored = phases[VR_PHASE_RESTORED],
         .restore_failed = rollout->restore_failed,

@@ -198,6 +198,24 @@ def test_approval(lab, version):
     assert lab.versions() == lab.all_on(version)
 
 
+def test_prepared_ahead(lab, version):
+    """B7: the next disk is made while the first guest boots; a pause discards it, and it is made again."""
+    run = lab.program.start("--json", "upgrade", lab.set_name, "--version", version)
+    wait_for(lab, lambda status: status["openRun"] and status["progress"]["inProgressInstanceCount"] == 1 and
+             lab.program.json("generations", lab.set_name, lab.names[1])["generations"][-1]["state"] == "new")
+    lab.program("pause", lab.set_name)
+    wait_point(lab, "paused")
+    assert lab.status()["openSwapCount"] == 0
+    assert lab.program.json("generations", lab.set_name, lab.names[1])["generations"][-1]["state"] == "discarded"
+    lab.program("resume", lab.set_name)
+    out, err = run.communicate(timeout=60)
+    assert run.returncode == DONE, err
+    steps = [(one["domain"], one["phase"]) for one in map(json.loads, out.splitlines()) if one["event"] == "instance"]
+    first, second = lab.names
+    assert steps.index((first, "probing")) < steps.index((second, "preparing")) < steps.index((first, "committed"))
+    assert steps.count((second, "preparing")) == 2 and lab.versions() == lab.all_on(version)
+
+
 def test_replace(lab, version):
     """D21: the first ends at its batch border; the second starts from what it has left."""
     lab.program.publish("99.0.0")

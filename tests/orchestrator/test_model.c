@@ -18,6 +18,7 @@ static void test_defaults(void **state)
     assert_int_equal(model->policy.max_unhealthy_upgraded_percent, 20); /* D4 */
     assert_int_equal(model->policy.pause_ms, 0);                        /* D5 */
     assert_true(model->policy.prioritize_unhealthy);                    /* D12 */
+    assert_true(model->policy.prepare_ahead);                           /* B7 */
     assert_true(model->policy.automatic_rollback);                      /* F1 */
     assert_int_equal(model->health.source, VR_HEALTH_SOURCE_POWER);     /* E6 */
     assert_int_equal(model->health.interval_ms, 5000);                  /* E9 */
@@ -60,6 +61,7 @@ static void test_all_keys(void **state)
               "    maxSurge: False\n"
               "  batchBy: percent\n"
               "  approval: true\n"
+              "  prepareAhead: false\n"
               "healthProfile:\n"
               "  applicationHealth: {protocol: agent, command: [/usr/bin/healthy, --quick, \"\"],\n"
               "    intervalInSeconds: 10, numberOfProbes: 3, gracePeriod: 120}\n"
@@ -84,6 +86,7 @@ static void test_all_keys(void **state)
     assert_false(model->policy.prioritize_unhealthy);
     assert_false(model->policy.automatic_rollback);
     assert_true(model->policy.restore_on_breach);                           /* F3 */
+    assert_false(model->policy.prepare_ahead);                              /* B7 */
     assert_true(model->policy.approval);                                    /* D20 */
     assert_int_equal(model->health.source, VR_HEALTH_SOURCE_AGENT_COMMAND); /* E4 */
     assert_string_equal(model->health.command[1], "--quick");
@@ -102,7 +105,7 @@ static void test_all_keys(void **state)
     assert_true(model->stop.force);
     assert_int_equal(model->instances->len, 3);
     assert_string_equal(((VrModelInstance *)model->instances->pdata[1])->domain, "web 1: caf\xc3\xa9");
-    assert_int_equal(((VrModelInstance *)model->instances->pdata[1])->line, 31);
+    assert_int_equal(((VrModelInstance *)model->instances->pdata[1])->line, 32);
     assert_string_equal(((VrModelInstance *)model->instances->pdata[1])->version, "12.20261001.0"); /* A11 */
     assert_null(((VrModelInstance *)model->instances->pdata[0])->version);
 }

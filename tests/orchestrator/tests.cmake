@@ -13,6 +13,7 @@ vr_test(orchestrator planner_labels LINK vr_orchestrator)
 vr_test(orchestrator rollout LINK vr_orchestrator)
 vr_test(orchestrator rollout_holds LINK vr_orchestrator)
 vr_test(orchestrator rollout_labels LINK vr_orchestrator)
+vr_test(orchestrator rollout_ahead LINK vr_orchestrator)
 vr_test(orchestrator rollout_saved LINK vr_orchestrator)
 vr_test(orchestrator run_answers LINK vr_orchestrator)
 

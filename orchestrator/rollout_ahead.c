@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The next batch is prepared while this one boots (B7): when the last of a batch runs on its new disk, the planner is asked what would
+ * come next if all of it came good, and those are prepared. They are still to be moved, in all counts and for all rules: nothing of theirs is
+ * down, and a preparation ahead that fails says nothing and is done again in its batch. At the border the next batch is chosen anew, from the
+ * survey; what was prepared and is in it goes down at once, what is not is discarded. So is all of it before the run holds or ends.
+ */
+#include "orchestrator/rollout_private.h"
+
+#include <string.h>
+
+/* Is all of the batch past its swap, and some of it still on trial? */
+static gboolean batch_boots(const VrRollout *rollout)
+{
+    const GArray *members = rollout->batch->members;
+    gboolean probing = FALSE;
+
+    for (guint k = 0; k < members->len; k++) {
+        VrInstancePhase phase = rollout->entries[g_array_index(members, guint, k)].phase;
+
+        if (phase == VR_PHASE_PREPARING || phase == VR_PHASE_PREPARED || phase == VR_PHASE_SWAPPING)
+            return FALSE;
+        probing = probing || phase == VR_PHASE_PROBING;
+    }
+    return probing;
+}
+
+/* What is known to come between this batch and the next one, or instead of it. */
+static gboolean something_comes_first(VrRollout *rollout)
+{
+    const VrUpgradePolicy *policy = &rollout->policy;
+
+    return rollout->cancel || rollout->withdrawn || rollout->timed_out || rollout->paused || rollout->walk ||
+           (rollout->checkpoint < VR_CHECKPOINTS && policy->checkpoints[rollout->checkpoint] > 0 &&
+            policy->checkpoints[rollout->checkpoint] <= vr_rollout_percent_done(rollout));
+}
+
+/* As if the batch in flight came good. */
+static VrBatch *foresee(VrRollout *rollout)
+{
+    g_autofree VrCandidate *candidates = g_new(VrCandidate, rollout->count);
+
+    vr_rollout_mark_held(rollout);
+    memcpy(candidates, rollout->candidates, rollout->count * sizeof(*candidates));
+    for (guint k = 0; k < rollout->batch->members->len; k++)
+        candidates[g_array_index(rollout->batch->members, guint, k)].down = FALSE;
+    return vr_planner_next_batch(&rollout->policy, candidates, rollout->count, FALSE, NULL);
+}
+
+void vr_step_look_ahead(VrStep *step)
+{
+    VrRollout *rollout = step->rollout;
+    g_autoptr(VrBatch) next = NULL;
+
+    if (!rollout->policy.prepare_ahead || rollout->kind == VR_RUN_ROLLBACK || rollout->looked_ahead ||
+        !batch_boots(rollout))
+        return;
+    rollout->looked_ahead = TRUE;
+    if (!something_comes_first(rollout))
+        next = foresee(rollout);
+    for (guint k = 0; next != NULL && k < next->members->len; k++) {
+        guint i = g_array_index(next->members, guint, k);
+        VrCommand command = {.type = VR_COMMAND_PREPARE, .instance = i, .batch_number = rollout->batch_number + 1};
+
+        rollout->entries[i].ahead = VR_AHEAD_WANTED;
+        rollout->ahead++;
+        vr_step_phase(rollout, i, VR_PHASE_PREPARING);
+        g_array_append_val(step->commands, command);
+    }
+}
+
+void vr_rollout_not_ahead(VrRollout *rollout, guint i)
+{
+    rollout->ahead -= rollout->entries[i].ahead == VR_AHEAD_WANTED ? 1 : 0;
+    rollout->entries[i].ahead = VR_AHEAD_NO;
+}
+
+void vr_step_unwant(VrStep *step, guint i)
+{
+    VrRollout *rollout = step->rollout;
+
+    vr_rollout_not_ahead(rollout, i);
+    if (rollout->entries[i].phase == VR_PHASE_PREPARED) {
+        vr_step_phase(rollout, i, VR_PHASE_DISCARDING);
+        vr_step_emit(step, VR_COMMAND_DISCARD, i, "it was prepared ahead, and another batch came");
+    } else {
+        rollout->entries[i].ahead = VR_AHEAD_UNWANTED; /* its answer comes first */
+        rollout->candidates[i].status = VR_CANDIDATE_DONE;
+    }
+}
+
+gboolean vr_step_clears(VrStep *step)
+{
+    VrRollout *rollout = step->rollout;
+
+    for (guint i = 0; i < rollout->count && rollout->ahead > 0; i++)
+        if (rollout->entries[i].ahead == VR_AHEAD_WANTED)
+            vr_step_unwant(step, i);
+    return vr_rollout_in_flight(rollout) > 0;
+}
+
+void vr_step_take_ahead(VrStep *step, guint i)
+{
+    vr_rollout_not_ahead(step->rollout, i);
+    step->rollout->candidates[i].status = VR_CANDIDATE_DONE;
+}
