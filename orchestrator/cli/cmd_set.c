@@ -1,119 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Scale sets: define, list, info, dump, undefine. */
-#include "base/durable.h"
+/* Scale sets: list, info, dump, undefine; define is in cmd_define.c. */
 #include "base/error.h"
-#include "base/fd.h"
 #include "orchestrator/cli/output.h"
 #include "orchestrator/cli/run_view.h"
 #include "orchestrator/cli/session.h"
 #include "orchestrator/cli/targets.h"
 #include "orchestrator/health.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
-#include <string.h>
-#include <unistd.h>
-
-#define MODEL_MAX (4 * 1024 * 1024) /* bytes; a set of 10,000 instances has about 1 MB */
-
-/* --- set-define -------------------------------------------------------------------------------------- */
-
-/* NUL-terminated; an embedded NUL is no text. */
-static char *read_model(const char *file, GError **error)
-{
-    gboolean from_stdin = g_str_equal(file, "-");
-    vr_autofd fd = from_stdin ? dup(STDIN_FILENO) : open(file, O_RDONLY | O_CLOEXEC);
-    g_autoptr(GString) text = g_string_new(NULL);
-    char block[65536];
-    ssize_t got = fd < 0 ? -1 : 1;
-
-    while (got > 0 && text->len <= MODEL_MAX) {
-        got = read(fd, block, sizeof(block));
-        if (got > 0)
-            g_string_append_len(text, block, got);
-        else if (got < 0 && errno == EINTR)
-            got = 1;
-    }
-    if (got < 0)
-        vr_set_error_errno(error, errno, "model '%s' cannot be read", file);
-    else if (text->len > MODEL_MAX || strlen(text->str) != text->len)
-        g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "model '%s' is %s", file,
-                    text->len > MODEL_MAX ? "longer than 4 MiB" : "no text: it has a zero byte");
-    else
-        return g_strndup(text->str, text->len);
-    return NULL;
-}
-
-/* Before anything is made or owned: a model with a wrong name in it changes nothing. */
-static gboolean look_up(VrSession *session, const VrModel *model, const char *file, GError **error)
-{
-    char uuid[VR_UUID_LENGTH + 1];
-
-    if (!vr_session_connect(session, error))
-        return FALSE;
-    for (guint i = 0; i < model->instances->len; i++) {
-        const VrModelInstance *wanted = g_ptr_array_index(model->instances, i);
-        if (!vr_hv_lookup(session->hv, wanted->domain, uuid, error)) {
-            g_prefix_error(error, "%s:%u: instance '%s': ", file, wanted->line, wanted->domain);
-            return FALSE;
-        }
-    }
-    return TRUE;
-}
-
-static void warn_of_pins(const VrSession *session)
-{
-    g_autofree char *name = vr_set_image_name(session, NULL);
-
-    for (guint i = 0; name && i < session->set->instances->len; i++) {
-        const VrInstance *instance = vr_set_instance(session->set, i);
-        g_autoptr(GError) local = NULL;
-        g_autoptr(VrImage) image = instance->pin ? vr_store_get(session->store, name, instance->pin, &local) : NULL;
-        if (local)
-            vr_warn(session->cli, "instance '%s' is pinned to a version that is not there: %s", instance->domain,
-                    local->message);
-    }
-}
-
-static void warn_of_image(const VrSession *session)
-{
-    g_autoptr(GError) local = NULL;
-    g_autoptr(VrImage) image = vr_set_image(session, &local);
-
-    if (!image)
-        vr_warn(session->cli, "%s", local->message);
-    warn_of_pins(session);
-}
-
-static gboolean define(VrSession *session, const VrModel *model, const char *text, const char *file, GError **error)
-{
-    if (!vr_session_open_write(session, session->cli, error) || !vr_session_own(session, model->name, text, error) ||
-        !vr_registry_define(session->journal, session->owner, session->hv, model, text, file, error))
-        return FALSE;
-    g_clear_pointer(&session->set, vr_set_free);
-    session->set = vr_registry_get(vr_store_db(session->store), model->name, error);
-    if (!session->set)
-        return FALSE;
-    warn_of_image(session);
-    return TRUE;
-}
-
-gboolean vr_cmd_set_define(const VrCli *cli, GError **error)
-{
-    const char *file = g_str_equal(cli->args[0], "-") ? "standard input" : cli->args[0];
-    g_auto(VrSession) session = {.cli = cli};
-    g_autofree char *text = read_model(cli->args[0], error);
-    g_autoptr(VrModel) model = text ? vr_model_parse(text, strlen(text), file, error) : NULL;
-
-    if (!model || !look_up(&session, model, file, error))
-        return FALSE;
-    if (!cli->options.dry_run && !define(&session, model, text, file, error))
-        return FALSE;
-    vr_say(cli, "set %s: %s with %u instance%s", model->name, cli->options.dry_run ? "would be defined" : "defined",
-           model->instances->len, model->instances->len == 1 ? "" : "s");
-    return TRUE;
-}
 
 /* --- set-list ---------------------------------------------------------------------------------------- */
 

@@ -81,8 +81,12 @@ const VrCliCommand vr_cli_commands[] = {
      vr_cmd_image_prune},
 
     {"set-define", VR_GROUP_SETS, "FILE|-", "Define a scale set from its model, or define it anew",
-     "The model is YAML or JSON. Each instance is a libvirt domain, bound by its UUID. Guests are not touched.",
-     "set-define shop.yaml", TRUE, VR_OPT_DRY_RUN, 1, 1, vr_cmd_set_define},
+     "The model is YAML or JSON. Each instance is a libvirt domain, bound by its UUID. Guests are not touched.\n"
+     "Of a set that exists, each change is listed with what it means: live (it counts from now), at next reimage (it\n"
+     "reaches a guest with its next new OS disk), or refused, and then nothing is changed (exit status 4). While a "
+     "run\n"
+     "of the set is active its model cannot be changed (exit status 5).",
+     "set-define shop.yaml --dry-run", TRUE, VR_OPT_DRY_RUN | VR_OPT_JSON, 1, 1, vr_cmd_set_define},
     {"set-list", VR_GROUP_SETS, "", "List the scale sets", "", "set-list", FALSE, VR_OPT_JSON, 0, 0, vr_cmd_set_list},
     {"set-info", VR_GROUP_SETS, "SET", "Show image, policy and instances of a set", "", "set-info shop", FALSE,
      VR_OPT_JSON, 1, 1, vr_cmd_set_info},

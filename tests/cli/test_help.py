@@ -13,7 +13,7 @@ ALL = ("doctor image-check image-publish image-list image-info image-exclude ima
        "history generations recover").split()
 MUTATING = "image-publish image-exclude image-include image-delete image-prune adopt set-define set-undefine upgrade reimage rollback "\
            "retry pause resume cancel walk promote approve recover"
-IN_JSON = ("doctor image-check image-list image-info image-verify image-prune set-list set-info plan upgrade reimage retry rollback status "
+IN_JSON = ("doctor image-check image-list image-info image-verify image-prune set-define set-list set-info plan upgrade reimage retry rollback status "
            "pause resume cancel walk promote approve instance-view history generations").split()
 
 

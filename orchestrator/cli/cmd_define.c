@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* set-define: a model becomes a set, or takes the place of the set's model; what each change means is said first (K6). */
+#include "base/durable.h"
+#include "base/error.h"
+#include "base/fd.h"
+#include "orchestrator/cli/output.h"
+#include "orchestrator/cli/run_view.h"
+#include "orchestrator/cli/session.h"
+#include "orchestrator/cli/targets.h"
+#include "orchestrator/model_change.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#define MODEL_MAX (4 * 1024 * 1024) /* bytes; a set of 10,000 instances has about 1 MB */
+
+typedef struct {
+    const char *file; /* for messages */
+    char *text;
+    VrModel *model;
+    GPtrArray *uuids;   /* char *, of the model's instances */
+    VrModel *before;    /* the model that is there; NULL: none, or one that this program cannot read */
+    GPtrArray *changes; /* VrModelChange *; NULL as above */
+} Definition;
+
+static void definition_clear(Definition *definition)
+{
+    g_clear_pointer(&definition->changes, g_ptr_array_unref);
+    g_clear_pointer(&definition->before, vr_model_free);
+    g_clear_pointer(&definition->uuids, g_ptr_array_unref);
+    g_clear_pointer(&definition->model, vr_model_free);
+    g_clear_pointer(&definition->text, g_free);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Definition, definition_clear)
+
+/* --- reading ----------------------------------------------------------------------------------------- */
+
+/* NUL-terminated; an embedded NUL is no text. */
+static char *read_model(const char *file, GError **error)
+{
+    gboolean from_stdin = g_str_equal(file, "-");
+    vr_autofd fd = from_stdin ? dup(STDIN_FILENO) : open(file, O_RDONLY | O_CLOEXEC);
+    g_autoptr(GString) text = g_string_new(NULL);
+    char block[65536];
+    ssize_t got = fd < 0 ? -1 : 1;
+
+    while (got > 0 && text->len <= MODEL_MAX) {
+        got = read(fd, block, sizeof(block));
+        if (got > 0)
+            g_string_append_len(text, block, got);
+        else if (got < 0 && errno == EINTR)
+            got = 1;
+    }
+    if (got < 0)
+        vr_set_error_errno(error, errno, "model '%s' cannot be read", file);
+    else if (text->len > MODEL_MAX || strlen(text->str) != text->len)
+        g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "model '%s' is %s", file,
+                    text->len > MODEL_MAX ? "longer than 4 MiB" : "no text: it has a zero byte");
+    else
+        return g_strndup(text->str, text->len);
+    return NULL;
+}
+
+/* Before anything is made or owned: a model with a wrong name in it changes nothing. */
+static gboolean look_up(VrSession *session, Definition *definition, GError **error)
+{
+    char uuid[VR_UUID_LENGTH + 1];
+
+    definition->uuids = g_ptr_array_new_with_free_func(g_free);
+    if (!vr_session_connect(session, error))
+        return FALSE;
+    for (guint i = 0; i < definition->model->instances->len; i++) {
+        const VrModelInstance *wanted = g_ptr_array_index(definition->model->instances, i);
+        if (!vr_hv_lookup(session->hv, wanted->domain, uuid, error)) {
+            g_prefix_error(error, "%s:%u: instance '%s': ", definition->file, wanted->line, wanted->domain);
+            return FALSE;
+        }
+        g_ptr_array_add(definition->uuids, g_strdup(uuid));
+    }
+    return TRUE;
+}
+
+/* --- what changes ------------------------------------------------------------------------------------ */
+
+/* Any version of the image that a model names: its names are the same for all of them. NULL: the store has none. */
+static VrImage *image_of(const VrSession *session, const VrModel *model)
+{
+    g_autofree char *name = model->image_name
+                                ? g_strdup(model->image_name)
+                                : vr_store_find_name(session->store, model->publisher, model->offer, model->sku, NULL);
+    g_autoptr(GPtrArray) versions = name ? vr_store_list(session->store, name, NULL) : NULL;
+
+    return versions && versions->len > 0 ? vr_image_copy(g_ptr_array_index(versions, 0)) : NULL;
+}
+
+static VrImageNames names_of(const VrImage *image)
+{
+    return image ? (VrImageNames){image->name, image->publisher, image->offer, image->sku} : (VrImageNames){0};
+}
+
+static gboolean has_generations(const VrSession *session, gboolean *has, GError **error)
+{
+    *has = FALSE;
+    for (guint i = 0; !*has && i < session->set->instances->len; i++) {
+        g_autoptr(GPtrArray) all =
+            vr_journal_generations(session->journal, vr_set_instance(session->set, i)->uuid, error);
+        if (!all)
+            return FALSE;
+        *has = all->len > 0;
+    }
+    return TRUE;
+}
+
+/* One that somebody works on, or that waits for its process to come back. */
+static gboolean has_active_run(const VrSession *session, gboolean *active, GError **error)
+{
+    gboolean owned = !session->owner && vr_session_is_owned(session, session->set->name, NULL);
+    g_autoptr(GError) local = NULL;
+    g_autoptr(VrRun) last = vr_history_last(vr_store_db(session->store), session->set->name, &local);
+
+    if (local) {
+        g_propagate_error(error, g_steal_pointer(&local));
+        return FALSE;
+    }
+    *active = owned || (last && last->completed_us == 0);
+    return TRUE;
+}
+
+static gboolean compare(const VrSession *session, Definition *definition, GError **error)
+{
+    const VrSet *set = session->set;
+    g_autoptr(VrImage) was = NULL, is = NULL;
+    g_autofree const char **ids = g_new0(const char *, set->instances->len + 1);
+    VrChangeContext context = {.before_ids = ids, .after_ids = (const char *const *)definition->uuids->pdata};
+
+    definition->before = vr_model_parse(set->text, strlen(set->text), set->name, NULL);
+    if (!definition->before)
+        return TRUE;
+    if (!has_generations(session, &context.swapped, error) || !has_active_run(session, &context.running, error))
+        return FALSE;
+    for (guint i = 0; i < set->instances->len; i++)
+        ids[i] = vr_set_instance(set, i)->uuid;
+    was = image_of(session, definition->before);
+    is = image_of(session, definition->model);
+    context.before = names_of(was);
+    context.after = names_of(is);
+    definition->changes = vr_model_compare(definition->before, definition->model, &context);
+    return TRUE;
+}
+
+static json_t *change_json(const VrModelChange *change)
+{
+    static const char *const meanings[] = {"live", "atNextReimage", "refused"};
+    gboolean live = change->meaning == VR_CHANGE_LIVE;
+
+    return json_pack("{s:o, s:o, s:o, s:s, s:o}", "key", vr_json_text(change->key), "from", vr_json_text(change->from),
+                     "to", vr_json_text(change->to), "meaning", meanings[change->meaning], "note",
+                     live ? json_null() : vr_json_text(change->rule->note));
+}
+
+static json_t *changes_json(const Definition *definition)
+{
+    json_t *list = json_array();
+
+    for (guint i = 0; definition->changes && i < definition->changes->len; i++)
+        json_array_append_new(list, change_json(g_ptr_array_index(definition->changes, i)));
+    return definition->before ? list : (json_decref(list), json_null());
+}
+
+static void show_changes(const VrCli *cli, const Definition *definition)
+{
+    static const char *const headings[] = {"KEY", "FROM", "TO", "MEANING", NULL};
+    g_autoptr(VrTable) table = vr_table_new(cli, headings);
+
+    if (cli->options.json || !definition->changes)
+        return;
+    for (guint i = 0; i < definition->changes->len; i++) {
+        const VrModelChange *change = g_ptr_array_index(definition->changes, i);
+        const char *const cells[] = {change->key, change->from, change->to, vr_change_class_name(change->meaning)};
+        vr_table_row(table, cells);
+    }
+    vr_table_print(table);
+    for (guint i = 0; i < definition->changes->len; i++) {
+        const VrModelChange *change = g_ptr_array_index(definition->changes, i);
+        if (change->meaning != VR_CHANGE_LIVE)
+            vr_say_why(cli, change->key, change->rule->note);
+    }
+}
+
+static gboolean none_refused(const Definition *definition, GError **error)
+{
+    for (guint i = 0; definition->changes && i < definition->changes->len; i++) {
+        const VrModelChange *change = g_ptr_array_index(definition->changes, i);
+        if (change->meaning != VR_CHANGE_REFUSED)
+            continue;
+        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED,
+                    "set '%s': %s cannot change from %s to %s: %s; nothing was changed", definition->model->name,
+                    change->key, change->from ? change->from : "nothing", change->to ? change->to : "nothing",
+                    change->rule->note);
+        return FALSE;
+    }
+    return TRUE;
+}
+
+/* --- the answer -------------------------------------------------------------------------------------- */
+
+static void warn_of_pins(const VrSession *session)
+{
+    g_autofree char *name = vr_set_image_name(session, NULL);
+
+    for (guint i = 0; name && i < session->set->instances->len; i++) {
+        const VrInstance *instance = vr_set_instance(session->set, i);
+        g_autoptr(GError) local = NULL;
+        g_autoptr(VrImage) image = instance->pin ? vr_store_get(session->store, name, instance->pin, &local) : NULL;
+        if (local)
+            vr_warn(session->cli, "instance '%s' is pinned to a version that is not there: %s", instance->domain,
+                    local->message);
+    }
+}
+
+static void warn_of_image(const VrSession *session)
+{
+    g_autoptr(GError) local = NULL;
+    g_autoptr(VrImage) image = vr_set_image(session, &local);
+
+    if (!image)
+        vr_warn(session->cli, "%s", local->message);
+    warn_of_pins(session);
+}
+
+static void answer_json(const VrSession *session, const Definition *definition, gboolean defined)
+{
+    const VrModel *model = definition->model;
+
+    if (session->cli->options.json)
+        vr_json_print_line(json_pack("{s:s, s:o, s:b, s:b, s:i, s:o}", "event", "define", "set",
+                                     vr_json_text(model->name), "defined", defined, "dryRun",
+                                     session->cli->options.dry_run, "instanceCount", (int)model->instances->len,
+                                     "changes", changes_json(definition)));
+}
+
+static void answer(const VrSession *session, const Definition *definition, gboolean defined)
+{
+    guint count = definition->model->instances->len;
+
+    answer_json(session, definition, defined);
+    vr_say(session->cli, "set %s: %s with %u instance%s%s", definition->model->name,
+           defined ? "defined" : "would be defined", count, count == 1 ? "" : "s",
+           definition->changes && definition->changes->len == 0 ? "; nothing of it changes" : "");
+}
+
+/* --- the command ------------------------------------------------------------------------------------- */
+
+/* The set as it is, for a dry run: without a store, or without it there, it would be a new one. */
+static gboolean load_for_dry_run(VrSession *session, const char *name, GError **error)
+{
+    g_autoptr(GError) local = NULL;
+
+    if (vr_session_open_read(session, session->cli, &local) && vr_session_read_any_set(session, name, &local))
+        return TRUE;
+    if (g_error_matches(local, VR_ERROR, VR_ERROR_NOT_FOUND))
+        return TRUE;
+    g_propagate_error(error, g_steal_pointer(&local));
+    return FALSE;
+}
+
+/* While a run is active nothing changes: it goes by the model that it began with. */
+static gboolean is_free(const VrSession *session, const char *name, GError **error)
+{
+    g_autofree char *holder = NULL;
+
+    if (!session->set || !vr_session_is_owned(session, name, &holder))
+        return TRUE;
+    g_set_error(error, VR_ERROR, VR_ERROR_BUSY,
+                "set '%s' is owned now by %s; its model can be changed when that has ended", name, holder);
+    return FALSE;
+}
+
+static gboolean dry_run(VrSession *session, Definition *definition, GError **error)
+{
+    if (!load_for_dry_run(session, definition->model->name, error) ||
+        (session->set && !compare(session, definition, error)))
+        return FALSE;
+    show_changes(session->cli, definition);
+    if (!none_refused(definition, error) || !is_free(session, definition->model->name, error)) {
+        answer_json(session, definition, FALSE);
+        return FALSE;
+    }
+    answer(session, definition, FALSE);
+    return TRUE;
+}
+
+static gboolean define(VrSession *session, Definition *definition, GError **error)
+{
+    const VrModel *model = definition->model;
+
+    if (!vr_session_open_write(session, session->cli, error) ||
+        !vr_session_own(session, model->name, definition->text, error) ||
+        (session->set && !compare(session, definition, error)))
+        return FALSE;
+    show_changes(session->cli, definition);
+    if (!none_refused(definition, error)) {
+        answer_json(session, definition, FALSE);
+        return FALSE;
+    }
+    if (!vr_registry_define(session->journal, session->owner, session->hv, model, definition->text, definition->file,
+                            error))
+        return FALSE;
+    g_clear_pointer(&session->set, vr_set_free);
+    session->set = vr_registry_get(vr_store_db(session->store), model->name, error);
+    if (!session->set)
+        return FALSE;
+    warn_of_image(session);
+    answer(session, definition, TRUE);
+    return TRUE;
+}
+
+gboolean vr_cmd_set_define(const VrCli *cli, GError **error)
+{
+    g_auto(VrSession) session = {.cli = cli};
+    g_auto(Definition) definition = {.file = g_str_equal(cli->args[0], "-") ? "standard input" : cli->args[0]};
+
+    definition.text = read_model(cli->args[0], error);
+    if (definition.text)
+        definition.model = vr_model_parse(definition.text, strlen(definition.text), definition.file, error);
+    if (!definition.model || !look_up(&session, &definition, error))
+        return FALSE;
+    return cli->options.dry_run ? dry_run(&session, &definition, error) : define(&session, &definition, error);
+}

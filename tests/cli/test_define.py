@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""K6: a set that exists is defined anew, and each change says what it means. A4, G11, B19."""
+import pytest
+
+from program import IMAGE, OWNED, REFUSED
+from test_sets import Owner, names
+
+
+def changes(result):
+    (line,) = result.lines
+    return {one["key"]: one["meaning"] for one in line["changes"]}
+
+
+def define(program, model, *arguments, **options):
+    return program("--json", "set-define", "-", *arguments, stdin=model, **options)
+
+
+def test_each_change_says_what_it_means(defined, fleet):
+    model = defined.model("shop", names(fleet)[:2], upgrade_domains=3, kind="full", stop="timeout: PT30S, force: true",
+                          image="{name: cheap, version: 1.0.0}")
+    expected = {"imageReference.version": "atNextReimage", "upgradeDomainCount": "live", "osDisk.kind": "atNextReimage",
+                "stop.timeout": "live", f"instances[{fleet[2].name}]": "live"}
+    before = defined.snapshot()
+    dry = define(defined, model, "--dry-run")
+    assert defined.snapshot() == before
+    assert changes(dry) == expected and dry.lines[0]["dryRun"] and not dry.lines[0]["defined"]
+    done = define(defined, model)
+    assert changes(done) == expected and done.lines[0]["defined"]
+    assert defined("set-dump", "shop").out == model
+    again = define(defined, model)
+    assert changes(again) == {} and again.lines[0]["defined"]
+
+
+def test_for_a_person(defined, fleet):
+    out = defined("set-define", "-", stdin=defined.model("shop", names(fleet), upgrade_domains=2, kind="full")).out
+    lines = out.splitlines()
+    assert lines[0].split() == ["KEY", "FROM", "TO", "MEANING"]
+    assert lines[1].split() == ["osDisk.kind", "overlay", "full", "at", "next", "reimage"]
+    assert "'apply' brings it" in lines[2]
+    again = defined("set-define", "-", stdin=defined("set-dump", "shop").out).out
+    assert again == "set shop: defined with 3 instances; nothing of it changes\n"
+
+
+def test_a_new_set_has_no_changes(published, fleet):
+    model = published.model("shop", names(fleet))
+    for arguments in (["--dry-run"], []):
+        (line,) = define(published, model, *arguments).lines
+        assert line["changes"] is None and line["instanceCount"] == 3
+    assert "KEY" not in published("set-define", "-", stdin=published.model("other", names(fleet)), status=REFUSED).out
+
+
+def test_a_dry_run_without_a_store(program, fleet):
+    assert define(program, program.model("shop", names(fleet)), "--dry-run").lines[0]["changes"] is None
+    assert program.snapshot() == {}
+
+
+@pytest.mark.parametrize("arguments", [[], ["--dry-run"]])
+def test_another_publisher_is_refused(program, fleet, arguments):
+    """A4, also when both images are called by their names."""
+    for name, publisher in ((IMAGE, "local"), ("other", "elsewhere")):
+        program("image-publish", name, "1.0.0", program.image("1.0.0"), "--publisher", publisher, "--offer", "o", "--sku", "1")
+    program("set-define", "-", stdin=program.model("shop", names(fleet)))
+    model = program.model("shop", names(fleet), image="{name: other, version: latest}", kind="full")
+    line = program.fails(REFUSED, "set-define", "-", *arguments, stdin=model)
+    assert "imageReference.publisher" in line and "'local'" not in line and "set-undefine" in line
+    refused = define(program, model, *arguments, status=REFUSED)
+    assert changes(refused) == {"imageReference.publisher": "refused", "osDisk.kind": "atNextReimage"}
+    assert not refused.lines[0]["defined"]
+    other_spelling = program.model("shop", names(fleet), image='{publisher: local, offer: o, sku: "1", version: latest}')
+    assert changes(define(program, other_spelling)) == {}
+
+
+def test_a_renamed_role_and_a_moved_os_disk_are_refused(defined, fleet):
+    def labelled(role, target="vda"):
+        model = defined.model("shop", names(fleet), labels={name: f"role: {role}" for name in names(fleet)})
+        return model.replace("target: vda", f"target: {target}")
+
+    defined("set-define", "-", stdin=labelled("web"))
+    assert "web to www" in defined.fails(REFUSED, "set-define", "-", stdin=labelled("www"))
+    defined("set-define", "-", stdin=labelled("web", "vdb"))
+    defined("set-define", "-", stdin=labelled("web"))
+    defined("adopt", "shop", fleet[1].name, "--version", "1.0.0")
+    assert "osDisk.target" in defined.fails(REFUSED, "set-define", "-", stdin=labelled("web", "vdb"))
+
+
+def test_an_instance_in_the_other_spelling_is_the_same(defined, fleet):
+    model = defined.model("shop", [fleet[0].uuid, *names(fleet)[1:]], upgrade_domains=2)
+    assert changes(define(defined, model)) == {}
+
+
+def test_during_a_run_nothing_changes(defined, fleet):
+    """G11, B19: not even what is live; a dry run still says what it would be."""
+    model = defined.model("shop", names(fleet), upgrade_domains=2, stop="timeout: PT30S, force: true")
+    with Owner(defined, "shop"):
+        assert "upgrade of a test" in defined.fails(OWNED, "set-define", "-", stdin=model)
+        dry = define(defined, model, "--dry-run", status=OWNED)
+        assert changes(dry) == {"stop.timeout": "live"} and "upgrade of a test" in dry.error()
+        domains = defined.model("shop", names(fleet), upgrade_domains=3)
+        assert changes(define(defined, domains, "--dry-run", status=REFUSED)) == {"upgradeDomainCount": "refused"}
+    assert changes(define(defined, model)) == {"stop.timeout": "live"}
