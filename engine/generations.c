@@ -24,8 +24,8 @@ void vr_generation_free(VrGeneration *generation)
 }
 
 #define GENERATION_COLUMNS                                                                                             \
-    "SELECT uuid, number, path, format, disk_type, image, version, ours, state, made_us, device, inode "               \
-    "FROM generations WHERE "
+    "SELECT uuid, number, path, format, disk_type, image, version, ours, state, made_us, device, inode, "              \
+    "model_revision FROM generations WHERE "
 
 static VrGeneration *read_generation(sqlite3_stmt *stmt)
 {
@@ -43,6 +43,7 @@ static VrGeneration *read_generation(sqlite3_stmt *stmt)
     generation->made_us = sqlite3_column_int64(stmt, 9);
     generation->file.device = (guint64)sqlite3_column_int64(stmt, 10);
     generation->file.inode = (guint64)sqlite3_column_int64(stmt, 11);
+    generation->model_revision = (guint)sqlite3_column_int64(stmt, 12);
     return generation;
 }
 
@@ -108,6 +109,18 @@ GPtrArray *vr_journal_resting(VrJournal *journal, const char *set_name, GError *
 }
 
 G_STATIC_ASSERT(VR_GENERATION_FAILED == VR_GENERATION_KEPT + 1);
+
+gboolean vr_journal_last_revision(VrJournal *journal, const char *uuid, guint *revision, GError **error)
+{
+    g_autoptr(sqlite3_stmt) stmt =
+        vr_db_prepare(vr_journal_db(journal), error,
+                      "SELECT COALESCE(MAX(model_revision), 0) FROM generations WHERE uuid = ?", "s", uuid);
+
+    if (!stmt || vr_db_step(vr_journal_db(journal), stmt, error) != 1)
+        return FALSE;
+    *revision = (guint)sqlite3_column_int64(stmt, 0);
+    return TRUE;
+}
 
 gboolean vr_journal_record_found(VrJournal *journal, const VrOwner *owner, const VrGeneration *found, GError **error)
 {

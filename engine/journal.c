@@ -32,7 +32,9 @@ static const char *const schema[] = {
     "CREATE TABLE events ("
     "  seq INTEGER PRIMARY KEY AUTOINCREMENT, at_us INTEGER NOT NULL, set_name TEXT NOT NULL, fence INTEGER NOT NULL,"
     "  run_id TEXT, uuid TEXT, kind TEXT NOT NULL, text TEXT);"
-    "CREATE INDEX events_run ON events (run_id);"};
+    "CREATE INDEX events_run ON events (run_id);",
+    /* 0: not known */
+    "ALTER TABLE generations ADD COLUMN model_revision INTEGER NOT NULL DEFAULT 0;"};
 
 G_STATIC_ASSERT(VR_SWAP_COMMITTED == 5 && VR_SWAP_DISCARDED == 6 && VR_SWAP_UNDONE == 7);
 
@@ -129,9 +131,10 @@ static gboolean insert_made(VrJournal *journal, const VrGeneration *made, GError
 {
     return vr_db_run(journal->db, NULL, error,
                      "INSERT INTO generations (uuid, number, path, format, disk_type, image, version, ours, state, "
-                     "made_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                     "sisssssiii", made->uuid, (gint64)made->number, made->path, made->format, made->disk_type,
-                     made->image, made->version, (gint64)made->ours, (gint64)made->state, made->made_us);
+                     "made_us, model_revision) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                     "sisssssiiii", made->uuid, (gint64)made->number, made->path, made->format, made->disk_type,
+                     made->image, made->version, (gint64)made->ours, (gint64)made->state, made->made_us,
+                     (gint64)made->model_revision);
 }
 
 static gboolean insert_swap(VrJournal *journal, const VrSwapRow *row, GError **error)

@@ -66,8 +66,9 @@ typedef struct {
     char *image, *version; /* NULL: not known (generation 0 before adoption) */
     gboolean ours;         /* made by us: may be sealed and deleted; generation 0 never is */
     VrGenerationState state;
-    gint64 made_us; /* wall clock */
-    VrFileId file;  /* of ours: the file that was made; device 0 when not yet */
+    gint64 made_us;       /* wall clock */
+    guint model_revision; /* of the set's model that it was made by; 0: not known, or not made by us */
+    VrFileId file;        /* of ours: the file that was made; device 0 when not yet */
 } VrGeneration;
 void vr_generation_free(VrGeneration *generation);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrGeneration, vr_generation_free)
@@ -81,6 +82,9 @@ GPtrArray *vr_journal_resting(VrJournal *journal, const char *set_name, GError *
 
 /* The current one; NULL without error when the instance has none yet. */
 VrGeneration *vr_journal_current(VrJournal *journal, const char *uuid, GError **error);
+
+/* The highest model revision of all generations that the instance ever had, 0 when none is known. Within a transaction. */
+gboolean vr_journal_last_revision(VrJournal *journal, const char *uuid, guint *revision, GError **error);
 
 /* Records generation 0 as found (state CURRENT), or changes what version it is said to be. */
 gboolean vr_journal_record_found(VrJournal *journal, const VrOwner *owner, const VrGeneration *found, GError **error);

@@ -27,6 +27,7 @@ typedef struct {
     const VrImage *image;  /* a forward swap: the version to move to; NULL: a rollback */
     VrCloneSeat *seat;    /* of a forward swap whose new disk is a full clone: lives until PREPARED; NULL: an overlay */
     guint to_generation;  /* of a rollback */
+    guint model_revision; /* of a forward swap: that the new generation is made by; 0: not known */
     gboolean needs_agent; /* the model's health asks for it (preflight) */
 } VrSwapRequest;
 

@@ -125,14 +125,15 @@ static VrGeneration *rollback_target(const VrEngine *engine, const char *domain,
     return g_steal_pointer(&to);
 }
 
-static VrGeneration *new_generation(const VrEngine *engine, const char *uuid, const VrImage *image, GError **error)
+static VrGeneration *new_generation(const VrEngine *engine, const VrSwapRequest *request, GError **error)
 {
+    const VrImage *image = request->image;
     g_autoptr(VrGeneration) made = g_new0(VrGeneration, 1);
-    vr_autofd dir_fd = vr_store_instance_dir(engine->store, uuid, &made->path, error);
+    vr_autofd dir_fd = vr_store_instance_dir(engine->store, request->uuid, &made->path, error);
 
     if (dir_fd < 0)
         return NULL;
-    g_strlcpy(made->uuid, uuid, sizeof(made->uuid));
+    g_strlcpy(made->uuid, request->uuid, sizeof(made->uuid));
     made->format = g_strdup("qcow2");
     made->disk_type = g_strdup("file");
     made->image = g_strdup(image->name);
@@ -140,6 +141,7 @@ static VrGeneration *new_generation(const VrEngine *engine, const char *uuid, co
     made->ours = TRUE;
     made->state = VR_GENERATION_NEW;
     made->made_us = vr_clock_wall_us();
+    made->model_revision = request->model_revision;
     return g_steal_pointer(&made);
 }
 
@@ -247,7 +249,7 @@ VrSwap *vr_swap_begin(const VrEngine *engine, const VrSwapRequest *request, GErr
     if (request->image) {
         swap->image = vr_image_copy(request->image);
         swap->seat = request->seat;
-        swap->to = new_generation(engine, request->uuid, request->image, error);
+        swap->to = new_generation(engine, request, error);
     } else {
         swap->to = rollback_target(engine, info.name, request->uuid, request->to_generation, error);
     }

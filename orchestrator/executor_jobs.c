@@ -104,6 +104,7 @@ static void do_prepare(VrExecutor *executor, VrJob *job)
                              .image = executor->request.image,
                              .seat = job->seat,
                              .to_generation = executor->request.targets[job->instance].to_generation,
+                             .model_revision = executor->request.set->revision,
                              .needs_agent = vr_health_needs_agent(&model->health)};
 
     g_clear_pointer(&work->swap, vr_swap_free); /* prepared ahead, and discarded */

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "orchestrator/model_change.h"
 #include "orchestrator/planner.h"
 
 static const char *const schema[] = {
@@ -24,7 +25,10 @@ static const char *const schema[] = {
     "ALTER TABLE runs ADD COLUMN detached INTEGER NOT NULL DEFAULT 0;"
     "ALTER TABLE runs ADD COLUMN state TEXT;"
     "ALTER TABLE run_instances ADD COLUMN to_generation INTEGER NOT NULL DEFAULT 0;"
-    "ALTER TABLE run_instances ADD COLUMN canary INTEGER NOT NULL DEFAULT 0;"};
+    "ALTER TABLE run_instances ADD COLUMN canary INTEGER NOT NULL DEFAULT 0;",
+    /* 3: revisions of models */
+    "ALTER TABLE sets ADD COLUMN revision INTEGER NOT NULL DEFAULT 1;"
+    "ALTER TABLE instances ADD COLUMN joined_revision INTEGER NOT NULL DEFAULT 1;"};
 
 gboolean vr_registry_init(VrDb *db, GError **error)
 {
@@ -95,10 +99,11 @@ static GPtrArray *resolve(VrHv *hv, const VrModel *model, const char *file_name,
 }
 
 /* An instance keeps the upgrade domain it has, and belongs to one set. */
-static gboolean keep_upgrade_domain(VrDb *db, const char *set_name, guint count, VrInstance *instance, GError **error)
+static gboolean keep_what_it_has(VrDb *db, const char *set_name, guint count, VrInstance *instance, GError **error)
 {
     g_autoptr(sqlite3_stmt) stmt =
-        vr_db_prepare(db, error, "SELECT set_name, upgrade_domain FROM instances WHERE uuid = ?", "s", instance->uuid);
+        vr_db_prepare(db, error, "SELECT set_name, upgrade_domain, joined_revision FROM instances WHERE uuid = ?", "s",
+                      instance->uuid);
     int row = stmt ? vr_db_step(db, stmt, error) : -1;
     guint kept;
 
@@ -113,26 +118,72 @@ static gboolean keep_upgrade_domain(VrDb *db, const char *set_name, guint count,
     kept = (guint)sqlite3_column_int64(stmt, 1);
     if (kept < count)
         instance->upgrade_domain = kept;
+    instance->joined_revision = (guint)sqlite3_column_int64(stmt, 2);
     return TRUE;
 }
 
-static gboolean write_set(VrDb *db, const VrModel *model, const char *text, GPtrArray *instances, GError **error)
+/* The revision that the set has, 0 when there is no such set; *newer: the model that takes its place needs a higher one. What
+ * this program cannot read may differ in anything. */
+static gboolean read_revision(VrDb *db, const VrModel *model, guint *revision, gboolean *newer, GError **error)
 {
-    for (guint i = 0; i < instances->len; i++)
-        if (!keep_upgrade_domain(db, model->name, model->upgrade_domain_count, g_ptr_array_index(instances, i), error))
+    g_autoptr(sqlite3_stmt) stmt =
+        vr_db_prepare(db, error, "SELECT text, revision FROM sets WHERE name = ?", "s", model->name);
+    int row = stmt ? vr_db_step(db, stmt, error) : -1;
+    g_autoptr(VrModel) before = NULL;
+    g_autofree char *text = row == 1 ? vr_db_text(stmt, 0) : NULL;
+
+    *revision = row == 1 ? (guint)sqlite3_column_int64(stmt, 1) : 0;
+    if (text)
+        before = vr_model_parse(text, strlen(text), model->name, NULL);
+    *newer = text && (!before || vr_model_needs_revision(before, model));
+    return row >= 0;
+}
+
+static gboolean give_revision(VrJournal *journal, const VrModel *model, GPtrArray *instances, guint *revision,
+                              GError **error)
+{
+    gboolean newer;
+
+    if (!read_revision(vr_journal_db(journal), model, revision, &newer, error))
+        return FALSE;
+    for (guint i = 0; newer && i < instances->len; i++) {
+        guint highest;
+        if (!vr_journal_last_revision(journal, ((const VrInstance *)instances->pdata[i])->uuid, &highest, error))
             return FALSE;
+        *revision = MAX(*revision, highest);
+    }
+    *revision = newer || *revision == 0 ? *revision + 1 : *revision;
+    for (guint i = 0; i < instances->len; i++) {
+        VrInstance *instance = instances->pdata[i];
+        instance->joined_revision = instance->joined_revision ? instance->joined_revision : *revision;
+    }
+    return TRUE;
+}
+
+static gboolean write_set(VrJournal *journal, const VrModel *model, const char *text, GPtrArray *instances,
+                          GError **error)
+{
+    VrDb *db = vr_journal_db(journal);
+    guint revision;
+
+    for (guint i = 0; i < instances->len; i++)
+        if (!keep_what_it_has(db, model->name, model->upgrade_domain_count, g_ptr_array_index(instances, i), error))
+            return FALSE;
+    if (!give_revision(journal, model, instances, &revision, error))
+        return FALSE;
     if (!vr_db_run(db, NULL, error,
-                   "INSERT INTO sets (name, text, defined_us) VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET "
-                   "text = excluded.text, defined_us = excluded.defined_us",
-                   "ssi", model->name, text, vr_clock_wall_us()) ||
+                   "INSERT INTO sets (name, text, defined_us, revision) VALUES (?, ?, ?, ?) ON CONFLICT (name) DO "
+                   "UPDATE SET text = excluded.text, defined_us = excluded.defined_us, revision = excluded.revision",
+                   "ssii", model->name, text, vr_clock_wall_us(), (gint64)revision) ||
         !vr_db_run(db, NULL, error, "DELETE FROM instances WHERE set_name = ?", "s", model->name))
         return FALSE;
     for (guint i = 0; i < instances->len; i++) {
         const VrInstance *instance = g_ptr_array_index(instances, i);
         if (!vr_db_run(db, NULL, error,
-                       "INSERT INTO instances (uuid, set_name, domain, ordinal, upgrade_domain) VALUES (?, ?, ?, ?, ?)",
-                       "sssii", instance->uuid, model->name, instance->domain, (gint64)i,
-                       (gint64)instance->upgrade_domain))
+                       "INSERT INTO instances (uuid, set_name, domain, ordinal, upgrade_domain, joined_revision) "
+                       "VALUES (?, ?, ?, ?, ?, ?)",
+                       "sssiii", instance->uuid, model->name, instance->domain, (gint64)i,
+                       (gint64)instance->upgrade_domain, (gint64)instance->joined_revision))
             return FALSE;
     }
     return TRUE;
@@ -146,7 +197,7 @@ gboolean vr_registry_define(VrJournal *journal, const VrOwner *owner, VrHv *hv, 
 
     if (!instances || !vr_owner_begin(journal, owner, error))
         return FALSE;
-    if (write_set(db, model, text, instances, error))
+    if (write_set(journal, model, text, instances, error))
         return vr_db_commit(db, error);
     vr_db_rollback(db);
     return FALSE;
@@ -173,7 +224,8 @@ gboolean vr_registry_undefine(VrJournal *journal, const VrOwner *owner, const ch
 static gboolean read_instances(VrDb *db, VrSet *set, GError **error)
 {
     g_autoptr(sqlite3_stmt) stmt = vr_db_prepare(
-        db, error, "SELECT uuid, domain, upgrade_domain FROM instances WHERE set_name = ? ORDER BY ordinal", "s",
+        db, error,
+        "SELECT uuid, domain, upgrade_domain, joined_revision FROM instances WHERE set_name = ? ORDER BY ordinal", "s",
         set->name);
     int row = -1;
 
@@ -182,6 +234,7 @@ static gboolean read_instances(VrDb *db, VrSet *set, GError **error)
         g_strlcpy(instance->uuid, (const char *)sqlite3_column_text(stmt, 0), sizeof(instance->uuid));
         instance->domain = vr_db_text(stmt, 1);
         instance->upgrade_domain = (guint)sqlite3_column_int64(stmt, 2);
+        instance->joined_revision = (guint)sqlite3_column_int64(stmt, 3);
         g_ptr_array_add(set->instances, instance);
     }
     return row == 0;
@@ -191,13 +244,14 @@ static gboolean read_instances(VrDb *db, VrSet *set, GError **error)
 static int read_set(VrDb *db, VrSet *set, GError **error)
 {
     g_autoptr(sqlite3_stmt) stmt =
-        vr_db_prepare(db, error, "SELECT text, defined_us FROM sets WHERE name = ?", "s", set->name);
+        vr_db_prepare(db, error, "SELECT text, defined_us, revision FROM sets WHERE name = ?", "s", set->name);
     int row = stmt ? vr_db_step(db, stmt, error) : -1;
 
     if (row != 1)
         return row;
     set->text = vr_db_text(stmt, 0);
     set->defined_us = sqlite3_column_int64(stmt, 1);
+    set->revision = (guint)sqlite3_column_int64(stmt, 2);
     return read_instances(db, set, error) ? 1 : -1;
 }
 
@@ -288,6 +342,14 @@ GPtrArray *vr_registry_list(VrDb *db, GError **error)
     }
     vr_db_rollback(db);
     return row == 0 ? g_steal_pointer(&names) : NULL;
+}
+
+gboolean vr_set_is_behind(const VrSet *set, guint index, const VrGeneration *current)
+{
+    const VrInstance *instance = g_ptr_array_index(set->instances, index);
+    guint revision = current && current->model_revision > 0 ? current->model_revision : instance->joined_revision;
+
+    return revision < set->revision;
 }
 
 const char *vr_set_address(const VrSet *set, guint index)

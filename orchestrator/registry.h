@@ -1,5 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The scale sets that were defined: their models and instances, in the tables `sets` and `instances`. */
+/*
+ * The scale sets that were defined: their models and instances, in the tables `sets` and `instances`.
+ *
+ * A model has a revision: it is raised by each define that changes what only a new OS disk brings, other than the image
+ * (orchestrator/model_change.h), so that a generation says by which model it was made (J11). It is higher than that of any
+ * generation that an instance of the set has, from whatever set it came.
+ */
 #pragma once
 
 #include "engine/journal.h"
@@ -12,7 +18,8 @@ typedef struct {
     VrLabel role, zone, pair; /* as the model says, the names are the model's */
     guint phase;
     gboolean is_protected;
-    guint upgrade_domain; /* kept with the instance (D7) */
+    guint upgrade_domain;  /* kept with the instance (D7) */
+    guint joined_revision; /* of the set's model when it came into the set: stands in for one that is not known */
 } VrInstance;
 
 typedef struct {
@@ -22,6 +29,7 @@ typedef struct {
     char *unreadable;     /* why this program cannot read the text: a newer program defined the set */
     GPtrArray *instances; /* VrInstance *, in order of definition */
     gint64 defined_us;
+    guint revision; /* of the model, from 1 */
 } VrSet;
 void vr_set_free(VrSet *set);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrSet, vr_set_free)
@@ -48,6 +56,10 @@ gboolean vr_set_require_model(const VrSet *set, GError **error);
 
 /* Names of all sets, sorted. Element: char *, freed with the array. */
 GPtrArray *vr_registry_list(VrDb *db, GError **error);
+
+/* TRUE: the model was edited since the instance's generation was made (NULL, or of no known revision: since it came into the
+ * set), in what only a new OS disk brings. The image version is another matter. */
+gboolean vr_set_is_behind(const VrSet *set, guint index, const VrGeneration *current);
 
 /* Where an instance is reached over a network, as its model says; NULL: it does not. */
 const char *vr_set_address(const VrSet *set, guint index);

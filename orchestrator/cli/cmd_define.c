@@ -235,9 +235,10 @@ static void answer_json(const VrSession *session, const Definition *definition, 
     const VrModel *model = definition->model;
 
     if (session->cli->options.json)
-        vr_json_print_line(json_pack("{s:s, s:o, s:b, s:b, s:i, s:o}", "event", "define", "set",
+        vr_json_print_line(json_pack("{s:s, s:o, s:b, s:b, s:i, s:o, s:o}", "event", "define", "set",
                                      vr_json_text(model->name), "defined", defined, "dryRun",
                                      session->cli->options.dry_run, "instanceCount", (int)model->instances->len,
+                                     "modelRevision", defined ? json_integer(session->set->revision) : json_null(),
                                      "changes", changes_json(definition)));
 }
 

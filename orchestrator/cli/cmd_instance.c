@@ -161,7 +161,10 @@ static void print_lines(const VrCli *cli, const VrInstanceState *state, const GP
     print_signals(cli, signals);
     vr_label(cli, "Runs", current);
     vr_label(cli, "Pinned to", state->instance->pin);
-    vr_label(cli, "Model applied", state->latest ? "yes" : "no");
+    vr_label(cli, "Model applied",
+             state->latest   ? "yes"
+             : state->behind ? "no, the model was edited since its disk was made"
+                             : "no, it runs another version");
     if (state->swap)
         print_swap(cli, state);
     else

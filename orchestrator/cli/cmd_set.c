@@ -38,10 +38,11 @@ static json_t *set_json(const VrSet *set, const VrRun *last)
 {
     const VrModel *model = set->model;
 
-    return json_pack("{s:o, s:o, s:i, s:o, s:o, s:o, s:o}", "name", vr_json_text(set->name), "imageReference",
+    return json_pack("{s:o, s:o, s:i, s:o, s:o, s:i, s:o, s:o}", "name", vr_json_text(set->name), "imageReference",
                      model ? reference_of(model) : json_null(), "instanceCount", (int)set->instances->len, "mode",
                      vr_json_text(model ? mode_name(model->mode) : NULL), "definedAt", vr_json_time(set->defined_us),
-                     "lastRunCode", last ? json_string(vr_run_status_name(last->status)) : json_null(), "unreadable",
+                     "modelRevision", (int)set->revision, "lastRunCode",
+                     last ? json_string(vr_run_status_name(last->status)) : json_null(), "unreadable",
                      vr_json_text(set->unreadable));
 }
 
@@ -207,7 +208,7 @@ static void info_lines(const VrCli *cli, const VrSet *set)
     vr_label_format(cli, "OS disk", "%s, %s",
                     set->model->os_target ? set->model->os_target : "found in the domain's XML",
                     set->model->os_disk_kind == VR_OS_DISK_FULL ? "a full clone" : "an overlay");
-    vr_label(cli, "Defined", defined);
+    vr_label_format(cli, "Defined", "%s, model revision %u", defined, set->revision);
     for (guint i = 0; i < set->instances->len; i++) {
         const VrInstance *instance = vr_set_instance(set, i);
         g_autofree char *domain = vr_text_number(instance->upgrade_domain);

@@ -156,8 +156,9 @@ static void print_json(const Status *status)
     const VrSession *session = &status->session;
     json_t *instances = json_array();
     json_t *document =
-        json_pack("{s:o, s:o, s:b, s:o, s:o, s:b, s:b, s:i, s:o}", "set", vr_json_text(session->set->name),
-                  "latestVersion", vr_json_text(status->image ? status->image->version : NULL), "locked",
+        json_pack("{s:o, s:o, s:i, s:b, s:o, s:o, s:b, s:b, s:i, s:o}", "set", vr_json_text(session->set->name),
+                  "latestVersion", vr_json_text(status->image ? status->image->version : NULL), "modelRevision",
+                  (int)session->set->revision, "locked",
                   is_locked(status), "lockHolder", vr_json_text(status->holder), "openRun", where_json(status),
                   "rollbackAllowed", status->open_run && status->where.rollback_allowed, "rollbackAvailable",
                   status->kept, "openSwapCount", (int)status->open->len, "versions", versions_json(status));
@@ -272,6 +273,18 @@ static void print_instances(const VrCli *cli, const Status *status)
     }
 }
 
+/* Where the model was edited since: nothing to say else. */
+static void print_behind(const VrCli *cli, const Status *status)
+{
+    guint behind = 0;
+
+    for (guint i = 0; i < status->states->len; i++)
+        behind += g_array_index(status->states, VrInstanceState, i).behind ? 1 : 0;
+    if (behind > 0)
+        vr_label_format(cli, "Behind model", "%u of %u instances; 'virt-reimage apply %s --all' brings them to it",
+                        behind, status->states->len, status->session.set->name);
+}
+
 static void print_lines(const VrCli *cli, const Status *status)
 {
     vr_label(cli, "Set", status->session.set->name);
@@ -281,6 +294,7 @@ static void print_lines(const VrCli *cli, const Status *status)
     else
         vr_label(cli, "Image", "no version that the model asks for is in the store");
     print_versions(cli, status);
+    print_behind(cli, status);
     if (status->owned)
         vr_label(cli, "Owner now", status->holder);
     if (status->last)

@@ -23,8 +23,8 @@ static const VrRunInstance *in_run(const VrRun *run, guint index, const char *uu
     return NULL;
 }
 
-/* Does it run what the model asks for of it: its own pin, else the version of the set? */
-static gboolean is_latest(const VrInstanceState *state, const VrSet *set, const VrImage *image)
+/* Does it run the version that the model asks for of it: its own pin, else that of the set? */
+static gboolean has_version(const VrInstanceState *state, const VrSet *set, const VrImage *image)
 {
     const VrGeneration *current = state->current;
     const char *name = image ? image->name : set->model->image_name;
@@ -51,7 +51,8 @@ gboolean vr_instance_state_read(VrInstanceState *state, const VrSession *session
         g_propagate_error(error, g_steal_pointer(&local));
         return FALSE;
     }
-    state->latest = is_latest(state, session->set, image);
+    state->behind = vr_set_is_behind(session->set, index, state->current);
+    state->latest = has_version(state, session->set, image) && !state->behind;
     return !state->swap || vr_journal_swap_times(session->journal, state->swap->id, &state->times, error);
 }
 
@@ -119,12 +120,13 @@ json_t *vr_instance_state_json(const VrInstanceState *state)
                                  "pinnedVersion", vr_json_text(state->instance->pin), "powerState",
                                  vr_instance_state_power(state), "health", health_json(state));
 
-    json_object_update_new(document, json_pack("{s:o, s:o, s:o, s:b, s:o, s:o}", "generation",
+    json_object_update_new(document, json_pack("{s:o, s:o, s:o, s:o, s:b, s:b, s:o, s:o}", "generation",
                                                current ? json_integer(current->number) : json_null(), "image",
                                                vr_json_text(current ? current->image : NULL), "version",
-                                               vr_json_text(current ? current->version : NULL), "latestModelApplied",
-                                               state->latest, "lastRun", in_run_json(state->in_run), "lastSwap",
-                                               swap_json(state)));
+                                               vr_json_text(current ? current->version : NULL), "modelRevision",
+                                               vr_revision_json(current), "behindModel", state->behind,
+                                               "latestModelApplied", state->latest, "lastRun",
+                                               in_run_json(state->in_run), "lastSwap", swap_json(state)));
     return document;
 }
 

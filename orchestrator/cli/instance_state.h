@@ -12,7 +12,8 @@ typedef struct {
     VrGeneration *current;       /* NULL: never swapped nor adopted */
     VrSwapRow *swap;             /* the last one; NULL */
     VrSwapTimes times;           /* of it */
-    gboolean latest;             /* latestModelApplied (J11) */
+    gboolean behind;             /* the model was edited since its generation was made */
+    gboolean latest; /* latestModelApplied (J11): neither that, nor another version than the model asks for */
 } VrInstanceState;
 
 void vr_instance_state_clear(VrInstanceState *state);

@@ -80,13 +80,19 @@ json_t *vr_spread_json(const VrSpread *spread)
                      vr_json_ms(spread->max), "count", (int)spread->count);
 }
 
+json_t *vr_revision_json(const VrGeneration *generation)
+{
+    return generation && generation->model_revision > 0 ? json_integer(generation->model_revision) : json_null();
+}
+
 json_t *vr_generation_json(const VrGeneration *generation)
 {
-    return json_pack("{s:i, s:s, s:o, s:o, s:o, s:o, s:o, s:b, s:o}", "generation", (int)generation->number, "state",
-                     vr_generation_state_name(generation->state), "image", vr_json_text(generation->image), "version",
-                     vr_json_text(generation->version), "path", vr_json_text(generation->path), "format",
-                     vr_json_text(generation->format), "diskType", vr_json_text(generation->disk_type), "ours",
-                     generation->ours, "madeAt", vr_json_time(generation->made_us));
+    return json_pack("{s:i, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:o}", "generation", (int)generation->number,
+                     "state", vr_generation_state_name(generation->state), "image", vr_json_text(generation->image),
+                     "version", vr_json_text(generation->version), "modelRevision", vr_revision_json(generation),
+                     "path", vr_json_text(generation->path), "format", vr_json_text(generation->format), "diskType",
+                     vr_json_text(generation->disk_type), "ours", generation->ours, "madeAt",
+                     vr_json_time(generation->made_us));
 }
 
 json_t *vr_reference_json(VrStore *store, const char *name, const char *version)

@@ -18,6 +18,8 @@ char *vr_run_title(const VrRun *run);
 json_t *vr_image_json(const VrImage *image);
 json_t *vr_times_json(const VrSwapTimes *times);
 json_t *vr_spread_json(const VrSpread *spread);
+/* modelRevision: null where it is not known. */
+json_t *vr_revision_json(const VrGeneration *generation);
 json_t *vr_generation_json(const VrGeneration *generation);
 
 /* targetImageReference: publisher, offer and SKU are looked up in the store, null when the version is not there. */

@@ -122,6 +122,7 @@ static VrSwap *begin_in_run(World *world, int to_generation, const char *run_id,
                              .os_target = "vda",
                              .image = to_generation < 0 ? world->image : NULL,
                              .seat = world->seat,
+                             .model_revision = world->model_revision,
                              .to_generation = to_generation < 0 ? 0 : (guint)to_generation};
 
     return vr_swap_begin(&world->engine, &request, error);

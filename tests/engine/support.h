@@ -16,8 +16,9 @@ typedef struct {
     VrImage *image;
     FakeHv *fake;
     VrEngine engine;
-    gboolean full;     /* new disks are full clones */
-    VrCloneSeat *seat; /* of the last one */
+    gboolean full;        /* new disks are full clones */
+    VrCloneSeat *seat;    /* of the last one */
+    guint model_revision; /* of the next swaps */
 } World;
 
 /* Makes everything; the guest runs on old.raw (or is off). */

@@ -130,6 +130,30 @@ static void test_numbers(void **state)
     assert_int_equal(world_current(world), 2);
 }
 
+/* J11: a generation says by which revision of the model it was made; generation 0 does not know. */
+static void test_model_revision(void **state)
+{
+    g_autoptr(World) world = world_new(TRUE);
+    VrDb *db = vr_journal_db(world->journal);
+    static const guint expected[] = {0, 3, 7};
+    g_autoptr(GPtrArray) all = NULL;
+    guint last;
+
+    world->model_revision = 3;
+    world_swap(world, -1);
+    world->model_revision = 7;
+    world_swap(world, -1);
+    world_swap(world, 1); /* a rollback makes nothing */
+    all = vr_journal_generations(world->journal, FAKE_UUID, NULL);
+    assert_int_equal(all->len, G_N_ELEMENTS(expected));
+    for (guint i = 0; i < all->len; i++)
+        assert_int_equal(((const VrGeneration *)all->pdata[i])->model_revision, expected[i]);
+    assert_true(vr_db_begin(db, NULL));
+    assert_true(vr_journal_last_revision(world->journal, FAKE_UUID, &last, NULL));
+    vr_db_rollback(db);
+    assert_int_equal(last, 7);
+}
+
 static void undo_from(VrSwapState reached, VrSwapState ends, VrGenerationState generation_state)
 {
     g_autoptr(GError) error = NULL;
@@ -387,6 +411,7 @@ int main(void)
         cmocka_unit_test(test_full_clone),
         cmocka_unit_test(test_full_clone_keeps_the_size),
         cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_model_revision),
         cmocka_unit_test(test_undo_prepared),
         cmocka_unit_test(test_undo_stopped),
         cmocka_unit_test(test_undo_switched),

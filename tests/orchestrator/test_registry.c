@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Sets, instances and runs in the database. Rows J1, J4, J10, D7. */
+/* Sets, instances and runs in the database. Rows J1, J4, J10, J11, C11, D7. */
 #include "engine/support.h"
 
 #include "base/error.h"
@@ -89,6 +89,93 @@ static void make_unreadable(VrDb *db)
     assert_true(vr_db_begin(db, NULL));
     assert_true(vr_db_run(db, NULL, NULL, "UPDATE sets SET text = 'name: shop\nnewer: 1\n'", NULL));
     assert_true(vr_db_commit(db, NULL));
+}
+
+#define FULL(domain) MODEL("shop", domain) "osDisk: {kind: full}\n"
+
+static VrSet *get(World *world)
+{
+    VrSet *set = vr_registry_get(vr_journal_db(world->journal), "shop", NULL);
+
+    assert_non_null(set);
+    return set;
+}
+
+static void run_sql(VrDb *db, const char *sql)
+{
+    assert_true(vr_db_begin(db, NULL));
+    assert_true(vr_db_run(db, NULL, NULL, sql, ""));
+    assert_true(vr_db_commit(db, NULL));
+}
+
+/* The revision of the set, and whether an instance is behind whose disk was made by model revision `made` (0: not known). */
+static void check_behind(World *world, guint revision, guint made, gboolean behind)
+{
+    g_autoptr(VrSet) set = get(world);
+    VrGeneration generation = {.model_revision = made};
+
+    assert_int_equal(set->revision, revision);
+    assert_int_equal(vr_set_is_behind(set, 0, &generation), behind);
+    if (made == 0)
+        assert_int_equal(vr_set_is_behind(set, 0, NULL), behind);
+}
+
+/* J11, C11: what only a new disk brings gives the model a revision; what is not known is up to date until then. */
+static void test_revision(void **state)
+{
+    g_autoptr(World) world = new_world();
+
+    assert_true(define(world, MODEL("shop", "fake"), NULL));
+    check_behind(world, 1, 0, FALSE);
+    assert_true(define(world, MODEL("shop", "fake") "stop: {force: true}\n", NULL));
+    check_behind(world, 1, 0, FALSE);
+    assert_true(define(world, FULL("fake"), NULL));
+    check_behind(world, 2, 0, TRUE);
+    check_behind(world, 2, 1, TRUE);
+    check_behind(world, 2, 2, FALSE);
+    assert_true(define(world, FULL(FAKE_UUID), NULL));
+    check_behind(world, 2, 0, TRUE); /* it was in the set all the time */
+    assert_true(define(world, MODEL("shop", "fake"), NULL));
+    check_behind(world, 3, 2, TRUE);
+    make_unreadable(vr_journal_db(world->journal));
+    assert_true(define(world, MODEL("shop", "fake"), NULL));
+    check_behind(world, 4, 3, TRUE);
+}
+
+/* An instance that comes later is not held to what was edited before; one whose disk was made by an older model is. */
+static void test_revision_of_a_newcomer(void **state)
+{
+    g_autoptr(World) world = new_world();
+    VrDb *db = vr_journal_db(world->journal);
+
+    assert_true(define(world, MODEL("shop", "fake"), NULL));
+    assert_true(define(world, FULL("fake"), NULL));
+    run_sql(db, "DELETE FROM instances");
+    assert_true(define(world, FULL("fake"), NULL));
+    check_behind(world, 2, 0, FALSE);
+    check_behind(world, 2, 1, TRUE);
+    /* no generation of another set's times is ever ahead of an edit */
+    world->model_revision = 9;
+    world_swap(world, -1);
+    assert_true(define(world, MODEL("shop", "fake"), NULL));
+    check_behind(world, 10, 9, TRUE);
+}
+
+/* A store that an older program wrote. */
+static void test_old_tables(void **state)
+{
+    g_autoptr(World) world = new_world();
+    VrDb *db = vr_journal_db(world->journal);
+
+    assert_true(define(world, MODEL("shop", "fake"), NULL));
+    run_sql(db, "ALTER TABLE sets DROP COLUMN revision");
+    run_sql(db, "ALTER TABLE instances DROP COLUMN joined_revision");
+    run_sql(db, "UPDATE schema_versions SET version = 2 WHERE folder = 'orchestrator'");
+    assert_null(vr_registry_get(db, "shop", NULL));
+    assert_true(vr_registry_init(db, NULL));
+    check_behind(world, 1, 0, FALSE);
+    assert_true(define(world, FULL("fake"), NULL));
+    check_behind(world, 2, 0, TRUE);
 }
 
 /* What a newer program defined is refused by name, and known to those who can go on without its model. */
@@ -188,8 +275,15 @@ static void test_spread(void **state) /* J10 */
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_define),     cmocka_unit_test(test_refusals), cmocka_unit_test(test_undefine),
-        cmocka_unit_test(test_unreadable), cmocka_unit_test(test_runs),     cmocka_unit_test(test_spread),
+        cmocka_unit_test(test_define),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_undefine),
+        cmocka_unit_test(test_revision),
+        cmocka_unit_test(test_revision_of_a_newcomer),
+        cmocka_unit_test(test_old_tables),
+        cmocka_unit_test(test_unreadable),
+        cmocka_unit_test(test_runs),
+        cmocka_unit_test(test_spread),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
