@@ -114,18 +114,27 @@ static void push_job(VrExecutor *executor, VrCommandType type, guint instance, c
     /* cppcheck-suppress memleak ; vr_executor_work() owns it */
 }
 
+static gboolean is_withdrawn(const VrExecutor *executor, const VrImage *image)
+{
+    g_autoptr(VrImage) now =
+        image->excluded ? NULL : vr_store_get(executor->engine.store, image->name, image->version, NULL);
+
+    return now && now->excluded;
+}
+
 /* A version that was excluded since the run began ends it (decision 8). */
 static void check_withdrawn(VrExecutor *executor)
 {
-    const VrImage *image = executor->request.image;
-    g_autoptr(VrImage) now = NULL;
+    g_autoptr(GHashTable) seen = g_hash_table_new(NULL, NULL);
 
-    if (!image || image->excluded)
-        return;
-    now = vr_store_get(executor->engine.store, image->name, image->version, NULL);
-    if (now && now->excluded)
+    for (guint i = 0; i < executor->count; i++) {
+        const VrImage *image = executor->request.targets[i].chosen ? vr_executor_image(executor, i) : NULL;
+        if (!image || !g_hash_table_add(seen, (gpointer)image) || !is_withdrawn(executor, image))
+            continue;
         vr_executor_post(executor,
                          vr_message_new(VR_EVENT_WITHDRAWN, 0, VR_OUTCOME_OK, "the version was excluded meanwhile"));
+        return;
+    }
 }
 
 static void begin_survey(VrExecutor *executor)
@@ -205,22 +214,36 @@ static void note_left(VrExecutor *executor, const VrMessage *message)
         leave(executor, message->instance);
 }
 
-/* One seat for each instance whose new disk is a full clone, in groups that one read of the image can write. */
+/* How many PREPAREs follow each other from at on, at most, that one read of an image can serve. */
+static guint same_image(const VrExecutor *executor, const GArray *prepares, guint at)
+{
+    guint most = MIN(prepares->len - at, MIN(executor->workers, VR_COPY_TARGETS)), n = 1;
+    const VrImage *image = vr_executor_image(executor, g_array_index(prepares, guint, at));
+
+    while (n < most && vr_executor_image(executor, g_array_index(prepares, guint, at + n)) == image)
+        n++;
+    return n;
+}
+
+/* One seat for each instance whose new disk is a full clone, in groups that one read of their image can write. A group's jobs follow
+ * each other: of two groups that are mixed, each could hold the worker that the other waits for. */
 static void give_seats(VrExecutor *executor, const GArray *commands)
 {
+    g_autoptr(GArray) prepares = g_array_new(FALSE, FALSE, sizeof(guint));
     VrCloneSeat *seats[VR_COPY_TARGETS];
-    guint left = 0;
 
-    if (executor->request.set->model->os_disk_kind != VR_OS_DISK_FULL || !executor->request.image)
+    if (executor->request.set->model->os_disk_kind != VR_OS_DISK_FULL)
         return;
-    for (guint i = 0; i < commands->len; i++)
-        left += g_array_index(commands, VrCommand, i).type == VR_COMMAND_PREPARE;
-    while (left > 0) {
-        guint n = MIN(left, MIN(executor->workers, VR_COPY_TARGETS));
+    for (guint i = 0; i < commands->len; i++) {
+        const VrCommand *command = &g_array_index(commands, VrCommand, i);
+        if (command->type == VR_COMMAND_PREPARE && vr_executor_image(executor, command->instance))
+            g_array_append_val(prepares, command->instance);
+    }
+    for (guint at = 0, n; at < prepares->len; at += n) {
+        n = same_image(executor, prepares, at);
         vr_clone_seats_new(seats, n, &executor->cancelled);
         for (guint i = 0; i < n; i++)
             g_queue_push_tail(executor->seats, seats[i]);
-        left -= n;
     }
 }
 
@@ -300,6 +323,10 @@ static VrRun *new_run(const VrExecutor *executor)
         instance->reason = request->targets[i].chosen ? NULL : g_strdup(request->targets[i].skipped);
         instance->to_generation = request->targets[i].to_generation;
         instance->canary = request->targets[i].canary;
+        if (request->targets[i].image && !request->image) {
+            instance->image = g_strdup(request->targets[i].image->name);
+            instance->version = g_strdup(request->targets[i].image->version);
+        }
         g_ptr_array_add(run->instances, instance);
     }
     return run;

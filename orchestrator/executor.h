@@ -41,12 +41,13 @@ typedef struct {
     const char *skipped;  /* why not chosen, when not ("on 2.0.0 already") */
     gboolean left_failed; /* by an earlier run of an older version (decision 6) */
     gboolean named;       /* by a person: goes although its guest asks to be left out (D14) */
+    const VrImage *image; /* the version of this one alone; NULL: that of the request */
 } VrRunTarget;
 
 typedef struct {
     VrRunKind kind;
     const VrSet *set;
-    const VrImage *image;       /* NULL for a rollback */
+    const VrImage *image;       /* that all move to; NULL: a rollback, or each target has its own */
     const VrRunTarget *targets; /* one for each instance of the set */
     gboolean automatic_rollback;
     gboolean walk;      /* a person names each upgrade domain (G4) */

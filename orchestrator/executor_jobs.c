@@ -41,6 +41,13 @@ const VrInstance *vr_executor_instance(const VrExecutor *executor, guint index)
     return g_ptr_array_index(executor->request.set->instances, index);
 }
 
+const VrImage *vr_executor_image(const VrExecutor *executor, guint index)
+{
+    const VrImage *own = executor->request.targets[index].image;
+
+    return own ? own : executor->request.image;
+}
+
 static VrHealthSubject subject_of(const VrExecutor *executor, guint index)
 {
     return (VrHealthSubject){.uuid = vr_executor_instance(executor, index)->uuid,
@@ -101,7 +108,7 @@ static void do_prepare(VrExecutor *executor, VrJob *job)
     VrSwapRequest request = {.run_id = executor->run->id,
                              .uuid = vr_executor_instance(executor, job->instance)->uuid,
                              .os_target = model->os_target,
-                             .image = executor->request.image,
+                             .image = vr_executor_image(executor, job->instance),
                              .seat = job->seat,
                              .to_generation = executor->request.targets[job->instance].to_generation,
                              .model_revision = executor->request.set->revision,

@@ -74,6 +74,9 @@ void vr_executor_post(VrExecutor *executor, VrMessage *message);
 
 const VrInstance *vr_executor_instance(const VrExecutor *executor, guint index);
 
+/* The version that an instance is moved to; NULL: a rollback. */
+const VrImage *vr_executor_image(const VrExecutor *executor, guint index);
+
 /* A line in the audit; uuid and text may be NULL. */
 void vr_executor_audit(VrExecutor *executor, const char *kind, const char *uuid, const char *text);
 

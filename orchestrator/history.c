@@ -13,6 +13,8 @@ static void run_instance_free(gpointer data)
     g_free(instance->domain);
     g_free(instance->reason);
     g_free(instance->swap_id);
+    g_free(instance->image);
+    g_free(instance->version);
     g_free(instance);
 }
 
@@ -54,12 +56,12 @@ static gboolean write_instance(VrDb *db, const char *run_id, gint64 ordinal, con
 {
     return vr_db_run(db, NULL, error,
                      "INSERT INTO run_instances (run_id, ordinal, uuid, domain, batch, phase, reason, swap_id, "
-                     "to_generation, canary) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run_id, uuid) DO "
-                     "UPDATE SET batch = excluded.batch, "
+                     "to_generation, canary, image, version) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT "
+                     "(run_id, uuid) DO UPDATE SET batch = excluded.batch, "
                      "phase = excluded.phase, reason = excluded.reason, swap_id = excluded.swap_id",
-                     "sissiissii", run_id, ordinal, instance->uuid, instance->domain, (gint64)instance->batch,
+                     "sissiissiiss", run_id, ordinal, instance->uuid, instance->domain, (gint64)instance->batch,
                      (gint64)instance->phase, instance->reason, instance->swap_id, (gint64)instance->to_generation,
-                     (gint64)instance->canary);
+                     (gint64)instance->canary, instance->image, instance->version);
 }
 
 static gboolean write_run(VrDb *db, const VrRun *run, GError **error)
@@ -147,10 +149,11 @@ gboolean vr_history_close_open(VrJournal *journal, const VrOwner *owner, const c
 
 static gboolean read_instances(VrDb *db, VrRun *run, GError **error)
 {
-    g_autoptr(sqlite3_stmt) stmt = vr_db_prepare(db, error,
-                                                 "SELECT uuid, domain, batch, phase, reason, swap_id, to_generation, "
-                                                 "canary FROM run_instances WHERE run_id = ? ORDER BY ordinal",
-                                                 "s", run->id);
+    g_autoptr(sqlite3_stmt) stmt =
+        vr_db_prepare(db, error,
+                      "SELECT uuid, domain, batch, phase, reason, swap_id, to_generation, "
+                      "canary, image, version FROM run_instances WHERE run_id = ? ORDER BY ordinal",
+                      "s", run->id);
     int row = -1;
 
     while (stmt && (row = vr_db_step(db, stmt, error)) == 1) {
@@ -163,6 +166,8 @@ static gboolean read_instances(VrDb *db, VrRun *run, GError **error)
         instance->swap_id = vr_db_text(stmt, 5);
         instance->to_generation = (guint)sqlite3_column_int64(stmt, 6);
         instance->canary = sqlite3_column_int(stmt, 7) != 0;
+        instance->image = vr_db_text(stmt, 8);
+        instance->version = vr_db_text(stmt, 9);
         g_ptr_array_add(run->instances, instance);
     }
     return row == 0;

@@ -14,6 +14,7 @@ typedef struct {
     char *swap_id;         /* NULL: none was begun */
     guint to_generation;   /* of a rollback */
     gboolean canary;       /* D17 */
+    char *image, *version; /* that it was to be moved to, where each instance goes to its own; NULL: as the run */
 } VrRunInstance;
 
 typedef struct {
@@ -21,7 +22,7 @@ typedef struct {
     char *set_name;
     VrRunKind kind;
     VrRunStatus status;
-    char *image, *version;           /* target; NULL for a rollback */
+    char *image, *version;           /* target; NULL for a rollback, and where each instance has its own */
     char *started_by;                /* user name (J4) */
     char *reason;                    /* --reason; NULL */
     gint64 started_us, completed_us; /* completed 0: it runs, or was killed */

@@ -56,6 +56,7 @@ typedef struct {
     gboolean restore_on_breach;    /* rollbackFailedInstancesOnPolicyBreach: what was left unhealthy goes back (F3) */
 } VrUpgradePolicy;
 
+/* What an edit of the model does to its instances (G9): nothing until 'apply', or 'apply' at once. AUTOMATIC is as ROLLING here. */
 typedef enum { VR_MODE_MANUAL, VR_MODE_ROLLING, VR_MODE_AUTOMATIC } VrUpgradeMode;
 
 typedef enum { VR_OS_DISK_OVERLAY, VR_OS_DISK_FULL } VrOsDiskKind;

@@ -49,7 +49,7 @@ static const VrModelKey checkpoint_keys[] = {
 };
 
 static const VrModelChoice modes[] = {
-    {"Manual", VR_MODE_MANUAL}, {"Rolling", VR_NOT_YET}, {"Automatic", VR_NOT_YET}, {0}};
+    {"Manual", VR_MODE_MANUAL}, {"Rolling", VR_MODE_ROLLING}, {"Automatic", VR_MODE_AUTOMATIC}, {0}};
 static const VrModelChoice batch_kinds[] = {{"percent", FALSE}, {"upgradeDomain", TRUE}, {0}};
 
 const VrModelKey vr_model_policy_keys[] = {

@@ -28,7 +28,9 @@ static const char *const schema[] = {
     "ALTER TABLE run_instances ADD COLUMN canary INTEGER NOT NULL DEFAULT 0;",
     /* 3: revisions of models */
     "ALTER TABLE sets ADD COLUMN revision INTEGER NOT NULL DEFAULT 1;"
-    "ALTER TABLE instances ADD COLUMN joined_revision INTEGER NOT NULL DEFAULT 1;"};
+    "ALTER TABLE instances ADD COLUMN joined_revision INTEGER NOT NULL DEFAULT 1;"
+    "ALTER TABLE run_instances ADD COLUMN image TEXT;"
+    "ALTER TABLE run_instances ADD COLUMN version TEXT;"};
 
 gboolean vr_registry_init(VrDb *db, GError **error)
 {

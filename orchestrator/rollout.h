@@ -35,8 +35,8 @@
 #include "orchestrator/health_reply.h"
 #include "orchestrator/planner.h"
 
-typedef enum { VR_RUN_UPGRADE, VR_RUN_REIMAGE, VR_RUN_ROLLBACK } VrRunKind;
-const char *vr_run_kind_name(VrRunKind kind); /* "upgrade", ... */
+typedef enum { VR_RUN_UPGRADE, VR_RUN_REIMAGE, VR_RUN_ROLLBACK, VR_RUN_APPLY } VrRunKind; /* numbers are kept */
+const char *vr_run_kind_name(VrRunKind kind);                                             /* "upgrade", ... */
 
 /* Azure's runningStatus.code (J2). */
 typedef enum { VR_RUN_ROLLING_FORWARD, VR_RUN_CANCELLED, VR_RUN_COMPLETED, VR_RUN_FAULTED } VrRunStatus;

@@ -6,8 +6,10 @@
 
 static const char *done_word(const VrRollout *rollout)
 {
-    static const char *const words[] = {
-        [VR_RUN_UPGRADE] = "upgraded", [VR_RUN_REIMAGE] = "reimaged", [VR_RUN_ROLLBACK] = "rolled back"};
+    static const char *const words[] = {[VR_RUN_UPGRADE] = "upgraded",
+                                        [VR_RUN_REIMAGE] = "reimaged",
+                                        [VR_RUN_ROLLBACK] = "rolled back",
+                                        [VR_RUN_APPLY] = "renewed"};
 
     return words[rollout->kind];
 }

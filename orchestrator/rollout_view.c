@@ -12,8 +12,10 @@ static const char *const phase_names[] = {
 
 const char *vr_run_kind_name(VrRunKind kind)
 {
-    static const char *const names[] = {
-        [VR_RUN_UPGRADE] = "upgrade", [VR_RUN_REIMAGE] = "reimage", [VR_RUN_ROLLBACK] = "rollback"};
+    static const char *const names[] = {[VR_RUN_UPGRADE] = "upgrade",
+                                        [VR_RUN_REIMAGE] = "reimage",
+                                        [VR_RUN_ROLLBACK] = "rollback",
+                                        [VR_RUN_APPLY] = "apply"};
 
     return names[kind];
 }

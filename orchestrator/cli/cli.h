@@ -30,7 +30,8 @@ typedef enum {
     VR_OPT_SIGNATURE = 1 << 24, /* --signature --keys */
     VR_OPT_IMPORT = 1 << 25,    /* --as --flatten --max-size --limit-rate */
     VR_OPT_KEEP = 1 << 26,
-    VR_OPT_AZURE = 1 << 27
+    VR_OPT_AZURE = 1 << 27,
+    VR_OPT_NO_APPLY = 1 << 28
 } VrCliOptionSet;
 
 #define VR_GENERATION_NOT_GIVEN G_MININT /* so that a negative number is told from none */
@@ -42,7 +43,7 @@ typedef struct {
     char *as, *limit_rate, **flatten;
     char *version, *format, *digest, *publisher, *offer, *sku, *reason, *run, *role;
     int to_generation; /* VR_GENERATION_NOT_GIVEN, or from 0 */
-    gboolean all, dry_run, no_auto_rollback, azure, walk, replace, detach, now;
+    gboolean all, dry_run, no_auto_rollback, azure, walk, replace, detach, now, no_apply;
     char **canary;
     int worker_fd; /* of a worker (worker.h); 0: this is none */
 } VrCliOptions;
@@ -120,6 +121,7 @@ gboolean vr_cmd_adopt(const VrCli *cli, GError **error);
 gboolean vr_cmd_plan(const VrCli *cli, GError **error);
 gboolean vr_cmd_upgrade(const VrCli *cli, GError **error);
 gboolean vr_cmd_reimage(const VrCli *cli, GError **error);
+gboolean vr_cmd_apply(const VrCli *cli, GError **error);
 gboolean vr_cmd_rollback(const VrCli *cli, GError **error);
 gboolean vr_cmd_status(const VrCli *cli, GError **error);
 gboolean vr_cmd_instance_view(const VrCli *cli, GError **error);

@@ -70,6 +70,20 @@ static gboolean end_here(const VrCli *cli, GError **error)
     return TRUE;
 }
 
+/* The version that each instance was to be moved to, where they differ. */
+static gboolean give_images(VrTargets *targets, const VrSession *session, const VrRun *run, GError **error)
+{
+    for (guint i = 0; i < targets->count; i++) {
+        const VrRunInstance *past = g_ptr_array_index(run->instances, i);
+        if (!past->version)
+            continue;
+        targets->targets[i].image = vr_targets_stored(targets, session, past->image, past->version, error);
+        if (!targets->targets[i].image)
+            return FALSE;
+    }
+    return TRUE;
+}
+
 static gboolean go_on(const VrSession *session, VrRun **open, const Word *word, GError **error)
 {
     const VrRun *run = *open;
@@ -77,7 +91,8 @@ static gboolean go_on(const VrSession *session, VrRun **open, const Word *word, 
     VrRunRequest request = {0};
 
     if (!vr_targets_init(&targets, session, run->kind, error) ||
-        !vr_executor_past(session->set, run, targets.targets, &request, error))
+        !vr_executor_past(session->set, run, targets.targets, &request, error) ||
+        !give_images(&targets, session, run, error))
         return FALSE;
     if (run->version) {
         targets.image = vr_store_get(session->store, run->image, run->version, error);

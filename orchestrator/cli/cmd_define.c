@@ -1,9 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* set-define: a model becomes a set, or takes the place of the set's model; what each change means is said first (K6). */
+/*
+ * set-define: a model becomes a set, or takes the place of the set's model; what each change means is said first (K6).
+ *
+ * What then becomes of the instances is for upgradePolicy.mode to say (G8, G9): Manual leaves them as they are and says which
+ * are behind; Rolling and Automatic apply the model to them in a run that begins at once (C11).
+ */
 #include "base/durable.h"
 #include "base/error.h"
 #include "base/fd.h"
 #include "orchestrator/cli/output.h"
+#include "orchestrator/cli/run.h"
 #include "orchestrator/cli/run_view.h"
 #include "orchestrator/cli/session.h"
 #include "orchestrator/cli/targets.h"
@@ -14,6 +20,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#define NAMED_BEHIND 10
 #define MODEL_MAX (4 * 1024 * 1024) /* bytes; a set of 10,000 instances has about 1 MB */
 
 typedef struct {
@@ -113,19 +120,27 @@ static gboolean has_generations(const VrSession *session, gboolean *has, GError 
     return TRUE;
 }
 
-/* One that somebody works on, or that waits for its process to come back. */
-static gboolean has_active_run(const VrSession *session, gboolean *active, GError **error)
+/* While a run is active nothing changes: it goes by the model that it began with. Active is one that somebody works on, or that waits
+ * for its process to come back. */
+static gboolean no_run_is_active(const VrSession *session, GError **error)
 {
-    gboolean owned = !session->owner && vr_session_is_owned(session, session->set->name, NULL);
+    const char *name = session->set->name;
+    g_autofree char *holder = NULL;
     g_autoptr(GError) local = NULL;
-    g_autoptr(VrRun) last = vr_history_last(vr_store_db(session->store), session->set->name, &local);
+    g_autoptr(VrRun) open = vr_history_open(vr_store_db(session->store), name, &local);
 
-    if (local) {
+    if (local)
         g_propagate_error(error, g_steal_pointer(&local));
-        return FALSE;
-    }
-    *active = owned || (last && last->completed_us == 0);
-    return TRUE;
+    else if (!session->owner && vr_session_is_owned(session, name, &holder))
+        g_set_error(error, VR_ERROR, VR_ERROR_BUSY,
+                    "set '%s' is owned now by %s; its model can be changed when that has ended", name, holder);
+    else if (open)
+        g_set_error(error, VR_ERROR, VR_ERROR_BUSY,
+                    "run %s of set '%s' is not at its end; its model can be changed when that has ended", open->id,
+                    name);
+    else
+        return TRUE;
+    return FALSE;
 }
 
 static gboolean compare(const VrSession *session, Definition *definition, GError **error)
@@ -138,8 +153,9 @@ static gboolean compare(const VrSession *session, Definition *definition, GError
     definition->before = vr_model_parse(set->text, strlen(set->text), set->name, NULL);
     if (!definition->before)
         return TRUE;
-    if (!has_generations(session, &context.swapped, error) || !has_active_run(session, &context.running, error))
+    if (!has_generations(session, &context.swapped, error))
         return FALSE;
+    context.running = !no_run_is_active(session, NULL);
     for (guint i = 0; i < set->instances->len; i++)
         ids[i] = vr_set_instance(set, i)->uuid;
     was = image_of(session, definition->before);
@@ -230,26 +246,51 @@ static void warn_of_image(const VrSession *session)
     warn_of_pins(session);
 }
 
-static void answer_json(const VrSession *session, const Definition *definition, gboolean defined)
+/* Element: const char *, the domains of the instances that are behind the model. */
+static GPtrArray *behind_of(const VrTargets *targets, const VrSet *set)
 {
-    const VrModel *model = definition->model;
+    GPtrArray *names = g_ptr_array_new();
 
-    if (session->cli->options.json)
-        vr_json_print_line(json_pack("{s:s, s:o, s:b, s:b, s:i, s:o, s:o}", "event", "define", "set",
-                                     vr_json_text(model->name), "defined", defined, "dryRun",
-                                     session->cli->options.dry_run, "instanceCount", (int)model->instances->len,
-                                     "modelRevision", defined ? json_integer(session->set->revision) : json_null(),
-                                     "changes", changes_json(definition)));
+    for (guint i = 0; i < targets->count; i++)
+        if (vr_set_is_behind(set, i, vr_targets_current(targets, i)))
+            g_ptr_array_add(names, vr_set_instance(set, i)->domain);
+    return names;
 }
 
-static void answer(const VrSession *session, const Definition *definition, gboolean defined)
+/* behind: NULL when it is not known, since nothing was defined. */
+static void answer_json(const VrSession *session, const Definition *definition, const GPtrArray *behind)
+{
+    g_autoptr(json_t) names = behind ? json_array() : json_null();
+
+    for (guint i = 0; behind && i < behind->len; i++)
+        json_array_append_new(names, vr_json_text(g_ptr_array_index(behind, i)));
+    vr_json_print_line(json_pack("{s:s, s:o, s:b, s:b, s:i, s:o, s:o, s:O}", "event", "define", "set",
+                                 vr_json_text(definition->model->name), "defined", behind != NULL, "dryRun",
+                                 session->cli->options.dry_run, "instanceCount", (int)definition->model->instances->len,
+                                 "modelRevision", behind ? json_integer(session->set->revision) : json_null(),
+                                 "changes", changes_json(definition), "behind", names));
+}
+
+static void say_defined(const VrSession *session, const Definition *definition, const char *what)
 {
     guint count = definition->model->instances->len;
 
-    answer_json(session, definition, defined);
-    vr_say(session->cli, "set %s: %s with %u instance%s%s", definition->model->name,
-           defined ? "defined" : "would be defined", count, count == 1 ? "" : "s",
+    vr_say(session->cli, "set %s: %s with %u instance%s%s", definition->model->name, what, count, count == 1 ? "" : "s",
            definition->changes && definition->changes->len == 0 ? "; nothing of it changes" : "");
+}
+
+static void say_behind(const VrSession *session, const GPtrArray *behind)
+{
+    g_autoptr(GString) names = g_string_new(NULL);
+    guint shown = MIN(behind->len, NAMED_BEHIND);
+
+    for (guint i = 0; i < shown; i++)
+        g_string_append_printf(names, "%s%s", i > 0 ? ", " : "", (const char *)g_ptr_array_index(behind, i));
+    if (behind->len > shown)
+        g_string_append_printf(names, " and %u more", behind->len - shown);
+    if (behind->len > 0)
+        vr_say(session->cli, "behind the model: %s; '%s apply %s --all' brings %s to it", names->str, VR_PROGRAM,
+               session->set->name, behind->len == 1 ? "it" : "them");
 }
 
 /* --- the command ------------------------------------------------------------------------------------- */
@@ -267,55 +308,80 @@ static gboolean load_for_dry_run(VrSession *session, const char *name, GError **
     return FALSE;
 }
 
-/* While a run is active nothing changes: it goes by the model that it began with. */
-static gboolean is_free(const VrSession *session, const char *name, GError **error)
+static gboolean is_allowed(const VrSession *session, const Definition *definition, GError **error)
 {
-    g_autofree char *holder = NULL;
-
-    if (!session->set || !vr_session_is_owned(session, name, &holder))
+    if (none_refused(definition, error) && (!session->set || no_run_is_active(session, error)))
         return TRUE;
-    g_set_error(error, VR_ERROR, VR_ERROR_BUSY,
-                "set '%s' is owned now by %s; its model can be changed when that has ended", name, holder);
+    if (session->cli->options.json)
+        answer_json(session, definition, NULL);
     return FALSE;
+}
+
+static gboolean applies(const VrCli *cli, const VrModel *model)
+{
+    return model->mode != VR_MODE_MANUAL && !cli->options.no_apply;
 }
 
 static gboolean dry_run(VrSession *session, Definition *definition, GError **error)
 {
-    if (!load_for_dry_run(session, definition->model->name, error) ||
-        (session->set && !compare(session, definition, error)))
+    const VrCli *cli = session->cli;
+    const VrModel *model = definition->model;
+
+    if (!load_for_dry_run(session, model->name, error) || (session->set && !compare(session, definition, error)))
         return FALSE;
-    show_changes(session->cli, definition);
-    if (!none_refused(definition, error) || !is_free(session, definition->model->name, error)) {
-        answer_json(session, definition, FALSE);
+    show_changes(cli, definition);
+    if (!is_allowed(session, definition, error))
         return FALSE;
-    }
-    answer(session, definition, FALSE);
+    if (cli->options.json)
+        answer_json(session, definition, NULL);
+    say_defined(session, definition, "would be defined");
+    if (definition->before && vr_model_needs_revision(definition->before, model))
+        vr_say(cli, "its instances would be behind the model; '%s apply %s --all' %s", VR_PROGRAM, model->name,
+               applies(cli, model) ? "would begin at once" : "brings them to it then");
     return TRUE;
 }
 
-static gboolean define(VrSession *session, Definition *definition, GError **error)
+static gboolean write_model(VrSession *session, const Definition *definition, GError **error)
 {
     const VrModel *model = definition->model;
 
-    if (!vr_session_open_write(session, session->cli, error) ||
-        !vr_session_own(session, model->name, definition->text, error) ||
-        (session->set && !compare(session, definition, error)))
-        return FALSE;
-    show_changes(session->cli, definition);
-    if (!none_refused(definition, error)) {
-        answer_json(session, definition, FALSE);
-        return FALSE;
-    }
     if (!vr_registry_define(session->journal, session->owner, session->hv, model, definition->text, definition->file,
                             error))
         return FALSE;
     g_clear_pointer(&session->set, vr_set_free);
     session->set = vr_registry_get(vr_store_db(session->store), model->name, error);
-    if (!session->set)
+    return session->set != NULL;
+}
+
+/* Also what an earlier edit left behind: the set is brought to its model, whichever define it came with. */
+static gboolean bring_to_model(VrSession *session, const Definition *definition, GError **error)
+{
+    g_auto(VrTargets) targets = {0};
+    g_autoptr(GPtrArray) behind = NULL;
+
+    if (!vr_targets_of_edit(&targets, session, error))
+        return FALSE;
+    behind = behind_of(&targets, session->set);
+    if (session->cli->options.json)
+        answer_json(session, definition, behind);
+    say_defined(session, definition, "defined");
+    if (applies(session->cli, definition->model) && behind->len > 0)
+        return vr_run_targets(session, &targets, error);
+    say_behind(session, behind);
+    return TRUE;
+}
+
+static gboolean define(VrSession *session, Definition *definition, GError **error)
+{
+    if (!vr_session_open_write(session, session->cli, error) ||
+        !vr_session_own(session, definition->model->name, definition->text, error) ||
+        (session->set && !compare(session, definition, error)))
+        return FALSE;
+    show_changes(session->cli, definition);
+    if (!is_allowed(session, definition, error) || !write_model(session, definition, error))
         return FALSE;
     warn_of_image(session);
-    answer(session, definition, TRUE);
-    return TRUE;
+    return bring_to_model(session, definition, error);
 }
 
 gboolean vr_cmd_set_define(const VrCli *cli, GError **error)

@@ -176,12 +176,13 @@ static json_t *run_instances_json(const RunView *view)
         const VrRunInstance *instance = g_ptr_array_index(view->run->instances, i);
         const VrSwapRow *row = g_hash_table_lookup(view->by_uuid, instance->uuid);
         VrSwapTimes times = times_of(view, row);
-        json_array_append_new(list, json_pack("{s:o, s:s, s:i, s:s, s:o, s:o, s:o, s:o, s:o}", "domain",
+        json_array_append_new(list, json_pack("{s:o, s:s, s:i, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "domain",
                                               vr_json_text(instance->domain), "uuid", instance->uuid, "batch",
                                               (int)instance->batch, "phase", vr_instance_phase_name(instance->phase),
-                                              "reason", vr_json_text(instance->reason), "fromGeneration",
-                                              row ? json_integer(row->from) : json_null(), "toGeneration",
-                                              row ? json_integer(row->to) : json_null(), "swapState",
+                                              "reason", vr_json_text(instance->reason), "targetVersion",
+                                              vr_json_text(instance->version ? instance->version : view->run->version),
+                                              "fromGeneration", row ? json_integer(row->from) : json_null(),
+                                              "toGeneration", row ? json_integer(row->to) : json_null(), "swapState",
                                               row ? json_string(vr_swap_state_name(row->state)) : json_null(), "times",
                                               vr_times_json(&times)));
     }

@@ -80,8 +80,8 @@ static char *version_then(const VrPlan *plan, guint index)
 
     if (!target->chosen)
         return vr_version_text(vr_targets_current(plan->targets, index));
-    if (plan->targets->image)
-        return g_strdup(plan->targets->image->version);
+    if (vr_targets_image(plan->targets, index))
+        return g_strdup(vr_targets_image(plan->targets, index)->version);
     to = vr_journal_generation(plan->session->journal, vr_set_instance(plan->session->set, index)->uuid,
                                target->to_generation, NULL);
     return vr_version_text(to);
@@ -186,8 +186,7 @@ static void print_json(const VrPlan *plan)
         skipped_json(plan), "findings", findings_json(plan), "warnings", list, "space",
         json_pack("{s:I, s:I, s:I, s:o}", "freeBytes", (json_int_t)plan->free_bytes, "neededBytes",
                   (json_int_t)vr_plan_needed_bytes(plan), "initialBytesPerInstance", (json_int_t)plan->disk_bytes,
-                  "maximumBytesPerInstance",
-                  targets->image ? json_integer((json_int_t)targets->image->virtual_size) : json_integer(0)),
+                  "maximumBytesPerInstance", json_integer((json_int_t)plan->most_bytes)),
         "expectedOffMs", vr_spread_json(&plan->off), "expectedDurationMs", vr_json_ms(vr_plan_expected_ms(plan)),
         "drives", vr_plan_drives_json(plan)));
 }
@@ -250,7 +249,7 @@ static void print_lines(const VrPlan *plan)
     g_autofree char *free_space = vr_text_size(plan->free_bytes);
     g_autofree char *needed = vr_text_size(vr_plan_needed_bytes(plan));
     g_autofree char *at_once = vr_text_size(plan->disk_bytes);
-    g_autofree char *most = vr_text_size(targets->image ? targets->image->virtual_size : 0);
+    g_autofree char *most = vr_text_size(plan->most_bytes);
 
     vr_say(cli, "%s of %s%s%s%s%s: %u of %u instance%s in %u batch%s", vr_run_kind_name(targets->kind),
            plan->session->set->name, targets->image ? " to " : "", targets->image ? targets->image->name : "",
@@ -261,7 +260,7 @@ static void print_lines(const VrPlan *plan)
     print_findings(plan);
     for (guint i = 0; i < warnings->len; i++)
         vr_say(cli, "warning: %s", (const char *)g_ptr_array_index(warnings, i));
-    if (targets->image)
+    if (targets->kind != VR_RUN_ROLLBACK)
         vr_say(cli, "space: %s free, %s needed before the first batch; a new OS disk %s %s and can grow to %s",
                free_space, needed, vr_plan_is_full(plan) ? "is a full clone, takes" : "begins below", at_once, most);
     else

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* upgrade, reimage, retry, rollback: choose the targets, then let the executor run them. */
+/* upgrade, reimage, apply, retry, rollback: choose the targets, then let the executor run them. */
 #include "base/error.h"
 #include "orchestrator/cli/output.h"
 #include "orchestrator/cli/plan.h"
+#include "orchestrator/cli/run.h"
 #include "orchestrator/cli/run_process.h"
 #include "orchestrator/cli/worker.h"
 
@@ -34,7 +35,10 @@ static void say_left_alone(const VrSession *session, const VrTargets *targets)
     if (targets->asked_out > 0)
         g_string_append_printf(why, "%s the guests of %u of %u say SkipUpgrade", why->len ? "," : ":",
                                targets->asked_out, targets->count);
-    if (targets->image)
+    if (targets->kind == VR_RUN_APPLY)
+        vr_say(session->cli, "set %s: %u of %u instances %s behind the model, and none can be brought to it%s",
+               session->set->name, targets->behind, targets->count, targets->behind == 1 ? "is" : "are", why->str);
+    else if (targets->image)
         vr_say(session->cli, "set %s: no instance is to be moved to %s %s%s", session->set->name, targets->image->name,
                targets->image->version, why->str);
     else
@@ -50,7 +54,12 @@ static gboolean nothing_to_do(const VrSession *session, const VrTargets *targets
     if (session->cli->options.json)
         vr_json_print_line(json_pack("{s:s, s:s, s:i}", "event", "nothingToDo", "set", session->set->name,
                                      "skippedInstanceCount", (int)targets->count));
-    else if (targets->pinned + targets->guarded + targets->asked_out > 0 || session->cli->options.role)
+    else if (targets->kind == VR_RUN_APPLY && targets->behind == 0)
+        vr_say(session->cli, "set %s: %s up to date with the model (revision %u)", session->set->name,
+               session->cli->options.all || session->cli->n_args < 2 ? "all instances are" : "what was named is",
+               session->set->revision);
+    else if (targets->kind == VR_RUN_APPLY || targets->pinned + targets->guarded + targets->asked_out > 0 ||
+             session->cli->options.role)
         say_left_alone(session, targets);
     else if (targets->image)
         vr_say(session->cli, "set %s: all instances (%u) run %s %s already", session->set->name, targets->count,
@@ -61,15 +70,13 @@ static gboolean nothing_to_do(const VrSession *session, const VrTargets *targets
     return TRUE;
 }
 
-/* Once it is known what is to be moved. */
-static gboolean begin(VrSession *session, VrTargets *targets, GError **error)
+gboolean vr_run_targets(VrSession *session, VrTargets *targets, GError **error)
 {
     if (targets->chosen == 0)
         return nothing_to_do(session, targets);
     if (session->cli->options.dry_run)
         return vr_plan_show(session, targets, error);
-    if (!vr_plan_check(session, targets, error) ||
-        (targets->image && !vr_store_verify(session->store, targets->image, FALSE, error)))
+    if (!vr_plan_check(session, targets, error) || !vr_targets_verify(targets, session, error))
         return FALSE;
     if (targets->chosen == 0) /* the guests have said that they stay out of it */
         return nothing_to_do(session, targets);
@@ -82,7 +89,7 @@ static gboolean run(const VrCli *cli, VrOpenRun open_run, Choose choose, GError 
     g_auto(VrTargets) targets = {0};
 
     return vr_session_open(&session, cli, error) && vr_session_take_set(&session, cli->args[0], error) &&
-           choose(&targets, &session, error) && begin(&session, &targets, error);
+           choose(&targets, &session, error) && vr_run_targets(&session, &targets, error);
 }
 
 /* --detach: what follows is done by a worker, which says itself why it cannot begin. */
@@ -141,9 +148,16 @@ static gboolean rollback_in_flight(const VrCli *cli, VrRun *ended, GError **erro
         !vr_targets_of_undo(&targets, &session, ended->id, &moved, error))
         return FALSE;
     if (moved)
-        return begin(&session, &targets, error);
+        return vr_run_targets(&session, &targets, error);
     vr_say(cli, "set %s: run %s is ended, and had moved no instance", ended->set_name, ended->id);
     return TRUE;
+}
+
+gboolean vr_cmd_apply(const VrCli *cli, GError **error)
+{
+    if (is_for_a_worker(cli))
+        return leave_to_worker(cli, error);
+    return run(cli, VR_OPEN_RUN_REFUSE, vr_targets_of_apply, error);
 }
 
 gboolean vr_cmd_rollback(const VrCli *cli, GError **error)

@@ -155,13 +155,12 @@ static void print_json(const Status *status)
 {
     const VrSession *session = &status->session;
     json_t *instances = json_array();
-    json_t *document =
-        json_pack("{s:o, s:o, s:i, s:b, s:o, s:o, s:b, s:b, s:i, s:o}", "set", vr_json_text(session->set->name),
-                  "latestVersion", vr_json_text(status->image ? status->image->version : NULL), "modelRevision",
-                  (int)session->set->revision, "locked",
-                  is_locked(status), "lockHolder", vr_json_text(status->holder), "openRun", where_json(status),
-                  "rollbackAllowed", status->open_run && status->where.rollback_allowed, "rollbackAvailable",
-                  status->kept, "openSwapCount", (int)status->open->len, "versions", versions_json(status));
+    json_t *document = json_pack(
+        "{s:o, s:o, s:i, s:b, s:o, s:o, s:b, s:b, s:i, s:o}", "set", vr_json_text(session->set->name), "latestVersion",
+        vr_json_text(status->image ? status->image->version : NULL), "modelRevision", (int)session->set->revision,
+        "locked", is_locked(status), "lockHolder", vr_json_text(status->holder), "openRun", where_json(status),
+        "rollbackAllowed", status->open_run && status->where.rollback_allowed, "rollbackAvailable", status->kept,
+        "openSwapCount", (int)status->open->len, "versions", versions_json(status));
 
     if (status->last)
         json_object_update_new(document, vr_run_json(session, status->last));

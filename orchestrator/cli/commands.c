@@ -83,10 +83,13 @@ const VrCliCommand vr_cli_commands[] = {
     {"set-define", VR_GROUP_SETS, "FILE|-", "Define a scale set from its model, or define it anew",
      "The model is YAML or JSON. Each instance is a libvirt domain, bound by its UUID. Guests are not touched.\n"
      "Of a set that exists, each change is listed with what it means: live (it counts from now), at next reimage (it\n"
-     "reaches a guest with its next new OS disk), or refused, and then nothing is changed (exit status 4). While a "
-     "run\n"
-     "of the set is active its model cannot be changed (exit status 5).",
-     "set-define shop.yaml --dry-run", TRUE, VR_OPT_DRY_RUN | VR_OPT_JSON, 1, 1, vr_cmd_set_define},
+     "reaches a guest with its next new OS disk), or refused, and then nothing is changed (exit status 4). While a\n"
+     "run of the set is active its model cannot be changed (exit status 5).\n"
+     "\n"
+     "Which instances are behind the model then is said, and with upgradePolicy.mode Rolling or Automatic they are\n"
+     "brought to it at once, in a run as of 'apply --all'; the exit status is that of the run.",
+     "set-define shop.yaml --dry-run", TRUE, VR_OPT_NO_APPLY | VR_OPT_REASON | VR_OPT_DRY_RUN | VR_OPT_JSON, 1, 1,
+     vr_cmd_set_define},
     {"set-list", VR_GROUP_SETS, "", "List the scale sets", "", "set-list", FALSE, VR_OPT_JSON, 0, 0, vr_cmd_set_list},
     {"set-info", VR_GROUP_SETS, "SET", "Show image, policy and instances of a set", "", "set-info shop", FALSE,
      VR_OPT_JSON, 1, 1, vr_cmd_set_info},
@@ -124,6 +127,16 @@ const VrCliCommand vr_cli_commands[] = {
      VR_OPT_VERSION | VR_OPT_ALL | VR_OPT_DETACH | VR_OPT_NO_AUTO_ROLLBACK | VR_OPT_REASON | VR_OPT_DRY_RUN |
          VR_OPT_JSON,
      1, MANY, vr_cmd_reimage},
+    {"apply", VR_GROUP_RUNS, "SET INSTANCE…|--all",
+     "Bring instances to the model that was edited, on the version they run",
+     "Those that are behind the model ('status' counts them) get a new OS disk of the version that they run now,\n"
+     "batch by batch under the policy of the set; 'rollback' goes back. The others are left alone, and with --all "
+     "those\n"
+     "that the model protects and those of which no version is known. For a new image version: "
+     "'upgrade'.\n\n" RUN_STATUSES,
+     "apply shop --all", TRUE,
+     VR_OPT_ALL | VR_OPT_DETACH | VR_OPT_NO_AUTO_ROLLBACK | VR_OPT_REASON | VR_OPT_DRY_RUN | VR_OPT_JSON, 1, MANY,
+     vr_cmd_apply},
     {"retry", VR_GROUP_RUNS, "SET", "Try again the instances that the last run left failed",
      "To the version, or the generations, that the run went to; the others are left alone. A version that is blocked "
      "since\n"

@@ -60,6 +60,8 @@ static const Option table[] = {
     {VR_OPT_DETACH, "detach", 0, G_OPTION_ARG_NONE, AT(detach), "return when it has begun; it goes on by itself", NULL},
     {VR_OPT_NOW, "now", 0, G_OPTION_ARG_NONE, AT(now), "put the guests in flight back, and do not finish the batch",
      NULL},
+    {VR_OPT_NO_APPLY, "no-apply", 0, G_OPTION_ARG_NONE, AT(no_apply),
+     "leave it to 'apply' to bring guests to the model", NULL},
     {VR_OPT_REASON, "reason", 0, G_OPTION_ARG_STRING, AT(reason), "why, for the record", "TEXT"},
     {VR_OPT_DRY_RUN, "dry-run", 0, G_OPTION_ARG_NONE, AT(dry_run), "say what would be done, change nothing", NULL},
 };

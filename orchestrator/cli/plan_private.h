@@ -13,7 +13,10 @@ typedef struct {
     GPtrArray *batches;   /* VrBatch * */
     VrPlannerBlock block; /* why no more batches follow, when some that were chosen are in none */
     guint64 free_bytes;
-    guint64 disk_bytes; /* that a new OS disk takes at once */
+    guint64 disk_bytes; /* that a new OS disk takes at once, at most; 0: a rollback, which makes none */
+    guint64 most_bytes; /* that one can grow to, at most */
+    guint64 sum_bytes;  /* that all can grow to */
+    guint64 at_once;    /* that all take at once */
     guint runs_before;  /* of this direction, that moved something: what follows is of their instances (J10) */
     VrSpread off, prepare, os_down;
 } VrPlan;

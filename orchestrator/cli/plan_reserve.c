@@ -13,21 +13,34 @@
 
 gboolean vr_plan_is_full(const VrPlan *plan)
 {
-    return plan->targets->image && plan->session->set->model->os_disk_kind == VR_OS_DISK_FULL;
+    return plan->targets->kind != VR_RUN_ROLLBACK && plan->session->set->model->os_disk_kind == VR_OS_DISK_FULL;
 }
 
 gboolean vr_plan_measure(VrPlan *plan, GError **error)
 {
-    plan->disk_bytes = plan->targets->image ? BYTES_OF_AN_OVERLAY : 0;
+    const VrImage *last = NULL;
+    guint64 bytes = BYTES_OF_AN_OVERLAY;
+
     if (!vr_store_free_bytes(plan->session->store, &plan->free_bytes, error))
         return FALSE;
-    return !vr_plan_is_full(plan) ||
-           vr_clone_bytes(plan->session->store, plan->targets->image, &plan->disk_bytes, error);
+    for (guint i = 0; i < plan->targets->count; i++) {
+        const VrImage *image = vr_targets_image(plan->targets, i);
+        if (!image)
+            continue;
+        if (image != last && vr_plan_is_full(plan) && !vr_clone_bytes(plan->session->store, image, &bytes, error))
+            return FALSE;
+        last = image;
+        plan->disk_bytes = MAX(plan->disk_bytes, bytes);
+        plan->most_bytes = MAX(plan->most_bytes, image->virtual_size);
+        plan->at_once += bytes;
+        plan->sum_bytes += image->virtual_size;
+    }
+    return TRUE;
 }
 
 guint64 vr_plan_needed_bytes(const VrPlan *plan)
 {
-    return plan->targets->image ? plan->targets->chosen * plan->disk_bytes + VR_STORE_KEPT_FREE : 0;
+    return plan->at_once > 0 ? plan->at_once + VR_STORE_KEPT_FREE : 0;
 }
 
 gboolean vr_plan_reserve(const VrPlan *plan, GError **error)

@@ -94,7 +94,6 @@ GPtrArray *vr_plan_warnings(const VrPlan *plan)
 {
     const VrTargets *targets = plan->targets;
     GPtrArray *warnings = g_ptr_array_new_with_free_func(g_free);
-    guint64 most = targets->image ? targets->image->virtual_size * targets->chosen : 0;
     const char *weakness = vr_health_weakness(&plan->session->set->model->health);
     g_autofree char *holder = NULL;
 
@@ -102,7 +101,7 @@ GPtrArray *vr_plan_warnings(const VrPlan *plan)
     warn_of_split_domains(plan, warnings);
     if (weakness)
         g_ptr_array_add(warnings, g_strdup(weakness));
-    if (most > plan->free_bytes)
+    if (plan->sum_bytes > plan->free_bytes)
         g_ptr_array_add(warnings, g_strdup("the new OS disks could grow beyond the free space"));
     if (targets->kind == VR_RUN_ROLLBACK)
         g_ptr_array_add(warnings, g_strdup("what the newer system did to data disks is not undone"));

@@ -22,16 +22,23 @@ static VrRun *last_run(const VrSession *session, GError **error)
     return run;
 }
 
-static void choose(VrTargets *targets, const VrSession *session, const VrRunInstance *instance)
+static gboolean choose(VrTargets *targets, const VrSession *session, const VrRunInstance *instance, GError **error)
 {
     int index = vr_set_find(session->set, instance->uuid, NULL);
+    const VrImage *image;
 
     if (index < 0 || !has_failed(instance))
-        return; /* it has left the set since, or came good */
-    if (vr_set_instance(session->set, (guint)index)->is_protected)
+        return TRUE; /* it has left the set since, or came good */
+    if (vr_set_instance(session->set, (guint)index)->is_protected) {
         vr_targets_skip_protected(targets, session, (guint)index);
-    else
-        vr_targets_choose(targets, (guint)index, instance->to_generation);
+        return TRUE;
+    }
+    vr_targets_choose(targets, (guint)index, instance->to_generation);
+    if (!instance->version)
+        return TRUE;
+    image = vr_targets_eligible(targets, session, instance->image, instance->version, error);
+    targets->targets[index].image = image;
+    return image != NULL;
 }
 
 gboolean vr_targets_of_retry(VrTargets *targets, const VrSession *session, GError **error)
@@ -48,6 +55,9 @@ gboolean vr_targets_of_retry(VrTargets *targets, const VrSession *session, GErro
     for (guint i = 0; i < targets->count; i++)
         vr_targets_skip(targets, i, g_strdup_printf("did not fail in run %s", run->id));
     for (guint i = 0; i < run->instances->len; i++)
-        choose(targets, session, g_ptr_array_index(run->instances, i));
+        if (!choose(targets, session, g_ptr_array_index(run->instances, i), error))
+            return FALSE;
+    if (!targets->image)
+        vr_targets_agree(targets);
     return TRUE;
 }

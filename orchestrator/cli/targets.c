@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The targets of upgrade and reimage; those of rollback are in rollback_targets.c. */
+/* The targets of upgrade and reimage; those of apply and rollback are in apply_targets.c and rollback_targets.c. */
 #include "orchestrator/cli/targets.h"
 
 #include "base/error.h"
@@ -8,6 +8,7 @@
 void vr_targets_clear(VrTargets *targets)
 {
     g_clear_pointer(&targets->image, vr_image_free);
+    g_clear_pointer(&targets->images, g_ptr_array_unref);
     g_clear_pointer(&targets->targets, g_free);
     g_clear_pointer(&targets->current, g_ptr_array_unref);
     g_clear_pointer(&targets->texts, g_ptr_array_unref);
@@ -19,6 +20,7 @@ gboolean vr_targets_init(VrTargets *targets, const VrSession *session, VrRunKind
     targets->count = session->set->instances->len;
     targets->targets = g_new0(VrRunTarget, targets->count);
     targets->texts = g_ptr_array_new_with_free_func(g_free);
+    targets->images = g_ptr_array_new_with_free_func((GDestroyNotify)vr_image_free);
     targets->current = g_ptr_array_new_with_free_func((GDestroyNotify)vr_generation_free);
     for (guint i = 0; i < targets->count; i++) {
         g_autoptr(GError) local = NULL;
@@ -38,6 +40,12 @@ void vr_targets_choose(VrTargets *targets, guint index, guint to_generation)
     targets->chosen++;
 }
 
+void vr_targets_choose_image(VrTargets *targets, guint index, const VrImage *image)
+{
+    vr_targets_choose(targets, index, 0);
+    targets->targets[index].image = image;
+}
+
 void vr_targets_skip(VrTargets *targets, guint index, char *text)
 {
     g_ptr_array_add(targets->texts, text);
@@ -48,6 +56,15 @@ void vr_targets_skip(VrTargets *targets, guint index, char *text)
 const VrGeneration *vr_targets_current(const VrTargets *targets, guint index)
 {
     return g_ptr_array_index(targets->current, index);
+}
+
+const VrImage *vr_targets_image(const VrTargets *targets, guint index)
+{
+    const VrRunTarget *target = &targets->targets[index];
+
+    if (!target->chosen)
+        return NULL;
+    return target->image ? target->image : targets->image;
 }
 
 char *vr_generation_text(const VrGeneration *generation)
@@ -117,6 +134,62 @@ VrImage *vr_set_eligible(const VrSession *session, const char *name, const char 
     return NULL;
 }
 
+static const VrImage *find_image(const VrTargets *targets, const char *name, const char *version)
+{
+    for (guint i = 0; i < targets->images->len; i++) {
+        const VrImage *image = g_ptr_array_index(targets->images, i);
+        if (g_str_equal(image->name, name) && vr_version_compare(image->version, version) == 0)
+            return image;
+    }
+    return NULL;
+}
+
+static const VrImage *keep_image(VrTargets *targets, VrImage *image)
+{
+    if (image)
+        g_ptr_array_add(targets->images, image);
+    return image;
+}
+
+const VrImage *vr_targets_eligible(VrTargets *targets, const VrSession *session, const char *name, const char *version,
+                                   GError **error)
+{
+    const VrImage *known = find_image(targets, name, version);
+
+    return known ? known : keep_image(targets, vr_set_eligible(session, name, version, error));
+}
+
+const VrImage *vr_targets_stored(VrTargets *targets, const VrSession *session, const char *name, const char *version,
+                                 GError **error)
+{
+    const VrImage *known = find_image(targets, name, version);
+
+    return known ? known : keep_image(targets, vr_store_get(session->store, name, version, error));
+}
+
+void vr_targets_agree(VrTargets *targets)
+{
+    const VrImage *common = NULL;
+
+    for (guint i = 0; i < targets->count; i++) {
+        const VrImage *image = targets->targets[i].image;
+        if (image && common && image != common)
+            return;
+        common = image ? image : common;
+    }
+    targets->image = vr_image_copy(common);
+}
+
+gboolean vr_targets_verify(const VrTargets *targets, const VrSession *session, GError **error)
+{
+    if (targets->image)
+        return vr_store_verify(session->store, targets->image, FALSE, error);
+    for (guint i = 0; i < targets->images->len; i++)
+        if (!vr_store_verify(session->store, g_ptr_array_index(targets->images, i), FALSE, error))
+            return FALSE;
+    return TRUE;
+}
+
 VrImage *vr_set_image(const VrSession *session, GError **error)
 {
     const char *asked = session->cli->options.version;
@@ -156,7 +229,7 @@ static gboolean check_not_failed(const VrSession *session, const VrImage *image,
 
     for (guint i = 0; runs && i < runs->len; i++) {
         const VrRun *run = g_ptr_array_index(runs, i);
-        if (run->kind == VR_RUN_ROLLBACK || g_strcmp0(run->image, image->name) != 0 ||
+        if (run->kind == VR_RUN_ROLLBACK || run->kind == VR_RUN_APPLY || g_strcmp0(run->image, image->name) != 0 ||
             vr_version_compare(run->version, image->version) != 0)
             continue;
         if (run->status == VR_RUN_COMPLETED)
@@ -207,7 +280,11 @@ void vr_targets_skip_protected(VrTargets *targets, const VrSession *session, gui
     const char *domain = vr_set_instance(session->set, index)->domain, *set = session->set->name;
 
     targets->guarded++;
-    if (targets->image)
+    if (targets->kind == VR_RUN_APPLY || (targets->kind == VR_RUN_REIMAGE && !targets->image))
+        vr_targets_skip(targets, index,
+                        g_strdup_printf("protected by the model; '%s %s %s %s' moves it", VR_PROGRAM,
+                                        vr_run_kind_name(targets->kind), set, domain));
+    else if (targets->image)
         vr_targets_skip(targets, index,
                         g_strdup_printf("protected by the model; '%s reimage %s %s --version %s' moves it", VR_PROGRAM,
                                         set, domain, targets->image->version));
@@ -354,43 +431,38 @@ static gboolean version_not_known(const VrSession *session, guint index, GError 
     return FALSE;
 }
 
-static gboolean versions_differ(const VrSession *session, const VrTargets *targets, const GArray *named, GError **error)
+/* I1: the version that it runs now, be it the newest or not. */
+static gboolean choose_current(VrTargets *targets, const VrSession *session, guint index, GError **error)
 {
-    g_autoptr(GString) list = g_string_new(NULL);
+    const VrGeneration *current = vr_targets_current(targets, index);
+    const VrImage *image;
 
-    for (guint i = 0; i < named->len; i++) {
-        guint index = g_array_index(named, guint, i);
-        const VrGeneration *current = vr_targets_current(targets, index);
-        g_string_append_printf(list, "%s'%s' %s %s", list->len ? ", " : "",
-                               vr_set_instance(session->set, index)->domain, current->image, current->version);
+    if (!current || !current->version)
+        return version_not_known(session, index, error);
+    image = vr_targets_eligible(targets, session, current->image, current->version, error);
+    if (!image) {
+        g_prefix_error(error, "'%s': ", vr_set_instance(session->set, index)->domain);
+        return FALSE;
     }
-    g_set_error(
-        error, VR_ERROR, VR_ERROR_REFUSED,
-        "the instances run different versions (%s); name a version with --version V, or only instances that run "
-        "the same one",
-        list->str);
-    return FALSE;
+    vr_targets_choose_image(targets, index, image);
+    return TRUE;
 }
 
-/* The one version that all of them run (I1). */
-static gboolean common_image(VrTargets *targets, const VrSession *session, const GArray *named, GError **error)
+/* I2; --all means those that go with the set, while who names an instance and a version means both. */
+static gboolean choose_for_reimage(VrTargets *targets, const VrSession *session, guint index, GError **error)
 {
-    const VrGeneration *first = NULL;
-    gboolean same = TRUE;
+    const VrCliOptions *options = &session->cli->options;
+    const VrInstance *instance = vr_set_instance(session->set, index);
 
-    for (guint i = 0; i < named->len; i++) {
-        guint index = g_array_index(named, guint, i);
-        const VrGeneration *current = vr_targets_current(targets, index);
-        if (!current || !current->version)
-            return version_not_known(session, index, error);
-        first = first ? first : current;
-        same = same && g_str_equal(first->image, current->image) &&
-               vr_version_compare(first->version, current->version) == 0;
-    }
-    if (!same)
-        return versions_differ(session, targets, named, error);
-    targets->image = vr_set_eligible(session, first->image, first->version, error);
-    return targets->image != NULL;
+    if (options->all && options->version && is_pinned_elsewhere(instance, targets->image))
+        skip_pinned(targets, session, index);
+    else if (options->all && instance->is_protected)
+        vr_targets_skip_protected(targets, session, index);
+    else if (!options->version)
+        return choose_current(targets, session, index, error);
+    else
+        vr_targets_choose(targets, index, 0);
+    return TRUE;
 }
 
 gboolean vr_targets_of_reimage(VrTargets *targets, const VrSession *session, GError **error)
@@ -399,25 +471,17 @@ gboolean vr_targets_of_reimage(VrTargets *targets, const VrSession *session, GEr
 
     if (!named || !vr_targets_init(targets, session, VR_RUN_REIMAGE, error))
         return FALSE;
-    if (session->cli->options.version)
-        targets->image = vr_set_image(session, error);
-    else
-        common_image(targets, session, named, error);
-    if (!targets->image)
+    if (session->cli->options.version && !(targets->image = vr_set_image(session, error)))
         return FALSE;
     for (guint i = 0; i < targets->count; i++)
         vr_targets_skip(targets, i, g_strdup("not named"));
     for (guint i = 0; i < named->len; i++) {
         guint index = g_array_index(named, guint, i);
-        /* Who names an instance and a version means both; --all means those that go with the set. */
-        if (session->cli->options.all && session->cli->options.version &&
-            is_pinned_elsewhere(vr_set_instance(session->set, index), targets->image))
-            skip_pinned(targets, session, index);
-        else if (session->cli->options.all && vr_set_instance(session->set, index)->is_protected)
-            vr_targets_skip_protected(targets, session, index);
-        else
-            vr_targets_choose(targets, index, 0);
+        if (!choose_for_reimage(targets, session, index, error))
+            return FALSE;
         targets->targets[index].named = !session->cli->options.all;
     }
+    if (!targets->image)
+        vr_targets_agree(targets);
     return TRUE;
 }

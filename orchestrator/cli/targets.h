@@ -6,11 +6,13 @@
 
 typedef struct {
     VrRunKind kind;
-    VrImage *image;       /* NULL for a rollback */
+    VrImage *image;       /* that all move to; NULL: a rollback, or they go to different ones */
+    GPtrArray *images;    /* VrImage *, each once: what targets[].image point to */
     guint count, chosen;  /* instances of the set; those that are moved */
     guint pinned;         /* left alone because the model pins them to another version */
     guint guarded;        /* ... or protects them */
     guint asked_out;      /* left alone because their guests ask for it (D14) */
+    guint behind;         /* of an apply: those that were asked for and are behind the model */
     VrRunTarget *targets; /* [count] */
     GPtrArray *current;   /* VrGeneration * or NULL, one for each instance */
     GPtrArray *texts;     /* what targets[].skipped points to */
@@ -23,11 +25,27 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VrTargets, vr_targets_clear)
 gboolean vr_targets_init(VrTargets *targets, const VrSession *session, VrRunKind kind, GError **error);
 
 void vr_targets_choose(VrTargets *targets, guint index, guint to_generation);
+/* image: of vr_targets_eligible(). */
+void vr_targets_choose_image(VrTargets *targets, guint index, const VrImage *image);
 /* Takes text. Also of one that was chosen. */
 void vr_targets_skip(VrTargets *targets, guint index, char *text);
 /* G7: leaves one alone that the model protects, and was not named. */
 void vr_targets_skip_protected(VrTargets *targets, const VrSession *session, guint index);
 const VrGeneration *vr_targets_current(const VrTargets *targets, guint index);
+/* The version that one is moved to; NULL: to a kept generation, or it is not moved. */
+const VrImage *vr_targets_image(const VrTargets *targets, guint index);
+
+/* A version that is there and not excluded, else VR_ERROR_NOT_FOUND or VR_ERROR_REFUSED; owned by the targets. */
+const VrImage *vr_targets_eligible(VrTargets *targets, const VrSession *session, const char *name, const char *version,
+                                   GError **error);
+/* The same, excluded or not: for a run that began with it. */
+const VrImage *vr_targets_stored(VrTargets *targets, const VrSession *session, const char *name, const char *version,
+                                 GError **error);
+/* When all that were chosen with an image go to the same one, that is the image of the run. */
+void vr_targets_agree(VrTargets *targets);
+
+/* Every version that the run makes disks of is what was published: verified once a run. */
+gboolean vr_targets_verify(const VrTargets *targets, const VrSession *session, GError **error);
 
 /* Indices of the instances that the command names after the set, or of all with --all; every one once. Neither or both
  * is VR_ERROR_USAGE: nothing ever defaults to all instances (I3). Element: guint. */
@@ -53,6 +71,9 @@ gboolean vr_targets_of_retry(VrTargets *targets, const VrSession *session, GErro
 /* What run `run_id` moved goes back. *moved FALSE: it moved nothing, and nothing is chosen. */
 gboolean vr_targets_of_undo(VrTargets *targets, const VrSession *session, const char *run_id, gboolean *moved,
                             GError **error);
+gboolean vr_targets_of_apply(VrTargets *targets, const VrSession *session, GError **error);
+/* Those that are behind the model, for what nobody asked for by name: the others are left alone, with the reason. */
+gboolean vr_targets_of_edit(VrTargets *targets, const VrSession *session, GError **error);
 gboolean vr_targets_of_rollback(VrTargets *targets, const VrSession *session, GError **error);
 
 /* "debian-12 2.0.0 (generation 3)", "not known (generation 0)", "not known". Free with g_free. */

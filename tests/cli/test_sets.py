@@ -152,7 +152,7 @@ def test_a_guest_belongs_to_one_set(defined, fleet):
 
 
 @pytest.mark.parametrize("arguments", [
-    ["upgrade", "shop"], ["reimage", "shop", "--all"], ["rollback", "shop", "--all"], ["set-undefine", "shop"],
+    ["upgrade", "shop"], ["reimage", "shop", "--all"], ["apply", "shop", "--all"], ["rollback", "shop", "--all"], ["set-undefine", "shop"],
     ["recover", "shop"], ["adopt", "shop", "cli-sets-0", "--version", "1.0.0"]])
 def test_a_set_that_another_run_owns(defined, arguments):
     """B19: the holder is named; reading goes on."""
@@ -186,7 +186,7 @@ def test_a_set_that_is_not_there(defined, command):
 
 def test_nothing_defaults_to_all_instances(defined, fleet):
     """I3"""
-    for command in ("reimage", "rollback"):
+    for command in ("reimage", "apply", "rollback"):
         assert "--all" in defined.fails(USAGE, command, "shop")
         defined.fails(USAGE, command, "shop", fleet[0].name, "--all")
     defined.fails(USAGE, "rollback", "shop", fleet[0].name, "--run", "x")
@@ -205,8 +205,12 @@ def test_reimage_needs_to_know_the_version(defined, fleet):
     assert "adopt" in defined.fails(REFUSED, "reimage", "shop", fleet[0].name)
     defined("adopt", "shop", fleet[0].name, "--version", "1.0.0")
     defined("adopt", "shop", fleet[1].name, "--version", "2.0.0")
-    line = defined.fails(REFUSED, "reimage", "shop", fleet[0].name, fleet[1].name)
-    assert "1.0.0" in line and "2.0.0" in line and "--version" in line
+    plan = defined.json("reimage", "shop", fleet[0].name, fleet[1].name, "--dry-run")
+    assert plan["targetImageReference"] is None
+    assert {one["domain"]: one["targetVersion"] for batch in plan["batches"] for one in batch["instances"]} == {
+        fleet[0].name: "1.0.0", fleet[1].name: "2.0.0"}
+    line = defined.fails(REFUSED, "reimage", "shop", "--all")
+    assert fleet[2].name in line and "--version" in line
 
 
 def test_doctor_changes_nothing(defined):

@@ -244,8 +244,6 @@ static void test_not_yet(void **state)
         {"extensionProfile: {extensions: []}", "3: extensionProfile: is not supported yet"},
         {"maintenanceWindow: {duration: PT4H}", "3: maintenanceWindow: is not supported yet"},
         {"retention: {generations: 2}", "3: retention: is not supported yet"},
-        {"upgradePolicy: {mode: Rolling}", "3: upgradePolicy.mode: Rolling is not supported yet"},
-        {"upgradePolicy: {mode: automatic}", "3: upgradePolicy.mode: Automatic is not supported yet"},
         {"upgradePolicy: {automaticOSUpgradePolicy: {enableAutomaticOSUpgrade: true}}",
          "3: upgradePolicy.automaticOSUpgradePolicy.enableAutomaticOSUpgrade: true is not supported yet"},
         {POLICY("maxSurge: true"), POLICY_PATH "maxSurge: true is not supported yet"},

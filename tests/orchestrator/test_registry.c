@@ -170,6 +170,8 @@ static void test_old_tables(void **state)
     assert_true(define(world, MODEL("shop", "fake"), NULL));
     run_sql(db, "ALTER TABLE sets DROP COLUMN revision");
     run_sql(db, "ALTER TABLE instances DROP COLUMN joined_revision");
+    run_sql(db, "ALTER TABLE run_instances DROP COLUMN image");
+    run_sql(db, "ALTER TABLE run_instances DROP COLUMN version");
     run_sql(db, "UPDATE schema_versions SET version = 2 WHERE folder = 'orchestrator'");
     assert_null(vr_registry_get(db, "shop", NULL));
     assert_true(vr_registry_init(db, NULL));

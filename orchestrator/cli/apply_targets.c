@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The targets of apply (C11): instances whose disk was made by an older revision of the model get a new one of the version that
+ * they run now. Who is up to date with the model is left alone, also when another version is there: that is for upgrade.
+ */
+#include "base/error.h"
+#include "orchestrator/cli/targets.h"
+
+/* Why one that is behind cannot be brought to the model, NULL when it can; *image is the version that it runs. Free with g_free. */
+static char *why_not(VrTargets *targets, const VrSession *session, guint index, const VrImage **image)
+{
+    const char *domain = vr_set_instance(session->set, index)->domain;
+    const VrGeneration *current = vr_targets_current(targets, index);
+    g_autoptr(GError) local = NULL;
+
+    *image = NULL;
+    if (!current || !current->version)
+        return g_strdup_printf("it is not known which version it runs; '%s reimage %s %s --version V' gives it one",
+                               VR_PROGRAM, session->set->name, domain);
+    *image = vr_targets_eligible(targets, session, current->image, current->version, &local);
+    return *image ? NULL : g_strdup(local->message);
+}
+
+/* all: it was not named, so what keeps it back leaves it alone; who was named and cannot be moved is an error. */
+static gboolean choose(VrTargets *targets, const VrSession *session, guint index, gboolean all, GError **error)
+{
+    const VrInstance *instance = vr_set_instance(session->set, index);
+    const VrImage *image;
+    g_autofree char *why = NULL;
+
+    if (!vr_set_is_behind(session->set, index, vr_targets_current(targets, index))) {
+        vr_targets_skip(targets, index,
+                        g_strdup_printf("up to date with the model (revision %u)", session->set->revision));
+        return TRUE;
+    }
+    targets->behind++;
+    if (all && instance->is_protected) {
+        vr_targets_skip_protected(targets, session, index);
+        return TRUE;
+    }
+    why = why_not(targets, session, index, &image);
+    if (!why)
+        vr_targets_choose_image(targets, index, image);
+    else if (all)
+        vr_targets_skip(targets, index, g_steal_pointer(&why));
+    else
+        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "'%s': %s", instance->domain, why);
+    return all || image;
+}
+
+gboolean vr_targets_of_apply(VrTargets *targets, const VrSession *session, GError **error)
+{
+    g_autoptr(GArray) named = vr_targets_named(session, error);
+
+    if (!named || !vr_targets_init(targets, session, VR_RUN_APPLY, error))
+        return FALSE;
+    for (guint i = 0; i < targets->count; i++)
+        vr_targets_skip(targets, i, g_strdup("not named"));
+    for (guint i = 0; i < named->len; i++)
+        if (!choose(targets, session, g_array_index(named, guint, i), session->cli->options.all, error))
+            return FALSE;
+    vr_targets_agree(targets);
+    return TRUE;
+}
+
+gboolean vr_targets_of_edit(VrTargets *targets, const VrSession *session, GError **error)
+{
+    if (!vr_targets_init(targets, session, VR_RUN_APPLY, error))
+        return FALSE;
+    for (guint i = 0; i < targets->count; i++)
+        if (!choose(targets, session, i, TRUE, error))
+            return FALSE;
+    vr_targets_agree(targets);
+    return TRUE;
+}
