@@ -22,6 +22,7 @@
 #include "base/error.h"
 #include "base/handover.h"
 #include "base/log.h"
+#include "orchestrator/current_version.h"
 
 #include <pwd.h>
 #include <unistd.h>
@@ -313,6 +314,7 @@ static VrRun *new_run(const VrExecutor *executor)
     run->version = request->image ? g_strdup(request->image->version) : NULL;
     run->started_by = g_strdup(user_name());
     run->reason = g_strdup(request->reason);
+    run->role = g_strdup(request->role);
     run->detached = request->detached;
     run->instances = vr_run_instances_new();
     for (guint i = 0; i < executor->count; i++) {
@@ -495,6 +497,16 @@ static char *error_text(const VrExecutor *executor, const VrRolloutView *view)
     return g_strdup(text->str);
 }
 
+/* What the end of the run means for the set; the run has ended all the same when that cannot be written. */
+static void settle(const VrExecutor *executor)
+{
+    const VrEngine *engine = &executor->engine;
+    g_autoptr(GError) local = NULL;
+
+    if (!vr_current_version_settle(engine->journal, engine->owner, executor->request.set, executor->run, &local))
+        vr_warning(executor->run->set_name, "its current version: %s", local->message);
+}
+
 static gboolean end_run(VrExecutor *executor, GError **error)
 {
     VrRolloutView view;
@@ -513,6 +525,7 @@ static gboolean end_run(VrExecutor *executor, GError **error)
     vr_executor_audit(executor, "run-end", NULL, view.error_code ? view.error_code : vr_run_status_name(view.status));
     if (!vr_history_end(executor->engine.journal, executor->engine.owner, run, error))
         return FALSE;
+    settle(executor);
     tell(executor, VR_PROGRESS_END, NULL, run->error_text);
     return judge(executor, &view, error);
 }

@@ -54,6 +54,7 @@ typedef struct {
     gboolean detached;  /* it outlives its process */
     VrRun *goes_on;     /* an open run of this set, to go on with, from vr_executor_past(); taken. NULL: a new one */
     const char *reason; /* --reason; may be NULL */
+    const char *role;   /* the run is for the instances of this role; NULL: for all */
     VrProgressFunc progress; /* may be NULL */
     void *progress_data;
 } VrRunRequest;

@@ -28,6 +28,7 @@ void vr_run_free(VrRun *run)
     g_free(run->version);
     g_free(run->started_by);
     g_free(run->reason);
+    g_free(run->role);
     g_free(run->error_code);
     g_free(run->error_text);
     g_free(run->state);
@@ -68,9 +69,9 @@ static gboolean write_run(VrDb *db, const VrRun *run, GError **error)
 {
     if (!vr_db_run(db, NULL, error,
                    "INSERT INTO runs (id, set_name, kind, status, image, version, started_by, reason, started_us, "
-                   "detached) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                   "ssiissssii", run->id, run->set_name, (gint64)run->kind, (gint64)run->status, run->image,
-                   run->version, run->started_by, run->reason, run->started_us, (gint64)run->detached))
+                   "detached, role) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                   "ssiissssiis", run->id, run->set_name, (gint64)run->kind, (gint64)run->status, run->image,
+                   run->version, run->started_by, run->reason, run->started_us, (gint64)run->detached, run->role))
         return FALSE;
     for (guint i = 0; i < run->instances->len; i++)
         if (!write_instance(db, run->id, i, g_ptr_array_index(run->instances, i), error))
@@ -191,6 +192,7 @@ static VrRun *read_run(sqlite3_stmt *stmt)
     run->error_text = vr_db_text(stmt, 11);
     run->detached = sqlite3_column_int(stmt, 12) != 0;
     run->state = vr_db_text(stmt, 13);
+    run->role = vr_db_text(stmt, 14);
     run->instances = vr_run_instances_new();
     return run;
 }
@@ -201,7 +203,7 @@ static gboolean read_runs(VrDb *db, GPtrArray *runs, const char *set_name, const
     g_autoptr(sqlite3_stmt) stmt = vr_db_prepare(
         db, error,
         "SELECT id, set_name, kind, status, image, version, started_by, reason, started_us, completed_us, "
-        "error_code, error_text, detached, state FROM runs WHERE set_name = ?1 AND (?2 IS NULL OR id = ?2) "
+        "error_code, error_text, detached, state, role FROM runs WHERE set_name = ?1 AND (?2 IS NULL OR id = ?2) "
         "ORDER BY seq DESC LIMIT ?3",
         "ssi", set_name, run_id, limit);
     int row = -1;

@@ -25,6 +25,7 @@ typedef struct {
     char *image, *version;           /* target; NULL for a rollback, and where each instance has its own */
     char *started_by;                /* user name (J4) */
     char *reason;                    /* --reason; NULL */
+    char *role;                      /* that it was for (D8); NULL: for all */
     gint64 started_us, completed_us; /* completed 0: it runs, or was killed */
     char *error_code, *error_text;
     gboolean detached;    /* it stays open when its process ends before it does, and goes on in another one */

@@ -30,7 +30,11 @@ static const char *const schema[] = {
     "ALTER TABLE sets ADD COLUMN revision INTEGER NOT NULL DEFAULT 1;"
     "ALTER TABLE instances ADD COLUMN joined_revision INTEGER NOT NULL DEFAULT 1;"
     "ALTER TABLE run_instances ADD COLUMN image TEXT;"
-    "ALTER TABLE run_instances ADD COLUMN version TEXT;"};
+    "ALTER TABLE run_instances ADD COLUMN version TEXT;",
+    /* 4: the set's current version (D29), and the role that a run was for */
+    "ALTER TABLE sets ADD COLUMN current_image TEXT;"
+    "ALTER TABLE sets ADD COLUMN current_version TEXT;"
+    "ALTER TABLE runs ADD COLUMN role TEXT;"};
 
 gboolean vr_registry_init(VrDb *db, GError **error)
 {
@@ -52,6 +56,8 @@ void vr_set_free(VrSet *set)
     g_free(set->name);
     g_free(set->text);
     g_free(set->unreadable);
+    g_free(set->current_image);
+    g_free(set->current_version);
     g_clear_pointer(&set->model, vr_model_free);
     g_clear_pointer(&set->instances, g_ptr_array_unref);
     g_free(set);
@@ -245,8 +251,9 @@ static gboolean read_instances(VrDb *db, VrSet *set, GError **error)
 /* 1 found, 0 there is none, -1 error. */
 static int read_set(VrDb *db, VrSet *set, GError **error)
 {
-    g_autoptr(sqlite3_stmt) stmt =
-        vr_db_prepare(db, error, "SELECT text, defined_us, revision FROM sets WHERE name = ?", "s", set->name);
+    g_autoptr(sqlite3_stmt) stmt = vr_db_prepare(
+        db, error, "SELECT text, defined_us, revision, current_image, current_version FROM sets WHERE name = ?", "s",
+        set->name);
     int row = stmt ? vr_db_step(db, stmt, error) : -1;
 
     if (row != 1)
@@ -254,6 +261,8 @@ static int read_set(VrDb *db, VrSet *set, GError **error)
     set->text = vr_db_text(stmt, 0);
     set->defined_us = sqlite3_column_int64(stmt, 1);
     set->revision = (guint)sqlite3_column_int64(stmt, 2);
+    set->current_image = vr_db_text(stmt, 3);
+    set->current_version = vr_db_text(stmt, 4);
     return read_instances(db, set, error) ? 1 : -1;
 }
 

@@ -30,6 +30,8 @@ typedef struct {
     GPtrArray *instances; /* VrInstance *, in order of definition */
     gint64 defined_us;
     guint revision; /* of the model, from 1 */
+    /* That the set as a whole has come to (D29, current_version.h); both NULL before */
+    char *current_image, *current_version;
 } VrSet;
 void vr_set_free(VrSet *set);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrSet, vr_set_free)

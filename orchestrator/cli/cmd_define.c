@@ -20,7 +20,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define NAMED_BEHIND 10
+#define NAMED_AT_MOST 10
 #define MODEL_MAX (4 * 1024 * 1024) /* bytes; a set of 10,000 instances has about 1 MB */
 
 typedef struct {
@@ -279,18 +279,45 @@ static void say_defined(const VrSession *session, const Definition *definition, 
            definition->changes && definition->changes->len == 0 ? "; nothing of it changes" : "");
 }
 
-static void say_behind(const VrSession *session, const GPtrArray *behind)
+/* "web-0, web-1 and 98 more". Free with g_free. */
+static char *some_names(const GPtrArray *domains)
 {
-    g_autoptr(GString) names = g_string_new(NULL);
-    guint shown = MIN(behind->len, NAMED_BEHIND);
+    GString *names = g_string_new(NULL);
+    guint shown = MIN(domains->len, NAMED_AT_MOST);
 
     for (guint i = 0; i < shown; i++)
-        g_string_append_printf(names, "%s%s", i > 0 ? ", " : "", (const char *)g_ptr_array_index(behind, i));
-    if (behind->len > shown)
-        g_string_append_printf(names, " and %u more", behind->len - shown);
+        g_string_append_printf(names, "%s%s", i > 0 ? ", " : "", (const char *)g_ptr_array_index(domains, i));
+    if (domains->len > shown)
+        g_string_append_printf(names, " and %u more", domains->len - shown);
+    return g_string_free(names, FALSE);
+}
+
+static void say_behind(const VrSession *session, const GPtrArray *behind)
+{
+    g_autofree char *names = some_names(behind);
+
     if (behind->len > 0)
-        vr_say(session->cli, "behind the model: %s; '%s apply %s --all' brings %s to it", names->str, VR_PROGRAM,
+        vr_say(session->cli, "behind the model: %s; '%s apply %s --all' brings %s to it", names, VR_PROGRAM,
                session->set->name, behind->len == 1 ? "it" : "them");
+}
+
+/* D29: those of which nobody knows what they run, in a set that has come to a version. */
+static void say_unknown(const VrSession *session, const VrTargets *targets)
+{
+    const VrSet *set = session->set;
+    g_autoptr(GPtrArray) unknown = g_ptr_array_new();
+    g_autofree char *names = NULL;
+
+    for (guint i = 0; i < targets->count; i++) {
+        const VrGeneration *current = vr_targets_current(targets, i);
+        if (!current || !current->version)
+            g_ptr_array_add(unknown, vr_set_instance(set, i)->domain);
+    }
+    names = some_names(unknown);
+    if (unknown->len > 0 && set->current_version)
+        vr_say(session->cli,
+               "not known what is run by: %s; '%s reimage %s INSTANCE' gives %s %s, the current version of the set",
+               names, VR_PROGRAM, set->name, unknown->len == 1 ? "it" : "them", set->current_version);
 }
 
 /* --- the command ------------------------------------------------------------------------------------- */
@@ -365,6 +392,7 @@ static gboolean bring_to_model(VrSession *session, const Definition *definition,
     if (session->cli->options.json)
         answer_json(session, definition, behind);
     say_defined(session, definition, "defined");
+    say_unknown(session, &targets);
     if (applies(session->cli, definition->model) && behind->len > 0)
         return vr_run_targets(session, &targets, error);
     say_behind(session, behind);

@@ -6,6 +6,7 @@
 #include "orchestrator/cli/run.h"
 #include "orchestrator/cli/run_process.h"
 #include "orchestrator/cli/worker.h"
+#include "orchestrator/current_version.h"
 
 typedef gboolean (*Choose)(VrTargets *targets, const VrSession *session, GError **error);
 
@@ -17,7 +18,8 @@ static gboolean execute(const VrSession *session, const VrTargets *targets, GErr
                                 session->set->model->policy.automatic_rollback && !options->no_auto_rollback,
                             .walk = options->walk,
                             .detached = vr_worker_is(session->cli),
-                            .reason = options->reason};
+                            .reason = options->reason,
+                            .role = options->role};
 
     return vr_run_process(session, targets, &request, VR_EVENT_START, 0, error);
 }
@@ -70,10 +72,21 @@ static gboolean nothing_to_do(const VrSession *session, const VrTargets *targets
     return TRUE;
 }
 
+/* D29: nobody is left to be moved to it, so the set has come to this version, if anybody runs it. */
+static gboolean settle_upgrade(const VrSession *session, const VrTargets *targets, GError **error)
+{
+    gboolean runs = targets->count > targets->pinned + targets->guarded;
+
+    if (targets->kind != VR_RUN_UPGRADE || session->cli->options.role || session->cli->options.dry_run || !runs)
+        return TRUE;
+    return vr_current_version_set(session->journal, session->owner, session->set, targets->image->name,
+                                  targets->image->version, error);
+}
+
 gboolean vr_run_targets(VrSession *session, VrTargets *targets, GError **error)
 {
     if (targets->chosen == 0)
-        return nothing_to_do(session, targets);
+        return settle_upgrade(session, targets, error) && nothing_to_do(session, targets);
     if (session->cli->options.dry_run)
         return vr_plan_show(session, targets, error);
     if (!vr_plan_check(session, targets, error) || !vr_targets_verify(targets, session, error))

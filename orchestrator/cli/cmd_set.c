@@ -38,11 +38,11 @@ static json_t *set_json(const VrSet *set, const VrRun *last)
 {
     const VrModel *model = set->model;
 
-    return json_pack("{s:o, s:o, s:i, s:o, s:o, s:i, s:o, s:o}", "name", vr_json_text(set->name), "imageReference",
+    return json_pack("{s:o, s:o, s:i, s:o, s:o, s:i, s:o, s:o, s:o}", "name", vr_json_text(set->name), "imageReference",
                      model ? reference_of(model) : json_null(), "instanceCount", (int)set->instances->len, "mode",
                      vr_json_text(model ? mode_name(model->mode) : NULL), "definedAt", vr_json_time(set->defined_us),
-                     "modelRevision", (int)set->revision, "lastRunCode",
-                     last ? json_string(vr_run_status_name(last->status)) : json_null(), "unreadable",
+                     "modelRevision", (int)set->revision, "currentVersion", vr_json_text(set->current_version),
+                     "lastRunCode", last ? json_string(vr_run_status_name(last->status)) : json_null(), "unreadable",
                      vr_json_text(set->unreadable));
 }
 
@@ -197,6 +197,8 @@ static void info_lines(const VrCli *cli, const VrSet *set)
 
     vr_label(cli, "Set", set->name);
     vr_label_format(cli, "Image", "%s, version %s", image, set->model->version);
+    if (set->current_version)
+        vr_label_format(cli, "Current version", "%s %s", set->current_image, set->current_version);
     vr_label(cli, "Mode", mode_name(set->model->mode));
     vr_label_format(cli, "Policy", "batches of %u%%, at most %u%% unhealthy, %u%% of those upgraded%s%s",
                     policy->max_batch_percent, policy->max_unhealthy_percent, policy->max_unhealthy_upgraded_percent,

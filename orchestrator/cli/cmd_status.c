@@ -156,7 +156,8 @@ static void print_json(const Status *status)
     const VrSession *session = &status->session;
     json_t *instances = json_array();
     json_t *document = json_pack(
-        "{s:o, s:o, s:i, s:b, s:o, s:o, s:b, s:b, s:i, s:o}", "set", vr_json_text(session->set->name), "latestVersion",
+        "{s:o, s:o, s:o, s:i, s:b, s:o, s:o, s:b, s:b, s:i, s:o}", "set", vr_json_text(session->set->name),
+        "currentVersion", vr_json_text(session->set->current_version), "latestVersion",
         vr_json_text(status->image ? status->image->version : NULL), "modelRevision", (int)session->set->revision,
         "locked", is_locked(status), "lockHolder", vr_json_text(status->holder), "openRun", where_json(status),
         "rollbackAllowed", status->open_run && status->where.rollback_allowed, "rollbackAvailable", status->kept,
@@ -293,6 +294,9 @@ static void print_lines(const VrCli *cli, const Status *status)
     else
         vr_label(cli, "Image", "no version that the model asks for is in the store");
     print_versions(cli, status);
+    if (status->session.set->current_version)
+        vr_label_format(cli, "Current version", "%s %s", status->session.set->current_image,
+                        status->session.set->current_version);
     print_behind(cli, status);
     if (status->owned)
         vr_label(cli, "Owner now", status->holder);

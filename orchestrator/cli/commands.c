@@ -121,6 +121,9 @@ const VrCliCommand vr_cli_commands[] = {
          VR_OPT_DRY_RUN | VR_OPT_JSON,
      1, 1, vr_cmd_upgrade},
     {"reimage", VR_GROUP_RUNS, "SET INSTANCE…|--all", "Give instances a fresh OS disk of the version that they run",
+     "Each gets the version that it runs now, be it the newest or not; one of which that is not known, such as one\n"
+     "that was added to the set, gets the set's current version ('status'), to which the last upgrade of all brought "
+     "it.\n"
      "With --version: of that one; with --all then not those that the model pins to another one. One that the model\n"
      "protects is only moved when it is named. Data disks and temp disks are kept.\n\n" RUN_STATUSES,
      "reimage shop web-0 web-1", TRUE,

@@ -134,9 +134,9 @@ json_t *vr_run_json(const VrSession *session, const VrRun *run)
                                  "error", error_of(run));
 
     /* startedBy is Azure's word for who: a person here, since nothing starts by itself yet (J4). */
-    json_object_update_new(document, json_pack("{s:s, s:o, s:o, s:o}", "startedBy", "User", "userName",
+    json_object_update_new(document, json_pack("{s:s, s:o, s:o, s:o, s:o}", "startedBy", "User", "userName",
                                                vr_json_text(run->started_by), "reason", vr_json_text(run->reason),
-                                               "targetImageReference",
+                                               "role", vr_json_text(run->role), "targetImageReference",
                                                vr_reference_json(session->store, run->image, run->version)));
     return document;
 }

@@ -426,22 +426,31 @@ static gboolean version_not_known(const VrSession *session, guint index, GError 
 
     g_set_error(
         error, VR_ERROR, VR_ERROR_REFUSED,
-        "it is not known which version '%s' runs; give --version V, or say it with '%s adopt %s %s --version V'",
+        "it is not known which version '%s' runs, and the set has not come to one as a whole; give --version V, or say "
+        "it with '%s adopt %s %s --version V'",
         domain, VR_PROGRAM, set, domain);
     return FALSE;
 }
 
-/* I1: the version that it runs now, be it the newest or not. */
+/* I1: the version that it runs now, be it the newest or not; D29: of what nobody knows, its pin or the set's current one. */
 static gboolean choose_current(VrTargets *targets, const VrSession *session, guint index, GError **error)
 {
+    const VrInstance *instance = vr_set_instance(session->set, index);
     const VrGeneration *current = vr_targets_current(targets, index);
+    gboolean known = current && current->version;
+    const char *version = known ? current->version : instance->pin ? instance->pin : session->set->current_version;
+    g_autofree char *name = g_strdup(known ? current->image : session->set->current_image);
     const VrImage *image;
 
-    if (!current || !current->version)
+    if (!version)
         return version_not_known(session, index, error);
-    image = vr_targets_eligible(targets, session, current->image, current->version, error);
+    if (!name || (!known && instance->pin)) {
+        g_free(name);
+        name = vr_set_image_name(session, error);
+    }
+    image = name ? vr_targets_eligible(targets, session, name, version, error) : NULL;
     if (!image) {
-        g_prefix_error(error, "'%s': ", vr_set_instance(session->set, index)->domain);
+        g_prefix_error(error, "'%s': ", instance->domain);
         return FALSE;
     }
     vr_targets_choose_image(targets, index, image);

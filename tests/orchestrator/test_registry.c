@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Sets, instances and runs in the database. Rows J1, J4, J10, J11, C11, D7. */
+/* Sets, instances and runs in the database. Rows J1, J4, J10, J11, C11, D7, D29. */
 #include "engine/support.h"
 
 #include "base/error.h"
+#include "orchestrator/current_version.h"
 #include "orchestrator/history.h"
 #include "orchestrator/registry.h"
 
@@ -164,14 +165,19 @@ static void test_revision_of_a_newcomer(void **state)
 /* A store that an older program wrote. */
 static void test_old_tables(void **state)
 {
+    static const char *const columns[] = {"ALTER TABLE sets DROP COLUMN revision",
+                                          "ALTER TABLE instances DROP COLUMN joined_revision",
+                                          "ALTER TABLE run_instances DROP COLUMN image",
+                                          "ALTER TABLE run_instances DROP COLUMN version",
+                                          "ALTER TABLE sets DROP COLUMN current_image",
+                                          "ALTER TABLE sets DROP COLUMN current_version",
+                                          "ALTER TABLE runs DROP COLUMN role"};
     g_autoptr(World) world = new_world();
     VrDb *db = vr_journal_db(world->journal);
 
     assert_true(define(world, MODEL("shop", "fake"), NULL));
-    run_sql(db, "ALTER TABLE sets DROP COLUMN revision");
-    run_sql(db, "ALTER TABLE instances DROP COLUMN joined_revision");
-    run_sql(db, "ALTER TABLE run_instances DROP COLUMN image");
-    run_sql(db, "ALTER TABLE run_instances DROP COLUMN version");
+    for (guint i = 0; i < G_N_ELEMENTS(columns); i++)
+        run_sql(db, columns[i]);
     run_sql(db, "UPDATE schema_versions SET version = 2 WHERE folder = 'orchestrator'");
     assert_null(vr_registry_get(db, "shop", NULL));
     assert_true(vr_registry_init(db, NULL));
@@ -257,6 +263,58 @@ static void test_runs(void **state) /* J1 J4 */
     assert_string_equal(read->error_code, VR_CODE_INTERNAL);
 }
 
+static void settle(World *world, VrRunKind kind, VrRunStatus status, const char *role, const char *version)
+{
+    g_autoptr(VrSet) set = get(world);
+    g_autoptr(VrRun) run = new_run();
+
+    run->kind = kind;
+    run->status = status;
+    run->role = g_strdup(role);
+    g_free(run->version);
+    run->version = g_strdup(version);
+    assert_true(vr_current_version_settle(world->journal, world->owner, set, run, NULL));
+}
+
+static void check_current(World *world, const char *version)
+{
+    g_autoptr(VrSet) set = get(world);
+
+    assert_int_equal(g_strcmp0(set->current_version, version), 0);
+    assert_int_equal(g_strcmp0(set->current_image, version ? "os" : NULL), 0);
+}
+
+/* D29: it moves on with an upgrade of all that completes, and goes back when nobody is left on it. */
+static void test_current_version(void **state)
+{
+    g_autoptr(World) world = new_world();
+
+    assert_true(define(world, MODEL("shop", "fake"), NULL));
+    check_current(world, NULL);
+    settle(world, VR_RUN_UPGRADE, VR_RUN_COMPLETED, NULL, "2.0.0");
+    check_current(world, "2.0.0");
+    settle(world, VR_RUN_UPGRADE, VR_RUN_COMPLETED, "web", "3.0.0");
+    settle(world, VR_RUN_UPGRADE, VR_RUN_FAULTED, NULL, "3.0.0");
+    settle(world, VR_RUN_UPGRADE, VR_RUN_CANCELLED, NULL, "3.0.0");
+    settle(world, VR_RUN_REIMAGE, VR_RUN_COMPLETED, NULL, "3.0.0");
+    settle(world, VR_RUN_APPLY, VR_RUN_COMPLETED, NULL, "3.0.0");
+    check_current(world, "2.0.0");
+    assert_true(define(world, FULL("fake"), NULL)); /* an edit is no run */
+    check_current(world, "2.0.0");
+
+    world_swap(world, -1); /* to os 2.0.0, from what is not known */
+    settle(world, VR_RUN_ROLLBACK, VR_RUN_COMPLETED, NULL, NULL);
+    check_current(world, "2.0.0");
+    settle(world, VR_RUN_UPGRADE, VR_RUN_COMPLETED, NULL, "3.0.0");
+    settle(world, VR_RUN_ROLLBACK, VR_RUN_FAULTED, NULL, NULL);
+    check_current(world, "3.0.0");
+    settle(world, VR_RUN_ROLLBACK, VR_RUN_COMPLETED, NULL, NULL);
+    check_current(world, "2.0.0");
+    world_swap(world, 0);
+    settle(world, VR_RUN_ROLLBACK, VR_RUN_COMPLETED, NULL, NULL);
+    check_current(world, NULL);
+}
+
 static void test_spread(void **state) /* J10 */
 {
     gint64 values[20], none[] = {-1, -1}, one[] = {-1, 7};
@@ -286,6 +344,7 @@ int main(void)
         cmocka_unit_test(test_unreadable),
         cmocka_unit_test(test_runs),
         cmocka_unit_test(test_spread),
+        cmocka_unit_test(test_current_version),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
