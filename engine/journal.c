@@ -219,16 +219,54 @@ gboolean vr_journal_mark(VrJournal *journal, const VrOwner *owner, const char *s
            end(journal, add_step(journal, swap_id, step, detail, error), error);
 }
 
+gboolean vr_journal_add_event(VrJournal *journal, const VrOwner *owner, const char *run_id, const char *uuid,
+                              const char *kind, const char *text, GError **error)
+{
+    return vr_db_run(journal->db, NULL, error,
+                     "INSERT INTO events (at_us, set_name, fence, run_id, uuid, kind, text) "
+                     "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                     "isissss", vr_clock_wall_us(), owner->set_name, owner->fence, run_id, uuid, kind, text);
+}
+
 gboolean vr_journal_event(VrJournal *journal, const VrOwner *owner, const char *run_id, const char *uuid,
                           const char *kind, const char *text, GError **error)
 {
     return vr_owner_begin(journal, owner, error) &&
-           end(journal,
-               vr_db_run(journal->db, NULL, error,
-                         "INSERT INTO events (at_us, set_name, fence, run_id, uuid, kind, text) "
-                         "VALUES (?, ?, ?, ?, ?, ?, ?)",
-                         "isissss", vr_clock_wall_us(), owner->set_name, owner->fence, run_id, uuid, kind, text),
-               error);
+           end(journal, vr_journal_add_event(journal, owner, run_id, uuid, kind, text, error), error);
+}
+
+/* --- forgetting ------------------------------------------------------------------------------------- */
+
+gboolean vr_journal_run_outcome(VrJournal *journal, const char *run_id, gboolean *moved, gboolean *open, GError **error)
+{
+    g_autoptr(sqlite3_stmt) stmt =
+        vr_db_prepare(journal->db, error,
+                      "SELECT COALESCE(MAX(state = 5), 0), COALESCE(MAX(state NOT IN (5, 6, 7)), 0) FROM swaps "
+                      "WHERE run_id = ?",
+                      "s", run_id);
+
+    if (!stmt || vr_db_step(journal->db, stmt, error) != 1)
+        return FALSE;
+    *moved = sqlite3_column_int(stmt, 0) != 0;
+    *open = sqlite3_column_int(stmt, 1) != 0;
+    return TRUE;
+}
+
+/* Of the run ?1; 1 and 2 = a generation that is CURRENT or KEPT. */
+#define SWAPS_TO_FORGET                                                                                                \
+    "SELECT id FROM swaps AS old WHERE run_id = ?1 AND state IN (5, 6, 7) "                                            \
+    "AND seq < (SELECT MAX(seq) FROM swaps WHERE uuid = old.uuid) "                                                    \
+    "AND NOT (rollback = 0 AND state = 5 AND EXISTS (SELECT 1 FROM generations "                                       \
+    "WHERE uuid = old.uuid AND number = old.to_number AND generations.state IN (1, 2)))"
+
+G_STATIC_ASSERT(VR_GENERATION_CURRENT == 1 && VR_GENERATION_KEPT == 2);
+
+gboolean vr_journal_forget_run(VrJournal *journal, const char *run_id, GError **error)
+{
+    return vr_db_run(journal->db, NULL, error, "DELETE FROM steps WHERE swap_id IN (" SWAPS_TO_FORGET ")", "s",
+                     run_id) &&
+           vr_db_run(journal->db, NULL, error, "DELETE FROM swaps WHERE id IN (" SWAPS_TO_FORGET ")", "s", run_id) &&
+           vr_db_run(journal->db, NULL, error, "DELETE FROM events WHERE run_id = ?", "s", run_id);
 }
 
 /* --- reading ---------------------------------------------------------------------------------------- */
@@ -287,6 +325,12 @@ GPtrArray *vr_journal_open_swaps(VrJournal *journal, const char *set_name, GErro
 GPtrArray *vr_journal_run_swaps(VrJournal *journal, const char *run_id, GError **error)
 {
     return read_swaps(journal, SWAP_COLUMNS "WHERE run_id = ?1 ORDER BY seq", run_id, error);
+}
+
+GPtrArray *vr_journal_forward_swaps(VrJournal *journal, const char *set_name, GError **error)
+{
+    return read_swaps(journal, SWAP_COLUMNS "WHERE set_name = ?1 AND rollback = 0 AND state = 5 ORDER BY seq", set_name,
+                      error);
 }
 
 VrSwapRow *vr_journal_last_swap(VrJournal *journal, const char *uuid, GError **error)

@@ -169,8 +169,24 @@ typedef struct {
 } VrSwapTimes;
 gboolean vr_journal_swap_times(VrJournal *journal, const char *swap_id, VrSwapTimes *times, GError **error);
 
+/* For history that is no longer kept; both within a transaction of an owner (vr_owner_begin). */
+
+/* *moved: a swap of the run was committed. *open: one of them has not ended, or is UNKNOWN. */
+gboolean vr_journal_run_outcome(VrJournal *journal, const char *run_id, gboolean *moved, gboolean *open,
+                                GError **error);
+
+/* Forgets the run's steps, events and swaps, but for swaps that are still needed: that made a generation which is current or kept (it says where
+ * a rollback goes), and the last one of an instance (what recovery and the views begin with). */
+gboolean vr_journal_forget_run(VrJournal *journal, const char *run_id, GError **error);
+
+/* Committed swaps of a set to new generations, oldest first: what each generation replaced. As vr_journal_run_swaps(). */
+GPtrArray *vr_journal_forward_swaps(VrJournal *journal, const char *set_name, GError **error);
+
 /* --- audit ----------------------------------------------------------------------------------------- */
 
 /* run_id and uuid may be NULL. */
 gboolean vr_journal_event(VrJournal *journal, const VrOwner *owner, const char *run_id, const char *uuid,
                           const char *kind, const char *text, GError **error);
+/* The same within a transaction of the owner. */
+gboolean vr_journal_add_event(VrJournal *journal, const VrOwner *owner, const char *run_id, const char *uuid,
+                              const char *kind, const char *text, GError **error);

@@ -505,6 +505,9 @@ static void settle(const VrExecutor *executor)
 
     if (!vr_current_version_settle(engine->journal, engine->owner, executor->request.set, executor->run, &local))
         vr_warning(executor->run->set_name, "its current version: %s", local->message);
+    g_clear_error(&local);
+    if (!vr_history_prune(engine->journal, engine->owner, &executor->request.set->model->history, NULL, &local))
+        vr_warning(executor->run->set_name, "its history: %s", local->message);
 }
 
 static gboolean end_run(VrExecutor *executor, GError **error)

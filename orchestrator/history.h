@@ -52,6 +52,11 @@ gboolean vr_history_end(VrJournal *journal, const VrOwner *owner, const VrRun *r
 gboolean vr_history_close_open(VrJournal *journal, const VrOwner *owner, const char *code, const char *text,
                                guint *closed, GError **error);
 
+/* Forgets what the set's model does not keep, in one transaction; what is never forgotten is said in history_prune.c. *forgotten (may be NULL) counts
+ * runs. */
+gboolean vr_history_prune(VrJournal *journal, const VrOwner *owner, const VrHistoryRetention *retention,
+                          guint *forgotten, GError **error);
+
 /* Newest first; limit 0 = all. Element: VrRun *, freed with the array. Instances are read too. */
 GPtrArray *vr_history_list(VrDb *db, const char *set_name, guint limit, GError **error);
 VrRun *vr_history_get(VrDb *db, const char *set_name, const char *run_id, GError **error);

@@ -67,6 +67,22 @@ static const VrModelKey stop_keys[] = {
     {0},
 };
 
+#define DAY_MS ((gint64)86400000)
+
+static const VrModelKey retention_keys[] = {
+    {.name = "runs", .parse = vr_model_number, .offset = MODEL(history.runs), .min = 1, .max = 100000},
+    {.name = "runsMaxAge",
+     .parse = vr_model_duration,
+     .offset = MODEL(history.max_age_ms),
+     .min = DAY_MS,
+     .max = 3650 * DAY_MS,
+     .data = "P1D to P3650D"},
+    {.name = "generations", NOT_YET},
+    {.name = "maxAge", NOT_YET},
+    {.name = "failedDisks", NOT_YET},
+    {0},
+};
+
 const VrModelKey vr_model_root_keys[] = {
     {.name = "schemaVersion", .parse = parse_schema, .offset = VR_NOWHERE},
     {.name = "name", .parse = vr_model_short_name, .offset = MODEL(name), .data = "set"},
@@ -83,7 +99,7 @@ const VrModelKey vr_model_root_keys[] = {
     {.name = "osDisk", SECTION(os_disk_keys)},
     {.name = "tempDisks", .parse = vr_model_texts, .offset = MODEL(temp_disks), .check = disk_target},
     {.name = "stop", SECTION(stop_keys)},
-    {.name = "retention", NOT_YET},
+    {.name = "retention", SECTION(retention_keys)},
     {.name = "maintenanceWindow", NOT_YET},
     {.name = "instances", .parse = vr_model_instances, .offset = MODEL(instances), .data = vr_model_instance_keys},
     {0},
@@ -107,6 +123,7 @@ static VrModel *model_new(void)
     vr_model_health_defaults(&model->health);
     model->temp_disks = g_new0(char *, 1);
     model->stop = (VrStopPolicy){.method = VR_STOP_AUTO, .timeout_ms = 120000};
+    model->history = (VrHistoryRetention){.runs = 1000, .max_age_ms = 730 * DAY_MS};
     model->instances = vr_model_instances_new();
     return model;
 }

@@ -59,6 +59,12 @@ typedef struct {
 /* What an edit of the model does to its instances (G9): nothing until 'apply', or 'apply' at once. AUTOMATIC is as ROLLING here. */
 typedef enum { VR_MODE_MANUAL, VR_MODE_ROLLING, VR_MODE_AUTOMATIC } VrUpgradeMode;
 
+/* How much of the history is kept (J1, decision 10): what is beyond either goes. */
+typedef struct {
+    guint runs;        /* 1..100000, default 1000 */
+    gint64 max_age_ms; /* 1 to 3650 days, default 730 */
+} VrHistoryRetention;
+
 typedef enum { VR_OS_DISK_OVERLAY, VR_OS_DISK_FULL } VrOsDiskKind;
 const char *vr_os_disk_kind_name(VrOsDiskKind kind); /* as in the model: "overlay", "full" */
 
@@ -88,9 +94,10 @@ typedef struct {
     VrUpgradePolicy policy;
     VrHealthProfile health;
     VrOsDiskKind os_disk_kind;
-    char *os_target;      /* NULL: found in the XML */
-    char **temp_disks;    /* targets; may be empty, never NULL */
-    VrStopPolicy stop;    /* default AUTO, PT2M, force FALSE */
+    char *os_target;   /* NULL: found in the XML */
+    char **temp_disks; /* targets; may be empty, never NULL */
+    VrStopPolicy stop; /* default AUTO, PT2M, force FALSE */
+    VrHistoryRetention history;
     GPtrArray *instances; /* VrModelInstance *, in order of definition, no name twice */
 } VrModel;
 

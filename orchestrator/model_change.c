@@ -169,6 +169,8 @@ const VrChangeRule vr_change_rules[] = {
     LIVE_CHOICE("stop.method", stop.method, methods),
     LIVE("stop.timeout", span, stop.timeout_ms),
     LIVE("stop.force", boolean, stop.force),
+    LIVE("retention.runs", number, history.runs),
+    LIVE("retention.runsMaxAge", span, history.max_age_ms),
     {.key = "instances[]", .meaning = VR_CHANGE_LIVE}, /* joins, or leaves */
     {.key = "instances[].role",
      .meaning = VR_CHANGE_LIVE,

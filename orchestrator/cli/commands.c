@@ -185,8 +185,9 @@ const VrCliCommand vr_cli_commands[] = {
     {"instance-view", VR_GROUP_VIEWS, "SET INSTANCE", "Show all about one instance, with its last error", "",
      "instance-view shop web-0", FALSE, VR_OPT_JSON, 2, 2, vr_cmd_instance_view},
     {"history", VR_GROUP_VIEWS, "SET", "List the runs of a set; with --run, the times of each instance",
-     "Everything is kept. --azure gives the last five upgrades of the last two months in the shape of "
-     "osUpgradeHistory,\n"
+     "What is kept is for retention in the model to say; by default the last 1,000 runs of two years. --azure gives "
+     "the\n"
+     "last five upgrades of the last two months in the shape of osUpgradeHistory,\n"
      "for tools that were made for it.",
      "history shop --run 20261121-230232-1a2b", FALSE, VR_OPT_RUN | VR_OPT_AZURE | VR_OPT_JSON, 1, 1, vr_cmd_history},
     {"generations", VR_GROUP_VIEWS, "SET INSTANCE", "List the OS disks of an instance that are kept", "",

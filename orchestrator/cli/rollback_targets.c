@@ -32,27 +32,19 @@ static char *why_not(const VrSession *session, const char *uuid, guint number)
 
 /* --- what a generation replaced ---------------------------------------------------------------------- */
 
-/* "UUID NUMBER" of a generation -> number + 1 of the one that it replaced, of all runs of the set in one pass. */
+/* "UUID NUMBER" of a generation -> number + 1 of the one that it replaced, of all swaps of the set in one pass. */
 static gboolean read_replaced(const VrSession *session, GHashTable *replaced, GError **error)
 {
-    g_autoptr(GPtrArray) runs = vr_history_list(vr_store_db(session->store), session->set->name, 0, error);
+    g_autoptr(GPtrArray) swaps = vr_journal_forward_swaps(session->journal, session->set->name, error);
 
-    for (guint i = 0; runs && i < runs->len; i++) {
-        const VrRun *run = g_ptr_array_index(runs, i);
-        g_autoptr(GPtrArray) swaps = vr_journal_run_swaps(session->journal, run->id, error);
-        if (!swaps)
-            return FALSE;
-        for (guint j = 0; j < swaps->len; j++) {
-            const VrSwapRow *row = g_ptr_array_index(swaps, j);
-            if (!row->rollback && row->state == VR_SWAP_COMMITTED)
-                g_hash_table_insert(replaced, g_strdup_printf("%s %u", row->uuid, row->to),
-                                    GUINT_TO_POINTER(row->from + 1));
-        }
+    for (guint i = 0; swaps && i < swaps->len; i++) {
+        const VrSwapRow *row = g_ptr_array_index(swaps, i);
+        g_hash_table_insert(replaced, g_strdup_printf("%s %u", row->uuid, row->to), GUINT_TO_POINTER(row->from + 1));
     }
-    return runs != NULL;
+    return swaps != NULL;
 }
 
-/* For a generation of a run that this set does not have (the set had another name then): the highest kept one below. */
+/* For a generation of a swap that this set does not have (the set had another name then): the highest kept one below. */
 static gboolean highest_kept_below(const VrSession *session, const VrGeneration *current, guint *number, GError **error)
 {
     g_autoptr(GPtrArray) all = vr_journal_generations(session->journal, current->uuid, error);

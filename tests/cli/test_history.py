@@ -60,3 +60,21 @@ def test_what_is_older_than_two_months_is_not_shown(defined):
 
 def test_one_run_has_no_such_shape(defined):
     assert "--run" in defined.fails(USAGE, "history", "shop", "--azure", "--run", "x")
+
+
+def test_history_is_pruned_at_the_end_of_a_run(defined, fleet):
+    """... and a rollback of one instance still goes as far back as its disks do."""
+    names = [guest.name for guest in fleet]
+    model = defined.model("shop", names, more="retention: {runs: 2, runsMaxAge: P1D}\n")
+    defined("set-define", "-", stdin=model)
+    name = names[0]
+    defined("adopt", "shop", name, "--version", "1.0.0")
+    for _ in range(4):
+        defined("reimage", "shop", name)
+    runs = defined.json("history", "shop")["runs"]
+    assert [run["operation"] for run in runs] == ["reimage"] * 2
+    for generation in (3, 2, 1, 0):
+        defined("rollback", "shop", name)
+        assert defined.json("instance-view", "shop", name)["generation"] == generation
+    # the last one forward that moved anything is kept beside the two that are newest
+    assert [run["operation"] for run in defined.json("history", "shop")["runs"]] == ["rollback", "rollback", "reimage"]

@@ -71,6 +71,8 @@ static void test_each_kind_of_value(void **state)
         SECTION("stop: {method: acpi}", "STOP: {METHOD: agent, force: true}",
                 "stop.method: acpi -> agent: live\nstop.force: false -> true: live"),
         SECTION("tempDisks: [vdc]", "tempDisks: [vdc, vdd]", "tempDisks: vdc -> vdc vdd: live"),
+        SECTION("", "retention: {runs: 50, runsMaxAge: P100D}",
+                "retention.runs: 1000 -> 50: live\nretention.runsMaxAge: 730 d 00 h -> 100 d 00 h: live"),
         SECTION("", "osDisk: {kind: full}", "osDisk.kind: overlay -> full: at next reimage"),
     };
 

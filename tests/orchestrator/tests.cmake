@@ -24,6 +24,7 @@ vr_test(orchestrator health_rules LINK vr_orchestrator)
 vr_test(orchestrator health_source LINK vr_orchestrator)
 set_tests_properties(orchestrator/health_net orchestrator/health_source PROPERTIES LABELS threads)
 vr_test(orchestrator registry LINK vr_orchestrator SOURCES engine/support.c fault/fake_hv.c)
+vr_test(orchestrator history_prune LINK vr_orchestrator SOURCES engine/support.c fault/fake_hv.c)
 vr_test(orchestrator executor LINK vr_orchestrator SOURCES engine/support.c fault/fake_hv.c)
 set_tests_properties(orchestrator/executor PROPERTIES LABELS threads)
 # Without that label: GLib's slices go from thread to thread where TSan does not see it, and with hundreds of threads it says so.
