@@ -378,3 +378,46 @@ gboolean vr_child_leave(const char *path, const char *const *argv, int keep_fd, 
         vr_set_error_errno(error, failed, "cannot start %s", argv[0]);
     return *pid > 0;
 }
+
+/* ---- one that has our terminal ---- */
+
+static gboolean ended_well(const char *name, pid_t pid, GError **error)
+{
+    int status = 0;
+    pid_t got;
+
+    do {
+        got = waitpid(pid, &status, 0);
+    } while (got < 0 && errno == EINTR);
+    if (got == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0)
+        return TRUE;
+    if (got != pid)
+        vr_set_error_errno(error, errno, "cannot learn how %s ended", name);
+    else if (WIFSIGNALED(status))
+        g_set_error(error, VR_ERROR, VR_ERROR_CHILD, "%s was killed by signal %d (%s)", name, WTERMSIG(status),
+                    g_strsignal(WTERMSIG(status)));
+    else
+        g_set_error(error, VR_ERROR, VR_ERROR_CHILD, "%s failed with status %d", name, WEXITSTATUS(status));
+    return FALSE;
+}
+
+gboolean vr_child_attend(const char *const *argv, GError **error)
+{
+    g_autofree char *path = find_program(argv[0], error);
+    sigset_t all, before;
+    if (!path)
+        return FALSE;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    pid_t pid = fork();
+    if (pid == 0) {
+        reset_signals();
+        (void)execv(path, (char *const *)argv);
+        _exit(127);
+    }
+    int failed = errno;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (pid < 0)
+        vr_set_error_errno(error, failed, "cannot start %s", argv[0]);
+    return pid > 0 && ended_well(argv[0], pid, error);
+}

@@ -34,6 +34,10 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VrChildResult, vr_child_result_clear)
  * status 127. */
 gboolean vr_child_leave(const char *path, const char *const *argv, int keep_fd, GPid *pid, GError **error);
 
+/* Runs a program for a person, such as an editor, to its end: in our process group, with our environment, terminal and descriptors 0 to 2, and
+ * for as long as it takes. argv[0] is looked up in PATH. A status other than 0 is VR_ERROR_CHILD. */
+gboolean vr_child_attend(const char *const *argv, GError **error);
+
 /* Runs argv[0] (looked up in PATH) to its end. TRUE for any exit status when result is given; with result NULL, a
  * status other than 0 is VR_ERROR_CHILD with the last line of stderr. limits may be NULL. */
 gboolean vr_child_run(const char *const *argv, const VrChildLimits *limits, VrChildResult *result, GError **error);

@@ -113,6 +113,7 @@ gboolean vr_cmd_image_verify(const VrCli *cli, GError **error);
 gboolean vr_cmd_image_delete(const VrCli *cli, GError **error);
 gboolean vr_cmd_image_prune(const VrCli *cli, GError **error);
 gboolean vr_cmd_set_define(const VrCli *cli, GError **error);
+gboolean vr_cmd_set_edit(const VrCli *cli, GError **error);
 gboolean vr_cmd_set_list(const VrCli *cli, GError **error);
 gboolean vr_cmd_set_info(const VrCli *cli, GError **error);
 gboolean vr_cmd_set_dump(const VrCli *cli, GError **error);

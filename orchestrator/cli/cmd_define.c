@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * set-define: a model becomes a set, or takes the place of the set's model; what each change means is said first (K6).
+ * set-define: a model becomes a set, or takes the place of the set's model; what each change means is said first (K6). set-edit
+ * does so with what an editor made of the model that is there.
  *
  * What then becomes of the instances is for upgradePolicy.mode to say (G8, G9): Manual leaves them as they are and says which
  * are behind; Rolling and Automatic apply the model to them in a run that begins at once (C11).
  */
+#include "base/child.h"
 #include "base/durable.h"
 #include "base/error.h"
 #include "base/fd.h"
@@ -30,6 +32,7 @@ typedef struct {
     GPtrArray *uuids;   /* char *, of the model's instances */
     VrModel *before;    /* the model that is there; NULL: none, or one that this program cannot read */
     GPtrArray *changes; /* VrModelChange *; NULL as above */
+    char *edited;       /* the text that an editor began with; NULL: nobody edits */
 } Definition;
 
 static void definition_clear(Definition *definition)
@@ -39,6 +42,7 @@ static void definition_clear(Definition *definition)
     g_clear_pointer(&definition->uuids, g_ptr_array_unref);
     g_clear_pointer(&definition->model, vr_model_free);
     g_clear_pointer(&definition->text, g_free);
+    g_clear_pointer(&definition->edited, g_free);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Definition, definition_clear)
 
@@ -399,11 +403,21 @@ static gboolean bring_to_model(VrSession *session, const Definition *definition,
     return TRUE;
 }
 
+/* What was edited is what is there: nobody has defined it anew meanwhile. */
+static gboolean is_what_was_edited(const VrSession *session, const Definition *definition, GError **error)
+{
+    if (!definition->edited || (session->set && g_str_equal(session->set->text, definition->edited)))
+        return TRUE;
+    g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "set '%s' was %s while it was edited", definition->model->name,
+                session->set ? "defined anew" : "undefined");
+    return FALSE;
+}
+
 static gboolean define(VrSession *session, Definition *definition, GError **error)
 {
     if (!vr_session_open_write(session, session->cli, error) ||
         !vr_session_own(session, definition->model->name, definition->text, error) ||
-        (session->set && !compare(session, definition, error)))
+        !is_what_was_edited(session, definition, error) || (session->set && !compare(session, definition, error)))
         return FALSE;
     show_changes(session->cli, definition);
     if (!is_allowed(session, definition, error) || !write_model(session, definition, error))
@@ -412,15 +426,102 @@ static gboolean define(VrSession *session, Definition *definition, GError **erro
     return bring_to_model(session, definition, error);
 }
 
-gboolean vr_cmd_set_define(const VrCli *cli, GError **error)
+/* name: that the model must have; NULL: any. */
+static gboolean define_text(const VrCli *cli, Definition *definition, const char *name, GError **error)
 {
     g_auto(VrSession) session = {.cli = cli};
+
+    definition->model = vr_model_parse(definition->text, strlen(definition->text), definition->file, error);
+    if (!definition->model)
+        return FALSE;
+    if (name && !g_str_equal(definition->model->name, name)) {
+        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED,
+                    "set '%s' keeps its name: a model with the name '%s' is another set, for set-define", name,
+                    definition->model->name);
+        return FALSE;
+    }
+    if (!look_up(&session, definition, error))
+        return FALSE;
+    return cli->options.dry_run ? dry_run(&session, definition, error) : define(&session, definition, error);
+}
+
+gboolean vr_cmd_set_define(const VrCli *cli, GError **error)
+{
     g_auto(Definition) definition = {.file = g_str_equal(cli->args[0], "-") ? "standard input" : cli->args[0]};
 
     definition.text = read_model(cli->args[0], error);
-    if (definition.text)
-        definition.model = vr_model_parse(definition.text, strlen(definition.text), definition.file, error);
-    if (!definition.model || !look_up(&session, &definition, error))
+    return definition.text && define_text(cli, &definition, NULL, error);
+}
+
+/* --- set-edit ---------------------------------------------------------------------------------------- */
+
+/* The text in a file that only its owner reads. Free with g_free. */
+static char *write_draft(const char *text, GError **error)
+{
+    g_autofree char *path = NULL;
+    vr_autofd fd = g_file_open_tmp("virt-reimage-XXXXXX.yaml", &path, error);
+
+    if (fd < 0)
+        return NULL;
+    if (vr_write_all(fd, text, strlen(text), path, error))
+        return g_steal_pointer(&path);
+    unlink(path);
+    return NULL;
+}
+
+static gboolean run_editor(const char *path, GError **error)
+{
+    const char *visual = g_getenv("VISUAL"), *editor = visual && *visual ? visual : g_getenv("EDITOR");
+    g_auto(GStrv) words = NULL;
+    g_autoptr(GPtrArray) argv = g_ptr_array_new();
+
+    if (!g_shell_parse_argv(editor && *editor ? editor : "vi", NULL, &words, error)) {
+        g_prefix_error(error, "VISUAL or EDITOR names no command: ");
         return FALSE;
-    return cli->options.dry_run ? dry_run(&session, &definition, error) : define(&session, &definition, error);
+    }
+    for (char **word = words; *word; word++)
+        g_ptr_array_add(argv, *word);
+    g_ptr_array_add(argv, (char *)path);
+    g_ptr_array_add(argv, NULL);
+    return vr_child_attend((const char *const *)argv->pdata, error);
+}
+
+static char *read_set_text(const VrCli *cli, GError **error)
+{
+    g_auto(VrSession) session = {0};
+
+    if (!vr_session_open_read(&session, cli, error) || !vr_session_read_any_set(&session, cli->args[0], error))
+        return NULL;
+    return g_strdup(session.set->text);
+}
+
+/* The draft stays where it does not become the model: it may be an hour's work. */
+static gboolean edit(const VrCli *cli, Definition *definition, GError **error)
+{
+    if (!run_editor(definition->file, error))
+        return FALSE;
+    definition->text = read_model(definition->file, error);
+    if (!definition->text)
+        return FALSE;
+    if (!g_str_equal(definition->text, definition->edited))
+        return define_text(cli, definition, cli->args[0], error);
+    vr_say(cli, "set %s: not edited", cli->args[0]);
+    return TRUE;
+}
+
+gboolean vr_cmd_set_edit(const VrCli *cli, GError **error)
+{
+    g_auto(Definition) definition = {.edited = read_set_text(cli, error)};
+    g_autofree char *path = definition.edited ? write_draft(definition.edited, error) : NULL;
+    gboolean defined;
+
+    if (!path)
+        return FALSE;
+    definition.file = path;
+    defined = edit(cli, &definition, error);
+    if (defined)
+        unlink(path);
+    else
+        vr_note(cli, "what was edited is in %s, for 'set-define'", path);
+    return defined;
 }

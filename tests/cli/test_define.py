@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """K6: a set that exists is defined anew, and each change says what it means. A4, G11, B19."""
+import os
+
 import pytest
 
-from program import IMAGE, OWNED, REFUSED
+from program import FAILED, IMAGE, OWNED, REFUSED, USAGE
 from test_sets import Owner, names
 
 
@@ -98,3 +100,50 @@ def test_during_a_run_nothing_changes(defined, fleet):
         domains = defined.model("shop", names(fleet), upgrade_domains=3)
         assert changes(define(defined, domains, "--dry-run", status=REFUSED)) == {"upgradeDomainCount": "refused"}
     assert changes(define(defined, model)) == {"stop.timeout": "live"}
+
+
+@pytest.fixture(name="edit")
+def fixture_edit(defined, monkeypatch, tmp_path):
+    """Runs set-edit with a command as the editor; drafts lie in tmp_path."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.delenv("VISUAL", raising=False)
+
+    def run(command, *arguments, **options):
+        monkeypatch.setenv("EDITOR", command)
+        return defined("set-edit", "shop", *arguments, **options)
+
+    run.drafts = lambda: [os.path.join(tmp_path, name) for name in os.listdir(tmp_path)]
+    return run
+
+
+def test_set_edit(defined, edit):
+    before = defined.snapshot()
+    assert edit("true").out == "set shop: not edited\n"
+    assert "osDisk.kind" in edit("sed -i 's/kind: overlay/kind: full/'", "--dry-run").out
+    assert defined.snapshot() == before
+    assert "osDisk.kind" in edit("sed -i 's/kind: overlay/kind: full/'").out
+    assert "kind: full" in defined("set-dump", "shop").out and edit.drafts() == []
+
+
+@pytest.mark.parametrize("command, status, text", [
+    ("sed -i 's/^name: shop/name: shoq/'", REFUSED, "keeps its name"),
+    ("sed -i 's/^name:/nome:/'", USAGE, ":1: nome: unknown key"),
+    ("sh -c 'exit 7'", FAILED, "sh failed with status 7"),
+    ("no-such-editor", FAILED, "no-such-editor"),
+    ("sed -i 's/force: true/force: false/", FAILED, "EDITOR")])
+def test_what_was_edited_in_vain_is_kept(defined, edit, command, status, text):
+    before = defined.snapshot()
+    result = edit(command, status=status)
+    assert text in result.error() and defined.snapshot() == before
+    (draft,) = edit.drafts()
+    assert draft in result.err and os.stat(draft).st_mode & 0o777 == 0o600
+
+
+def test_an_edit_that_was_overtaken(defined, edit, fleet, tmp_path):
+    """The model that is there must be the one that was edited."""
+    other = defined.write("other.yaml", defined.model("shop", names(fleet), upgrade_domains=4))
+    script = defined.write("editor", f"#!/bin/sh\nsed -i 's/force: true/force: false/' $1\n"
+                                     f"{' '.join(defined.command('set-define', other))} >/dev/null\n")
+    os.chmod(script, 0o755)
+    assert "defined anew while it was edited" in edit(script, status=REFUSED).error()
+    assert "upgradeDomainCount: 4" in defined("set-dump", "shop").out
