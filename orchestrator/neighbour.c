@@ -50,6 +50,14 @@ static gboolean ask_for_all(int fd, int family)
     return send(fd, &request, sizeof(request), 0) == (gssize)sizeof(request);
 }
 
+/* An entry of zeros is the loopback's, for an IPv6 address of this host: nobody's MAC. */
+static gboolean is_mac(const guint8 *link)
+{
+    static const guint8 none[MAC_BYTES];
+
+    return memcmp(link, none, MAC_BYTES) != 0;
+}
+
 /* The MAC of one entry of the table, when it is the address that is looked for. */
 static gboolean read_entry(struct nlmsghdr *header, const Address *wanted, char mac[18])
 {
@@ -66,7 +74,7 @@ static gboolean read_entry(struct nlmsghdr *header, const Address *wanted, char 
         if (at->rta_type == NDA_LLADDR && RTA_PAYLOAD(at) == MAC_BYTES)
             link = RTA_DATA(at);
     }
-    if (!found || !link)
+    if (!found || !link || !is_mac(link))
         return FALSE;
     g_snprintf(mac, 18, "%02x:%02x:%02x:%02x:%02x:%02x", link[0], link[1], link[2], link[3], link[4], link[5]);
     return TRUE;

@@ -357,6 +357,7 @@ static void check_mac(const char *ip)
 {
     g_autofree char *at = g_strdup_printf(strchr(ip, ':') ? "[%s]" : "%s", ip);
     VrHealthSubject subject = {.uuid = "u", .address = at};
+    VrHealthSubject own = {.uuid = "u", .address = "[::1]:1"};
     g_auto(VrHealthAnswer) answer = {0};
     char mac[18];
 
@@ -371,6 +372,8 @@ static void check_mac(const char *ip)
     assert_int_equal(answer.state, VR_HEALTH_UNKNOWN);
     has_text(&answer, "is answered by 52:54:00:0a:0b:0c, which is no network card of this guest");
     assert_false(vr_neighbour_mac("10.99.0.77", mac));
+    vr_health_probe(&hv, &profile, &own, vr_clock_now_ms() + 3000, NULL, &answer);
+    assert_false(vr_neighbour_mac("::1", mac)); /* the kernel has an entry for it, with a MAC of zeros */
     assert_false(vr_neighbour_mac("127.0.0.1", mac));
     assert_false(vr_neighbour_mac("nonsense", mac));
 }
