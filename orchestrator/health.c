@@ -184,20 +184,42 @@ static void judge_reply(const VrHealthLook *look)
                       reply->text);
 }
 
-/* The answer came from this guest, and from the QEMU process that ran when it was asked for. */
+/* Whoever spoke, it was not this guest as it runs now. */
+static void doubt(const VrHealthLook *look, const char *format, ...) G_GNUC_PRINTF(2, 3);
+
+static void doubt(const VrHealthLook *look, const char *format, ...)
+{
+    gboolean tcp = look->request.protocol == VR_NET_TCP;
+    g_autofree char *why = NULL;
+    va_list arguments;
+
+    va_start(arguments, format);
+    why = g_strdup_vprintf(format, arguments);
+    va_end(arguments);
+    vr_health_say(look->answer, tcp ? VR_HEALTH_UNHEALTHY : VR_HEALTH_UNKNOWN, "%s %s", look->reply.asked, why);
+    look->answer->answered = FALSE;
+}
+
+/* The answer came from this guest, and from the QEMU process that ran when it was asked for. Behind a forward on this host only an
+ * answer of the application does, at an address that the model gives: the handshake is the forward's. */
 static void check_source(const VrHealthLook *look)
 {
-    VrHealthAnswer *answer = look->answer;
+    const VrNetReply *reply = &look->reply;
+    gboolean may_be_forward = look->subject.address && look->request.protocol != VR_NET_TCP;
     g_auto(VrDomainInfo) info = {0};
+    g_autoptr(GError) local = NULL;
     char mac[18];
 
-    if (look->reply.peer && !vr_health_is_guest(look->hv, look->subject.uuid, look->reply.peer, mac))
-        vr_health_say(answer, VR_HEALTH_UNKNOWN, "%s is answered by %s, which is no network card of this guest",
-                      look->reply.asked, mac);
-    else if (!vr_hv_info(look->hv, look->subject.uuid, &info, NULL) || info.state != VR_DOMAIN_RUNNING ||
-             info.id != answer->domain_id)
-        vr_health_say(answer, VR_HEALTH_UNKNOWN, "%s was answered while the domain stopped or started anew",
-                      look->reply.asked);
+    if (reply->from_host && !may_be_forward)
+        doubt(look,
+              "was answered by this host itself, not by the guest: give the instance an 'address' of its own, or use "
+              "http or agent");
+    else if (!vr_hv_info(look->hv, look->subject.uuid, &info, &local))
+        doubt(look, "answered, but the domain cannot be looked at: %s", local->message);
+    else if (info.state != VR_DOMAIN_RUNNING || info.id != look->answer->domain_id)
+        doubt(look, "was answered while the domain stopped or started anew");
+    else if (reply->peer && !vr_health_is_guest(look->hv, look->subject.uuid, reply->peer, mac))
+        doubt(look, "is answered by %s, which is no network card of this guest", mac);
 }
 
 /* --- one look ---------------------------------------------------------------------------------------- */
@@ -234,7 +256,7 @@ void vr_health_look_end(VrHealthLook *look)
     if (!look->asks)
         return;
     judge_reply(look);
-    if (look->answer->state == VR_HEALTH_HEALTHY || look->answer->wish.phase > 0 || look->answer->wish.skip)
+    if (look->answer->answered)
         check_source(look);
     if (look->answer->state == VR_HEALTH_UNKNOWN)
         look->answer->wish = (VrGuestWish){0}; /* of whoever answered there */

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "orchestrator/address.h"
 
 #include <curl/curl.h>
 #include <errno.h>
@@ -28,7 +29,7 @@ void vr_net_reply_clear(VrNetReply *reply)
     g_clear_pointer(&reply->peer, g_free);
     g_clear_pointer(&reply->asked, g_free);
     g_clear_pointer(&reply->text, g_free);
-    reply->answered = FALSE;
+    reply->answered = reply->from_host = FALSE;
     reply->status = 0;
 }
 
@@ -217,6 +218,15 @@ static char *failure_text(const Transfer *transfer, CURLcode code)
     }
 }
 
+/* From an address of its own this host reaches itself at the same address, or in 127.0.0.0/8. */
+static gboolean is_this_host(const Transfer *transfer, const char *peer)
+{
+    const char *own = NULL;
+
+    curl_easy_getinfo(transfer->easy, CURLINFO_LOCAL_IP, &own);
+    return g_strcmp0(own, peer) == 0 || vr_address_is_loopback(peer);
+}
+
 static void read_result(const Transfer *transfer, CURLcode code)
 {
     VrNetReply *reply = transfer->reply;
@@ -227,8 +237,10 @@ static void read_result(const Transfer *transfer, CURLcode code)
     curl_easy_getinfo(transfer->easy, CURLINFO_PRIMARY_IP, &peer);
     reply->status = (int)status;
     reply->answered = code == CURLE_OK || status > 0;
-    if (reply->answered && peer && *peer)
+    if (reply->answered && peer && *peer) {
         reply->peer = g_strdup(peer);
+        reply->from_host = is_this_host(transfer, peer);
+    }
     if (code != CURLE_OK || transfer->request->protocol == VR_NET_TCP)
         g_clear_pointer(&reply->body, g_byte_array_unref);
     if (code != CURLE_OK)

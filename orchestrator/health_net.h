@@ -26,12 +26,13 @@ typedef struct {
 } VrNetRequest;
 
 typedef struct {
-    gboolean answered; /* an HTTP status came, or the TCP handshake was made */
-    int status;        /* of HTTP; 0: none */
-    GByteArray *body;  /* complete; NULL unless an HTTP answer came whole */
-    char *peer;        /* the address that answered; NULL: none did */
-    char *asked;       /* "http://10.0.0.7:8080/health" */
-    char *text;        /* what came, for a person: "answered 503", "connection refused" */
+    gboolean answered;  /* an HTTP status came, or the TCP handshake was made */
+    int status;         /* of HTTP; 0: none */
+    GByteArray *body;   /* complete; NULL unless an HTTP answer came whole */
+    char *peer;         /* the address that answered; NULL: none did */
+    gboolean from_host; /* it is one of this host's own */
+    char *asked;        /* "http://10.0.0.7:8080/health" */
+    char *text;         /* what came, for a person: "answered 503", "connection refused" */
 } VrNetReply;
 void vr_net_reply_clear(VrNetReply *reply);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VrNetReply, vr_net_reply_clear)
