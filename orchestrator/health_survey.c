@@ -8,8 +8,8 @@
 #define THREADS 32 /* that ask libvirt and agents: an agent that hangs holds one for its deadline */
 
 typedef struct {
-    VrHealthLook *looks;
-    void (*step)(VrHealthLook *look);
+    void (*function)(VrHealthLook *look);
+    gint64 look_ms;
 } Step;
 
 static void do_step(gpointer data, gpointer user_data)
@@ -18,14 +18,15 @@ static void do_step(gpointer data, gpointer user_data)
     VrHealthLook *look = data;
 
     vr_handover_take(look);
-    step->step(look);
+    look->deadline_ms =
+        vr_clock_now_ms() + step->look_ms; /* from now on: what hangs takes no time of those behind it */
+    step->function(look);
     vr_handover_give(look);
 }
 
-static void step_all(VrHealthLook *looks, guint count, void (*function)(VrHealthLook *look))
+static void step_all(VrHealthLook *looks, guint count, const Step *step)
 {
-    Step step = {.looks = looks, .step = function};
-    GThreadPool *pool = g_thread_pool_new(do_step, &step, (gint)MIN(count, THREADS), FALSE, NULL);
+    GThreadPool *pool = g_thread_pool_new(do_step, (gpointer)step, (gint)MIN(count, THREADS), FALSE, NULL);
 
     for (guint i = 0; i < count; i++) {
         vr_handover_give(&looks[i]);
@@ -56,11 +57,11 @@ static void ask_network(VrHealthLook *looks, guint count, gint64 look_ms)
 
 static void look_at_all(VrHealthLook *looks, guint count, gint64 look_ms)
 {
-    for (guint i = 0; i < count; i++)
-        looks[i].deadline_ms = vr_clock_now_ms() + look_ms;
-    step_all(looks, count, vr_health_look_begin);
+    const Step begin = {vr_health_look_begin, look_ms}, end = {vr_health_look_end, look_ms};
+
+    step_all(looks, count, &begin);
     ask_network(looks, count, look_ms);
-    step_all(looks, count, vr_health_look_end);
+    step_all(looks, count, &end);
     for (guint i = 0; i < count; i++) {
         vr_health_look_clear(&looks[i]);
         looks[i].asks = FALSE;
