@@ -240,8 +240,21 @@ static int exec_poll(VrHv *hv, const char *uuid, gint64 pid, gsize max_output, g
     return read_result(status, max_output, result, error) ? 1 : -1;
 }
 
+/* TRUE with its error when the wait for argv[0] is over. */
+static gboolean must_stop_waiting(const char *name, gint64 now_ms, gint64 deadline_ms, const gint *aborted,
+                                  GError **error)
+{
+    if (aborted != NULL && g_atomic_int_get(aborted) != 0)
+        g_set_error(error, VR_ERROR, VR_ERROR_CANCELLED, "the wait for %s in the guest was ended", name);
+    else if (now_ms >= deadline_ms)
+        g_set_error(error, VR_ERROR, VR_ERROR_TIMEOUT, "%s still runs in the guest", name);
+    else
+        return FALSE;
+    return TRUE;
+}
+
 gboolean vr_agent_exec(VrHv *hv, const char *uuid, const char *const *argv, gsize max_output, gint64 deadline_ms,
-                       VrAgentResult *result, GError **error)
+                       const gint *aborted, VrAgentResult *result, GError **error)
 {
     gint64 pid, pause = POLL_FIRST_MS;
     guint silences = 0;
@@ -252,10 +265,8 @@ gboolean vr_agent_exec(VrHv *hv, const char *uuid, const char *const *argv, gsiz
         return FALSE;
     while ((ended = exec_poll(hv, uuid, pid, max_output, deadline_ms, &silences, result, error)) == 0) {
         gint64 now = vr_clock_now_ms();
-        if (now >= deadline_ms) {
-            g_set_error(error, VR_ERROR, VR_ERROR_TIMEOUT, "%s still runs in the guest", argv[0]);
+        if (must_stop_waiting(argv[0], now, deadline_ms, aborted, error))
             return FALSE;
-        }
         vr_clock_sleep_until(MIN(deadline_ms, now + pause));
         pause = MIN(pause * 2, POLL_MAX_MS);
     }

@@ -14,9 +14,10 @@ typedef struct {
 void vr_agent_result_clear(VrAgentResult *result);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VrAgentResult, vr_agent_result_clear)
 
-/* Runs argv in the guest and waits for its end until deadline_ms (boot time): VR_ERROR_TIMEOUT after it. */
+/* Runs argv in the guest and waits for its end until deadline_ms (boot time): VR_ERROR_TIMEOUT after it. *aborted (may be NULL) set
+ * to non-zero by another thread ends the wait: VR_ERROR_CANCELLED. The command then runs on in the guest. */
 gboolean vr_agent_exec(VrHv *hv, const char *uuid, const char *const *argv, gsize max_output, gint64 deadline_ms,
-                       VrAgentResult *result, GError **error);
+                       const gint *aborted, VrAgentResult *result, GError **error);
 
 /* Reads a file of the guest, at most max bytes: more is VR_ERROR_AGENT. NUL-terminated, *length may be NULL. */
 char *vr_agent_read_file(VrHv *hv, const char *uuid, const char *path, gsize max, gint64 deadline_ms, gsize *length,

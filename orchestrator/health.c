@@ -94,7 +94,7 @@ static void look_by_command(VrHealthLook *look)
     if (!reach_agent(look))
         return;
     look->answer->answered = vr_agent_exec(look->hv, look->subject.uuid, (const char *const *)command, MAX_ANSWER_BYTES,
-                                           look->deadline_ms, &result, &local);
+                                           look->deadline_ms, look->aborted, &result, &local);
     if (!look->answer->answered)
         vr_health_say(look->answer, VR_HEALTH_UNKNOWN, "%s did not run in the guest: %s", command[0], local->message);
     else if (result.exit_status == 0)
@@ -265,8 +265,12 @@ void vr_health_look_end(VrHealthLook *look)
 void vr_health_probe(VrHv *hv, const VrHealthProfile *profile, const VrHealthSubject *subject, gint64 deadline_ms,
                      const gint *aborted, VrHealthAnswer *answer)
 {
-    g_auto(VrHealthLook)
-        look = {.hv = hv, .profile = profile, .subject = *subject, .deadline_ms = deadline_ms, .answer = answer};
+    g_auto(VrHealthLook) look = {.hv = hv,
+                                 .profile = profile,
+                                 .subject = *subject,
+                                 .deadline_ms = deadline_ms,
+                                 .aborted = aborted,
+                                 .answer = answer};
 
     vr_health_look_begin(&look);
     if (look.asks) {

@@ -16,6 +16,7 @@ typedef struct {
     const VrHealthProfile *profile;
     VrHealthSubject subject;
     gint64 deadline_ms;
+    const gint *aborted; /* NULL, or set to non-zero by another thread: ends it */
     VrHealthAnswer *answer;
     gboolean asks; /* `request` is to be sent, and its reply put into `reply` */
     VrNetRequest request;

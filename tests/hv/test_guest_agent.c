@@ -66,7 +66,7 @@ static void runs_a_command(void **state)
     SCRIPT(agent, PID, "{\"return\":{\"exited\":false}}", NULL,
            "{\"return\":{\"exited\":true,\"exitcode\":3,\"out-data\":\"aGFsbG8K\",\"err-data\":\"\"}}");
 
-    assert_true(vr_agent_exec(&agent.hv, UUID, uname, 100, DEADLINE, &result, &error));
+    assert_true(vr_agent_exec(&agent.hv, UUID, uname, 100, DEADLINE, NULL, &result, &error));
     assert_int_equal(result.exit_status, 3);
     assert_string_equal(result.out, "hallo\n");
     assert_string_equal(result.err, "");
@@ -83,7 +83,7 @@ static void a_signal_and_cut_output(void **state)
     g_auto(VrAgentResult) result = {0};
     SCRIPT(agent, PID, "{\"return\":{\"exited\":true,\"signal\":9,\"out-data\":\"MDEyMzQ1Njc4OWFiY2RlZg==\"}}");
 
-    assert_true(vr_agent_exec(&agent.hv, UUID, uname, 7, DEADLINE, &result, &error));
+    assert_true(vr_agent_exec(&agent.hv, UUID, uname, 7, DEADLINE, NULL, &result, &error));
     assert_int_equal(result.exit_status, 137);
     assert_string_equal(result.out, "0123456");
 }
@@ -95,7 +95,7 @@ static void a_command_that_never_ends(void **state)
     SCRIPT(agent, PID, "{\"return\":{\"exited\":false}}");
     gint64 deadline = DEADLINE;
 
-    assert_false(vr_agent_exec(&agent.hv, UUID, uname, 7, deadline, &result, &error));
+    assert_false(vr_agent_exec(&agent.hv, UUID, uname, 7, deadline, NULL, &result, &error));
     expect_error(&error, VR_ERROR_TIMEOUT, "/bin/uname");
     assert_int_equal(fake_now_ms, deadline);
     assert_in_range(agent.calls, 60, 70); /* 30 s at 500 ms: the back-off holds */
@@ -108,10 +108,10 @@ static void an_agent_that_falls_silent(void **state)
     SCRIPT(agent, PID, NULL);
     SCRIPT(lost, PID, "!");
 
-    assert_false(vr_agent_exec(&agent.hv, UUID, uname, 7, DEADLINE, &result, &error));
+    assert_false(vr_agent_exec(&agent.hv, UUID, uname, 7, DEADLINE, NULL, &result, &error));
     expect_error(&error, VR_ERROR_AGENT, "scripted");
     assert_int_equal(agent.calls, 4);
-    assert_false(vr_agent_exec(&lost.hv, UUID, uname, 7, DEADLINE, &result, &error));
+    assert_false(vr_agent_exec(&lost.hv, UUID, uname, 7, DEADLINE, NULL, &result, &error));
     expect_error(&error, VR_ERROR_DISCONNECTED, "scripted");
 }
 
@@ -159,7 +159,7 @@ static void hostile_answers_to_exec(void **state)
         g_autoptr(GError) error = NULL;
         g_auto(VrAgentResult) result = {0};
         SCRIPT(agent, starts[i]);
-        assert_false(vr_agent_exec(&agent.hv, UUID, uname, 100, DEADLINE, &result, &error));
+        assert_false(vr_agent_exec(&agent.hv, UUID, uname, 100, DEADLINE, NULL, &result, &error));
         expect_error(&error, VR_ERROR_AGENT, "answer");
         assert_int_equal(agent.calls, 1);
     }
@@ -167,7 +167,7 @@ static void hostile_answers_to_exec(void **state)
         g_autoptr(GError) error = NULL;
         g_auto(VrAgentResult) result = {0};
         SCRIPT(agent, PID, statuses[i]);
-        assert_false(vr_agent_exec(&agent.hv, UUID, uname, 100, DEADLINE, &result, &error));
+        assert_false(vr_agent_exec(&agent.hv, UUID, uname, 100, DEADLINE, NULL, &result, &error));
         expect_error(&error, VR_ERROR_AGENT, "answer");
         assert_null(result.out);
     }
@@ -191,7 +191,7 @@ static void huge_and_deep_answers(void **state)
 
     assert_false(vr_agent_ping(&nested.hv, UUID, 5, &error));
     expect_error(&error, VR_ERROR_AGENT, "no JSON object");
-    assert_true(vr_agent_exec(&large.hv, UUID, uname, 1000, DEADLINE, &result, &error));
+    assert_true(vr_agent_exec(&large.hv, UUID, uname, 1000, DEADLINE, NULL, &result, &error));
     assert_int_equal(result.out[999], 0);
     expect_no_error(error);
 }
@@ -204,9 +204,9 @@ static void bad_arguments(void **state)
     g_auto(VrAgentResult) result = {0};
     SCRIPT(agent, PID);
 
-    assert_false(vr_agent_exec(&agent.hv, UUID, none, 1, DEADLINE, &result, &error));
+    assert_false(vr_agent_exec(&agent.hv, UUID, none, 1, DEADLINE, NULL, &result, &error));
     expect_error(&error, VR_ERROR_INVALID, "without a name");
-    assert_false(vr_agent_exec(&agent.hv, UUID, latin, 1, DEADLINE, &result, &error));
+    assert_false(vr_agent_exec(&agent.hv, UUID, latin, 1, DEADLINE, NULL, &result, &error));
     expect_error(&error, VR_ERROR_INVALID, "UTF-8");
     assert_null(vr_agent_read_file(&agent.hv, UUID, "/\xe4", 1, DEADLINE, NULL, &error));
     expect_error(&error, VR_ERROR_INVALID, "UTF-8");

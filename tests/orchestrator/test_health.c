@@ -26,6 +26,8 @@ static struct {
     const char *body;            /* of the health file; NULL: there is none */
     const char *result, *status; /* of cloud-init */
     int exit_status;             /* of the health command */
+    gboolean hangs;              /* it does not end */
+    gint64 aborted_at_ms;        /* the wait is called off then; 0: it is not */
     gint64 healthy_from_ms;      /* the body becomes Healthy then */
     gint64 agent_from_ms;        /* the agent answers from then on */
     gint64 lives_ms;             /* it starts anew each time after so long; 0: it does not */
@@ -33,6 +35,7 @@ static struct {
 } guest;
 
 static gint64 now_ms;
+static gint aborted;
 
 static gint64 fake_now(void *data)
 {
@@ -47,6 +50,7 @@ static gint64 fake_wall(void *data)
 static void fake_sleep(gint64 deadline_ms, void *data)
 {
     now_ms = MAX(now_ms, deadline_ms);
+    aborted = guest.aborted_at_ms != 0 && now_ms >= guest.aborted_at_ms;
 }
 
 static gboolean info(VrHv *hv, const char *uuid, VrDomainInfo *answer, GError **error)
@@ -91,6 +95,8 @@ static char *agent(VrHv *hv, const char *uuid, const char *command, int timeout_
         g_set_error(error, VR_ERROR, VR_ERROR_AGENT, "no agent");
         return NULL;
     }
+    if (strstr(command, "guest-exec-status") && guest.hangs)
+        return g_strdup("{\"return\": {\"exited\": false}}");
     if (strstr(command, "guest-exec-status"))
         return g_strdup_printf("{\"return\": {\"exited\": true, \"exitcode\": %d}}", guest.exit_status);
     if (strstr(command, "guest-exec"))
@@ -122,6 +128,7 @@ static int setup(void **state)
     now_ms = 1000;
     vr_clock_set_source(&source);
     memset(&guest, 0, sizeof(guest));
+    aborted = 0;
     guest.state = VR_DOMAIN_RUNNING;
     guest.agent = TRUE;
     guest.boot_id = NEW_BOOT;
@@ -400,12 +407,28 @@ static void test_gone(void **state)
     assert_int_equal(now_ms, 1000); /* no wait for a QEMU that is no more */
 }
 
-static void test_aborted(void **state)
+/* A health command that hangs does not keep the instance from being restored. */
+static void test_aborted_while_it_hangs(void **state) /* G2 */
 {
-    gint aborted = 1;
     VrHealthWait wait = {.subject = subject, .started_ms = now_ms, .aborted = &aborted};
     g_auto(VrHealthAnswer) answer = {0};
 
+    profile.source = VR_HEALTH_SOURCE_AGENT_COMMAND;
+    profile.command = (char *[]){(char *)"/usr/bin/healthy", NULL};
+    guest.hangs = TRUE;
+    guest.aborted_at_ms = now_ms + 7000;
+    assert_false(vr_health_wait(&hv, &profile, &wait, &answer));
+    assert_in_range(now_ms, guest.aborted_at_ms, guest.aborted_at_ms + 1000);
+    assert_string_equal(answer.text, "the wait was ended");
+    profile.command = NULL;
+}
+
+static void test_aborted(void **state)
+{
+    VrHealthWait wait = {.subject = subject, .started_ms = now_ms, .aborted = &aborted};
+    g_auto(VrHealthAnswer) answer = {0};
+
+    aborted = 1;
     assert_false(vr_health_wait(&hv, &profile, &wait, &answer));
     assert_int_equal(answer.state, VR_HEALTH_UNKNOWN);
 }
@@ -440,6 +463,7 @@ int main(void)
         cmocka_unit_test_setup(test_old_boot_is_no_proof, setup),
         cmocka_unit_test_setup(test_gone, setup),
         cmocka_unit_test_setup(test_aborted, setup),
+        cmocka_unit_test_setup(test_aborted_while_it_hangs, setup),
         cmocka_unit_test_setup(test_power, setup),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
