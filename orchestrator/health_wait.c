@@ -83,11 +83,17 @@ static void ask_boot_id(const Watch *watch)
         watch->answer->boot_id = vr_agent_boot_id(watch->hv, uuid, vr_clock_now_ms() + BOOT_ID_WAIT_MS, NULL);
 }
 
-/* The old system had an agent, so the new one is given time to start its own. Without one the answer counts as it is. */
+/* The old system had an agent, so the new one is given time to start its own. Without one the answer counts as it is; but when the agent
+ * has answered and does not any more, it may be another boot, which gets the same time and proves itself anew. */
 static gboolean may_still_prove(Watch *watch)
 {
     gint64 now_ms = vr_clock_now_ms();
 
+    if (watch->boot_id) {
+        g_clear_pointer(&watch->boot_id, g_free);
+        watch->healthy_ms = now_ms;
+        return TRUE;
+    }
     if (watch->healthy_ms < 0)
         watch->healthy_ms = now_ms;
     return now_ms < watch->healthy_ms + AGENT_PATIENCE * watch->profile->interval_ms && now_ms < deadline_ms(watch);

@@ -31,6 +31,8 @@ static struct {
     gint64 healthy_from_ms;      /* the body becomes Healthy then */
     gint64 agent_from_ms;        /* the agent answers from then on */
     gint64 lives_ms;             /* it starts anew each time after so long; 0: it does not */
+    gint64 reboots_ms;           /* it boots anew within its QEMU each time after so long; 0: it does not */
+    gint64 agent_needs_ms;       /* from each such boot to its agent */
     guint looks;
 } guest;
 
@@ -75,11 +77,28 @@ static char *file_reply(const char *command, const char *content)
     return g_strdup("{\"return\": {}}");
 }
 
+static const char *boot_id_now(void)
+{
+    static char text[VR_UUID_LENGTH + 1];
+
+    if (!guest.reboots_ms)
+        return guest.boot_id;
+    g_snprintf(text, sizeof(text), "%08d-bbbb-4bbb-8bbb-bbbbbbbbbbbb", (int)(now_ms / guest.reboots_ms));
+    return text;
+}
+
+static gboolean agent_is_up(void)
+{
+    if (guest.reboots_ms && now_ms % guest.reboots_ms < guest.agent_needs_ms)
+        return FALSE;
+    return guest.agent && now_ms >= guest.agent_from_ms;
+}
+
 /* The content of the file that was opened last. */
 static const char *content_of(const char *path)
 {
     if (strstr(path, "boot_id"))
-        return guest.boot_id;
+        return boot_id_now();
     if (strstr(path, "cloud-init"))
         return strstr(path, "result.json") ? guest.result : guest.status;
     if (guest.healthy_from_ms && now_ms >= guest.healthy_from_ms)
@@ -91,7 +110,7 @@ static char *agent(VrHv *hv, const char *uuid, const char *command, int timeout_
 {
     static const char *content;
 
-    if (!guest.agent || now_ms < guest.agent_from_ms) {
+    if (!agent_is_up()) {
         g_set_error(error, VR_ERROR, VR_ERROR_AGENT, "no agent");
         return NULL;
     }
@@ -278,6 +297,24 @@ static void test_crash_loop(void **state) /* invariant 26 */
     assert_false(wait_for(&answer));
 }
 
+/* The same within one QEMU process: the application answers at once in each boot, the agent later. */
+static void test_crash_loop_in_the_guest(void **state) /* invariant 26 */
+{
+    static const gint64 needs_ms[] = {1000, 6000, 9000};
+
+    for (guint i = 0; i < G_N_ELEMENTS(needs_ms); i++) {
+        g_auto(VrHealthAnswer) answer = {0};
+
+        setup(state);
+        profile.source = VR_HEALTH_SOURCE_POWER;
+        profile.number_of_probes = 3;
+        guest.reboots_ms = 10000; /* three looks take as long */
+        guest.agent_needs_ms = needs_ms[i];
+        if (wait_for(&answer))
+            fail_msg("an agent that needs %d ms: healthy at %d ms", (int)needs_ms[i], (int)now_ms);
+    }
+}
+
 /* The power state has no identity; the agent, where it answers, lends its own. */
 static void test_agent_comes_later(void **state) /* invariant 26: the application is there before the agent */
 {
@@ -455,6 +492,7 @@ int main(void)
         cmocka_unit_test_setup(test_start_timeout, setup),
         cmocka_unit_test_setup(test_grace_period, setup),
         cmocka_unit_test_setup(test_crash_loop, setup),
+        cmocka_unit_test_setup(test_crash_loop_in_the_guest, setup),
         cmocka_unit_test_setup(test_agent_comes_later, setup),
         cmocka_unit_test_setup(test_power_of_old_boot, setup),
         cmocka_unit_test_setup(test_survey, setup),
