@@ -3,6 +3,7 @@
 #include "orchestrator/health_private.h"
 
 #include "base/clock.h"
+#include "base/error.h"
 #include "hv/guest_agent.h"
 #include "orchestrator/health_where.h"
 
@@ -239,6 +240,7 @@ void vr_health_look_begin(VrHealthLook *look)
     vr_health_answer_clear(answer);
     answer->asked_us = vr_clock_wall_us();
     if (!vr_hv_info(look->hv, look->subject.uuid, &info, &local)) {
+        answer->libvirt_away = g_error_matches(local, VR_ERROR, VR_ERROR_DISCONNECTED);
         vr_health_say(answer, VR_HEALTH_UNKNOWN, "%s", local->message);
         return;
     }

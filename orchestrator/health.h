@@ -16,14 +16,15 @@
 
 typedef struct {
     VrHealthState state;
-    char *text;        /* what was seen, for a person; owned */
-    char *boot_id;     /* of the guest, from its agent; NULL when it was not asked or did not say; owned */
-    gboolean off;      /* the domain is off */
-    gboolean answered; /* the guest said something of its own, good or bad */
-    int domain_id;     /* of libvirt, so of the QEMU process that was looked at; -1: none */
-    gint64 asked_us;   /* wall clock, for people */
-    char *metrics;     /* customMetrics of the reply as JSON text (E10); NULL: none; owned */
-    VrGuestWish wish;  /* from customMetrics; of an answer that is Healthy or Unhealthy */
+    char *text;            /* what was seen, for a person; owned */
+    char *boot_id;         /* of the guest, from its agent; NULL when it was not asked or did not say; owned */
+    gboolean off;          /* the domain is off */
+    gboolean libvirt_away; /* it could not be asked about the domain, and what is said of the guest is nothing */
+    gboolean answered;     /* the guest said something of its own, good or bad */
+    int domain_id;         /* of libvirt, so of the QEMU process that was looked at; -1: none */
+    gint64 asked_us;       /* wall clock, for people */
+    char *metrics;         /* customMetrics of the reply as JSON text (E10); NULL: none; owned */
+    VrGuestWish wish;      /* from customMetrics; of an answer that is Healthy or Unhealthy */
 } VrHealthAnswer;
 void vr_health_answer_clear(VrHealthAnswer *answer);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VrHealthAnswer, vr_health_answer_clear)
@@ -63,5 +64,6 @@ typedef struct {
 
 /* Waits until it is healthy for numberOfProbes looks in a row (TRUE), or the time is over or QEMU has gone (FALSE): *answer is the last
  * one, its state that of health_track.h, its text says why. healthTimeout counts from started_ms (E1); with startTimeout the first
- * answer may take that long, and healthTimeout counts from it (E2). */
+ * answer may take that long, and healthTimeout counts from it (E2). Time in which libvirt is away does not count, up to as
+ * much again. */
 gboolean vr_health_wait(VrHv *hv, const VrHealthProfile *profile, const VrHealthWait *wait, VrHealthAnswer *answer);

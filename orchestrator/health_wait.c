@@ -19,6 +19,8 @@ typedef struct {
     VrHealthTrack track;
     gint64 answered_ms; /* of the first answer; -1: none yet */
     gint64 healthy_ms;  /* of the first healthy one; -1: none yet */
+    gint64 lost_ms;     /* since when libvirt is away; -1: it is not */
+    gint64 away_ms;     /* for how long it was, before */
     char *boot_id;      /* the last one heard */
     int domain_id;
 } Watch;
@@ -47,11 +49,29 @@ static gint64 limit_ms(const Watch *watch)
                                                                           : watch->profile->timeout_ms;
 }
 
+/* Loss of libvirt is not ill health: its time does not count, up to as much again. */
+static gint64 forgiven_ms(const Watch *watch)
+{
+    gint64 lost_ms = watch->lost_ms < 0 ? 0 : vr_clock_now_ms() - watch->lost_ms;
+
+    return MIN(watch->away_ms + lost_ms, limit_ms(watch));
+}
+
+static void note_libvirt(Watch *watch, gint64 begun_ms)
+{
+    if (watch->answer->libvirt_away && watch->lost_ms < 0) {
+        watch->lost_ms = begun_ms;
+    } else if (!watch->answer->libvirt_away && watch->lost_ms >= 0) {
+        watch->away_ms += vr_clock_now_ms() - watch->lost_ms;
+        watch->lost_ms = -1;
+    }
+}
+
 static gint64 deadline_ms(const Watch *watch)
 {
     gboolean from_answer = watch->profile->start_timeout_ms > 0 && watch->answered_ms >= 0;
 
-    return (from_answer ? watch->answered_ms : watch->wait->started_ms) + limit_ms(watch);
+    return (from_answer ? watch->answered_ms : watch->wait->started_ms) + limit_ms(watch) + forgiven_ms(watch);
 }
 
 /* The last look, at the deadline itself, gets the time that a look needs. A question over the network that hangs is asked anew
@@ -153,9 +173,11 @@ static void say_timeout(const Watch *watch)
 {
     VrHealthAnswer *answer = watch->answer;
     g_autofree char *limit = vr_clock_format_duration(limit_ms(watch));
+    g_autofree char *away = forgiven_ms(watch) > 0 ? vr_clock_format_duration(forgiven_ms(watch)) : NULL;
     g_autofree char *last = g_steal_pointer(&answer->text);
 
-    vr_health_say(answer, answer->state, "not healthy within %s: %s", limit, last ? last : "no answer");
+    vr_health_say(answer, answer->state, "not healthy within %s%s%s%s: %s", limit, away ? ", and " : "",
+                  away ? away : "", away ? " in which libvirt was away" : "", last ? last : "no answer");
 }
 
 static gboolean watch_until_healthy(Watch *watch)
@@ -164,6 +186,7 @@ static gboolean watch_until_healthy(Watch *watch)
         gint64 begun_ms = vr_clock_now_ms();
 
         look(watch);
+        note_libvirt(watch, begun_ms);
         if (watch->answer->state == VR_HEALTH_HEALTHY)
             return TRUE;
         if (watch->answer->off) {
@@ -191,6 +214,7 @@ gboolean vr_health_wait(VrHv *hv, const VrHealthProfile *profile, const VrHealth
                    .answer = answer,
                    .answered_ms = -1,
                    .healthy_ms = -1,
+                   .lost_ms = -1,
                    .domain_id = -1};
     gboolean healthy;
 

@@ -23,16 +23,17 @@ static struct {
     VrDomainState state;
     gboolean agent;
     const char *boot_id;
-    const char *body;            /* of the health file; NULL: there is none */
-    const char *result, *status; /* of cloud-init */
-    int exit_status;             /* of the health command */
-    gboolean hangs;              /* it does not end */
-    gint64 aborted_at_ms;        /* the wait is called off then; 0: it is not */
-    gint64 healthy_from_ms;      /* the body becomes Healthy then */
-    gint64 agent_from_ms;        /* the agent answers from then on */
-    gint64 lives_ms;             /* it starts anew each time after so long; 0: it does not */
-    gint64 reboots_ms;           /* it boots anew within its QEMU each time after so long; 0: it does not */
-    gint64 agent_needs_ms;       /* from each such boot to its agent */
+    const char *body;                   /* of the health file; NULL: there is none */
+    const char *result, *status;        /* of cloud-init */
+    int exit_status;                    /* of the health command */
+    gboolean hangs;                     /* it does not end */
+    gint64 aborted_at_ms;               /* the wait is called off then; 0: it is not */
+    gint64 healthy_from_ms;             /* the body becomes Healthy then */
+    gint64 agent_from_ms;               /* the agent answers from then on */
+    gint64 lives_ms;                    /* it starts anew each time after so long; 0: it does not */
+    gint64 reboots_ms;                  /* it boots anew within its QEMU each time after so long; 0: it does not */
+    gint64 agent_needs_ms;              /* from each such boot to its agent */
+    gint64 away_from_ms, away_until_ms; /* libvirt is not there; 0: it always is */
     guint looks;
 } guest;
 
@@ -58,6 +59,10 @@ static void fake_sleep(gint64 deadline_ms, void *data)
 static gboolean info(VrHv *hv, const char *uuid, VrDomainInfo *answer, GError **error)
 {
     memset(answer, 0, sizeof(*answer));
+    if (now_ms >= guest.away_from_ms && now_ms < guest.away_until_ms) {
+        g_set_error(error, VR_ERROR, VR_ERROR_DISCONNECTED, "libvirt cannot be reached");
+        return FALSE;
+    }
     answer->name = g_strdup("g");
     answer->state = guest.state;
     answer->id = guest.lives_ms ? (int)(now_ms / guest.lives_ms) + 1 : 1;
@@ -265,6 +270,33 @@ static void test_start_timeout(void **state) /* E2: only where set; then healthT
     assert_false(wait_for(&answer));
     assert_in_range(now_ms, 201000, 202000);
     assert_non_null(strstr(answer.text, "not healthy within 3 min 20 s: the guest agent does not answer"));
+}
+
+/* SAFETY 2, S12: loss of libvirt is not ill health. It is no reason to wait for ever either. */
+static void test_libvirt_away(void **state) /* E1 */
+{
+    g_auto(VrHealthAnswer) answer = {0};
+
+    guest.body = "{\"ApplicationHealthState\": \"Unhealthy\"}";
+    guest.healthy_from_ms = 50000;
+    guest.away_from_ms = 40000;
+    guest.away_until_ms = 90000;
+    assert_true(wait_for(&answer)); /* healthTimeout is a minute */
+    assert_in_range(now_ms, 90000, 91000);
+
+    setup(state);
+    guest.body = "{\"ApplicationHealthState\": \"Unhealthy\"}";
+    guest.away_from_ms = 40000;
+    guest.away_until_ms = 60000;
+    assert_false(wait_for(&answer));
+    assert_in_range(now_ms, 80000, 82000); /* as it was seen: from look to look */
+
+    setup(state);
+    guest.away_until_ms = 86400000;
+    assert_false(wait_for(&answer));
+    assert_in_range(now_ms, 121000, 122000);
+    assert_string_equal(answer.text, "not healthy within 1 min 00 s, and 1 min 00 s in which libvirt was away: libvirt "
+                                     "cannot be reached");
 }
 
 static void
@@ -490,6 +522,7 @@ int main(void)
         cmocka_unit_test_setup(test_wait_until_healthy, setup),
         cmocka_unit_test_setup(test_timeout, setup),
         cmocka_unit_test_setup(test_start_timeout, setup),
+        cmocka_unit_test_setup(test_libvirt_away, setup),
         cmocka_unit_test_setup(test_grace_period, setup),
         cmocka_unit_test_setup(test_crash_loop, setup),
         cmocka_unit_test_setup(test_crash_loop_in_the_guest, setup),
