@@ -130,6 +130,7 @@ static void begin(Transfer *transfer, CURLM *multi)
     if (transfer->request->protocol == VR_NET_TCP)
         curl_easy_setopt(transfer->easy, CURLOPT_CONNECT_ONLY, 1L);
     curl_easy_setopt(transfer->easy, CURLOPT_URL, url);
+    curl_easy_setopt(transfer->easy, CURLOPT_PATH_AS_IS, 1L);
     curl_easy_setopt(transfer->easy, CURLOPT_USERAGENT, "virt-reimage/" VR_VERSION);
     curl_easy_setopt(transfer->easy, CURLOPT_ERRORBUFFER, transfer->why);
     curl_easy_setopt(transfer->easy, CURLOPT_WRITEFUNCTION, take_body);

@@ -109,6 +109,7 @@ BEHAVIOURS = {
     "unhealthy": lambda client, _: reply(client, 200, UNHEALTHY),
     "plain": lambda client, _: reply(client, 200, b"ok\n"),
     "empty": lambda client, _: reply(client, 204),
+    "a/../plain": lambda client, _: reply(client, 200, b"as it is\n"),
     "odd": lambda client, _: reply(client, 200, b'{"ApplicationHealthState": "Super"}'),
     "full": lambda client, _: reply(client, 200, HEALTHY.ljust(64 * 1024)),
     "over": lambda client, _: reply(client, 200, HEALTHY.ljust(64 * 1024 + 1)),

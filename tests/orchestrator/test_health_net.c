@@ -63,6 +63,7 @@ static void test_answers(void **state) /* E3 */
         const char *text;
     } rows[] = {
         {"/plain", 200, 3, "answered 200"},
+        {"/a/../plain", 200, 9, "answered 200"}, /* the path as the model has it */
         {"/empty", 204, 0, "answered 204"},
         {"/full", 200, VR_NET_MAX_ANSWER, "answered 200"},
         {"/status?503", 503, 108, "answered 503"},
