@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "orchestrator/model_health.h"
 
+#include "base/clock.h"
 #include "orchestrator/address.h"
 
 #include <string.h>
@@ -158,6 +159,21 @@ static gboolean check_health_keys(VrModelParser *parser, VrHealthSource source, 
     return TRUE;
 }
 
+/* The first look may be answered at power-on, the last one must be before the time is over. */
+static gboolean check_probes(VrModelParser *parser, const VrHealthProfile *health, GError **error)
+{
+    g_autofree char *limit = vr_clock_format_duration(health->timeout_ms);
+    g_autofree char *text = NULL;
+
+    if ((health->number_of_probes - 1) * health->interval_ms < health->timeout_ms)
+        return TRUE;
+    text =
+        g_strdup_printf("%u looks, %" G_GINT64_FORMAT " s apart, do not fit into healthTimeout (%s): no instance could "
+                        "become healthy; raise healthTimeout, or lower numberOfProbes",
+                        health->number_of_probes, health->interval_ms / 1000, limit);
+    return vr_model_fail_at(parser, HEALTH ".numberOfProbes", text, error);
+}
+
 gboolean vr_model_check_health(VrModelParser *parser, VrModel *model, GError **error)
 {
     VrHealthProfile *health = &model->health;
@@ -168,7 +184,7 @@ gboolean vr_model_check_health(VrModelParser *parser, VrModel *model, GError **e
         return TRUE;
     if (health->source == VR_HEALTH_SOURCE_POWER)
         return vr_model_fail_at(parser, HEALTH, "protocol is missing", error);
-    if (!check_health_keys(parser, health->source, error))
+    if (!check_health_keys(parser, health->source, error) || !check_probes(parser, health, error))
         return FALSE;
     if (health->source == VR_HEALTH_SOURCE_AGENT_FILE)
         return check_agent_health(parser, health, error);

@@ -232,7 +232,7 @@ static void test_ranges(void **state)
 
     refused_each(rows, G_N_ELEMENTS(rows));
     model = parse_with("healthProfile: {applicationHealth: {protocol: agent, file: /run/h, intervalInSeconds: 60, "
-                       "numberOfProbes: 24}}");
+                       "numberOfProbes: 24}, healthTimeout: PT30M}");
     assert_int_equal(model->health.grace_period_ms, 60 * 24 * 1000); /* E9: interval * numberOfProbes */
 }
 

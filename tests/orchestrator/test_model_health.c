@@ -108,6 +108,22 @@ static void test_start_timeout(void **state) /* E2: only where set */
                    "lab.yaml:5: healthProfile.startTimeout: P2D is out of range (PT1S to P1D)");
 }
 
+/* Looks that do not fit into healthTimeout: every guest would fail, and nothing would say why. */
+static void test_probes_fit_into_the_timeout(void **state) /* E1 E9 */
+{
+    const char *most = "protocol: agent, file: /run/h, intervalInSeconds: 60, numberOfProbes: 6";
+    g_autoptr(VrModel) fits = accepted("protocol: agent, file: /run/h, intervalInSeconds: 60, numberOfProbes: 5", TAIL);
+    g_autoptr(VrModel) longer = accepted(most, "\n  healthTimeout: PT301S" TAIL);
+
+    assert_int_equal(fits->health.number_of_probes, 5);
+    assert_int_equal(longer->health.number_of_probes, 6);
+    refused_health(most, TAIL,
+                   KEYS ".numberOfProbes: 6 looks, 60 s apart, do not fit into healthTimeout (5 min 00 s): no instance "
+                        "could become healthy");
+    refused_health("protocol: agent, file: /run/h, numberOfProbes: 3", "\n  healthTimeout: PT10S" TAIL,
+                   KEYS ".numberOfProbes: 3 looks, 5 s apart, do not fit into healthTimeout (10.0 s)");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -115,6 +131,7 @@ int main(void)
         cmocka_unit_test(test_addresses),
         cmocka_unit_test(test_keys_of_a_source),
         cmocka_unit_test(test_start_timeout),
+        cmocka_unit_test(test_probes_fit_into_the_timeout),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
