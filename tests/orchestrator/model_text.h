@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -25,7 +26,7 @@ static inline void keep_document(const char *text, const char *verdict)
 
     if (directory == NULL)
         return;
-    name = g_strdup_printf("%s/%s-%04u.yaml", directory, g_get_prgname(), number++);
+    name = g_strdup_printf("%s/%s-%04u.yaml", directory, program_invocation_short_name, number++);
     said = g_strconcat(name, ".verdict", NULL);
     assert_true(g_file_set_contents(name, text, -1, NULL));
     assert_true(g_file_set_contents(said, verdict, -1, NULL));
