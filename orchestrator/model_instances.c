@@ -123,6 +123,37 @@ static void give_numbers(GPtrArray *instances)
     }
 }
 
+static gboolean same_phase(VrModelParser *parser, guint index, const VrModelInstance *instance,
+                           const VrModelInstance *other, GError **error)
+{
+    g_autofree char *phase = g_strdup_printf(instance->phase > 0 ? "phase %u" : "the last phase", instance->phase);
+
+    g_string_append_printf(parser->path, "[%u].phase", index);
+    return vr_model_fail(parser, instance->line, error,
+                         "%s and %s are of pair %s and both in %s: give each of a pair a phase of its own",
+                         instance->domain, other->domain, instance->pair.name, phase);
+}
+
+/* D10. Without phases the batches keep a pair apart. */
+static gboolean check_pairs(VrModelParser *parser, GPtrArray *instances, GError **error)
+{
+    g_autoptr(GHashTable) seen = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
+    gboolean phases = FALSE;
+
+    for (guint i = 0; i < instances->len; i++)
+        phases = phases || ((VrModelInstance *)instances->pdata[i])->phase > 0;
+    for (guint i = 0; phases && i < instances->len; i++) {
+        VrModelInstance *instance = instances->pdata[i];
+        gint64 key = (gint64)instance->pair.number << 32 | instance->phase;
+        const VrModelInstance *other = g_hash_table_lookup(seen, &key);
+
+        if (instance->pair.number > 0 && other != NULL)
+            return same_phase(parser, i, instance, other, error);
+        g_hash_table_insert(seen, g_memdup2(&key, sizeof(key)), instance);
+    }
+    return TRUE;
+}
+
 gboolean vr_model_instances(VrModelParser *parser, const VrYamlNode *value, const VrModelKey *key, void *target,
                             GError **error)
 {
@@ -136,5 +167,5 @@ gboolean vr_model_instances(VrModelParser *parser, const VrYamlNode *value, cons
             return FALSE;
     }
     give_numbers(instances);
-    return TRUE;
+    return check_pairs(parser, instances, error);
 }

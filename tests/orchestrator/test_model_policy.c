@@ -164,12 +164,29 @@ static void test_wrong_labels(void **state)
     }
 }
 
+/* Where a model has phases, a pair is never in the same one; without a phase is the last. */
+static void test_pairs_have_phases_of_their_own(void **state) /* D10 */
+{
+    g_autoptr(VrModel) model = parse(HEAD "instances:\n- {domain: a, pair: p}\n- {domain: b, pair: p}\n"
+                                          "- {domain: c, pair: q}\n");
+
+    assert_int_equal(model->instances->len, 3);
+    refused(
+        HEAD "instances:\n- {domain: a, pair: p, phase: 1}\n- {domain: b, pair: q, phase: 1}\n"
+             "- {domain: c, pair: p, phase: 1}\n",
+        "lab.yaml:6: instances[2].phase: c and a are of pair p and both in phase 1: give each of a pair a phase of its "
+        "own");
+    refused(HEAD "instances:\n- {domain: a, pair: p}\n- {domain: b, phase: 1}\n- {domain: c, pair: p}\n",
+            "lab.yaml:6: instances[2].phase: c and a are of pair p and both in the last phase: give");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),     cmocka_unit_test(test_all_keys), cmocka_unit_test(test_checkpoints),
-        cmocka_unit_test(test_ranges),       cmocka_unit_test(test_labels),   cmocka_unit_test(test_use_rolling_policy),
-        cmocka_unit_test(test_wrong_labels),
+        cmocka_unit_test(test_defaults),     cmocka_unit_test(test_all_keys),
+        cmocka_unit_test(test_checkpoints),  cmocka_unit_test(test_ranges),
+        cmocka_unit_test(test_labels),       cmocka_unit_test(test_use_rolling_policy),
+        cmocka_unit_test(test_wrong_labels), cmocka_unit_test(test_pairs_have_phases_of_their_own),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
