@@ -209,7 +209,7 @@ gboolean vr_model_boolean(VrModelParser *parser, const VrYamlNode *value, const 
 gboolean vr_model_boolean_not(VrModelParser *parser, const VrYamlNode *value, const VrModelKey *key, void *target,
                               GError **error)
 {
-    gboolean opposite;
+    gboolean opposite = FALSE;
 
     if (!vr_model_boolean(parser, value, key, &opposite, error))
         return FALSE;
@@ -220,7 +220,7 @@ gboolean vr_model_boolean_not(VrModelParser *parser, const VrYamlNode *value, co
 gboolean vr_model_only(VrModelParser *parser, const VrYamlNode *value, const VrModelKey *key, void *target,
                        GError **error)
 {
-    gboolean found;
+    gboolean found = FALSE;
 
     if (!vr_model_boolean(parser, value, key, &found, error))
         return FALSE;
@@ -262,7 +262,7 @@ static gboolean whole_number(VrModelParser *parser, const VrYamlNode *value, con
 gboolean vr_model_number(VrModelParser *parser, const VrYamlNode *value, const VrModelKey *key, void *target,
                          GError **error)
 {
-    gint64 number;
+    gint64 number = 0;
 
     if (!whole_number(parser, value, key, &number, error))
         return FALSE;
@@ -274,7 +274,7 @@ gboolean vr_model_number(VrModelParser *parser, const VrYamlNode *value, const V
 gboolean vr_model_seconds(VrModelParser *parser, const VrYamlNode *value, const VrModelKey *key, void *target,
                           GError **error)
 {
-    gint64 number;
+    gint64 number = 0;
 
     if (!whole_number(parser, value, key, &number, error))
         return FALSE;

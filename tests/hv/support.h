@@ -32,11 +32,11 @@ static inline char *fixture(const char *name)
 /* The text with the first `from` replaced by `to`; from must be in it. Free with g_free. */
 static inline char *replaced(const char *text, const char *from, const char *to)
 {
-    const char *at = strstr(text, from);
+    g_auto(GStrv) parts = g_strsplit(text, from, 2);
 
-    if (at == NULL)
+    if (g_strv_length(parts) != 2)
         fail_msg("\"%s\" is not in the text", from);
-    return g_strdup_printf("%.*s%s%s", (int)(at - text), text, to, at + strlen(from));
+    return g_strconcat(parts[0], to, parts[1], NULL);
 }
 
 /* The error has this code and its message holds the text; clears it for the next use. */
