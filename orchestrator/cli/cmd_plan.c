@@ -99,6 +99,52 @@ static guint count_blockers(const VrPlan *plan)
     return blockers;
 }
 
+static const char *why_down(const VrLook *look)
+{
+    return look->found && look->health.text ? look->health.text : "libvirt does not know it, or does not answer";
+}
+
+static void append_places(const VrPlan *plan, GString *text)
+{
+    const VrUpgradePolicy *policy = &plan->session->set->model->policy;
+    g_autoptr(GString) who = g_string_new(NULL);
+    guint down = 0;
+
+    for (guint i = 0; i < plan->targets->count; i++) {
+        const VrLook *look = g_ptr_array_index(plan->looks, i);
+        VrCandidate candidate = candidate_of(plan, i);
+        if (!vr_planner_holds_place(&candidate))
+            continue;
+        down++;
+        g_string_append_printf(who, "; '%s': %s", vr_set_instance(plan->session->set, i)->domain, why_down(look));
+    }
+    g_string_append_printf(text,
+                           "%u of %u instances are unhealthy, at most %u may be down at once%s; repair them, or raise "
+                           "maxUnhealthyInstancePercent",
+                           down, plan->targets->count,
+                           vr_planner_allowed(plan->targets->count, policy->max_unhealthy_percent), who->str);
+}
+
+/* A run would stop where something keeps the next batch back: who, and why. NULL: nothing does. Free with g_free. */
+static char *block_text(const VrPlan *plan)
+{
+    const VrInstance *kept = vr_set_instance(plan->session->set, plan->block.instance);
+    GString *why;
+
+    if (plan->block.kind == VR_BLOCK_NONE)
+        return NULL;
+    why = g_string_new(NULL);
+    if (plan->block.kind == VR_BLOCK_ROLE) /* D8 */
+        g_string_append_printf(why, "'%s' is the last instance of role %s that serves; repair the others", kept->domain,
+                               kept->role.name);
+    else if (plan->block.kind == VR_BLOCK_PAIR) /* D10 */
+        g_string_append_printf(why, "another instance of pair %s is down, so '%s' has to stay up; repair that one",
+                               kept->pair.name, kept->domain);
+    else
+        append_places(plan, why); /* decision 2 */
+    return g_string_free(why, FALSE);
+}
+
 /* --- JSON -------------------------------------------------------------------------------------------- */
 
 static json_t *instance_json(const VrPlan *plan, guint index)
@@ -172,18 +218,20 @@ static void print_json(const VrPlan *plan)
 {
     const VrTargets *targets = plan->targets;
     g_autoptr(GPtrArray) warnings = vr_plan_warnings(plan);
+    g_autofree char *block = block_text(plan);
     json_t *list = json_array();
 
     for (guint i = 0; i < warnings->len; i++)
         json_array_append_new(list, vr_json_text(g_ptr_array_index(warnings, i)));
     vr_json_print(json_pack(
-        "{s:o, s:s, s:o, s:s, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "set",
+        "{s:o, s:s, s:o, s:s, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "set",
         vr_json_text(plan->session->set->name), "operation", vr_run_kind_name(targets->kind), "targetImageReference",
         vr_reference_json(plan->session->store, targets->image ? targets->image->name : NULL,
                           targets->image ? targets->image->version : NULL),
         "osDiskKind", vr_os_disk_kind_name(plan->session->set->model->os_disk_kind), "instanceCount",
         (int)targets->count, "chosenInstanceCount", (int)targets->chosen, "batches", batches_json(plan), "skipped",
-        skipped_json(plan), "findings", findings_json(plan), "warnings", list, "space",
+        skipped_json(plan), "wouldStop", vr_json_text(block), "findings", findings_json(plan), "warnings", list,
+        "space",
         json_pack("{s:I, s:I, s:I, s:o}", "freeBytes", (json_int_t)plan->free_bytes, "neededBytes",
                   (json_int_t)vr_plan_needed_bytes(plan), "initialBytesPerInstance", (json_int_t)plan->disk_bytes,
                   "maximumBytesPerInstance", json_integer((json_int_t)plan->most_bytes)),
@@ -310,50 +358,14 @@ static gboolean none_unknown(const VrPlan *plan, GError **error)
     return open != NULL;
 }
 
-static const char *why_down(const VrLook *look)
-{
-    return look->found && look->health.text ? look->health.text : "libvirt does not know it, or does not answer";
-}
-
-static void append_places(const VrPlan *plan, GString *text)
-{
-    const VrUpgradePolicy *policy = &plan->session->set->model->policy;
-    g_autoptr(GString) who = g_string_new(NULL);
-    guint down = 0;
-
-    for (guint i = 0; i < plan->targets->count; i++) {
-        const VrLook *look = g_ptr_array_index(plan->looks, i);
-        VrCandidate candidate = candidate_of(plan, i);
-        if (!vr_planner_holds_place(&candidate))
-            continue;
-        down++;
-        g_string_append_printf(who, "; '%s': %s", vr_set_instance(plan->session->set, i)->domain, why_down(look));
-    }
-    g_string_append_printf(text,
-                           "%u of %u instances are unhealthy, at most %u may be down at once%s; repair them, or raise "
-                           "maxUnhealthyInstancePercent",
-                           down, plan->targets->count,
-                           vr_planner_allowed(plan->targets->count, policy->max_unhealthy_percent), who->str);
-}
-
-/* A run would stop where something keeps the next batch back: who, and why. */
 static gboolean room_for_all(const VrPlan *plan, GError **error)
 {
-    const VrInstance *kept = vr_set_instance(plan->session->set, plan->block.instance);
-    g_autoptr(GString) why = g_string_new(NULL);
+    g_autofree char *why = block_text(plan);
 
-    if (plan->block.kind == VR_BLOCK_NONE)
+    if (!why)
         return TRUE;
-    if (plan->block.kind == VR_BLOCK_ROLE) /* D8 */
-        g_string_append_printf(why, "'%s' is the last instance of role %s that serves; repair the others", kept->domain,
-                               kept->role.name);
-    else if (plan->block.kind == VR_BLOCK_PAIR) /* D10 */
-        g_string_append_printf(why, "another instance of pair %s is down, so '%s' has to stay up; repair that one",
-                               kept->pair.name, kept->domain);
-    else
-        append_places(plan, why); /* decision 2 */
     g_set_error(error, VR_ERROR, VR_ERROR_POLICY, "%s of '%s' would stop: %s", vr_run_kind_name(plan->targets->kind),
-                plan->session->set->name, why->str);
+                plan->session->set->name, why);
     return FALSE;
 }
 

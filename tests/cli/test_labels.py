@@ -101,6 +101,22 @@ def test_one_that_is_up_alone(define, fleet):
         fleet[1].destroy()
 
 
+def test_plan_says_what_would_stop_the_run(define, fleet):
+    """D6, decision 2: who holds the places; also where nobody reads the error."""
+    fleet[1].start()
+    fleet[1].domain.suspend()
+    try:
+        program = define(["role: web", "role: db"], batch=5, unhealthy=5)
+        plan = program("--json", "plan", "shop", "--role", "web", status=POLICY)
+        why = plan.json["wouldStop"]
+        assert plan.json["batches"] == [] and why in plan.error()
+        assert f"1 of 6 instances are unhealthy, at most 1 may be down at once; '{fleet[1].name}': the domain is paused" in why
+        assert "repair" in why
+    finally:
+        fleet[1].destroy()
+    assert program.json("plan", "shop", "--role", "web")["wouldStop"] is None
+
+
 def test_batch_by_upgrade_domain(define):
     """D30: whole domains, as far as decision 2 has places; else the plan says so."""
     whole = "  batchBy: upgradeDomain\n"
