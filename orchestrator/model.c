@@ -92,6 +92,7 @@ const VrModelKey vr_model_root_keys[] = {
      .offset = MODEL(upgrade_domain_count),
      .min = 1,
      .max = 20},
+    {.name = "overprovision", .parse = vr_model_boolean, .offset = MODEL(overprovision)},
     {.name = "upgradePolicy", SECTION(vr_model_policy_keys)},
     {.name = "healthProfile", SECTION(vr_model_health_keys)},
     {.name = "osProfile", NOT_YET},

@@ -90,6 +90,7 @@ typedef struct {
     char *publisher, *offer, *sku;
     char *version;              /* "latest" or a version: a pin */
     guint upgrade_domain_count; /* 1..20, default 5 */
+    gboolean overprovision;     /* of Azure's documents; means nothing here, and plan says so (D28) */
     VrUpgradeMode mode;
     VrUpgradePolicy policy;
     VrHealthProfile health;

@@ -99,6 +99,9 @@ GPtrArray *vr_plan_warnings(const VrPlan *plan)
 
     warn_of_single_instances(plan, warnings);
     warn_of_split_domains(plan, warnings);
+    if (plan->session->set->model->overprovision) /* D28 */
+        g_ptr_array_add(
+            warnings, g_strdup("overprovision: true does nothing here: a set has the instances that its model names"));
     if (weakness)
         g_ptr_array_add(warnings, g_strdup(weakness));
     if (plan->sum_bytes > plan->free_bytes)

@@ -88,6 +88,14 @@ def test_single_instances_are_named(define):
     assert "role db" not in " ".join(program.json("plan", "shop", "--role", "web")["warnings"])
 
 
+def test_overprovision_only_warns(define):
+    """D28: Azure's documents have it."""
+    program = define(more="overprovision: true\n")
+    assert "overprovision: true does nothing here" in " ".join(program.json("plan", "shop")["warnings"])
+    program = define(more="overprovision: false\n")
+    assert "overprovision" not in " ".join(program.json("plan", "shop")["warnings"])
+
+
 def test_one_that_is_up_alone(define, fleet):
     """D26: a role that was defined larger has one instance that serves."""
     fleet[1].start()

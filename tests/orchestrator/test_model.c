@@ -236,6 +236,17 @@ static void test_ranges(void **state)
     assert_int_equal(model->health.grace_period_ms, 60 * 24 * 1000); /* E9: interval * numberOfProbes */
 }
 
+/* D28: Azure's documents have it. Here it only warns. */
+static void test_overprovision(void **state)
+{
+    g_autoptr(VrModel) with = parse_with("overprovision: true");
+    g_autoptr(VrModel) without = parse_with("overprovision: false");
+
+    assert_true(with->overprovision);
+    assert_false(without->overprovision);
+    refused(HEAD "overprovision: 2\n" TAIL, "lab.yaml:3: overprovision: 2 is neither true nor false");
+}
+
 /* What DESIGN names and this version cannot do is refused by its name, never ignored. */
 static void test_not_yet(void **state)
 {
@@ -460,14 +471,15 @@ static void test_large_and_bent(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),    cmocka_unit_test(test_all_keys),
-        cmocka_unit_test(test_json),        cmocka_unit_test(test_use_rolling_policy),
-        cmocka_unit_test(test_percentages), cmocka_unit_test(test_ranges),
-        cmocka_unit_test(test_not_yet),     cmocka_unit_test(test_unknown_keys),
-        cmocka_unit_test(test_types),       cmocka_unit_test(test_health),
-        cmocka_unit_test(test_image),       cmocka_unit_test(test_required),
-        cmocka_unit_test(test_instances),   cmocka_unit_test(test_pins),
-        cmocka_unit_test(test_documents),   cmocka_unit_test(test_large_and_bent),
+        cmocka_unit_test(test_defaults),      cmocka_unit_test(test_all_keys),
+        cmocka_unit_test(test_json),          cmocka_unit_test(test_use_rolling_policy),
+        cmocka_unit_test(test_percentages),   cmocka_unit_test(test_ranges),
+        cmocka_unit_test(test_not_yet),       cmocka_unit_test(test_unknown_keys),
+        cmocka_unit_test(test_types),         cmocka_unit_test(test_health),
+        cmocka_unit_test(test_image),         cmocka_unit_test(test_required),
+        cmocka_unit_test(test_instances),     cmocka_unit_test(test_pins),
+        cmocka_unit_test(test_documents),     cmocka_unit_test(test_large_and_bent),
+        cmocka_unit_test(test_overprovision),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
