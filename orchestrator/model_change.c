@@ -137,6 +137,7 @@ const VrChangeRule vr_change_rules[] = {
     LIVE_CHOICE(POLICY "batchBy", policy.by_domain, batches),
     LIVE(POLICY "checkpoints.percent", checkpoints, policy.checkpoints),
     LIVE(POLICY "checkpoints.wait", span, policy.checkpoint_wait_ms),
+    LIVE(POLICY "prepareAhead", boolean, policy.prepare_ahead),
     LIVE(POLICY "bakeTime", span, policy.bake_ms),
     LIVE(POLICY "timeout", span, policy.timeout_ms),
     LIVE(POLICY "maxDowntime", span, policy.max_off_ms),

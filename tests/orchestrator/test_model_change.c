@@ -201,8 +201,12 @@ static const VrChangeRule *rule_of(const char *key)
 /* Keys that have no row: what cannot differ, what is another key's effect, and what names the set. */
 static gboolean has_no_rule(const VrModelKey *key, const char *path)
 {
-    static const char *const known[] = {"schemaVersion", "name", "instances[].domain",
-                                        "upgradePolicy.automaticOSUpgradePolicy.useRollingUpgradePolicy", NULL};
+    static const char *const known[] = {"schemaVersion",
+                                        "name",
+                                        "overprovision",
+                                        "instances[].domain",
+                                        "upgradePolicy.automaticOSUpgradePolicy.useRollingUpgradePolicy",
+                                        NULL};
 
     return key->parse == vr_model_not_yet || key->parse == vr_model_only || key->same_as != NULL ||
            g_strv_contains(known, path);
