@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 #define DEFAULT_TIMEOUT_MS 60000
+#define ABORT_POLL_MS 200
 #define DEFAULT_OUTPUT (1024 * 1024)
 #define NOBODY 65534
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -41,6 +42,7 @@ typedef struct {
     pid_t pid;
     int pidfd;
     gint64 deadline_ms;
+    const gint *aborted;
     gsize max_output;
     gboolean too_much;
     Pipes pipes;
@@ -233,19 +235,30 @@ static gboolean take_both(Child *child, GError **error)
     return FALSE;
 }
 
-/* Until the child has exited (it is not reaped yet), said too much, or the deadline. */
+/* How long it may be waited for at once; 0 with an error: no more. */
+static gint64 patience(const Child *child, GError **error)
+{
+    gint64 left = child->deadline_ms - vr_clock_now_ms();
+    if (child->aborted && g_atomic_int_get(child->aborted)) {
+        g_set_error(error, VR_ERROR, VR_ERROR_CANCELLED, "%s was called off and killed", child->name);
+        return 0;
+    }
+    if (left <= 0)
+        g_set_error(error, VR_ERROR, VR_ERROR_TIMEOUT, "%s did not end in time and was killed", child->name);
+    return CLAMP(left, 0, child->aborted ? ABORT_POLL_MS : G_MAXINT);
+}
+
+/* Until the child has exited (it is not reaped yet), said too much, was called off, or the deadline. */
 static gboolean watch(Child *child, GError **error)
 {
     for (;;) {
-        gint64 left = child->deadline_ms - vr_clock_now_ms();
-        if (left <= 0) {
-            g_set_error(error, VR_ERROR, VR_ERROR_TIMEOUT, "%s did not end in time and was killed", child->name);
+        gint64 left = patience(child, error);
+        if (left == 0)
             return FALSE;
-        }
         struct pollfd polls[] = {{child->pidfd, POLLIN, 0},
                                  {child->pipes.out_read, POLLIN, 0}, /* -1 is passed over */
                                  {child->pipes.err_read, POLLIN, 0}};
-        if (poll(polls, G_N_ELEMENTS(polls), (int)MIN(left, G_MAXINT)) < 0 && errno != EINTR) {
+        if (poll(polls, G_N_ELEMENTS(polls), (int)left) < 0 && errno != EINTR) {
             vr_set_error_errno(error, errno, "cannot wait for %s", child->name);
             return FALSE;
         }
@@ -316,6 +329,7 @@ gboolean vr_child_run(const char *const *argv, const VrChildLimits *limits, VrCh
 {
     Child child = {.name = argv[0], .pidfd = -1};
     child.deadline_ms = vr_clock_now_ms() + (limits && limits->timeout_ms ? limits->timeout_ms : DEFAULT_TIMEOUT_MS);
+    child.aborted = limits ? limits->aborted : NULL;
     child.max_output = limits && limits->max_output ? limits->max_output : DEFAULT_OUTPUT;
     if (result)
         *result = (VrChildResult){0};

@@ -10,12 +10,13 @@
 #include <glib.h>
 
 typedef struct {
-    gint64 timeout_ms;  /* wall time; 0 = 60 s. At the deadline the process group gets SIGKILL */
-    gsize max_output;   /* bytes kept of each of stdout and stderr; 0 = 1 MiB. More is VR_ERROR_CHILD and kills it */
-    guint64 max_memory; /* RLIMIT_AS in bytes; 0 = none */
-    guint max_cpu_s;    /* RLIMIT_CPU in seconds; 0 = none */
-    gboolean nobody;    /* when we are root: as user and group 65534 without any other group or privilege to gain */
-    int keep_fd;        /* above 2: this descriptor stays open in the child, under its own number; 0 = none */
+    gint64 timeout_ms;   /* wall time; 0 = 60 s. At the deadline the process group gets SIGKILL */
+    gsize max_output;    /* bytes kept of each of stdout and stderr; 0 = 1 MiB. More is VR_ERROR_CHILD and kills it */
+    guint64 max_memory;  /* RLIMIT_AS in bytes; 0 = none */
+    guint max_cpu_s;     /* RLIMIT_CPU in seconds; 0 = none */
+    gboolean nobody;     /* when we are root: as user and group 65534 without any other group or privilege to gain */
+    int keep_fd;         /* above 2: this descriptor stays open in the child, under its own number; 0 = none */
+    const gint *aborted; /* NULL, or set to non-zero by another thread: it is killed, and that is VR_ERROR_CANCELLED */
 } VrChildLimits;
 
 typedef struct {

@@ -31,6 +31,7 @@ void vr_executor_cancel(VrExecutor *executor, gboolean now)
 {
     vr_executor_post(executor, vr_message_new(now ? VR_EVENT_CANCEL_NOW : VR_EVENT_CANCEL, 0, VR_OUTCOME_OK, NULL));
     g_atomic_int_set(&executor->cancelled, 1);
+    g_atomic_int_set(&executor->called_off, 1);
 }
 
 void vr_executor_say(VrExecutor *executor, VrEventType type, guint domain)
@@ -42,6 +43,7 @@ void vr_executor_say(VrExecutor *executor, VrEventType type, guint domain)
 void vr_executor_leave(VrExecutor *executor)
 {
     g_atomic_int_set(&executor->leaving, 1);
+    g_atomic_int_set(&executor->called_off, 1);
     vr_executor_post(executor, vr_message_new(VR_EVENT_WAKE, 0, VR_OUTCOME_OK, NULL));
 }
 

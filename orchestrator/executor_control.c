@@ -139,8 +139,11 @@ gboolean vr_executor_control(VrExecutor *executor, VrEventType type, guint domai
         call.text = g_strdup("the run has ended");
     } else {
         vr_executor_post(executor, message);
-        if (type == VR_EVENT_CANCEL || type == VR_EVENT_CANCEL_NOW)
-            g_atomic_int_set(&executor->cancelled, 1); /* after the message, as in vr_executor_cancel() */
+        if (type == VR_EVENT_CANCEL ||
+            type == VR_EVENT_CANCEL_NOW) { /* after the message, as in vr_executor_cancel() */
+            g_atomic_int_set(&executor->cancelled, 1);
+            g_atomic_int_set(&executor->called_off, 1);
+        }
         while (!call.answered)
             g_cond_wait(&executor->answered, &executor->control_lock);
     }

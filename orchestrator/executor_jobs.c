@@ -61,17 +61,8 @@ static VrSurveyAnswer survey_answer(const VrHealthAnswer *answer)
     return answer->state == VR_HEALTH_HEALTHY ? VR_SURVEY_HEALTHY : VR_SURVEY_UNHEALTHY;
 }
 
-static void do_survey(VrExecutor *executor, VrJob *job)
+static void take_answers(VrExecutor *executor, VrHealthAnswer *answers, VrMessage *message)
 {
-    const VrHealthProfile *health = &executor->request.set->model->health;
-    g_autofree VrHealthSubject *subjects = g_new(VrHealthSubject, executor->count);
-    g_autofree VrHealthAnswer *answers = g_new0(VrHealthAnswer, executor->count);
-    VrMessage *message = vr_message_new(VR_EVENT_SURVEY, 0, VR_OUTCOME_OK, NULL);
-
-    for (guint i = 0; i < executor->count; i++)
-        subjects[i] = subject_of(executor, i);
-    vr_health_survey(executor->engine.hv, health, subjects, executor->count, SURVEY_WAIT_MS, health->number_of_probes,
-                     answers);
     message->answers = g_new(VrSurveyAnswer, executor->count);
     message->wishes = g_new(VrGuestWish, executor->count);
     for (guint i = 0; i < executor->count; i++) {
@@ -80,8 +71,28 @@ static void do_survey(VrExecutor *executor, VrJob *job)
         g_free(executor->work[i].survey_text);
         executor->work[i].survey_text =
             message->answers[i] == VR_SURVEY_UNHEALTHY ? g_steal_pointer(&answers[i].text) : NULL;
-        vr_health_answer_clear(&answers[i]);
     }
+}
+
+/* One that was called off says nothing: the cancel, or the end of the process, is in the queue already or comes next. */
+static void do_survey(VrExecutor *executor, VrJob *job)
+{
+    const VrHealthProfile *health = &executor->request.set->model->health;
+    g_autofree VrHealthSubject *subjects = g_new(VrHealthSubject, executor->count);
+    g_autofree VrHealthAnswer *answers = g_new0(VrHealthAnswer, executor->count);
+    VrMessage *message;
+
+    for (guint i = 0; i < executor->count; i++)
+        subjects[i] = subject_of(executor, i);
+    if (vr_health_survey(executor->engine.hv, health, subjects, executor->count, SURVEY_WAIT_MS,
+                         health->number_of_probes, &executor->called_off, answers)) {
+        message = vr_message_new(VR_EVENT_SURVEY, 0, VR_OUTCOME_OK, NULL);
+        take_answers(executor, answers, message);
+    } else {
+        message = vr_message_new(VR_EVENT_SURVEY, 0, VR_OUTCOME_UNKNOWN, "it was called off");
+    }
+    for (guint i = 0; i < executor->count; i++)
+        vr_health_answer_clear(&answers[i]);
     vr_executor_post(executor, message);
 }
 
@@ -228,6 +239,7 @@ static void do_gate(VrExecutor *executor, VrJob *job)
 {
     g_autoptr(GPtrArray) argv = g_ptr_array_new();
     g_autofree char *batch = g_strdup_printf("%u", job->instance);
+    const VrChildLimits limits = {.aborted = &executor->called_off};
     g_auto(VrChildResult) result = {0};
     g_autoptr(GError) local = NULL;
     g_autofree char *reason = NULL;
@@ -239,7 +251,7 @@ static void do_gate(VrExecutor *executor, VrJob *job)
     g_ptr_array_add(argv, executor->run->id);
     g_ptr_array_add(argv, batch);
     g_ptr_array_add(argv, NULL);
-    if (!vr_child_run((const char *const *)argv->pdata, NULL, &result, &local)) {
+    if (!vr_child_run((const char *const *)argv->pdata, &limits, &result, &local)) {
         outcome = VR_OUTCOME_UNKNOWN;
         reason = g_strdup(local->message);
     } else if (result.exit_status != 0) {

@@ -51,10 +51,11 @@ struct VrExecutor {
     VrWork *work;       /* [count] */
     GAsyncQueue *queue; /* VrMessage * */
     GThreadPool *pool;
-    guint workers;  /* of it, at most */
-    GQueue *seats;  /* VrCloneSeat * for the PREPAREs of this step, in their order; empty between steps */
-    gint cancelled; /* atomic; ends copies that are under way */
-    gint64 wake_ms; /* 0: none */
+    guint workers;   /* of it, at most */
+    GQueue *seats;   /* VrCloneSeat * for the PREPAREs of this step, in their order; empty between steps */
+    gint cancelled;  /* atomic; ends copies that are under way */
+    gint called_off; /* atomic; ends a survey and a gate that are under way: nobody waits for their answers */
+    gint64 wake_ms;  /* 0: none */
     guint batch;
     gint leaving;  /* atomic */
     gboolean over; /* under control_lock, as the two below: nobody answers any more */

@@ -51,9 +51,10 @@ void vr_health_probe(VrHv *hv, const VrHealthProfile *profile, const VrHealthSub
 
 /* Looks at many at once: few threads ask libvirt and the agents, one asks all applications over the network. One that is not healthy is
  * looked at again after the interval, `looks` times at most, and the last answer holds: with numberOfProbes a guest that is
- * overloaded for a moment does not count as unhealthy (E13). Each look takes at most look_ms. */
-void vr_health_survey(VrHv *hv, const VrHealthProfile *profile, const VrHealthSubject *subjects, guint count,
-                      gint64 look_ms, guint looks, VrHealthAnswer *answers);
+ * overloaded for a moment does not count as unhealthy (E13). Each look takes at most look_ms. *aborted (may be NULL) set to non-zero
+ * by another thread ends it soon: FALSE, and the answers are nothing. */
+gboolean vr_health_survey(VrHv *hv, const VrHealthProfile *profile, const VrHealthSubject *subjects, guint count,
+                          gint64 look_ms, guint looks, const gint *aborted, VrHealthAnswer *answers);
 
 typedef struct {
     VrHealthSubject subject;

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/handover.h"
 
+#define ABORT_POLL_MS 200
 #define THREADS 32 /* that ask libvirt and agents: an agent that hangs holds one for its deadline */
 
 typedef struct {
@@ -20,7 +21,8 @@ static void do_step(gpointer data, gpointer user_data)
     vr_handover_take(look);
     look->deadline_ms =
         vr_clock_now_ms() + step->look_ms; /* from now on: what hangs takes no time of those behind it */
-    step->function(look);
+    if (!look->aborted || !g_atomic_int_get(look->aborted))
+        step->function(look);
     vr_handover_give(look);
 }
 
@@ -48,7 +50,7 @@ static void ask_network(VrHealthLook *looks, guint count, gint64 look_ms)
         if (looks[i].asks)
             requests[asking++] = looks[i].request;
     }
-    vr_net_ask(requests, asking, NULL, replies);
+    vr_net_ask(requests, asking, looks[0].aborted, replies);
     asking = 0;
     for (guint i = 0; i < count; i++)
         if (looks[i].asks)
@@ -79,19 +81,27 @@ static guint keep_unhealthy(VrHealthLook *looks, guint count)
     return kept;
 }
 
-void vr_health_survey(VrHv *hv, const VrHealthProfile *profile, const VrHealthSubject *subjects, guint count,
-                      gint64 look_ms, guint looks, VrHealthAnswer *answers)
+static gboolean is_aborted(const gint *aborted)
+{
+    return aborted && g_atomic_int_get(aborted);
+}
+
+gboolean vr_health_survey(VrHv *hv, const VrHealthProfile *profile, const VrHealthSubject *subjects, guint count,
+                          gint64 look_ms, guint looks, const gint *aborted, VrHealthAnswer *answers)
 {
     g_autofree VrHealthLook *all = g_new0(VrHealthLook, count);
     gint64 begun_ms;
 
     for (guint i = 0; i < count; i++)
-        all[i] = (VrHealthLook){.hv = hv, .profile = profile, .subject = subjects[i], .answer = &answers[i]};
-    for (guint round = 0; round < looks && count > 0; round++) {
+        all[i] = (VrHealthLook){
+            .hv = hv, .profile = profile, .subject = subjects[i], .aborted = aborted, .answer = &answers[i]};
+    for (guint round = 0; round < looks && count > 0 && !is_aborted(aborted); round++) {
         begun_ms = vr_clock_now_ms();
         look_at_all(all, count, look_ms);
         count = keep_unhealthy(all, count);
-        if (count > 0 && round + 1 < looks)
-            vr_clock_sleep_until(begun_ms + profile->interval_ms);
+        while (count > 0 && round + 1 < looks && vr_clock_now_ms() < begun_ms + profile->interval_ms &&
+               !is_aborted(aborted))
+            vr_clock_sleep_until(MIN(begun_ms + profile->interval_ms, vr_clock_now_ms() + ABORT_POLL_MS));
     }
+    return !is_aborted(aborted);
 }

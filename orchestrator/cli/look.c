@@ -62,7 +62,7 @@ static void look_at_health(const Lookers *lookers, guint first, guint count)
     for (guint i = 0; i < count; i++)
         subjects[i] =
             (VrHealthSubject){.uuid = vr_set_instance(set, first + i)->uuid, .address = vr_set_address(set, first + i)};
-    vr_health_survey(lookers->session->hv, &set->model->health, subjects, count, HEALTH_WAIT_MS, 1, answers);
+    vr_health_survey(lookers->session->hv, &set->model->health, subjects, count, HEALTH_WAIT_MS, 1, NULL, answers);
     for (guint i = 0; i < count; i++)
         ((VrLook *)g_ptr_array_index(lookers->looks, first + i))->health = answers[i];
 }

@@ -67,6 +67,25 @@ static void a_program_that_cannot_run_is_named(void **state)
     expect_error(&error, VR_ERROR_CHILD, "Permission denied");
 }
 
+static gpointer call_off(gpointer aborted)
+{
+    g_usleep(300000);
+    g_atomic_int_set((gint *)aborted, 1);
+    return NULL;
+}
+
+static void it_can_be_called_off(void **state)
+{
+    GError *error = NULL;
+    gint aborted = 0;
+    GThread *thread = g_thread_new("call-off", call_off, &aborted);
+    gint64 before = g_get_monotonic_time();
+    assert_false(run(sh("sleep 60"), &(VrChildLimits){.aborted = &aborted}, NULL, &error));
+    assert_true(g_get_monotonic_time() - before < 3 * G_USEC_PER_SEC);
+    expect_error(&error, VR_ERROR_CANCELLED, "sh was called off and killed");
+    assert_null(g_thread_join(thread));
+}
+
 static void the_deadline_kills_the_whole_group(void **state)
 {
     TestDir *dir = *state;
@@ -240,6 +259,7 @@ int main(void)
         cmocka_unit_test(a_signal_is_an_error_of_its_own),
         dir_test(a_program_that_cannot_run_is_named),
         dir_test(the_deadline_kills_the_whole_group),
+        dir_test(it_can_be_called_off),
         dir_test(what_a_child_leaves_running_ends_with_it),
         cmocka_unit_test(too_much_output_is_an_error),
         cmocka_unit_test(limits_reach_the_child),

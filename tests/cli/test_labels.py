@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What instances are labelled with, in models, plans and runs. D7-D10, D15, D16, D22, D23, D26, D30, E11, G7."""
 import os
+import signal
 import stat
+import time
 
 import pytest
 
@@ -210,6 +212,22 @@ class TestRuns:
         line = lab.program("upgrade", lab.set_name, "--version", "2.0.0", status=POLICY).error()
         assert "not tonight" in line
         assert lab.versions() == lab.all_on("3.0.0")
+
+    def test_ctrl_c_does_not_wait_for_a_gate(self, lab):
+        """G2: nor for the rest of a survey."""
+        asked = os.path.join(lab.fleet.dir, "asked")
+        gate = lab.program.write("slow", f"#!/bin/sh\n: >{asked}\nsleep 50\n")
+        os.chmod(gate, stat.S_IRWXU)
+        self.define(lab, [], policy=f"  gate: [{gate}]\n")
+        process = lab.program.start("upgrade", lab.set_name, "--version", "2.0.0")
+        while not os.path.exists(asked):
+            assert process.poll() is None
+            time.sleep(0.05)
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=90)
+        assert time.monotonic() - began < 10
+        assert lab.program.json("history", lab.set_name)["runs"][0]["runningStatus"]["code"] == "Cancelled"
 
     def test_whole_domain_with_bake_time(self, lab):
         """D16, D30: and what is protected stays."""

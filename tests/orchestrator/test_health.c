@@ -394,17 +394,31 @@ static void test_survey(void **state) /* E9 E13 */
 
     guest.body = "{\"ApplicationHealthState\": \"Unhealthy\"}";
     guest.healthy_from_ms = now_ms + 10000;
-    vr_health_survey(&hv, &profile, subjects, 1, 5000, 2, answers);
+    vr_health_survey(&hv, &profile, subjects, 1, 5000, 2, NULL, answers);
     assert_int_equal(answers[0].state, VR_HEALTH_UNHEALTHY);
     assert_int_equal(now_ms, 6000);
-    vr_health_survey(&hv, &profile, subjects, 1, 5000, 3, answers);
+    vr_health_survey(&hv, &profile, subjects, 1, 5000, 3, NULL, answers);
     assert_int_equal(answers[0].state, VR_HEALTH_HEALTHY);
     assert_int_equal(now_ms, 11000);
     guest.state = VR_DOMAIN_OFF;
-    vr_health_survey(&hv, &profile, subjects, 1, 5000, 3, answers);
+    vr_health_survey(&hv, &profile, subjects, 1, 5000, 3, NULL, answers);
     assert_true(answers[0].off);
     assert_int_equal(now_ms, 11000); /* off is off */
-    vr_health_survey(&hv, &profile, subjects, 0, 5000, 3, answers);
+    vr_health_survey(&hv, &profile, subjects, 0, 5000, 3, NULL, answers);
+    vr_health_answer_clear(&answers[0]);
+}
+
+/* numberOfProbes times the interval may be long: a run that is cancelled does not wait for it. */
+static void test_survey_called_off(void **state) /* G2 */
+{
+    VrHealthSubject subjects[] = {{.uuid = "a"}};
+    VrHealthAnswer answers[1] = {0};
+
+    guest.body = "{\"ApplicationHealthState\": \"Unhealthy\"}";
+    guest.aborted_at_ms = now_ms + 7000;
+    assert_false(vr_health_survey(&hv, &profile, subjects, 1, 5000, 24, &aborted, answers));
+    assert_in_range(now_ms, guest.aborted_at_ms, guest.aborted_at_ms + 250);
+    assert_int_equal(guest.looks, 2);
     vr_health_answer_clear(&answers[0]);
 }
 
@@ -529,6 +543,7 @@ int main(void)
         cmocka_unit_test_setup(test_agent_comes_later, setup),
         cmocka_unit_test_setup(test_power_of_old_boot, setup),
         cmocka_unit_test_setup(test_survey, setup),
+        cmocka_unit_test_setup(test_survey_called_off, setup),
         cmocka_unit_test_setup(test_signals, setup),
         cmocka_unit_test_setup(test_probes_in_a_row, setup),
         cmocka_unit_test_setup(test_old_boot_is_no_proof, setup),

@@ -484,7 +484,7 @@ static void test_survey(void **state) /* E3 */
 
     for (guint i = 0; i < MANY; i++)
         subjects[i] = (VrHealthSubject){.uuid = "u", .address = i % 2 ? silent : address};
-    vr_health_survey(&hv, &profile, subjects, MANY, 1500, 1, answers);
+    vr_health_survey(&hv, &profile, subjects, MANY, 1500, 1, NULL, answers);
     took_ms = vr_clock_now_ms() - begun_ms;
     for (guint i = 0; i < MANY; i++) {
         assert_int_equal(answers[i].state, i % 2 ? VR_HEALTH_UNKNOWN : VR_HEALTH_HEALTHY);
@@ -505,7 +505,7 @@ static void test_survey_of_hung_agents(void **state)
     guest.boot_id = NEW_BOOT;
     for (guint i = 0; i < MANY; i++)
         subjects[i] = (VrHealthSubject){.uuid = i < MANY / 2 ? HUNG : "u"};
-    vr_health_survey(&hv, &profile, subjects, MANY, 400, 1, answers);
+    vr_health_survey(&hv, &profile, subjects, MANY, 400, 1, NULL, answers);
     for (guint i = 0; i < MANY; i++) {
         if ((answers[i].state == VR_HEALTH_HEALTHY) != (i >= MANY / 2))
             fail_msg("guest %u: %s", i, answers[i].text);
@@ -520,10 +520,10 @@ static void test_survey_again(void **state) /* E13 */
     VrHealthAnswer answer = {0};
 
     profile.request_path = (char *)"/flap?survey,3";
-    vr_health_survey(&hv, &profile, &subject, 1, 1000, 2, &answer);
+    vr_health_survey(&hv, &profile, &subject, 1, 1000, 2, NULL, &answer);
     assert_int_equal(answer.state, VR_HEALTH_UNKNOWN);
     profile.request_path = (char *)"/flap?survey2,3";
-    vr_health_survey(&hv, &profile, &subject, 1, 1000, 3, &answer);
+    vr_health_survey(&hv, &profile, &subject, 1, 1000, 3, NULL, &answer);
     assert_int_equal(answer.state, VR_HEALTH_HEALTHY);
     vr_health_answer_clear(&answer);
 }
