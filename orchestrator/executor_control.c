@@ -29,10 +29,14 @@ void vr_executor_save(VrExecutor *executor)
     g_autofree char *text = NULL;
     gint64 now_ms = vr_clock_now_ms();
 
-    vr_run_state_take(&state, executor->rollout, now_ms, steady_wall_us(executor, now_ms));
+    vr_run_state_take(&state, executor->rollout, now_ms, steady_wall_us(executor, now_ms), executor->saved_at_ms);
     text = vr_run_state_write(&state);
     if (g_strcmp0(text, executor->state) == 0)
         return;
+    g_free(text);
+    vr_run_state_take(&state, executor->rollout, now_ms, steady_wall_us(executor, now_ms), now_ms);
+    text = vr_run_state_write(&state);
+    executor->saved_at_ms = now_ms;
     if (!vr_history_state(executor->engine.journal, executor->engine.owner, executor->run->id, text, &local))
         vr_warning(executor->run->set_name, "history: %s", local->message);
     g_mutex_lock(&executor->control_lock);
@@ -208,6 +212,6 @@ gboolean vr_executor_go_on(VrExecutor *executor, GError **error)
         past[i] = (VrRolloutPast){instance->phase, instance->reason};
     }
     return vr_run_state_read(&state, run->state, error) &&
-           vr_rollout_load(executor->rollout, state.rollout ? state.rollout : "", past, now_ms,
-                           steady_wall_us(executor, now_ms), error);
+           vr_rollout_load(executor->rollout, state.rollout ? state.rollout : "", past, now_ms, vr_clock_boot_id(),
+                           error);
 }

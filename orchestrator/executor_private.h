@@ -62,6 +62,7 @@ struct VrExecutor {
     char *state;   /* as it was last written */
     GMutex control_lock;
     GCond answered;
+    gint64 saved_at_ms;    /* when the state was written */
     gint64 wall_offset_us; /* wall clock less the clock of the steps */
     int prepare_error;     /* VrErrorCode of the first preparation that failed, -1: none. Atomic */
 };

@@ -188,9 +188,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrRollout, vr_rollout_free)
  * clear function). An event that does not fit the state (a late or double answer) changes nothing. */
 void vr_rollout_step(VrRollout *rollout, const VrEvent *event, gint64 now_ms, GArray *commands);
 
-/* What a run must not forget when its process ends, beside the phases and reasons of its instances: JSON, one line. Its times are wall
- * clock, so that waits of days survive a reboot. Free with g_free. */
-char *vr_rollout_save(const VrRollout *rollout, gint64 now_ms, gint64 wall_us);
+/* What a run must not forget when its process ends, beside the phases and reasons of its instances: JSON, one line. boot_id: of the host, whose
+ * boot-time clock now_ms is. Free with g_free. */
+char *vr_rollout_save(const VrRollout *rollout, gint64 now_ms, const char *boot_id);
 
 /* What became of an instance before. */
 typedef struct {
@@ -201,7 +201,7 @@ typedef struct {
 /* For a rollout that is new: it goes on, at its next START, where the saved one was between two batches. past[count]. VR_ERROR_REFUSED: not what
  * vr_rollout_save() wrote, or of another set of instances. */
 gboolean vr_rollout_load(VrRollout *rollout, const char *saved, const VrRolloutPast *past, gint64 now_ms,
-                         gint64 wall_us, GError **error);
+                         const char *boot_id, GError **error);
 
 /* What can be read at any time. Strings belong to the rollout. */
 typedef struct {

@@ -3,6 +3,9 @@
  * What a run remembers over the death of its process. The phases of its instances are in the history; here is the rest: what
  * persons have said, what was passed, until when it waits, and what the rules have counted. What is asked anew at every border is
  * not kept: the health of the set, the yes of a gate, the wait for a place.
+ *
+ * Times are of the boot-time clock, with the boot id beside them. On another boot of the host the remainder, as it was when this was
+ * written, starts again; the wall clock decides nothing (SAFETY invariant 24).
  */
 #include "base/error.h"
 #include "orchestrator/rollout_private.h"
@@ -46,10 +49,9 @@ static const struct {
 
 /* ---- save ---- */
 
-static json_t *value_of(const VrRollout *rollout, guint k, gint64 now_ms, gint64 wall_us)
+static json_t *value_of(const VrRollout *rollout, guint k)
 {
     const void *field = G_STRUCT_MEMBER_P(rollout, kept[k].offset);
-    gint64 at;
 
     switch (kept[k].kind) {
     case FLAG:
@@ -57,10 +59,8 @@ static json_t *value_of(const VrRollout *rollout, guint k, gint64 now_ms, gint64
     case NUMBER:
         return json_integer(*(const guint *)field);
     case SPAN:
-        return json_integer(*(const gint64 *)field);
     case TIME:
-        at = *(const gint64 *)field;
-        return json_integer(at == 0 ? 0 : wall_us / 1000 + at - now_ms);
+        return json_integer(*(const gint64 *)field);
     }
     return NULL;
 }
@@ -81,15 +81,16 @@ static json_t *entries_of(const VrRollout *rollout)
     return list;
 }
 
-char *vr_rollout_save(const VrRollout *rollout, gint64 now_ms, gint64 wall_us)
+char *vr_rollout_save(const VrRollout *rollout, gint64 now_ms, const char *boot_id)
 {
-    json_t *document = json_pack("{s:i, s:i, s:b, s:o, s:s?}", "shape", SHAPE, "count", (int)rollout->count, "inBatch",
+    json_t *document = json_pack("{s:i, s:s, s:I, s:i, s:b, s:o, s:s?}", "shape", SHAPE, "bootId", boot_id, "savedAt",
+                                 (json_int_t)now_ms, "count", (int)rollout->count, "inBatch",
                                  rollout->stage == VR_STAGE_BATCH, "instances", entries_of(rollout), "sameReason",
                                  vr_reasons_text(&rollout->reasons, rollout->same_reason));
     char *text;
 
     for (guint k = 0; k < G_N_ELEMENTS(kept); k++)
-        json_object_set_new(document, kept[k].name, value_of(rollout, k, now_ms, wall_us));
+        json_object_set_new(document, kept[k].name, value_of(rollout, k));
     text = json_dumps(document, JSON_COMPACT);
     json_decref(document);
     return text;
@@ -103,7 +104,7 @@ static gboolean refuse(GError **error, const char *what)
     return FALSE;
 }
 
-static gboolean take_value(VrRollout *rollout, guint k, const json_t *value, gint64 now_ms, gint64 wall_us)
+static gboolean take_value(VrRollout *rollout, guint k, const json_t *value, gint64 later_ms)
 {
     void *field = G_STRUCT_MEMBER_P(rollout, kept[k].offset);
     gint64 number = json_integer_value(value);
@@ -122,8 +123,8 @@ static gboolean take_value(VrRollout *rollout, guint k, const json_t *value, gin
     case SPAN:
         *(gint64 *)field = number;
         break;
-    case TIME: /* what is over is over: 0 would mean that there is none */
-        *(gint64 *)field = number == 0 ? 0 : MAX(1, now_ms + (number - wall_us / 1000));
+    case TIME:
+        *(gint64 *)field = number == 0 ? 0 : MAX(1, number + later_ms); /* 0 would mean that there is none */
         break;
     }
     return TRUE;
@@ -180,17 +181,20 @@ static void count_the_rest(VrRollout *rollout)
 }
 
 static gboolean take_document(VrRollout *rollout, json_t *document, const VrRolloutPast *past, gint64 now_ms,
-                              gint64 wall_us, GError **error)
+                              const char *boot_id, GError **error)
 {
     const json_t *instances = json_object_get(document, "instances");
     const char *same = json_string_value(json_object_get(document, "sameReason"));
+    const char *boot = json_string_value(json_object_get(document, "bootId"));
+    gboolean rebooted = g_strcmp0(boot, boot_id) != 0;
+    gint64 later_ms = rebooted ? now_ms - json_integer_value(json_object_get(document, "savedAt")) : 0;
 
     if (json_integer_value(json_object_get(document, "shape")) != SHAPE)
         return refuse(error, "another version of this program wrote it");
     if (json_integer_value(json_object_get(document, "count")) != rollout->count)
         return refuse(error, "the set has other instances now");
     for (guint k = 0; k < G_N_ELEMENTS(kept); k++)
-        if (!take_value(rollout, k, json_object_get(document, kept[k].name), now_ms, wall_us))
+        if (!take_value(rollout, k, json_object_get(document, kept[k].name), later_ms))
             return refuse(error, kept[k].name);
     for (guint i = 0; i < rollout->count; i++)
         if (!take_past(rollout, i, &past[i]))
@@ -206,10 +210,10 @@ static gboolean take_document(VrRollout *rollout, json_t *document, const VrRoll
 }
 
 gboolean vr_rollout_load(VrRollout *rollout, const char *saved, const VrRolloutPast *past, gint64 now_ms,
-                         gint64 wall_us, GError **error)
+                         const char *boot_id, GError **error)
 {
     json_t *document = json_loads(saved, 0, NULL);
-    gboolean ok = document != NULL ? take_document(rollout, document, past, now_ms, wall_us, error)
+    gboolean ok = document != NULL ? take_document(rollout, document, past, now_ms, boot_id, error)
                                    : refuse(error, "it is damaged");
 
     json_decref(document);

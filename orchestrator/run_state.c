@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "orchestrator/run_state.h"
 
+#include "base/clock.h"
 #include "base/error.h"
 
 #include <jansson.h>
@@ -11,7 +12,7 @@ void vr_run_state_clear(VrRunState *state)
     g_clear_pointer(&state->rollout, g_free);
 }
 
-void vr_run_state_take(VrRunState *state, const VrRollout *rollout, gint64 now_ms, gint64 wall_us)
+void vr_run_state_take(VrRunState *state, const VrRollout *rollout, gint64 now_ms, gint64 wall_us, gint64 saved_at_ms)
 {
     VrRolloutView view;
 
@@ -24,7 +25,7 @@ void vr_run_state_take(VrRunState *state, const VrRollout *rollout, gint64 now_m
     state->pause_requested = view.pause_requested;
     state->locked = view.locked;
     state->rollback_allowed = view.rollback_allowed;
-    state->rollout = vr_rollout_save(rollout, now_ms, wall_us);
+    state->rollout = vr_rollout_save(rollout, saved_at_ms, vr_clock_boot_id());
 }
 
 char *vr_run_state_write(const VrRunState *state)

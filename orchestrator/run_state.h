@@ -19,8 +19,9 @@ typedef struct {
 void vr_run_state_clear(VrRunState *state);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VrRunState, vr_run_state_clear)
 
-/* From a rollout; the first two fields are the caller's. */
-void vr_run_state_take(VrRunState *state, const VrRollout *rollout, gint64 now_ms, gint64 wall_us);
+/* From a rollout; the first two fields are the caller's. wall_us is now, too; saved_at_ms: of vr_rollout_save(), so that a caller can
+ * see whether anything but the time has changed. */
+void vr_run_state_take(VrRunState *state, const VrRollout *rollout, gint64 now_ms, gint64 wall_us, gint64 saved_at_ms);
 
 /* One line. Free with g_free. */
 char *vr_run_state_write(const VrRunState *state);

@@ -86,7 +86,7 @@ static const VrEventType events[] = {VR_EVENT_PAUSE, VR_EVENT_RESUME,  VR_EVENT_
 static char *picture(const Run *run)
 {
     VrRolloutView view = view_of(run);
-    g_autofree char *kept = vr_rollout_save(run->rollout, run->now_ms, 0);
+    g_autofree char *kept = vr_rollout_save(run->rollout, run->now_ms, "a boot");
 
     return g_strdup_printf("%d %d %d %u %s", view.point, view.finished, view.pause_requested, view.in_progress, kept);
 }
