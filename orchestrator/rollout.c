@@ -167,6 +167,7 @@ static void on_swapped(VrStep *step, guint i)
     VrRollout *rollout = step->rollout;
 
     note_off_time(rollout, i, step->event->off_ms);
+    rollout->entries[i].tried = step->event->outcome == VR_OUTCOME_OK || step->event->outcome == VR_OUTCOME_FAILED;
     switch (step->event->outcome) {
     case VR_OUTCOME_OK:
         if (rollout->cancel_now) {
@@ -414,10 +415,13 @@ VrRollout *vr_rollout_new(const VrRolloutConfig *config)
         rollout->entries[i].phase = chosen ? VR_PHASE_PENDING : VR_PHASE_SKIPPED;
         rollout->phases[rollout->entries[i].phase]++;
         rollout->candidates[i] = candidate_of(&config->instances[i]);
+        rollout->roles = MAX(rollout->roles, config->instances[i].role.number);
         rollout->entries[i].canary = chosen && config->instances[i].canary && config->kind != VR_RUN_ROLLBACK;
         rollout->entries[i].named = config->instances[i].named || rollout->entries[i].canary;
         rollout->has_canary |= rollout->entries[i].canary;
     }
+    if (rollout->walk)
+        rollout->policy.by_domain = TRUE; /* D30: a person names a whole upgrade domain */
     if (config->kind == VR_RUN_ROLLBACK)
         open_ways_out(&rollout->policy);
     return rollout;

@@ -370,6 +370,7 @@ void vr_step_gate(VrStep *step)
     if (rollout->stage != VR_STAGE_GATE)
         return;
     rollout->gate_open = step->event->outcome == VR_OUTCOME_OK;
+    rollout->waits = rollout->waits && !rollout->gate_open; /* what follows its yes is another wait */
     if (rollout->gate_open || rollout->paused)
         go_on(step);
     else if (!ends(step, vr_rollout_judge(rollout)))

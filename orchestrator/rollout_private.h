@@ -42,6 +42,7 @@ typedef struct {
     gboolean canary;
     gboolean named;    /* or a canary */
     gboolean off;      /* the survey before its batch found it off: outside the health counts (decision 14) */
+    gboolean tried;    /* its new disk was started, or that was tried: what it says counts for the version */
     gboolean left;     /* unhealthy, and still on its new disk: without automatic rollback */
     char *reason;      /* why it failed, went back or was left out, for the view */
     const char *cause; /* the key of the first failure's reason, from reasons; NULL: did not fail */
@@ -57,6 +58,7 @@ struct VrRollout {
 
     VrRolloutEntry *entries;      /* count */
     VrCandidate *candidates;      /* count; what the planner sees: status follows the phase, down the last survey */
+    guint roles;                  /* how many there are */
     guint phases[VR_PHASE_COUNT]; /* how many instances are in each phase */
     guint ahead;                  /* of them, how many are WANTED ahead */
     gboolean looked_ahead;        /* in this batch */

@@ -78,6 +78,37 @@ static char *upgraded_rule(const VrRollout *rollout)
     return conclude(rollout, text);
 }
 
+/* D8, E14: the same limit within each role: one in ten may be all of a role. What was never touched is no fault of the version. */
+static char *role_rule(const VrRollout *rollout)
+{
+    guint limit = rollout->policy.max_unhealthy_upgraded_percent;
+
+    for (guint role = 1; role <= rollout->roles; role++) {
+        guint tried = 0, bad = 0;
+        const char *name = NULL;
+        GString *text;
+
+        for (guint i = 0; i < rollout->count; i++) {
+            const VrRolloutEntry *entry = &rollout->entries[i];
+            gboolean failed_here =
+                entry->phase == VR_PHASE_RESTORED || (entry->phase == VR_PHASE_FAILED && entry->tried);
+
+            if (rollout->candidates[i].role.number != role)
+                continue;
+            name = rollout->candidates[i].role.name;
+            bad += failed_here ? 1 : 0;
+            tried += failed_here || (entry->phase == VR_PHASE_COMMITTED && !entry->off) ? 1 : 0;
+        }
+        if ((guint64)bad * 100 <= (guint64)tried * limit)
+            continue;
+        text = g_string_new(NULL);
+        vr_text_append_share(text, bad, tried, done_word(rollout));
+        g_string_append_printf(text, " of role %s failed, at most %u%% may", name, limit);
+        return conclude(rollout, text);
+    }
+    return NULL;
+}
+
 static char *untouched_rule(const VrRollout *rollout)
 {
     GString *text;
@@ -165,9 +196,10 @@ VrRolloutVerdict vr_rollout_judge(const VrRollout *rollout)
         {unknown_rule, VR_RUN_FAULTED, VR_CODE_INTERNAL, TRUE},
         {cancel_rule, VR_RUN_CANCELLED, NULL, TRUE},
         {upgraded_rule, VR_RUN_FAULTED, VR_CODE_UPGRADED, FALSE},
+        {role_rule, VR_RUN_FAULTED, VR_CODE_UPGRADED, FALSE},
         {untouched_rule, VR_RUN_FAULTED, VR_CODE_INTERNAL, FALSE},
         {commit_rule, VR_RUN_FAULTED, VR_CODE_INTERNAL, FALSE},
-        {same_reason_rule, VR_RUN_FAULTED, VR_CODE_INTERNAL, FALSE},
+        {same_reason_rule, VR_RUN_FAULTED, VR_CODE_FAILED_VMS, FALSE},
         {withdrawn_rule, VR_RUN_FAULTED, VR_CODE_INTERNAL, FALSE},
         {downtime_rule, VR_RUN_FAULTED, VR_CODE_INTERNAL, FALSE},
         {timeout_rule, VR_RUN_FAULTED, VR_CODE_TIMEOUT, TRUE},
@@ -240,14 +272,13 @@ VrRolloutVerdict vr_rollout_judge_end(const VrRollout *rollout)
 
     if (bad == 0)
         return verdict;
+    verdict.code = VR_CODE_FAILED_VMS; /* J5: done, with some that failed within the limit */
     text = g_string_new(NULL);
     vr_text_append_share(text, bad, bad + rollout->phases[VR_PHASE_COMMITTED], "instances");
     g_string_append(text, " failed");
     verdict.text = conclude(rollout, text);
-    if (rollout->kind == VR_RUN_ROLLBACK && rollout->phases[VR_PHASE_COMMITTED] == 0) {
+    if (rollout->kind == VR_RUN_ROLLBACK && rollout->phases[VR_PHASE_COMMITTED] == 0)
         verdict.status = VR_RUN_FAULTED;
-        verdict.code = VR_CODE_FAILED_VMS;
-    }
     return verdict;
 }
 

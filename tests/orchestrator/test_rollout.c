@@ -193,7 +193,7 @@ static void test_upgraded_limit(void **state)
     TO_PROBES(&run, 1, 6);
     goes_back(&run, 1, "b");
     assert_string_equal(comes_good(&run, 6), "end finish");
-    expect_end(&run, VR_RUN_COMPLETED, NULL);
+    expect_end(&run, VR_RUN_COMPLETED, VR_CODE_FAILED_VMS); /* J5 */
     expect_text(&run, "2 of 4 instances (50%) failed; the most common reason (1 of 2): a");
     assert_int_equal(view_of(&run).failed, 2);
 }
@@ -360,7 +360,7 @@ static void test_same_reason_twice(void **state)
     g_auto(Run) same = {0}, other = {0};
 
     fail_two_alone(&same, "no address on 02:11", "no address on 02:12");
-    expect_end(&same, VR_RUN_FAULTED, VR_CODE_INTERNAL);
+    expect_end(&same, VR_RUN_FAULTED, VR_CODE_FAILED_VMS);
     expect_text(&same,
                 "the same failure on all 2 instances of 2 batches one after the other: the image's fault or ours");
     fail_two_alone(&other, "no address on 02:11", "no agent");
@@ -385,7 +385,7 @@ static void test_same_reason_batch(void **state)
         goes_back(&run, 1, "no agent in 60 s");
         assert_string_equal(goes_back(&run, 6, "no agent in 61 s"), stops ? "end finish" : "end survey");
         if (stops)
-            expect_end(&run, VR_RUN_FAULTED, VR_CODE_INTERNAL);
+            expect_end(&run, VR_RUN_FAULTED, VR_CODE_FAILED_VMS);
     }
 }
 
@@ -611,7 +611,7 @@ static void test_rollback(void **state)
     say(&run, VR_EVENT_SURVEY);
     TO_PROBES(&run, 0);
     assert_string_equal(comes_good(&run, 0), "end finish");
-    expect_end(&run, VR_RUN_COMPLETED, NULL);
+    expect_end(&run, VR_RUN_COMPLETED, VR_CODE_FAILED_VMS);
     expect_text(&run, "3 of 5 instances (60%) failed");
     expect_text(&run, "2 rolled back, 1 restored, 0 not touched");
 }

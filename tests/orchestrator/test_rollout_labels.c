@@ -2,7 +2,7 @@
 /* A run keeps to roles, zones, phases and pairs as its surveys find the set: D8, D9, D10, D30. */
 #include "orchestrator/rollout_runs.h"
 
-static const VrLabel web = {"web", 1}, zone_a = {"a", 1}, zone_b = {"b", 2}, pair = {"p", 1};
+static const VrLabel web = {"web", 1}, worker = {"worker", 2}, zone_a = {"a", 1}, zone_b = {"b", 2}, pair = {"p", 1};
 
 /* All in one domain, and nothing but labels limits a batch. */
 static void set_up_labels(Run *run, guint count)
@@ -218,15 +218,77 @@ static void test_word_of_a_person(void **state)
     assert_string_equal(launch(&back), "begin prepare 0 prepare 1 prepare 2");
 }
 
+/* D8, E14: one in ten is within the limit of the set, and half of its role is not within that of the role. */
+static void test_limit_within_a_role(void **state)
+{
+    g_auto(Run) run = {0};
+
+    set_up(&run, 10);
+    run.config.same_reason_stops = FALSE;
+    for (guint i = 0; i < 10; i++) {
+        run.instances[i].role = i < 8 ? web : worker;
+        run.instances[i].upgrade_domain = i < 8 ? 0 : 1;
+    }
+    launch(&run);
+    for (guint i = 0; i < 8; i += 2) {
+        TO_PROBES(&run, i, i + 1);
+        comes_good(&run, i);
+        comes_good(&run, i + 1);
+        say(&run, VR_EVENT_SURVEY);
+    }
+    TO_PROBES(&run, 8); /* never both of a role */
+    goes_back(&run, 8, "it never answered");
+    expect_end(&run, VR_RUN_FAULTED, VR_CODE_UPGRADED);
+    expect_text(&run, "1 of 1 upgraded (100%) of role worker failed, at most 20% may");
+}
+
+/* What was never touched is no fault of the version, in a role as in the set. */
+static void test_untouched_within_a_role(void **state)
+{
+    g_auto(Run) run = {0};
+
+    set_up(&run, 10);
+    for (guint i = 0; i < 10; i++)
+        run.instances[i].role = i % 2 ? web : worker;
+    launch(&run);
+    ok(&run, VR_EVENT_PREPARED, 0);
+    bad(&run, VR_EVENT_PREPARED, 5, VR_OUTCOME_UNTOUCHED, "no space");
+    ok(&run, VR_EVENT_SWAPPED, 0);
+    comes_good(&run, 0);
+    expect_end(&run, VR_RUN_FAULTED, VR_CODE_INTERNAL);
+}
+
+/* D30, G4: who walks names a whole upgrade domain. */
+static void test_walk_takes_the_domain(void **state)
+{
+    g_auto(Run) run = {0};
+
+    set_up(&run, 15);
+    run.config.walk = TRUE;
+    run.config.policy.max_batch_percent = 5;
+    run.rollout = vr_rollout_new(&run.config);
+    say(&run, VR_EVENT_START);
+    ok(&run, VR_EVENT_WALK, 2);
+    assert_string_equal(say(&run, VR_EVENT_SURVEY), "begin prepare 2 prepare 7 prepare 12");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_zones_and_phases),     cmocka_unit_test(test_last_of_a_role),
-        cmocka_unit_test(test_last_of_a_role_stops), cmocka_unit_test(test_off_serves_nobody),
-        cmocka_unit_test(test_pair_stops),           cmocka_unit_test(test_by_domain),
-        cmocka_unit_test(test_canary_before_phases), cmocka_unit_test(test_guests_order),
-        cmocka_unit_test(test_guest_skips),          cmocka_unit_test(test_all_guests_skip),
+        cmocka_unit_test(test_zones_and_phases),
+        cmocka_unit_test(test_last_of_a_role),
+        cmocka_unit_test(test_last_of_a_role_stops),
+        cmocka_unit_test(test_off_serves_nobody),
+        cmocka_unit_test(test_pair_stops),
+        cmocka_unit_test(test_by_domain),
+        cmocka_unit_test(test_canary_before_phases),
+        cmocka_unit_test(test_guests_order),
+        cmocka_unit_test(test_guest_skips),
+        cmocka_unit_test(test_all_guests_skip),
         cmocka_unit_test(test_word_of_a_person),
+        cmocka_unit_test(test_limit_within_a_role),
+        cmocka_unit_test(test_untouched_within_a_role),
+        cmocka_unit_test(test_walk_takes_the_domain),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

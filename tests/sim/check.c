@@ -54,7 +54,8 @@ Check *check_new(const VrRolloutConfig *config)
         check->policy.bake_ms = check->policy.max_off_ms = 0;
     }
     check->most_down = check_most(config->count, config->policy.max_unhealthy_percent);
-    check->most_batch = check_most(config->count, config->policy.max_batch_percent);
+    check->most_batch =
+        check->walk ? config->count : check_most(config->count, config->policy.max_batch_percent); /* D30 */
     return check;
 }
 
@@ -287,7 +288,7 @@ static void took_event(Check *check)
         check->started = TRUE;
         check->began_at = check->now_ms;
         if (check->fates[FATE_FRESH] == 0) /* D18 */
-            check_finish(check, VR_RUN_COMPLETED, NULL);
+            check_completed(check);
         else
             check_goes_on(check);
         break;

@@ -43,7 +43,7 @@ void check_bake_watches(Check *check)
     if (check_fell_ill(check)) {
         check_finish(check, VR_RUN_FAULTED, VR_CODE_UPGRADED);
     } else if (check->bake_promoted || check->now_ms >= check->bake_until) {
-        check_finish(check, VR_RUN_COMPLETED, NULL);
+        check_completed(check);
     } else {
         watches_again(check);
     }

@@ -199,7 +199,7 @@ static void promoted(Check *check)
     if (check->hold == VR_HOLD_BAKE) {
         check->bake_promoted = TRUE;
         if (!check->survey_out)
-            check_finish(check, VR_RUN_COMPLETED, NULL);
+            check_completed(check);
         return;
     }
     if (check->hold == VR_HOLD_CANARY)

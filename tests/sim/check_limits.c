@@ -85,7 +85,13 @@ static gboolean must_end(const Check *check, VrRunStatus *status, const char **c
         *code = VR_CODE_UPGRADED;
         return TRUE;
     }
-    return forward && (check->untouched > 0 || check->uncommitted > 0 || check->withdrawn || check->off_too_long);
+    if (forward && (check->untouched > 0 || check->uncommitted > 0))
+        return TRUE;
+    if (check->same) {
+        *code = VR_CODE_FAILED_VMS;
+        return TRUE;
+    }
+    return forward && (check->withdrawn || check->off_too_long);
 }
 
 /* Whatever ends a run at a border, but for the deadline. */
@@ -114,6 +120,14 @@ gboolean check_fell_ill(const Check *check)
     return fell > 0 && (ill + fell) * 100.0 / of > check->policy.max_unhealthy_upgraded_percent;
 }
 
+/* J5: those that failed within the limit are told. */
+void check_completed(Check *check)
+{
+    guint bad = check->fates[FATE_BACK] + check->fates[FATE_BAD];
+
+    check_finish(check, VR_RUN_COMPLETED, bad > 0 ? VR_CODE_FAILED_VMS : NULL);
+}
+
 static void all_done(Check *check)
 {
     guint bad = check->fates[FATE_BACK] + check->fates[FATE_BAD];
@@ -124,7 +138,7 @@ static void all_done(Check *check)
     else if (check->policy.bake_ms > 0 && !(nothing_runs && check_next_type(check) == VR_COMMAND_FINISH))
         check_bake_begins(check);
     else
-        check_finish(check, VR_RUN_COMPLETED, NULL);
+        check_completed(check);
 }
 
 /* D15: one is reached that was not before, since more are moved or fewer are to be moved. */
@@ -166,12 +180,10 @@ void check_batch_ended(Check *check)
         same = word[0] != '\0' && (heads > 1 || strcmp(word, check->last_word) == 0);
         g_strlcpy(check->last_word, word, sizeof(check->last_word));
     }
-    same = same && check->same_reason_stops && check->kind != VR_RUN_ROLLBACK;
+    check->same = same && check->same_reason_stops && check->kind != VR_RUN_ROLLBACK;
     if (check_ends(check))
         return;
-    if (same) {
-        check_finish(check, VR_RUN_FAULTED, VR_CODE_INTERNAL);
-    } else if (check->fates[FATE_FRESH] == 0) {
+    if (check->fates[FATE_FRESH] == 0) {
         all_done(check);
     } else {
         check->checkpoint_waits = FALSE;

@@ -52,6 +52,7 @@ struct Check {
 
     gboolean started, in_batch, survey_out, gate_out, wake_out, over;
     gboolean cancel, cancel_now, withdrawn;
+    gboolean same; /* 25: all of the batch, or of two, failed with one word */
     gint64 wake_at;
     gint64 began_at;
     gint64 border_since;                               /* when the last batch ended; -1 before */
@@ -89,6 +90,7 @@ void check_become(Check *check, guint i, Fate fate);
 
 /* check_limits.c */
 guint check_most(guint count, guint percent);
+void check_completed(Check *check);
 void check_finish(Check *check, VrRunStatus status, const char *code);
 void check_batch_ended(Check *check);
 void check_left_out(Check *check);
