@@ -46,6 +46,7 @@ typedef struct {
     gint64 bake_ms;                       /* bakeTime, 0..P2D, default 0 (D16) */
     gint64 timeout_ms;                    /* of the whole run; 0: none (D23) */
     gint64 max_off_ms;                    /* no instance may be off for longer; 0: no limit (J10) */
+    guint max_in_flight;                  /* instances of a host on their way at once; 0: no limit (D24) */
     gboolean approval;                    /* a person says when it begins (D20) */
     char **gate;                   /* argv of a command on the host, asked before each batch; NULL: none (E11, L5) */
     gboolean by_domain;            /* batchBy: a whole upgrade domain at a time, not max_batch_percent (D30) */

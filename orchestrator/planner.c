@@ -143,7 +143,8 @@ static void measure(VrRoom *room)
     const VrUpgradePolicy *policy = room->policy;
 
     room->roles = room->pair_count = 1;
-    room->size = policy->by_domain ? room->count : vr_planner_allowed(room->count, policy->max_batch_percent);
+    room->wish = policy->by_domain ? room->count : vr_planner_allowed(room->count, policy->max_batch_percent);
+    room->size = policy->max_in_flight > 0 ? MIN(room->wish, policy->max_in_flight) : room->wish;
     room->allowed = vr_planner_allowed(room->count, policy->max_unhealthy_percent);
     room->unhealthy_first = policy->prioritize_unhealthy || room->ignore_limits; /* D12, decision 6 */
     count_all(room);

@@ -9,7 +9,8 @@
  * serves nobody, and what it says, if anything, is the word of a system that is not well.
  * Among them, the lowest upgrade domain goes first, and in it the lowest zone; with prioritize_unhealthy, the lowest that
  * has a down instance to move. A batch stays in its phase, its upgrade domain and (unless cross_zone) its zone, and never
- *   - has more members than max(1, floor(N * maxBatch/100)); with by_domain it takes the whole domain
+ *   - has more members than max(1, floor(N * maxBatch/100)), with by_domain those of the whole domain; never more than
+ *     max_in_flight, in a rollback either (D24)
  *   - has more than allowed(max_unhealthy) down at once, where a down instance outside the batch holds a place (decision 2),
  *     but for one that an earlier run left failed and that this run is still to move: it holds none, and goes first (decision 6)
  *   - takes the last one that serves of a role of two or more (those that are off on purpose are no part of this)

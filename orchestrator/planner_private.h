@@ -14,7 +14,8 @@ typedef struct {
     guint count;
     gboolean ignore_limits;
 
-    guint size;               /* D1: the batch at its largest */
+    guint wish;               /* D1, D30: the batch at its largest */
+    guint size;               /* ... as the host lets it be (D24) */
     guint allowed;            /* decision 1: down at once, for any cause */
     guint down;               /* hold a place now, in the whole set */
     guint pending;            /* still to be moved, now or later */

@@ -18,7 +18,7 @@ static const VrCandidate *member(const VrRoom *room, const VrBatch *batch, guint
 static Left count_left(const VrRoom *room, const VrBatch *batch, guint64 group)
 {
     Left left = {0};
-    gboolean asked = batch->members->len < room->size || room->policy->by_domain;
+    gboolean asked = batch->members->len < room->wish || room->policy->by_domain;
 
     for (guint i = 0; i < room->count && asked; i++) {
         const VrCandidate *candidate = &room->candidates[i];
@@ -69,11 +69,13 @@ static void append_limits(GString *text, const VrRoom *room, const VrBatch *batc
 {
     guint places = left->by[VR_OBSTACLE_PLACE] + left->by[VR_OBSTACLE_NONE];
 
-    if (batch->members->len >= room->size)
+    if (batch->members->len >= room->wish)
         return;
     if (places > 0) {
-        g_string_append_printf(text, ", not %u: ", MIN(room->size, batch->members->len + places));
-        if (room->down > down)
+        g_string_append_printf(text, ", not %u: ", MIN(room->wish, batch->members->len + places));
+        if (batch->members->len == room->size)
+            g_string_append_printf(text, "at most %u of a host may be on their way", room->size);
+        else if (room->down > down)
             g_string_append_printf(text, "%u down elsewhere", room->down - down);
         else
             g_string_append_printf(text, "at most %u may be down at once", room->allowed);

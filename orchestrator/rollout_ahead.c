@@ -44,6 +44,9 @@ static VrBatch *foresee(VrRollout *rollout)
     memcpy(candidates, rollout->candidates, rollout->count * sizeof(*candidates));
     for (guint k = 0; k < rollout->batch->members->len; k++)
         candidates[g_array_index(rollout->batch->members, guint, k)].down = FALSE;
+    for (guint i = 0; i < rollout->count; i++)
+        candidates[i].held =
+            candidates[i].held || (rollout->entries[i].asked_out && !rollout->entries[i].named); /* D14 */
     return vr_planner_next_batch(&rollout->policy, candidates, rollout->count, FALSE, NULL);
 }
 
@@ -51,6 +54,7 @@ void vr_step_look_ahead(VrStep *step)
 {
     VrRollout *rollout = step->rollout;
     g_autoptr(VrBatch) next = NULL;
+    guint most;
 
     if (!rollout->policy.prepare_ahead || rollout->kind == VR_RUN_ROLLBACK || rollout->looked_ahead ||
         !batch_boots(rollout))
@@ -58,7 +62,8 @@ void vr_step_look_ahead(VrStep *step)
     rollout->looked_ahead = TRUE;
     if (!something_comes_first(rollout))
         next = foresee(rollout);
-    for (guint k = 0; next != NULL && k < next->members->len; k++) {
+    most = next != NULL ? MIN(next->members->len, vr_rollout_free_to_start(rollout)) : 0; /* D24 */
+    for (guint k = 0; k < most; k++) {
         guint i = g_array_index(next->members, guint, k);
         VrCommand command = {.type = VR_COMMAND_PREPARE, .instance = i, .batch_number = rollout->batch_number + 1};
 

@@ -14,21 +14,26 @@
 
 /* ---- ends and waits ---- */
 
-/* F3: what was left on the new disk though it is unhealthy goes back now that a rule ends the run. */
+/* F3: what was left on the new disk though it is unhealthy goes back now that a rule ends the run, as many at once as may be on
+ * their way (D24). */
 static gboolean makes_amends(VrStep *step)
 {
     VrRollout *rollout = step->rollout;
+    gboolean found = FALSE;
 
     if (rollout->status != VR_RUN_FAULTED || !rollout->policy.restore_on_breach || rollout->kind == VR_RUN_ROLLBACK)
         return FALSE;
     for (guint i = 0; i < rollout->count; i++) {
         if (rollout->entries[i].phase != VR_PHASE_FAILED || !rollout->entries[i].left)
             continue;
+        found = TRUE;
+        if (vr_rollout_free_to_start(rollout) == 0)
+            break;
         rollout->entries[i].left = FALSE;
         vr_step_phase(rollout, i, VR_PHASE_RESTORING);
         vr_step_emit(step, VR_COMMAND_RESTORE, i, "the run was stopped, and its policy puts back what failed");
     }
-    return rollout->phases[VR_PHASE_RESTORING] > 0;
+    return found;
 }
 
 static void end(VrStep *step)
@@ -62,6 +67,8 @@ static void end_amends(VrStep *step)
         end(step);
         return;
     }
+    if (makes_amends(step))
+        return;
     before = g_steal_pointer(&rollout->error_text);
     rollout->error_text = g_strdup_printf("%s; then %u put back in all, since the policy puts back what failed", before,
                                           rollout->phases[VR_PHASE_RESTORED]);
@@ -284,7 +291,8 @@ static gboolean note_wishes(VrStep *step, const VrGuestWish *wishes)
         VrRolloutEntry *entry = &rollout->entries[i];
 
         rollout->candidates[i].guest_phase = wishes[i].phase;
-        if (!wishes[i].skip || entry->named || !vr_rollout_is_left(rollout, i))
+        entry->asked_out = entry->asked_out || wishes[i].skip;
+        if (!entry->asked_out || entry->named || !vr_rollout_is_left(rollout, i))
             continue;
         if (entry->ahead == VR_AHEAD_WANTED) {
             vr_step_unwant(step, i); /* the next survey leaves it out */
@@ -297,17 +305,29 @@ static gboolean note_wishes(VrStep *step, const VrGuestWish *wishes)
     return rollout->phases[VR_PHASE_SKIPPED] > skipped;
 }
 
+/* D24: beside what is on its way there is no room for all of the batch. */
+static gboolean is_crowded(const VrRollout *rollout, const VrBatch *batch)
+{
+    guint begun = 0;
+
+    for (guint k = 0; k < batch->members->len; k++)
+        begun += rollout->entries[g_array_index(batch->members, guint, k)].ahead == VR_AHEAD_WANTED ? 1 : 0;
+    return batch->members->len - begun > vr_rollout_free_to_start(rollout);
+}
+
 static void choose_batch(VrStep *step)
 {
     VrRollout *rollout = step->rollout;
     VrPlannerBlock block;
-    VrBatch *batch;
+    g_autoptr(VrBatch) batch = NULL;
 
     vr_rollout_mark_held(rollout);
     batch = vr_planner_next_batch(&rollout->policy, rollout->candidates, rollout->count,
                                   rollout->kind == VR_RUN_ROLLBACK, &block);
-    if (batch != NULL)
-        begin_batch(step, batch);
+    if (batch != NULL && is_crowded(rollout, batch) && vr_step_clears(step))
+        rollout->stage = VR_STAGE_CLEAR; /* another batch than was foreseen: first what is not in it goes */
+    else if (batch != NULL)
+        begin_batch(step, g_steal_pointer(&batch));
     else if (block.kind != VR_BLOCK_NONE)
         wait_or_stop(step, VR_CODE_IN_ROLLING, vr_rollout_block_text(rollout, &block)); /* decision 2, D8, D10 */
     else if (vr_rollout_in_flight(rollout) > 0)

@@ -40,12 +40,13 @@ typedef struct {
     VrInstancePhase phase;
     VrAhead ahead;
     gboolean canary;
-    gboolean named;    /* or a canary */
-    gboolean off;      /* the survey before its batch found it off: outside the health counts (decision 14) */
-    gboolean tried;    /* its new disk was started, or that was tried: what it says counts for the version */
-    gboolean left;     /* unhealthy, and still on its new disk: without automatic rollback */
-    char *reason;      /* why it failed, went back or was left out, for the view */
-    const char *cause; /* the key of the first failure's reason, from reasons; NULL: did not fail */
+    gboolean named;     /* or a canary */
+    gboolean asked_out; /* by its guest, in this run (D14) */
+    gboolean off;       /* the survey before its batch found it off: outside the health counts (decision 14) */
+    gboolean tried;     /* its new disk was started, or that was tried: what it says counts for the version */
+    gboolean left;      /* unhealthy, and still on its new disk: without automatic rollback */
+    char *reason;       /* why it failed, went back or was left out, for the view */
+    const char *cause;  /* the key of the first failure's reason, from reasons; NULL: did not fail */
 } VrRolloutEntry;
 
 struct VrRollout {
@@ -184,6 +185,9 @@ guint vr_rollout_left(const VrRollout *rollout);
 
 /* How many instances are between PREPARING and their end. */
 guint vr_rollout_in_flight(const VrRollout *rollout);
+
+/* How many more the host lets be there (D24). */
+guint vr_rollout_free_to_start(const VrRollout *rollout);
 
 /* Looks at the batch that has just ended: did it fail as one, for one reason (decision 9)? */
 void vr_rollout_compare_reasons(VrRollout *rollout);

@@ -81,6 +81,15 @@ guint vr_rollout_in_flight(const VrRollout *rollout)
            phases[VR_PHASE_DISCARDING];
 }
 
+guint vr_rollout_free_to_start(const VrRollout *rollout)
+{
+    guint most = rollout->policy.max_in_flight, now = vr_rollout_in_flight(rollout);
+
+    if (most == 0)
+        return G_MAXUINT;
+    return most > now ? most - now : 0;
+}
+
 gboolean vr_rollout_is_left(const VrRollout *rollout, guint i)
 {
     return rollout->entries[i].phase == VR_PHASE_PENDING || rollout->entries[i].ahead == VR_AHEAD_WANTED;

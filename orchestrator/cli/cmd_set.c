@@ -123,11 +123,12 @@ static json_t *holds_json(const VrUpgradePolicy *policy)
         json_array_append_new(percent, json_integer(policy->checkpoints[i]));
     for (char **word = policy->gate; word && *word; word++)
         json_array_append_new(gate, vr_json_text(*word));
-    return json_pack("{s:s, s:{s:o, s:o}, s:o, s:o, s:o, s:o}", "batchBy", batch_by(policy), "checkpoints", "percent",
-                     percent, "waitSeconds", VR_JSON_SECONDS(policy->checkpoint_wait_ms), "bakeTimeSeconds",
+    return json_pack("{s:s, s:{s:o, s:o}, s:o, s:o, s:o, s:o, s:o}", "batchBy", batch_by(policy), "checkpoints",
+                     "percent", percent, "waitSeconds", VR_JSON_SECONDS(policy->checkpoint_wait_ms), "bakeTimeSeconds",
                      VR_JSON_SECONDS(policy->bake_ms), "timeoutSeconds",
                      policy->timeout_ms > 0 ? VR_JSON_SECONDS(policy->timeout_ms) : json_null(), "maxDowntimeSeconds",
-                     policy->max_off_ms > 0 ? VR_JSON_SECONDS(policy->max_off_ms) : json_null(), "gate", gate);
+                     policy->max_off_ms > 0 ? VR_JSON_SECONDS(policy->max_off_ms) : json_null(), "maxInFlightPerHost",
+                     policy->max_in_flight > 0 ? json_integer(policy->max_in_flight) : json_null(), "gate", gate);
 }
 
 static json_t *instance_json(const VrInstance *instance)
@@ -180,6 +181,8 @@ static void info_holds(const VrCli *cli, const VrUpgradePolicy *policy)
     label_duration(cli, "Bake time", policy->bake_ms);
     label_duration(cli, "Timeout", policy->timeout_ms);
     label_duration(cli, "Max downtime", policy->max_off_ms);
+    if (policy->max_in_flight > 0)
+        vr_label_format(cli, "In flight", "at most %u of a host", policy->max_in_flight);
     if (shown)
         vr_label(cli, "Gate", shown);
 }

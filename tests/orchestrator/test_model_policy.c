@@ -15,6 +15,7 @@ static void test_defaults(void **state)
     assert_int_equal(model->policy.bake_ms, 0);                  /* D16 */
     assert_int_equal(model->policy.timeout_ms, 0);               /* D23 */
     assert_int_equal(model->policy.max_off_ms, 0);               /* J10 */
+    assert_int_equal(model->policy.max_in_flight, 0);            /* D24 */
     assert_null(model->policy.gate);                             /* E11 */
     assert_false(model->policy.by_domain);                       /* D30 */
     assert_false(model->policy.cross_zone);                      /* D9 */
@@ -31,6 +32,7 @@ static void test_all_keys(void **state)
                                           "  bakeTime: P2D\n"
                                           "  timeout: PT8H\n"
                                           "  maxDowntime: 90s\n"
+                                          "  maxInFlightPerHost: 1000\n"
                                           "  gate: [/usr/local/bin/may-go, --set, \"\"]\n"
                                           "  batchBy: UpgradeDomain\n"
                                           "  rollingUpgradePolicy: {enableCrossZoneUpgrade: true}\n");
@@ -41,6 +43,7 @@ static void test_all_keys(void **state)
     assert_int_equal(model->policy.bake_ms, 172800000);
     assert_int_equal(model->policy.timeout_ms, 8 * 3600000);
     assert_int_equal(model->policy.max_off_ms, 90000);
+    assert_int_equal(model->policy.max_in_flight, 1000);
     assert_string_equal(model->policy.gate[0], "/usr/local/bin/may-go");
     assert_string_equal(model->policy.gate[2], "");
     assert_null(model->policy.gate[3]);
@@ -84,6 +87,9 @@ static void test_ranges(void **state)
         {POLICY("timeout: soon"), PATH "timeout: \"soon\" is not a duration"},
         {POLICY("maxDowntime: PT0S"), PATH "maxDowntime: PT0S is out of range (PT1S to P1D)"},
         {POLICY("maxDowntime: PT24H1S"), PATH "maxDowntime: PT24H1S is out of range (PT1S to P1D)"},
+        {POLICY("maxInFlightPerHost: 0"), PATH "maxInFlightPerHost: 0 is out of range (1 to 1000)"}, /* D24 */
+        {POLICY("maxInFlightPerHost: 1001"), PATH "maxInFlightPerHost: 1001 is out of range (1 to 1000)"},
+        {POLICY("maxInFlightPerHost: 20%"), PATH "maxInFlightPerHost: \"20%\" is not a whole number (1 to 1000)"},
         {POLICY("gate: []"), PATH "gate: must be a list of at least one text"},
         {POLICY("gate: /bin/true"), PATH "gate: must be a list"},
         {POLICY("gate: [may-go]"), PATH "gate: the first text must be the absolute path of a program"},

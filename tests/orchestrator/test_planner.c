@@ -194,6 +194,29 @@ static void test_ignores_limits(void **state)
 }
 
 /* A plan ends where nothing more can go. */
+/* D24: a host has its own limit, in a rollback too; it makes no batch larger. */
+static void test_in_flight(void **state)
+{
+    g_autofree VrCandidate *set = set_of(20, 1);
+    VrUpgradePolicy policy = defaults;
+    g_autoptr(VrBatch) batch = NULL, back = NULL, domain = NULL, small = NULL;
+
+    policy.max_in_flight = 3;
+    batch = vr_planner_next_batch(&policy, set, 20, FALSE, NULL);
+    EXPECT(batch, 0, 1, 2);
+    assert_string_equal(batch->reason, "UD 0: 3 of 20 (15%), not 4: at most 3 of a host may be on their way");
+    back = vr_planner_next_batch(&policy, set, 20, TRUE, NULL);
+    EXPECT(back, 0, 1, 2);
+    policy.by_domain = TRUE;
+    domain = vr_planner_next_batch(&policy, set, 20, FALSE, NULL);
+    EXPECT(domain, 0, 1, 2);
+    policy.by_domain = FALSE;
+    policy.max_in_flight = 7;
+    small = vr_planner_next_batch(&policy, set, 20, FALSE, NULL);
+    EXPECT(small, 0, 1, 2, 3);
+    assert_string_equal(small->reason, "UD 0: 4 of 20 (20%)");
+}
+
 static void test_plan_ends(void **state)
 {
     g_autofree VrCandidate *set = set_of(5, 5);
@@ -245,6 +268,7 @@ int main(void)
         cmocka_unit_test(test_shrinks),
         cmocka_unit_test(test_down_needs_no_place),
         cmocka_unit_test(test_ignores_limits),
+        cmocka_unit_test(test_in_flight),
         cmocka_unit_test(test_plan_ends),
         cmocka_unit_test(test_large),
     };

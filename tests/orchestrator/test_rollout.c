@@ -138,6 +138,40 @@ static void test_on_top_counts_others(void **state)
     expect_end(&stays, VR_RUN_FAULTED, VR_CODE_BEFORE_ROLLING);
 }
 
+/* D24: no more than that are on their way, and when a rule puts back what failed (F3) neither. */
+static void test_in_flight(void **state)
+{
+    g_auto(Run) run = {0};
+
+    set_up(&run, 6);
+    for (guint i = 0; i < 6; i++)
+        run.instances[i].upgrade_domain = 0;
+    run.config.policy.max_batch_percent = run.config.policy.max_unhealthy_percent = 100;
+    run.config.policy.max_unhealthy_upgraded_percent = 75;
+    run.config.policy.automatic_rollback = FALSE;
+    run.config.policy.restore_on_breach = TRUE;
+    run.config.policy.max_in_flight = 2;
+    assert_string_equal(launch(&run), "begin prepare 0 prepare 1");
+    TO_PROBES(&run, 0, 1);
+    comes_good(&run, 0);
+    assert_string_equal(bad(&run, VR_EVENT_PROBED, 1, VR_OUTCOME_FAILED, "a"), "end survey");
+    assert_string_equal(say(&run, VR_EVENT_SURVEY), "begin prepare 2 prepare 3");
+    TO_PROBES(&run, 2, 3);
+    bad(&run, VR_EVENT_PROBED, 2, VR_OUTCOME_FAILED, "b");
+    assert_string_equal(bad(&run, VR_EVENT_PROBED, 3, VR_OUTCOME_FAILED, "c"), "end survey"); /* 3 of 4 may */
+    assert_string_equal(say(&run, VR_EVENT_SURVEY), "begin prepare 4 prepare 5");
+    TO_PROBES(&run, 4, 5);
+    bad(&run, VR_EVENT_PROBED, 4, VR_OUTCOME_FAILED, "d");
+    assert_string_equal(bad(&run, VR_EVENT_PROBED, 5, VR_OUTCOME_FAILED, "e"), "end restore 1 restore 2");
+    ok(&run, VR_EVENT_RESTORED, 2);
+    assert_string_equal(bad(&run, VR_EVENT_RESTORED, 1, VR_OUTCOME_FAILED, "f"), "restore 3 restore 4");
+    ok(&run, VR_EVENT_RESTORED, 3);
+    assert_string_equal(ok(&run, VR_EVENT_RESTORED, 4), "restore 5");
+    assert_string_equal(ok(&run, VR_EVENT_RESTORED, 5), "finish");
+    expect_end(&run, VR_RUN_FAULTED, VR_CODE_UPGRADED);
+    assert_int_equal(view_of(&run).restored, 4);
+}
+
 /* D3: the same check before every further batch. */
 static void test_in_rolling(void **state)
 {
@@ -751,6 +785,7 @@ int main(void)
         cmocka_unit_test(test_five),
         cmocka_unit_test(test_prepare_then_swap),
         cmocka_unit_test(test_skipped),
+        cmocka_unit_test(test_in_flight),
         cmocka_unit_test(test_on_top_of_a_stuck_run),
         cmocka_unit_test(test_on_top_counts_others),
         cmocka_unit_test(test_before),

@@ -180,6 +180,73 @@ static void test_a_guest_that_skips_late(void **state)
     assert_int_equal(view_of(&run).skipped, 1);
 }
 
+/* D14: once said is said, also while its disk was on its way. */
+static void test_a_guest_that_changes_its_mind(void **state)
+{
+    g_auto(Run) run = {0};
+
+    set_up_ahead(&run, 5);
+    to_first_trial(&run);
+    comes_good(&run, 0);
+    run.wishes[1].skip = TRUE;
+    assert_string_equal(say(&run, VR_EVENT_SURVEY), "begin prepare 2");
+    ok(&run, VR_EVENT_PREPARED, 1);
+    ok(&run, VR_EVENT_DISCARDED, 1);
+    TO_PROBES(&run, 2);
+    comes_good(&run, 2);
+    run.wishes[1].skip = FALSE;
+    assert_string_equal(say(&run, VR_EVENT_SURVEY), "survey");
+    assert_int_equal(view_of(&run).skipped, 1);
+}
+
+/* D24: what is prepared ahead is on its way, too. */
+static void test_host_limit(void **state)
+{
+    g_auto(Run) run = {0};
+
+    set_up_ahead(&run, 6);
+    for (guint i = 0; i < 6; i++)
+        run.instances[i].upgrade_domain = i / 4;
+    run.config.policy.max_batch_percent = run.config.policy.max_unhealthy_percent = 100;
+    run.config.policy.max_in_flight = 3;
+    assert_string_equal(launch(&run), "begin prepare 0 prepare 1 prepare 2");
+    for (guint i = 0; i < 3; i++)
+        ok(&run, VR_EVENT_PREPARED, i);
+    ok(&run, VR_EVENT_SWAPPED, 0);
+    ok(&run, VR_EVENT_PROBED, 0);
+    ok(&run, VR_EVENT_COMMITTED, 0);
+    ok(&run, VR_EVENT_SWAPPED, 1);
+    assert_string_equal(ok(&run, VR_EVENT_SWAPPED, 2), "probe 2 prepare 3"); /* two on trial, one ahead */
+    ok(&run, VR_EVENT_PREPARED, 3);
+    ok(&run, VR_EVENT_PROBED, 1);
+    ok(&run, VR_EVENT_COMMITTED, 1);
+    assert_string_equal(comes_good(&run, 2), "end survey");
+    run.answers[4] = run.answers[5] = VR_SURVEY_UNHEALTHY; /* another batch: two at most beside the one that is ahead */
+    assert_string_equal(say(&run, VR_EVENT_SURVEY), "begin prepare 4 prepare 5 discard 3");
+}
+
+/* D24: where there is no room for what was foreseen and for what comes, the one goes first. */
+static void test_host_limit_is_crowded(void **state)
+{
+    g_auto(Run) run = {0};
+
+    set_up_ahead(&run, 6);
+    for (guint i = 0; i < 6; i++)
+        run.instances[i].upgrade_domain = i / 2;
+    run.config.policy.max_batch_percent = run.config.policy.max_unhealthy_percent = 100;
+    run.config.policy.max_in_flight = 2;
+    run.instances[1].chosen = FALSE;
+    assert_string_equal(launch(&run), "begin prepare 0");
+    ok(&run, VR_EVENT_PREPARED, 0);
+    assert_string_equal(ok(&run, VR_EVENT_SWAPPED, 0), "probe 0 prepare 2");
+    assert_string_equal(comes_good(&run, 0), "end survey");
+    run.answers[4] = run.answers[5] = VR_SURVEY_UNHEALTHY;
+    assert_string_equal(say(&run, VR_EVENT_SURVEY), "");
+    assert_string_equal(ok(&run, VR_EVENT_PREPARED, 2), "discard 2");
+    assert_string_equal(ok(&run, VR_EVENT_DISCARDED, 2), "survey");
+    assert_string_equal(say(&run, VR_EVENT_SURVEY), "begin prepare 4 prepare 5");
+}
+
 static void test_not_in_a_rollback(void **state)
 {
     g_auto(Run) run = {0};
@@ -194,12 +261,20 @@ static void test_not_in_a_rollback(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_goes_down_at_once),         cmocka_unit_test(test_waits_for_the_rest_of_it),
-        cmocka_unit_test(test_another_batch_came),        cmocka_unit_test(test_unwanted_before_it_was_ready),
-        cmocka_unit_test(test_a_hold_discards_it_first),  cmocka_unit_test(test_nothing_is_prepared_for_a_wait),
-        cmocka_unit_test(test_the_end_discards_it_first), cmocka_unit_test(test_cancel_now),
-        cmocka_unit_test(test_a_failure_ahead_is_none),   cmocka_unit_test(test_a_guest_that_skips_late),
+        cmocka_unit_test(test_goes_down_at_once),
+        cmocka_unit_test(test_waits_for_the_rest_of_it),
+        cmocka_unit_test(test_another_batch_came),
+        cmocka_unit_test(test_unwanted_before_it_was_ready),
+        cmocka_unit_test(test_a_hold_discards_it_first),
+        cmocka_unit_test(test_nothing_is_prepared_for_a_wait),
+        cmocka_unit_test(test_the_end_discards_it_first),
+        cmocka_unit_test(test_cancel_now),
+        cmocka_unit_test(test_a_failure_ahead_is_none),
+        cmocka_unit_test(test_a_guest_that_skips_late),
         cmocka_unit_test(test_not_in_a_rollback),
+        cmocka_unit_test(test_a_guest_that_changes_its_mind),
+        cmocka_unit_test(test_host_limit),
+        cmocka_unit_test(test_host_limit_is_crowded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

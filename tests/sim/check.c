@@ -56,6 +56,8 @@ Check *check_new(const VrRolloutConfig *config)
     check->most_down = check_most(config->count, config->policy.max_unhealthy_percent);
     check->most_batch =
         check->walk ? config->count : check_most(config->count, config->policy.max_batch_percent); /* D30 */
+    if (config->policy.max_in_flight > 0 && config->policy.max_in_flight < check->most_batch)
+        check->most_batch = config->policy.max_in_flight; /* D24 */
     return check;
 }
 

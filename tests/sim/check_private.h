@@ -41,7 +41,7 @@ struct Check {
     Shadow *shadows;
     guint fates[FATE_COUNT];
     guint most_down;  /* decision 1 */
-    guint most_batch; /* D1 */
+    guint most_batch; /* D1, D24 */
     guint canaries, canaries_left;
 
     const VrEvent *event;

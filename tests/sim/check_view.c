@@ -29,6 +29,8 @@ static void check_flags(Check *check)
     if (view->in_progress != on_their_way || view->locked != (on_their_way > 0))
         check_fail(check, "%u are on their way, the view says %u and locked %d", on_their_way, view->in_progress,
                    view->locked);
+    if (check->policy.max_in_flight > 0 && on_their_way > check->policy.max_in_flight) /* D24 */
+        check_fail(check, "%u are on their way, at most %u may be", on_their_way, check->policy.max_in_flight);
     if (view->rollback_allowed != (check->started && !check->over && there < check->count))
         check_fail(check, "rollback allowed is %d", view->rollback_allowed);
 }

@@ -112,6 +112,7 @@ static void draw_holds(World *world)
     policy->timeout_ms =
         world_chance(world, 250) ? (gint64)1000 * (1 + world_below(world, world_chance(world, 500) ? 200 : 7200)) : 0;
     policy->max_off_ms = world_chance(world, 150) ? 1000 * (gint64)(1 + world_below(world, 60)) : 0;
+    policy->max_in_flight = world_chance(world, 200) ? 1 + world_below(world, 4) : 0;
     policy->approval = world_chance(world, 200);
     world->gate[0] = gate;
     policy->gate = world_chance(world, 250) ? world->gate : NULL;
@@ -169,9 +170,9 @@ static void tell_seed(World *world, guint64 seed)
     world_tell(world,
                "checkpoints from %u%% for %" G_GINT64_FORMAT " ms, bake %" G_GINT64_FORMAT
                " ms, all in %" G_GINT64_FORMAT " ms, off at most %" G_GINT64_FORMAT
-               " ms, approval %d, gate %d, walk %d",
+               " ms, approval %d, gate %d, walk %d, in flight %u",
                policy->checkpoints[0], policy->checkpoint_wait_ms, policy->bake_ms, policy->timeout_ms,
-               policy->max_off_ms, policy->approval, policy->gate != NULL, config->walk);
+               policy->max_off_ms, policy->approval, policy->gate != NULL, config->walk, policy->max_in_flight);
     for (guint i = 0; i < config->count; i++) {
         const VrRolloutInstance *instance = &world->instances[i];
 
