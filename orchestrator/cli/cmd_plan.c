@@ -25,7 +25,8 @@ static void leave_out_by_wish(VrPlan *plan)
 
     for (guint i = 0; i < targets->count && targets->kind != VR_RUN_ROLLBACK; i++) {
         const VrLook *look = g_ptr_array_index(plan->looks, i);
-        if (!targets->targets[i].chosen || targets->targets[i].named || !look->health.wish.skip)
+        gboolean named = targets->targets[i].named || targets->targets[i].canary;
+        if (!targets->targets[i].chosen || named || !look->health.wish.skip)
             continue;
         vr_targets_skip(targets, i, g_strdup(VR_GUEST_SKIPS));
         targets->asked_out++;

@@ -80,6 +80,8 @@ def test_a_guest_changes_its_mind_while_the_run_goes(lab, applications):
 def test_who_is_named_goes_and_a_rollback_asks_nobody(lab, applications):
     """D14, G7, decision 6"""
     applications[1].wishes = {"SkipUpgrade": True}
+    dry = lab.program.json("upgrade", lab.set_name, "--canary", lab.names[1], "--dry-run")
+    assert [one["domain"] for one in dry["batches"][0]["instances"]] == [lab.names[1]]
     assert lab.program("reimage", lab.set_name, lab.names[1], "--version", "3.0.0").status == DONE
     assert lab.versions() == lab.all_on("3.0.0")
     for application in applications:
