@@ -138,6 +138,7 @@ const VrChangeRule vr_change_rules[] = {
     LIVE(POLICY "checkpoints.percent", checkpoints, policy.checkpoints),
     LIVE(POLICY "checkpoints.wait", span, policy.checkpoint_wait_ms),
     LIVE(POLICY "prepareAhead", boolean, policy.prepare_ahead),
+    LIVE(POLICY "maxInFlightPerHost", number, policy.max_in_flight),
     LIVE(POLICY "bakeTime", span, policy.bake_ms),
     LIVE(POLICY "timeout", span, policy.timeout_ms),
     LIVE(POLICY "maxDowntime", span, policy.max_off_ms),
