@@ -39,17 +39,17 @@ void vr_executor_save(VrExecutor *executor)
     executor->saved_at_ms = now_ms;
     if (!vr_history_state(executor->engine.journal, executor->engine.owner, executor->run->id, text, &local))
         vr_warning(executor->run->set_name, "history: %s", local->message);
-    g_mutex_lock(&executor->control_lock);
+    pthread_mutex_lock(&executor->control_lock);
     g_free(executor->state);
     executor->state = g_steal_pointer(&text);
-    g_mutex_unlock(&executor->control_lock);
+    pthread_mutex_unlock(&executor->control_lock);
 }
 
 char *vr_executor_state(VrExecutor *executor)
 {
-    g_mutex_lock(&executor->control_lock);
+    pthread_mutex_lock(&executor->control_lock);
     char *state = g_strdup(executor->state);
-    g_mutex_unlock(&executor->control_lock);
+    pthread_mutex_unlock(&executor->control_lock);
     return state;
 }
 
@@ -57,12 +57,12 @@ char *vr_executor_state(VrExecutor *executor)
 
 static void answer(VrExecutor *executor, VrControlCall *call, gboolean ok, char *text)
 {
-    g_mutex_lock(&executor->control_lock);
+    pthread_mutex_lock(&executor->control_lock);
     call->answered = TRUE;
     call->ok = ok;
     call->text = text;
-    g_cond_broadcast(&executor->answered);
-    g_mutex_unlock(&executor->control_lock);
+    pthread_cond_broadcast(&executor->answered);
+    pthread_mutex_unlock(&executor->control_lock);
 }
 
 static char *situation(const VrExecutor *executor, const VrRolloutView *view)
@@ -118,9 +118,9 @@ void vr_executor_close(VrExecutor *executor)
 {
     VrMessage *message;
 
-    g_mutex_lock(&executor->control_lock);
+    pthread_mutex_lock(&executor->control_lock);
     executor->over = TRUE;
-    g_mutex_unlock(&executor->control_lock);
+    pthread_mutex_unlock(&executor->control_lock);
     while ((message = g_async_queue_try_pop(executor->queue))) {
         if (message->call)
             answer(executor, message->call, FALSE, g_strdup_printf("run %s has ended", executor->run->id));
@@ -137,7 +137,7 @@ gboolean vr_executor_control(VrExecutor *executor, VrEventType type, guint domai
     VrMessage *message = vr_message_new(type, domain, VR_OUTCOME_OK, NULL);
 
     message->call = &call;
-    g_mutex_lock(&executor->control_lock);
+    pthread_mutex_lock(&executor->control_lock);
     if (executor->over) {
         vr_message_free(message);
         call.text = g_strdup("the run has ended");
@@ -149,9 +149,9 @@ gboolean vr_executor_control(VrExecutor *executor, VrEventType type, guint domai
             g_atomic_int_set(&executor->called_off, 1);
         }
         while (!call.answered)
-            g_cond_wait(&executor->answered, &executor->control_lock);
+            pthread_cond_wait(&executor->answered, &executor->control_lock);
     }
-    g_mutex_unlock(&executor->control_lock);
+    pthread_mutex_unlock(&executor->control_lock);
     if (call.ok) {
         *answer = call.answer;
         *text = call.text;

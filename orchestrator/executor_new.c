@@ -91,8 +91,8 @@ VrExecutor *vr_executor_new(const VrEngine *engine, const VrRunRequest *request)
     executor->work = g_new0(VrWork, executor->count);
     executor->rollout = new_rollout(executor);
     executor->run = request->goes_on ? request->goes_on : new_run(executor);
-    g_mutex_init(&executor->control_lock);
-    g_cond_init(&executor->answered);
+    pthread_mutex_init(&executor->control_lock, NULL);
+    pthread_cond_init(&executor->answered, NULL);
     executor->seats = g_queue_new();
     /* every instance of a batch needs a worker of its own, and so does each that is prepared ahead: a probe that waits in a line
      * would lose its time */
@@ -119,7 +119,7 @@ void vr_executor_free(VrExecutor *executor)
     vr_rollout_free(executor->rollout);
     vr_run_free(executor->run);
     g_free(executor->state);
-    g_mutex_clear(&executor->control_lock);
-    g_cond_clear(&executor->answered);
+    pthread_mutex_destroy(&executor->control_lock);
+    pthread_cond_destroy(&executor->answered);
     g_free(executor);
 }

@@ -5,6 +5,8 @@
 #include "orchestrator/executor.h"
 #include "orchestrator/run_state.h"
 
+#include <pthread.h>
+
 /* A person who waits for his answer. */
 typedef struct {
     const char *who;
@@ -60,8 +62,8 @@ struct VrExecutor {
     gint leaving;  /* atomic */
     gboolean over; /* under control_lock, as the two below: nobody answers any more */
     char *state;   /* as it was last written */
-    GMutex control_lock;
-    GCond answered;
+    pthread_mutex_t control_lock;
+    pthread_cond_t answered;
     gint64 saved_at_ms;    /* when the state was written */
     gint64 wall_offset_us; /* wall clock less the clock of the steps */
     int prepare_error;     /* VrErrorCode of the first preparation that failed, -1: none. Atomic */
