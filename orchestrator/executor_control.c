@@ -2,6 +2,7 @@
 /* Persons who speak to a run while it runs, and the state that it leaves for those who come later. */
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/handover.h"
 #include "base/log.h"
 #include "orchestrator/executor_private.h"
 
@@ -122,6 +123,7 @@ void vr_executor_close(VrExecutor *executor)
     executor->over = TRUE;
     pthread_mutex_unlock(&executor->control_lock);
     while ((message = g_async_queue_try_pop(executor->queue))) {
+        vr_handover_take(message);
         if (message->call)
             answer(executor, message->call, FALSE, g_strdup_printf("run %s has ended", executor->run->id));
         vr_message_free(message);
