@@ -28,7 +28,7 @@ vr_test(orchestrator history_prune LINK vr_orchestrator SOURCES engine/support.c
 vr_test(orchestrator executor LINK vr_orchestrator SOURCES engine/support.c fault/fake_hv.c)
 set_tests_properties(orchestrator/executor PROPERTIES LABELS threads)
 vr_test(orchestrator executor_control LINK vr_orchestrator SOURCES engine/support.c fault/fake_hv.c)
-set_tests_properties(orchestrator/executor_control PROPERTIES LABELS threads ENVIRONMENT G_SLICE=always-malloc)
+set_tests_properties(orchestrator/executor_control PROPERTIES LABELS threads)
 # Without that label: GLib's slices go from thread to thread where TSan does not see it, and with hundreds of threads it says so.
 vr_test(orchestrator executor_batch LINK vr_orchestrator SOURCES engine/support.c fault/fake_hv.c)
 
