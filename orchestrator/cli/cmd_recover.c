@@ -13,6 +13,19 @@ static gboolean would_recover(VrSession *session, GPtrArray **told, GError **err
     return vr_recover_set(&engine, session->set, TRUE, told, error);
 }
 
+/* Nothing is in flight: is a run? */
+static void say_what_is_open(const VrSession *session, const char *name)
+{
+    g_autoptr(VrRun) run = vr_history_open(vr_store_db(session->store), name, NULL);
+
+    if (run && run->detached)
+        vr_say(session->cli,
+               "set %s: nothing is in flight; run %s is open: '%s resume %s' goes on with it, '%s cancel %s' ends it",
+               name, run->id, VR_PROGRAM, name, VR_PROGRAM, name);
+    else
+        vr_say(session->cli, "set %s: nothing is open", name);
+}
+
 static gboolean dry_run(const VrCli *cli, const char *name, GError **error)
 {
     g_auto(VrSession) session = {0};
@@ -33,7 +46,7 @@ static gboolean dry_run(const VrCli *cli, const char *name, GError **error)
     for (guint i = 0; i < told->len; i++)
         vr_say(cli, "set %s: %s", name, (const char *)g_ptr_array_index(told, i));
     if (told->len == 0)
-        vr_say(cli, "set %s: nothing is open", name);
+        say_what_is_open(&session, name);
     return TRUE;
 }
 
@@ -41,19 +54,12 @@ static gboolean dry_run(const VrCli *cli, const char *name, GError **error)
 static gboolean recover_set(const VrCli *cli, const char *name, GError **error)
 {
     g_auto(VrSession) session = {.open_run = VR_OPEN_RUN_KEEP};
-    g_autoptr(VrRun) run = NULL;
 
     if (cli->options.dry_run)
         return dry_run(cli, name, error);
     if (!vr_session_open_write(&session, cli, error) || !vr_session_take_any_set(&session, name, error))
         return FALSE;
-    run = vr_history_open(vr_store_db(session.store), name, NULL);
-    if (run)
-        vr_say(cli,
-               "set %s: nothing is in flight; run %s is open: '%s resume %s' goes on with it, '%s cancel %s' ends it",
-               name, run->id, VR_PROGRAM, name, VR_PROGRAM, name);
-    else
-        vr_say(cli, "set %s: nothing is open", name);
+    say_what_is_open(&session, name);
     return TRUE;
 }
 
