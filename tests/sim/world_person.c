@@ -21,9 +21,9 @@ static void says(World *world, VrEventType type)
 void world_operate(World *world)
 {
     static const VrEventType orders[] = {
-        VR_EVENT_CANCEL, VR_EVENT_CANCEL_NOW, VR_EVENT_WITHDRAWN, VR_EVENT_PAUSE,   VR_EVENT_PAUSE,
-        VR_EVENT_PAUSE,  VR_EVENT_RESUME,     VR_EVENT_RESUME,    VR_EVENT_RESUME,  VR_EVENT_APPROVE,
-        VR_EVENT_WALK,   VR_EVENT_WALK,       VR_EVENT_PROMOTE,   VR_EVENT_PROMOTE,
+        VR_EVENT_CANCEL,  VR_EVENT_CANCEL_NOW, VR_EVENT_WITHDRAWN, VR_EVENT_PAUSE,   VR_EVENT_PAUSE,
+        VR_EVENT_PAUSE,   VR_EVENT_RESUME,     VR_EVENT_RESUME,    VR_EVENT_RESUME,  VR_EVENT_APPROVE,
+        VR_EVENT_APPROVE, VR_EVENT_WALK,       VR_EVENT_WALK,      VR_EVENT_PROMOTE, VR_EVENT_PROMOTE,
     };
 
     VrEventType order = orders[world_below(world, G_N_ELEMENTS(orders))];
@@ -46,7 +46,7 @@ void world_person_acts(World *world)
 
     vr_rollout_view(world->rollout, &view);
     world->now_ms += 1 + world_below(world, world_chance(world, 700) ? 30000 : 3 * 86400000);
-    if (view.hold == VR_HOLD_NONE || world_chance(world, 100))
+    if (view.hold == VR_HOLD_NONE || world_chance(world, 250))
         world_operate(world);
     else
         says(world, fitting[view.hold]);
