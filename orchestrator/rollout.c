@@ -78,6 +78,13 @@ static void fail(VrStep *step, guint i, VrInstancePhase phase)
     vr_step_phase(step->rollout, i, phase);
 }
 
+static void fail_as(VrStep *step, guint i, VrFailure failure)
+{
+    step->rollout->entries[i].failure = failure;
+    step->rollout->failures[failure]++;
+    fail(step, i, VR_PHASE_FAILED);
+}
+
 static void restore(VrStep *step, guint i, const char *why)
 {
     vr_step_phase(step->rollout, i, VR_PHASE_RESTORING);
@@ -141,8 +148,7 @@ static void on_prepared(VrStep *step, guint i)
         G_GNUC_FALLTHROUGH; /* nobody asked: pending, it would be begun again and again */
     case VR_OUTCOME_FAILED:
     case VR_OUTCOME_UNTOUCHED:
-        rollout->untouched++;
-        fail(step, i, VR_PHASE_FAILED);
+        fail_as(step, i, VR_FAILURE_UNTOUCHED);
         break;
     case VR_OUTCOME_UNKNOWN:
         fail(step, i, VR_PHASE_UNKNOWN);
@@ -183,8 +189,7 @@ static void on_swapped(VrStep *step, guint i)
         break;
     case VR_OUTCOME_UNTOUCHED:
     case VR_OUTCOME_CANCELLED:
-        rollout->untouched++;
-        fail(step, i, VR_PHASE_FAILED);
+        fail_as(step, i, VR_FAILURE_UNTOUCHED);
         break;
     case VR_OUTCOME_UNKNOWN:
         fail(step, i, VR_PHASE_UNKNOWN);
@@ -231,8 +236,7 @@ static void on_committed(VrStep *step, guint i)
     case VR_OUTCOME_FAILED:
     case VR_OUTCOME_UNTOUCHED:
     case VR_OUTCOME_CANCELLED:
-        rollout->commit_failed++;
-        fail(step, i, VR_PHASE_FAILED);
+        fail_as(step, i, VR_FAILURE_NOT_RECORDED);
         break;
     case VR_OUTCOME_UNKNOWN:
         fail(step, i, VR_PHASE_UNKNOWN);
@@ -249,8 +253,7 @@ static void on_restored(VrStep *step, guint i)
     case VR_OUTCOME_FAILED:
     case VR_OUTCOME_UNTOUCHED:
     case VR_OUTCOME_CANCELLED:
-        step->rollout->restore_failed++; /* F12 */
-        fail(step, i, VR_PHASE_FAILED);
+        fail_as(step, i, VR_FAILURE_NOT_PUT_BACK);
         break;
     case VR_OUTCOME_UNKNOWN:
         fail(step, i, VR_PHASE_UNKNOWN);

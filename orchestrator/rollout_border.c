@@ -200,9 +200,13 @@ void vr_step_start(VrStep *step)
 
     if (rollout->stage != VR_STAGE_NEW)
         return;
-    if (rollout->policy.timeout_ms > 0 && !rollout->loaded)
+    /* Loaded, it has one, or it bakes; or it was gone before its first step, when a person had spoken already. */
+    if (rollout->policy.timeout_ms > 0 && rollout->deadline == 0 && rollout->bake_until == 0)
         rollout->deadline = step->now_ms + rollout->policy.timeout_ms;
-    go_on(step); /* D18: where nothing is to be done, it is done */
+    if (rollout->ended)
+        end(step);
+    else
+        go_on(step); /* D18: where nothing is to be done, it is done */
 }
 
 void vr_step_end_batch(VrStep *step)
@@ -459,6 +463,8 @@ void vr_step_promote(VrStep *step)
 {
     VrRollout *rollout = step->rollout;
 
+    if (rollout->stage == VR_STAGE_NEW || rollout->stage == VR_STAGE_AMENDS)
+        return;
     if (rollout->bake_until > 0) {
         if (rollout->stage == VR_STAGE_SURVEY)
             rollout->bake_until = step->now_ms; /* what is asked now comes first */

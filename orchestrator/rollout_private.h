@@ -36,8 +36,18 @@ typedef enum {
     VR_AHEAD_UNWANTED /* PREPARING, and to be discarded when it is done */
 } VrAhead;
 
+/* Of an instance that is FAILED: what the rules must know beside that. */
+typedef enum {
+    VR_FAILURE_TRIED,        /* it ran its new disk, or may have */
+    VR_FAILURE_UNTOUCHED,    /* failed before anything was changed */
+    VR_FAILURE_NOT_RECORDED, /* healthy on its new disk, but that could not be committed */
+    VR_FAILURE_NOT_PUT_BACK, /* F12 */
+    VR_FAILURE_COUNT
+} VrFailure;
+
 typedef struct {
     VrInstancePhase phase;
+    VrFailure failure;
     VrAhead ahead;
     gboolean canary;
     gboolean named;     /* or a canary */
@@ -64,7 +74,6 @@ struct VrRollout {
     guint ahead;                  /* of them, how many are WANTED ahead */
     gboolean looked_ahead;        /* in this batch */
     VrRolloutStage stage;
-    gboolean loaded;      /* it goes on from what another process had begun */
     gint64 wake_at;       /* in VR_STAGE_PAUSE and VR_STAGE_HOLD; 0: no WAKE was asked for */
     gint64 next_batch_at; /* D5 */
     gint64 deadline;      /* D23; 0: none */
@@ -90,18 +99,17 @@ struct VrRollout {
     /* What the rules judge. */
     gboolean cancel, cancel_now, withdrawn;
     guint off_committed; /* COMMITTED without having been booted */
-    guint untouched;     /* failed before anything was changed */
-    guint commit_failed;
+    guint failures[VR_FAILURE_COUNT];
     gboolean timed_out;
     guint too_long, too_long_instance; /* off for longer than policy.max_off_ms: how many, and the first */
     gint64 longest_off_ms;
-    guint restore_failed;
     VrReasons reasons;
     const char *same_reason; /* the reason key that all of the last batch failed with, or NULL */
     guint same_members;      /* how many failed with it, in how many batches one after the other */
     guint same_batches;
 
     gboolean amends;    /* F3: some go back since a rule has ended the run */
+    gboolean ended;     /* a rule has ended it before its process was gone: with the three below */
     VrRunStatus status; /* in VR_STAGE_AMENDS the three are what the run will end with */
     const char *error_code;
     char *error_text;

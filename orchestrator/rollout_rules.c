@@ -67,7 +67,7 @@ static char *upgraded_rule(const VrRollout *rollout)
     gboolean above = (guint64)bad * 100 > (guint64)tried * limit;
     GString *text;
 
-    if (bad <= rollout->untouched || (!above && proven(rollout) > 0))
+    if (bad <= rollout->failures[VR_FAILURE_UNTOUCHED] || (!above && proven(rollout) > 0))
         return NULL;
     text = g_string_new(NULL);
     vr_text_append_share(text, bad, tried, done_word(rollout));
@@ -113,10 +113,10 @@ static char *untouched_rule(const VrRollout *rollout)
 {
     GString *text;
 
-    if (rollout->untouched == 0)
+    if (rollout->failures[VR_FAILURE_UNTOUCHED] == 0)
         return NULL;
     text = g_string_new(NULL);
-    vr_text_append_share(text, rollout->untouched, attempted(rollout), "instances");
+    vr_text_append_share(text, rollout->failures[VR_FAILURE_UNTOUCHED], attempted(rollout), "instances");
     g_string_append(text, " could not be prepared or stopped, and still run on their old disks");
     return conclude(rollout, text);
 }
@@ -125,10 +125,10 @@ static char *commit_rule(const VrRollout *rollout)
 {
     GString *text;
 
-    if (rollout->commit_failed == 0)
+    if (rollout->failures[VR_FAILURE_NOT_RECORDED] == 0)
         return NULL;
     text = g_string_new(NULL);
-    vr_text_append_share(text, rollout->commit_failed, attempted(rollout), "instances");
+    vr_text_append_share(text, rollout->failures[VR_FAILURE_NOT_RECORDED], attempted(rollout), "instances");
     g_string_append(text, " are healthy on their new disks, but that could not be recorded");
     return conclude(rollout, text);
 }

@@ -2,7 +2,8 @@
 /*
  * What a run remembers over the death of its process. The phases of its instances are in the history; here is the rest: what
  * persons have said, what was passed, until when it waits, and what the rules have counted. What is asked anew at every border is
- * not kept: the health of the set, the yes of a gate, the wait for a place.
+ * not kept: the health of the set, the yes of a gate, the wait for a place. Who was left unhealthy on his new disk is not kept either: a
+ * recovery ends their swaps there, so that nobody can put them back any more (F3).
  *
  * Times are of the boot-time clock, with the boot id beside them. On another boot of the host the remainder, as it was when this was
  * written, starts again; the wall clock decides nothing (SAFETY invariant 24).
@@ -38,9 +39,6 @@ static const struct {
     KEPT("nextBatchAt", next_batch_at, TIME),
     KEPT("deadline", deadline, TIME),
     KEPT("bakeUntil", bake_until, TIME),
-    KEPT("untouched", untouched, NUMBER),
-    KEPT("commitFailed", commit_failed, NUMBER),
-    KEPT("restoreFailed", restore_failed, NUMBER),
     KEPT("tooLong", too_long, NUMBER),
     KEPT("longestOffMs", longest_off_ms, SPAN),
     KEPT("sameMembers", same_members, NUMBER),
@@ -74,12 +72,21 @@ static json_t *entries_of(const VrRollout *rollout)
         const VrRolloutEntry *entry = &rollout->entries[i];
 
         if (entry->off || entry->tried || entry->cause != NULL || entry->named || rollout->candidates[i].left_failed)
-            json_array_append_new(list, json_pack("{s:i, s:b, s:b, s:s?, s:b, s:b}", "instance", (int)i, "off",
-                                                  entry->off, "tried", entry->tried, "cause",
-                                                  vr_reasons_text(&rollout->reasons, entry->cause), "named",
+            json_array_append_new(list, json_pack("{s:i, s:b, s:b, s:i, s:s?, s:b, s:b}", "instance", (int)i, "off",
+                                                  entry->off, "tried", entry->tried, "failure", (int)entry->failure,
+                                                  "cause", vr_reasons_text(&rollout->reasons, entry->cause), "named",
                                                   entry->named, "leftFailed", rollout->candidates[i].left_failed));
     }
     return list;
+}
+
+/* What a run that a rule has ended ends with, so that the next process does not begin it again; else NULL. */
+static json_t *end_of(const VrRollout *rollout)
+{
+    if (rollout->stage != VR_STAGE_AMENDS && rollout->stage != VR_STAGE_FINISHED && !rollout->ended)
+        return NULL;
+    return json_pack("{s:i, s:s?, s:s?}", "status", (int)rollout->status, "code", rollout->error_code, "text",
+                     rollout->error_text);
 }
 
 char *vr_rollout_save(const VrRollout *rollout, gint64 now_ms, const char *boot_id)
@@ -88,8 +95,11 @@ char *vr_rollout_save(const VrRollout *rollout, gint64 now_ms, const char *boot_
                                  (json_int_t)now_ms, "count", (int)rollout->count, "inBatch",
                                  rollout->stage == VR_STAGE_BATCH, "instances", entries_of(rollout), "sameReason",
                                  vr_reasons_text(&rollout->reasons, rollout->same_reason));
+    json_t *end = end_of(rollout);
     char *text;
 
+    if (end != NULL)
+        json_object_set_new(document, "end", end);
     for (guint k = 0; k < G_N_ELEMENTS(kept); k++)
         json_object_set_new(document, kept[k].name, value_of(rollout, k));
     text = json_dumps(document, JSON_COMPACT);
@@ -143,6 +153,7 @@ static gboolean take_past(VrRollout *rollout, guint i, const VrRolloutPast *past
     rollout->phases[entry->phase]--;
     rollout->phases[past->phase]++;
     entry->phase = past->phase;
+    rollout->candidates[i].left_failed = FALSE; /* unless it is kept below: a survey may have found it well */
     if (past->phase == VR_PHASE_SKIPPED)
         rollout->candidates[i].status = VR_CANDIDATE_SKIPPED;
     else
@@ -156,13 +167,17 @@ static gboolean take_entry(VrRollout *rollout, const json_t *item)
 {
     const json_t *index = json_object_get(item, "instance");
     const char *cause = json_string_value(json_object_get(item, "cause"));
+    gint64 failure = json_integer_value(json_object_get(item, "failure"));
     VrRolloutEntry *entry;
 
-    if (!json_is_integer(index) || json_integer_value(index) < 0 || json_integer_value(index) >= rollout->count)
+    if (!json_is_integer(index) || json_integer_value(index) < 0 || json_integer_value(index) >= rollout->count ||
+        failure < 0 || failure >= VR_FAILURE_COUNT)
         return FALSE;
     entry = &rollout->entries[json_integer_value(index)];
     entry->off = json_is_true(json_object_get(item, "off"));
     entry->tried = json_is_true(json_object_get(item, "tried"));
+    if (entry->phase == VR_PHASE_FAILED)
+        entry->failure = (VrFailure)failure;
     entry->named = json_is_true(json_object_get(item, "named"));
     rollout->candidates[json_integer_value(index)].left_failed = json_is_true(json_object_get(item, "leftFailed"));
     if (entry->reason != NULL && cause != NULL)
@@ -170,7 +185,28 @@ static gboolean take_entry(VrRollout *rollout, const json_t *item)
     return TRUE;
 }
 
-/* Those that failed when the process was gone already have their reason from the recovery. */
+static gboolean take_end(VrRollout *rollout, const json_t *end)
+{
+    static const char *const codes[] = {VR_CODE_BEFORE_ROLLING, VR_CODE_IN_ROLLING, VR_CODE_UPGRADED,
+                                        VR_CODE_FAILED_VMS,     VR_CODE_INTERNAL,   VR_CODE_TIMEOUT};
+    const char *code = json_string_value(json_object_get(end, "code"));
+    gint64 status = json_integer_value(json_object_get(end, "status"));
+
+    if (end == NULL)
+        return TRUE;
+    if (status < VR_RUN_CANCELLED || status > VR_RUN_FAULTED)
+        return FALSE;
+    rollout->ended = TRUE;
+    rollout->status = (VrRunStatus)status;
+    rollout->error_text = g_strdup(json_string_value(json_object_get(end, "text")));
+    for (guint k = 0; k < G_N_ELEMENTS(codes); k++)
+        if (g_strcmp0(codes[k], code) == 0)
+            rollout->error_code = codes[k];
+    return code == NULL || rollout->error_code != NULL;
+}
+
+/* Those that failed when the process was gone already have their reason from the recovery; one that it brought to another end than
+ * the run had seen did not fail as the run had seen it. */
 static void count_the_rest(VrRollout *rollout)
 {
     for (guint i = 0; i < rollout->count; i++) {
@@ -178,6 +214,7 @@ static void count_the_rest(VrRollout *rollout)
 
         if (entry->reason != NULL && entry->cause == NULL)
             entry->cause = vr_reasons_add(&rollout->reasons, entry->reason);
+        rollout->failures[entry->failure]++;
         rollout->off_committed += entry->phase == VR_PHASE_COMMITTED && entry->off ? 1 : 0;
     }
 }
@@ -204,9 +241,13 @@ static gboolean take_document(VrRollout *rollout, json_t *document, const VrRoll
     for (gsize i = 0; i < json_array_size(instances); i++)
         if (!take_entry(rollout, json_array_get(instances, i)))
             return refuse(error, "instances");
+    if (!take_end(rollout, json_object_get(document, "end")))
+        return refuse(error, "end");
     count_the_rest(rollout);
     if (json_is_true(json_object_get(document, "inBatch")))
         rollout->next_batch_at = now_ms + rollout->policy.pause_ms; /* D5 */
+    if (rollout->phases[VR_PHASE_PENDING] > 0)
+        rollout->bake_until = 0; /* the last one was put back when its new disk had not run: it is to be moved again */
     rollout->same_reason = same != NULL ? vr_reasons_key(&rollout->reasons, same) : NULL;
     return TRUE;
 }
@@ -219,6 +260,5 @@ gboolean vr_rollout_load(VrRollout *rollout, const char *saved, const VrRolloutP
                                    : refuse(error, "it is damaged");
 
     json_decref(document);
-    rollout->loaded = ok;
     return ok;
 }

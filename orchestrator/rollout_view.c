@@ -116,7 +116,7 @@ void vr_rollout_view(const VrRollout *rollout, VrRolloutView *view)
         .pending = vr_rollout_left(rollout),
         .skipped = phases[VR_PHASE_SKIPPED],
         .restored = phases[VR_PHASE_RESTORED],
-        .restore_failed = rollout->restore_failed,
+        .restore_failed = rollout->failures[VR_FAILURE_NOT_PUT_BACK],
         .unknown = phases[VR_PHASE_UNKNOWN],
         .point = point_of(rollout),
         .hold = rollout->stage == VR_STAGE_FINISHED ? VR_HOLD_NONE : rollout->hold,

@@ -7,22 +7,30 @@
 #define BOOT "one boot"
 #define OTHER_BOOT "another boot"
 
-/* Saves, forgets the rollout, and loads it into a new one, away_ms later or after the host has booted anew. */
-static void die_and_load_on(Run *run, gint64 away_ms, const char *boot)
+/* Forgets the rollout, and loads what it kept into a new one away_ms later or after the host has booted anew. Recovery has settled
+ * the instances. */
+static void die_and_settle(Run *run, const VrRolloutPast *past, gint64 away_ms, const char *boot)
 {
     g_autofree char *saved = vr_rollout_save(run->rollout, run->now_ms, BOOT);
+    g_autoptr(GError) error = NULL;
+
+    vr_rollout_free(run->rollout);
+    run->rollout = vr_rollout_new(&run->config);
+    run->now_ms = strcmp(boot, BOOT) == 0 ? run->now_ms + away_ms : 77;
+    assert_true(vr_rollout_load(run->rollout, saved, past, run->now_ms, boot, &error));
+}
+
+/* Nothing is in flight. */
+static void die_and_load_on(Run *run, gint64 away_ms, const char *boot)
+{
     g_autofree VrRolloutPast *past = g_new0(VrRolloutPast, run->config.count);
     g_autoptr(GPtrArray) reasons = g_ptr_array_new_with_free_func(g_free);
-    g_autoptr(GError) error = NULL;
 
     for (guint i = 0; i < run->config.count; i++) {
         g_ptr_array_add(reasons, g_strdup(vr_rollout_reason(run->rollout, i)));
         past[i] = (VrRolloutPast){vr_rollout_phase(run->rollout, i), reasons->pdata[i]};
     }
-    vr_rollout_free(run->rollout);
-    run->rollout = vr_rollout_new(&run->config);
-    run->now_ms = strcmp(boot, BOOT) == 0 ? run->now_ms + away_ms : 77;
-    assert_true(vr_rollout_load(run->rollout, saved, past, run->now_ms, boot, &error));
+    die_and_settle(run, past, away_ms, boot);
 }
 
 static void die_and_load(Run *run, gint64 away_ms)
@@ -221,6 +229,119 @@ static void test_pause_after_a_batch_that_died(void **state)
     assert_int_equal(run.last_at_ms, run.now_ms + 30000);
 }
 
+/* SAFETY 19: a run that a rule has ended is not begun again, though the next survey would find nothing. */
+static void test_end_survives(void **state)
+{
+    g_auto(Run) run = {0};
+
+    set_up(&run, 5);
+    launch(&run);
+    one_good(&run, 0);
+    run.answers[1] = run.answers[2] = VR_SURVEY_UNHEALTHY;
+    assert_string_equal(say(&run, VR_EVENT_SURVEY), "finish");
+    die_and_load(&run, 1000); /* before its end was in the history */
+    assert_false(view_of(&run).finished);
+    assert_string_equal(say(&run, VR_EVENT_START), "finish");
+    assert_int_equal(view_of(&run).status, VR_RUN_FAULTED);
+    assert_string_equal(view_of(&run).error_code, VR_CODE_IN_ROLLING);
+    assert_non_null(strstr(view_of(&run).error_text, "2 of 5 instances (40%) are unhealthy"));
+}
+
+/* F3: the same while it puts back what failed; who was left is not put back by another process, since his swap is over. */
+static void test_end_survives_amends(void **state)
+{
+    g_auto(Run) run = {0};
+    VrRolloutPast past[5] = {{VR_PHASE_RESTORED, "recovered: put back"}};
+
+    set_up(&run, 5);
+    run.config.policy.automatic_rollback = FALSE;
+    run.config.policy.restore_on_breach = TRUE;
+    run.config.policy.max_unhealthy_upgraded_percent = 50;
+    launch(&run);
+    TO_PROBES(&run, 0);
+    assert_string_equal(bad(&run, VR_EVENT_PROBED, 0, VR_OUTCOME_FAILED, "it never answered"), "end restore 0");
+    die_and_settle(&run, past, 1000, BOOT);
+    assert_string_equal(say(&run, VR_EVENT_START), "finish");
+    assert_string_equal(view_of(&run).error_code, VR_CODE_UPGRADED);
+    past[0].phase = VR_PHASE_FAILED;
+    die_and_settle(&run, past, 1000, BOOT);
+    assert_string_equal(say(&run, VR_EVENT_START), "finish");
+    assert_int_equal(view_of(&run).failed, 1);
+}
+
+/* D23: a person's word before the start is kept, and is not the start. */
+static void test_deadline_of_one_that_had_not_begun(void **state)
+{
+    g_auto(Run) run = {0};
+
+    set_up(&run, 5);
+    run.config.policy.timeout_ms = 100000;
+    run.rollout = vr_rollout_new(&run.config);
+    say(&run, VR_EVENT_PAUSE);
+    die_and_load(&run, 0);
+    assert_string_equal(say(&run, VR_EVENT_START), "hold wake");
+    assert_int_equal(run.last_at_ms, run.now_ms + 100000);
+}
+
+/* What could not be committed and was by the recovery does not stop the run; what could not be prepared does. */
+static void test_failures_are_as_recovery_has_left_them(void **state)
+{
+    g_auto(Run) run = {0};
+    VrRolloutPast past[10] = {[0] = {VR_PHASE_COMMITTED, NULL}, [5] = {VR_PHASE_COMMITTED, NULL}};
+
+    set_up(&run, 10);
+    launch(&run);
+    TO_PROBES(&run, 0, 5);
+    ok(&run, VR_EVENT_PROBED, 0);
+    bad(&run, VR_EVENT_COMMITTED, 0, VR_OUTCOME_FAILED, "the journal is full");
+    die_and_settle(&run, past, 1000, BOOT);
+    assert_string_equal(say(&run, VR_EVENT_START), "survey");
+    say(&run, VR_EVENT_SURVEY);
+    bad(&run, VR_EVENT_PREPARED, 1, VR_OUTCOME_UNTOUCHED, "no space");
+    past[1] = (VrRolloutPast){VR_PHASE_FAILED, "no space"};
+    die_and_settle(&run, past, 1000, BOOT);
+    assert_string_equal(say(&run, VR_EVENT_START), "finish");
+    assert_string_equal(view_of(&run).error_code, VR_CODE_INTERNAL);
+    assert_non_null(strstr(view_of(&run).error_text, "could not be prepared"));
+}
+
+/* The last one was put back when its new disk had not run yet, and the run baked already: it is moved again, and not forgotten. */
+static void test_bake_with_one_that_is_pending_again(void **state)
+{
+    g_auto(Run) run = {0};
+    VrRolloutPast past[2] = {{VR_PHASE_COMMITTED, NULL}, {VR_PHASE_PENDING, NULL}};
+
+    set_up(&run, 2);
+    run.config.policy.bake_ms = 600000;
+    run.config.policy.max_unhealthy_upgraded_percent = 50;
+    launch(&run);
+    one_good(&run, 0);
+    say(&run, VR_EVENT_SURVEY);
+    ok(&run, VR_EVENT_PREPARED, 1);
+    bad(&run, VR_EVENT_SWAPPED, 1, VR_OUTCOME_FAILED, "it does not start");
+    ok(&run, VR_EVENT_RESTORED, 1);
+    assert_int_equal(view_of(&run).point, VR_POINT_BAKE);
+    die_and_settle(&run, past, 700000, BOOT);
+    assert_string_equal(say(&run, VR_EVENT_START), "survey");
+    assert_string_equal(say(&run, VR_EVENT_SURVEY), "begin prepare 1");
+}
+
+/* Decision 6: what an earlier run left failed, and a survey found well, is like any other, also for the next process. */
+static void test_found_well_survives(void **state)
+{
+    g_auto(Run) run = {0};
+
+    set_up(&run, 5);
+    run.instances[4].left_failed = TRUE;
+    launch(&run);
+    one_good(&run, 0);
+    die_and_load(&run, 0);
+    say(&run, VR_EVENT_START);
+    run.answers[4] = run.answers[3] = VR_SURVEY_UNHEALTHY;
+    assert_string_equal(say(&run, VR_EVENT_SURVEY), "finish");
+    assert_string_equal(view_of(&run).error_code, VR_CODE_IN_ROLLING);
+}
+
 static void test_what_cannot_be_loaded(void **state)
 {
     g_auto(Run) run = {0};
@@ -264,6 +385,12 @@ int main(void)
         cmocka_unit_test(test_deadline_survives),
         cmocka_unit_test(test_cancel_survives),
         cmocka_unit_test(test_pause_after_a_batch_that_died),
+        cmocka_unit_test(test_end_survives),
+        cmocka_unit_test(test_end_survives_amends),
+        cmocka_unit_test(test_deadline_of_one_that_had_not_begun),
+        cmocka_unit_test(test_failures_are_as_recovery_has_left_them),
+        cmocka_unit_test(test_bake_with_one_that_is_pending_again),
+        cmocka_unit_test(test_found_well_survives),
         cmocka_unit_test(test_what_cannot_be_loaded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

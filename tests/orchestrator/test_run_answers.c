@@ -195,6 +195,32 @@ static void test_amends(void **state)
     assert_non_null(strstr(view_of(&run).error_text, "1 put back"));
 }
 
+/* Nobody can promote a bake that a rule has ended. */
+static void test_promote_does_not_end_amends(void **state)
+{
+    g_auto(Run) run = {0};
+
+    set_up(&run, 2);
+    run.config.policy.automatic_rollback = FALSE;
+    run.config.policy.restore_on_breach = TRUE;
+    run.config.policy.max_unhealthy_upgraded_percent = 60;
+    run.config.policy.bake_ms = 600000;
+    launch(&run);
+    TO_PROBES(&run, 0);
+    comes_good(&run, 0);
+    say(&run, VR_EVENT_SURVEY);
+    TO_PROBES(&run, 1);
+    bad(&run, VR_EVENT_PROBED, 1, VR_OUTCOME_FAILED, "it never answered");
+    assert_int_equal(view_of(&run).point, VR_POINT_BAKE);
+    run.now_ms += 60000;
+    say(&run, VR_EVENT_WAKE);
+    run.answers[0] = VR_SURVEY_UNHEALTHY; /* E14 */
+    assert_string_equal(say(&run, VR_EVENT_SURVEY), "restore 1");
+    assert_string_equal(say(&run, VR_EVENT_PROMOTE), "");
+    assert_string_equal(ok(&run, VR_EVENT_RESTORED, 1), "finish");
+    assert_int_equal(view_of(&run).status, VR_RUN_FAULTED);
+}
+
 static void test_no_amends(void **state)
 {
     g_auto(Run) run = {0};
@@ -229,6 +255,7 @@ int main(void)
         cmocka_unit_test(test_the_document_says_the_same),
         cmocka_unit_test(test_one_run_at_a_time),
         cmocka_unit_test(test_amends),
+        cmocka_unit_test(test_promote_does_not_end_amends),
         cmocka_unit_test(test_no_amends),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
