@@ -33,7 +33,9 @@ Check *check_new(const VrRolloutConfig *config)
     check->walk = config->walk;
     check->members = g_array_new(FALSE, FALSE, sizeof(guint));
     check->waits_since = check->no_gate_since = check->no_place_since = -1;
-    check->border_since = check->walk_domain = -1;
+    check->walk_domain = -1;
+    check->deadline = G_MAXINT64;
+    check->pause_until = LONG_AGO;
     for (guint i = 0; i < config->count; i++) {
         const VrRolloutInstance *instance = &config->instances[i];
 
@@ -108,8 +110,16 @@ int check_next_type(const Check *check)
     return (int)g_array_index(check->commands, VrCommand, check->cursor).type;
 }
 
-/* That command must come, for that instance. */
-static void must_go_on(Check *check, guint i, VrCommandType type)
+guint check_bad(const Check *check, Bad bad)
+{
+    guint count = 0;
+
+    for (guint i = 0; i < check->count; i++)
+        count += check->shadows[i].fate == FATE_BAD && check->shadows[i].bad == bad ? 1 : 0;
+    return count;
+}
+
+void check_must_go_on(Check *check, guint i, VrCommandType type)
 {
     const VrCommand *command = check_expect(check, type);
 
@@ -174,6 +184,7 @@ static void went_wrong(Check *check, guint i)
         return;
     }
     remember_reason(check, i);
+    check->shadows[i].bad = BAD_TRIED;
     if (check->event->outcome == VR_OUTCOME_UNKNOWN) {
         check_become(check, i, FATE_LOST);
         return;
@@ -184,12 +195,16 @@ static void went_wrong(Check *check, guint i)
     }
     if ((type == VR_EVENT_SWAPPED && !untouched) ||
         (type == VR_EVENT_PROBED && check->policy.automatic_rollback && check->kind != VR_RUN_ROLLBACK)) {
-        must_go_on(check, i, VR_COMMAND_RESTORE);
+        check_must_go_on(check, i, VR_COMMAND_RESTORE);
         return;
     }
-    check->untouched += untouched ? 1 : 0;
-    check->uncommitted += type == VR_EVENT_COMMITTED ? 1 : 0;
-    check->not_put_back += type == VR_EVENT_RESTORED ? 1 : 0;
+    check->shadows[i].left = type == VR_EVENT_PROBED;
+    if (untouched)
+        check->shadows[i].bad = BAD_UNTOUCHED;
+    else if (type == VR_EVENT_COMMITTED)
+        check->shadows[i].bad = BAD_UNCOMMITTED;
+    else if (type == VR_EVENT_RESTORED)
+        check->shadows[i].bad = BAD_NOT_PUT_BACK;
     check_become(check, i, FATE_BAD);
 }
 
@@ -198,15 +213,15 @@ static void went_well(Check *check, guint i)
     switch (check->event->type) {
     case VR_EVENT_PREPARED:
         if (check->cancel_now)
-            must_go_on(check, i, VR_COMMAND_DISCARD);
+            check_must_go_on(check, i, VR_COMMAND_DISCARD);
         else
             check_become(check, i, FATE_READY);
         break;
     case VR_EVENT_SWAPPED:
-        must_go_on(check, i, check->cancel_now ? VR_COMMAND_RESTORE : VR_COMMAND_PROBE);
+        check_must_go_on(check, i, check->cancel_now ? VR_COMMAND_RESTORE : VR_COMMAND_PROBE);
         break;
     case VR_EVENT_PROBED:
-        must_go_on(check, i, VR_COMMAND_COMMIT);
+        check_must_go_on(check, i, VR_COMMAND_COMMIT);
         break;
     case VR_EVENT_COMMITTED:
         check_become(check, i, FATE_GOOD);
@@ -234,9 +249,13 @@ static void batch_moves(Check *check)
         guint i = g_array_index(check->members, guint, k);
 
         if (check->shadows[i].fate == FATE_READY)
-            must_go_on(check, i, VR_COMMAND_SWAP);
+            check_must_go_on(check, i, VR_COMMAND_SWAP);
     }
-    if (check->fates[FATE_OUT] + check->fates[FATE_READY] == 0) {
+    if (check->fates[FATE_OUT] + check->fates[FATE_READY] > 0)
+        return;
+    if (check->amends) {
+        check_amends_made(check);
+    } else {
         check_expect(check, VR_COMMAND_BATCH_END);
         check_batch_ended(check);
     }
@@ -248,9 +267,9 @@ static void cancelled_now(Check *check)
         guint i = g_array_index(check->members, guint, k);
 
         if (check->shadows[i].fate == FATE_READY)
-            must_go_on(check, i, VR_COMMAND_DISCARD);
+            check_must_go_on(check, i, VR_COMMAND_DISCARD);
         else if (check->shadows[i].fate == FATE_OUT && check->shadows[i].out == VR_COMMAND_PROBE)
-            must_go_on(check, i, VR_COMMAND_RESTORE);
+            check_must_go_on(check, i, VR_COMMAND_RESTORE);
     }
 }
 
@@ -263,9 +282,9 @@ static void asked_to_end(Check *check)
     check->cancel_now = check->cancel_now || type == VR_EVENT_CANCEL_NOW;
     if (check->in_batch && type == VR_EVENT_CANCEL_NOW)
         cancelled_now(check);
-    if (check->in_batch || check_ends(check))
+    if (check->in_batch || check->amends || check_ends(check))
         return;
-    if (check->now_ms >= check_deadline(check) && check_next_type(check) == VR_COMMAND_FINISH)
+    if (check->now_ms >= check_deadline(check) && check_stops(check))
         check_finish(check, VR_RUN_FAULTED, VR_CODE_TIMEOUT); /* it may be noticed now */
 }
 
@@ -287,12 +306,7 @@ static void took_event(Check *check)
 {
     switch (check->event->type) {
     case VR_EVENT_START:
-        check->started = TRUE;
-        check->began_at = check->now_ms;
-        if (check->fates[FATE_FRESH] == 0) /* D18 */
-            check_completed(check);
-        else
-            check_goes_on(check);
+        check_starts_again(check);
         break;
     case VR_EVENT_SURVEY:
         check->survey_out = FALSE;

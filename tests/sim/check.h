@@ -16,6 +16,14 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Check, check_free)
 /* Is this event the answer to a command that is out, or a control that means something now? */
 gboolean check_awaits(const Check *check, const VrEvent *event, gint64 now_ms);
 
+/* For an orchestrator that is stopped while another goes on: it is followed on its own from here. */
+Check *check_copy(const Check *check);
+
+/* The process of the run is gone, and a new one has loaded what it kept; START comes next. past: as recovery has settled the instances.
+ * now_ms is of the clock of its boot, and what was a time of the old one is shift_ms later on it. view is that of the loaded one. */
+void check_restarted(Check *check, const VrRolloutPast *past, gint64 now_ms, gint64 shift_ms,
+                     const VrRolloutView *view);
+
 /* One step: the event, and all commands that it gave. view is after the step. */
 void check_step(Check *check, const VrEvent *event, gint64 now_ms, const GArray *commands, const VrRolloutView *view);
 

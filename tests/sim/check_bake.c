@@ -12,7 +12,7 @@ static void watches_again(Check *check)
         return;
     check->wake_out = TRUE;
     check->wake_at = wake->at_ms;
-    if (wake->at_ms <= check->now_ms || wake->at_ms > check->now_ms + WATCH_MS ||
+    if ((wake->at_ms <= check->now_ms && check->now_ms < check->bake_until) || wake->at_ms > check->now_ms + WATCH_MS ||
         (check->now_ms < check->bake_until && wake->at_ms > check->bake_until))
         check_fail(check, "bakes until %" G_GINT64_FORMAT " and looks again at %" G_GINT64_FORMAT, check->bake_until,
                    wake->at_ms);
@@ -24,9 +24,13 @@ void check_bake_begins(Check *check)
 
     if (hold != NULL && (hold->text == NULL || check->view->hold != VR_HOLD_BAKE))
         check_fail(check, "it bakes and does not say so");
+    if (!check->baking)
+        check->bake_until = check->now_ms + check->policy.bake_ms;
+    else if (check->bake_until <= check->now_ms && check->view->hold_until_ms <= check->now_ms)
+        check->bake_until =
+            check->view->hold_until_ms; /* it was over while nobody watched: how long is nothing to tell */
     check->baking = TRUE;
     check->hold = VR_HOLD_BAKE;
-    check->bake_until = check->now_ms + check->policy.bake_ms;
     watches_again(check);
 }
 

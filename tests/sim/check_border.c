@@ -5,13 +5,14 @@
 /* D23. What bakes is done. */
 gint64 check_deadline(const Check *check)
 {
-    return check->policy.timeout_ms > 0 && !check->baking ? check->began_at + check->policy.timeout_ms : G_MAXINT64;
+    return check->baking ? G_MAXINT64 : check->deadline;
 }
 
 /* At a border, and no answer is out. */
 gboolean check_is_idle(const Check *check)
 {
-    return check->started && !check->over && !check->in_batch && !check->survey_out && !check->gate_out;
+    return check->started && !check->over && !check->in_batch && !check->amends && !check->survey_out &&
+           !check->gate_out;
 }
 
 /* D17, G4: it is to be moved, and nothing else goes before it. */
@@ -119,8 +120,6 @@ static void holds(Check *check)
 /* Nothing is in flight and no answer is out: what comes next. */
 void check_goes_on(Check *check)
 {
-    gint64 pause_until = check->border_since < 0 ? 0 : check->border_since + check->policy.pause_ms;
-
     if (check->baking) {
         check->survey_out = check_expect(check, VR_COMMAND_SURVEY) != NULL;
         return;
@@ -134,9 +133,9 @@ void check_goes_on(Check *check)
         return;
     }
     check->hold = VR_HOLD_NONE;
-    check->wake_out = FALSE;
-    if (check->now_ms < pause_until) /* D5 */
-        expect_wake(check, MIN(pause_until, check_deadline(check)));
+    check->wake_out = check->checkpoint_waits = FALSE;
+    if (check->now_ms < check->pause_until) /* D5 */
+        expect_wake(check, MIN(check->pause_until, check_deadline(check)));
     else if (check->policy.gate != NULL && !(check->gate_said_yes && check_next_type(check) == VR_COMMAND_SURVEY))
         check->gate_out = check_expect(check, VR_COMMAND_GATE) != NULL;
     else
@@ -163,8 +162,7 @@ void check_waits(Check *check, gint64 *since, const char *code)
     if (check->waits_since < 0)
         check->waits_since = check->now_ms;
     if (check->now_ms - *since >= check->health_timeout_ms ||
-        (check->now_ms - check->waits_since >= check->health_timeout_ms &&
-         check_next_type(check) == VR_COMMAND_FINISH)) {
+        (check->now_ms - check->waits_since >= check->health_timeout_ms && check_stops(check))) {
         check_finish(check, VR_RUN_FAULTED, code);
         return;
     }

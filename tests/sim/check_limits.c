@@ -14,21 +14,71 @@ guint check_most(guint count, guint percent)
     return most;
 }
 
-void check_finish(Check *check, VrRunStatus status, const char *code)
+/* F3: those that were left unhealthy on their new disks, and only they, as many at once as may be on their way (D24). FALSE: there
+ * are none. */
+static gboolean makes_amends(Check *check)
+{
+    if (check->end_status != VR_RUN_FAULTED || !check->policy.restore_on_breach || check->kind == VR_RUN_ROLLBACK)
+        return FALSE;
+    for (guint i = 0; i < check->count; i++) {
+        Shadow *shadow = &check->shadows[i];
+
+        if (!shadow->left || shadow->fate != FATE_BAD)
+            continue;
+        if (check->policy.max_in_flight > 0 && check->fates[FATE_OUT] >= check->policy.max_in_flight)
+            break;
+        check_must_go_on(check, i, VR_COMMAND_RESTORE);
+        shadow->left = FALSE;
+        check->amends = TRUE;
+    }
+    return check->amends;
+}
+
+static void ended(Check *check)
 {
     const VrRolloutView *view = check->view;
+    VrRunStatus status = check->end_status;
+    const char *code = check->end_code;
 
+    check->amends = FALSE;
     if (check_expect(check, VR_COMMAND_FINISH) == NULL)
         return;
     check->over = TRUE;
-    check->survey_out = check->gate_out = check->wake_out = FALSE;
-    check->hold = VR_HOLD_NONE;
     if (!view->finished || view->status != status)
         check_fail(check, "ended as %s instead of %s", vr_run_status_name(view->status), vr_run_status_name(status));
     if (g_strcmp0(view->error_code, code) != 0)
         check_fail(check, "ended with %s instead of %s", view->error_code, code);
     if (code != NULL && (view->error_text == NULL || strchr(view->error_text, ' ') == NULL)) /* 27 */
         check_fail(check, "ended without a reason");
+}
+
+void check_amends_made(Check *check)
+{
+    check->amends = FALSE;
+    if (!makes_amends(check))
+        ended(check);
+}
+
+void check_finish(Check *check, VrRunStatus status, const char *code)
+{
+    check->end_status = status;
+    check->end_code = code;
+    check->survey_out = check->gate_out = check->wake_out = FALSE;
+    check->hold = VR_HOLD_NONE;
+    if (!makes_amends(check))
+        ended(check);
+}
+
+gboolean check_stops(const Check *check)
+{
+    return check->view->finished || (check->view->point == VR_POINT_ENDING && check->view->error_code != NULL);
+}
+
+/* A run that is done with some that failed has the same code as one that failed as a whole. */
+static gboolean stops_for(const Check *check, const char *code)
+{
+    return check_stops(check) && check->view->status != VR_RUN_COMPLETED &&
+           g_strcmp0(check->view->error_code, code) == 0;
 }
 
 /* 25, decision 9: the word that all of the batch failed with, or "". FALSE: the batch says nothing, all were off. */
@@ -61,7 +111,7 @@ static gboolean version_is_bad(const Check *check)
     guint bad = check->fates[FATE_BACK] + check->fates[FATE_BAD] + check->fates[FATE_LOST];
     guint proofs = check->fates[FATE_GOOD] - check->good_off;
 
-    if (bad == check->untouched)
+    if (bad == check_bad(check, BAD_UNTOUCHED))
         return FALSE;
     if (proofs == 0) /* 18 */
         return TRUE;
@@ -85,7 +135,7 @@ static gboolean must_end(const Check *check, VrRunStatus *status, const char **c
         *code = VR_CODE_UPGRADED;
         return TRUE;
     }
-    if (forward && (check->untouched > 0 || check->uncommitted > 0))
+    if (forward && (check_bad(check, BAD_UNTOUCHED) > 0 || check_bad(check, BAD_UNCOMMITTED) > 0))
         return TRUE;
     if (check->same) {
         *code = VR_CODE_FAILED_VMS;
@@ -128,7 +178,7 @@ void check_completed(Check *check)
     check_finish(check, VR_RUN_COMPLETED, bad > 0 ? VR_CODE_FAILED_VMS : NULL);
 }
 
-static void all_done(Check *check)
+void check_all_done(Check *check)
 {
     guint bad = check->fates[FATE_BACK] + check->fates[FATE_BAD];
     gboolean nothing_runs = check->fates[FATE_GOOD] == check->good_off; /* then there is nothing to watch */
@@ -142,7 +192,7 @@ static void all_done(Check *check)
 }
 
 /* D15: one is reached that was not before, since more are moved or fewer are to be moved. */
-static void look_for_checkpoint(Check *check)
+void check_look_for_checkpoint(Check *check)
 {
     guint to_move = check->count - check->fates[FATE_SKIP], moved = to_move - check->fates[FATE_FRESH];
     guint reached = 0;
@@ -161,10 +211,10 @@ static void look_for_checkpoint(Check *check)
 void check_left_out(Check *check)
 {
     if (check->fates[FATE_FRESH] == 0) {
-        all_done(check);
+        check_all_done(check);
         return;
     }
-    look_for_checkpoint(check);
+    check_look_for_checkpoint(check);
     check_goes_on(check);
 }
 
@@ -175,19 +225,21 @@ void check_batch_ended(Check *check)
     gboolean same = FALSE, says = batch_word(check, word, &heads);
 
     check->in_batch = FALSE;
-    check->border_since = check->now_ms;
+    check->pause_until = check->now_ms + check->policy.pause_ms;
     if (says) {
-        same = word[0] != '\0' && (heads > 1 || strcmp(word, check->last_word) == 0);
+        same = word[0] != '\0' && (heads > 1 || (strcmp(word, check->last_word) == 0 &&
+                                                 (!check->word_doubt || stops_for(check, VR_CODE_FAILED_VMS))));
         g_strlcpy(check->last_word, word, sizeof(check->last_word));
+        check->word_doubt = FALSE;
     }
     check->same = same && check->same_reason_stops && check->kind != VR_RUN_ROLLBACK;
     if (check_ends(check))
         return;
     if (check->fates[FATE_FRESH] == 0) {
-        all_done(check);
+        check_all_done(check);
     } else {
         check->checkpoint_waits = FALSE;
-        look_for_checkpoint(check);
+        check_look_for_checkpoint(check);
         check_goes_on(check);
     }
 }

@@ -3,6 +3,8 @@
 
 #include "tests/sim/check.h"
 
+#define LONG_AGO (G_MININT64 / 2)
+
 /* What is known of one instance. */
 typedef enum {
     FATE_FRESH, /* nothing was done to it */
@@ -16,8 +18,13 @@ typedef enum {
     FATE_COUNT
 } Fate;
 
+/* Of one that failed: what there is to say of it beside that. */
+typedef enum { BAD_TRIED, BAD_UNTOUCHED, BAD_UNCOMMITTED, BAD_NOT_PUT_BACK } Bad;
+
 typedef struct {
     Fate fate;
+    Bad bad;
+    gboolean left; /* on its new disk though it is not healthy, by the process that works on it now (F3) */
     VrCommandType out;
     guint domain;
     gboolean down;      /* last survey, or left bad or lost by this run */
@@ -50,12 +57,18 @@ struct Check {
     guint cursor;
     const VrRolloutView *view;
 
-    gboolean started, in_batch, survey_out, gate_out, wake_out, over;
+    gboolean started; /* by this process */
+    gboolean began;   /* by any */
+    gboolean in_batch, survey_out, gate_out, wake_out, over;
+    gboolean amends;        /* what was left goes back (F3) */
+    gboolean ended;         /* a rule has ended it before its process died */
+    VrRunStatus end_status; /* of a run that is over, makes amends, or has ended */
+    const char *end_code;
     gboolean cancel, cancel_now, withdrawn;
     gboolean same; /* 25: all of the batch, or of two, failed with one word */
     gint64 wake_at;
-    gint64 began_at;
-    gint64 border_since;                               /* when the last batch ended; -1 before */
+    gint64 deadline;                                   /* D23; G_MAXINT64: none */
+    gint64 pause_until;                                /* D5 */
     gint64 waits_since, no_gate_since, no_place_since; /* -1: does not wait */
 
     VrHold hold; /* as it was told last */
@@ -70,12 +83,12 @@ struct Check {
 
     GArray *members; /* of the batch in flight */
     guint batches;
-    guint good_off; /* GOOD that were off */
-    guint untouched, uncommitted, not_put_back;
+    guint good_off;        /* GOOD that were off */
     gboolean off_too_long; /* J10 */
     gboolean fewer;        /* a guest was left out by this survey (D14) */
     guint checkpoints;     /* reached until now */
     char last_word[16];    /* the batch before failed as one with this; "" otherwise */
+    gboolean word_doubt;   /* since then a batch died, or one that had failed with it came good in a recovery */
     char *violation;
 };
 
@@ -88,11 +101,21 @@ const VrCommand *check_expect(Check *check, VrCommandType type);
 int check_next_type(const Check *check);
 void check_become(Check *check, guint i, Fate fate);
 
+/* That command must come, for that instance. */
+void check_must_go_on(Check *check, guint i, VrCommandType type);
+
+/* How many failed like that. */
+guint check_bad(const Check *check, Bad bad);
+
 /* check_limits.c */
 guint check_most(guint count, guint percent);
 void check_completed(Check *check);
 void check_finish(Check *check, VrRunStatus status, const char *code);
+
+/* Does it end in this step, or make amends first? */
+gboolean check_stops(const Check *check);
 void check_batch_ended(Check *check);
+void check_amends_made(Check *check);
 void check_left_out(Check *check);
 gboolean check_ends(Check *check);
 gboolean check_fell_ill(const Check *check);
@@ -109,6 +132,13 @@ void check_took_control(Check *check);
 void check_goes_on(Check *check);
 void check_gate_answered(Check *check);
 void check_waits(Check *check, gint64 *since, const char *code);
+
+/* check_restart.c */
+void check_starts_again(Check *check);
+
+/* check_limits.c, where nothing is left to be moved */
+void check_all_done(Check *check);
+void check_look_for_checkpoint(Check *check);
 
 /* check_bake.c */
 void check_bake_begins(Check *check);

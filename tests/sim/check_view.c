@@ -13,7 +13,7 @@ static void check_counters(Check *check)
         check_fail(check, "the counters do not add up to %u", check->count);
     if (view->successful != fates[FATE_GOOD] || view->failed != bad || view->restored != fates[FATE_BACK] ||
         view->unknown != fates[FATE_LOST] || view->skipped != fates[FATE_SKIP] || view->pending != fates[FATE_FRESH] ||
-        view->restore_failed != check->not_put_back || view->batch_number != check->batches)
+        view->restore_failed != check_bad(check, BAD_NOT_PUT_BACK) || view->batch_number != check->batches)
         check_fail(check, "a counter is wrong");
     if (view->finished != check->over || (view->status == VR_RUN_ROLLING_FORWARD) != !check->over)
         check_fail(check, "the run is over or not, and the view says otherwise");
@@ -40,7 +40,8 @@ static void check_waits_for_something(Check *check)
 {
     gboolean person = check->hold != VR_HOLD_NONE && check->view->hold_until_ms == 0;
 
-    if (check->in_batch || check->survey_out || check->gate_out || check->wake_out || check->over)
+    if (!check->started || check->in_batch || check->amends || check->survey_out || check->gate_out ||
+        check->wake_out || check->over)
         return;
     if (!person || check_deadline(check) != G_MAXINT64)
         check_fail(check, "nothing will wake the run");
@@ -65,8 +66,31 @@ static void check_hold(Check *check)
         check_fail(check, "the view says pause requested %d", view->pause_requested);
 }
 
+/* G11 */
+static void check_point(Check *check)
+{
+    static const VrRunPoint held[] = {
+        [VR_HOLD_NONE] = VR_POINT_BETWEEN,      [VR_HOLD_PAUSED] = VR_POINT_PAUSED,
+        [VR_HOLD_APPROVAL] = VR_POINT_APPROVAL, [VR_HOLD_WALK] = VR_POINT_WALK,
+        [VR_HOLD_CANARY] = VR_POINT_CANARY,     [VR_HOLD_CHECKPOINT] = VR_POINT_CHECKPOINT,
+        [VR_HOLD_BAKE] = VR_POINT_BAKE,
+    };
+    VrRunPoint point = held[check->hold];
+
+    if (check->over)
+        point = VR_POINT_NONE;
+    else if (check->amends || (check->in_batch && check->cancel))
+        point = VR_POINT_ENDING;
+    else if (check->in_batch)
+        point = VR_POINT_BATCH;
+    if (check->view->point != point)
+        check_fail(check, "it stands at %s, the view says %s", vr_run_point_name(point),
+                   vr_run_point_name(check->view->point));
+}
+
 void check_view(Check *check)
 {
+    check_point(check);
     check_counters(check);
     check_flags(check);
     check_hold(check);

@@ -24,7 +24,7 @@ static const GOptionEntry options[] = {
 };
 
 typedef struct {
-    guint64 seeds, steps, batches, instances;
+    guint64 seeds, steps, batches, instances, restarts, takeovers, amends;
     guint ends[VR_RUN_FAULTED + 1];
     GHashTable *codes; /* static text -> count */
 } Totals;
@@ -35,6 +35,9 @@ static void add_up(Totals *totals, const WorldResult *result)
     totals->steps += result->steps;
     totals->batches += result->batches;
     totals->instances += result->instances;
+    totals->restarts += result->restarts;
+    totals->takeovers += result->takeovers;
+    totals->amends += result->amends;
     totals->ends[result->status]++;
     if (result->code != NULL)
         g_hash_table_insert(totals->codes, (gpointer)result->code,
@@ -68,6 +71,9 @@ static void print_totals(const Totals *totals, double seconds)
            " batches, %" G_GUINT64_FORMAT " steps in %.1f s: %.0f seeds/s, %.2f us a step\n",
            totals->seeds, totals->instances, totals->batches, totals->steps, seconds, (double)totals->seeds / seconds,
            seconds * 1e6 / (double)MAX(1, totals->steps));
+    printf("  restarts: %" G_GUINT64_FORMAT ", take-overs: %" G_GUINT64_FORMAT
+           ", runs that made amends: %" G_GUINT64_FORMAT "\n",
+           totals->restarts, totals->takeovers, totals->amends);
     for (guint status = VR_RUN_CANCELLED; status <= VR_RUN_FAULTED; status++)
         printf("  %s: %u\n", vr_run_status_name(status), totals->ends[status]);
     g_hash_table_iter_init(&iter, totals->codes);

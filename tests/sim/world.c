@@ -11,6 +11,11 @@ static const char *const event_names[] = {
     [VR_EVENT_GATE] = "GATE",         [VR_EVENT_PAUSE] = "PAUSE",           [VR_EVENT_RESUME] = "RESUME",
     [VR_EVENT_APPROVE] = "APPROVE",   [VR_EVENT_PROMOTE] = "PROMOTE",       [VR_EVENT_WALK] = "WALK",
 };
+const char *world_event_name(VrEventType type)
+{
+    return event_names[type];
+}
+
 static const char *const outcome_names[] = {[VR_OUTCOME_OK] = "ok",
                                             [VR_OUTCOME_FAILED] = "failed",
                                             [VR_OUTCOME_UNTOUCHED] = "untouched",
@@ -50,6 +55,9 @@ static void world_clear(World *world)
     g_array_unref(world->commands);
     vr_rollout_free(world->rollout);
     check_free(world->check);
+    world_forget_stopped(world);
+    check_free(world->kept_check);
+    g_free(world->saved);
 }
 
 static void count_guest(World *world, const Guest *guest, guint by)
@@ -60,8 +68,7 @@ static void count_guest(World *world, const Guest *guest, guint by)
     world->sick += !guest->taken && guest->sick ? by : 0;
 }
 
-/* Keeps the two counts of what is down in truth. */
-static void guest_becomes(World *world, guint i, gboolean taken, gboolean sick)
+void world_guest_becomes(World *world, guint i, gboolean taken, gboolean sick)
 {
     Guest *guest = &world->guests[i];
 
@@ -71,8 +78,7 @@ static void guest_becomes(World *world, guint i, gboolean taken, gboolean sick)
     count_guest(world, guest, 1);
 }
 
-/* From now on what becomes of it is this run's. */
-static void found_well(World *world, guint i)
+void world_found_well(World *world, guint i)
 {
     Guest *guest = &world->guests[i];
 
@@ -88,10 +94,10 @@ static void changes_power(World *world, guint i)
 
     if (guest->upgraded && guest->ran && !guest->off) {
         guest->fell = TRUE;
-        guest_becomes(world, i, FALSE, TRUE);
+        world_guest_becomes(world, i, FALSE, TRUE);
     } else {
         guest->off = !guest->off;
-        guest_becomes(world, i, FALSE, FALSE);
+        world_guest_becomes(world, i, FALSE, FALSE);
     }
 }
 
@@ -109,25 +115,25 @@ static void drift(World *world)
         return;
     if (!guest->sick &&
         (world_chance(world, world->chances.drift) || (guest->upgraded && world_chance(world, world->chances.relapse))))
-        guest_becomes(world, i, FALSE, TRUE);
+        world_guest_becomes(world, i, FALSE, TRUE);
     else if (guest->sick && world_chance(world, world->chances.recover)) {
         guest->fell = FALSE;
-        guest_becomes(world, i, FALSE, FALSE);
+        world_guest_becomes(world, i, FALSE, FALSE);
     }
 }
 
-static void add_errand(World *world, const VrCommand *command)
+void world_add_errand(World *world, GArray *errands, const VrCommand *command, gboolean fenced)
 {
-    Errand errand = {command->type, command->instance, world->now_ms + 1 + world_below(world, 20000)};
+    Errand errand = {command->type, command->instance, world->now_ms + 1 + world_below(world, 20000), fenced};
 
     if (command->type == VR_COMMAND_WAKE) {
         errand.due_ms = command->at_ms;
-        for (guint k = 0; k < world->errands->len; k++) {
-            if (g_array_index(world->errands, Errand, k).type == VR_COMMAND_WAKE)
-                g_array_remove_index_fast(world->errands, k--); /* a later one replaces it */
+        for (guint k = 0; k < errands->len; k++) {
+            if (g_array_index(errands, Errand, k).type == VR_COMMAND_WAKE)
+                g_array_remove_index_fast(errands, k--); /* a later one replaces it */
         }
     }
-    g_array_append_val(world->errands, errand);
+    g_array_append_val(errands, errand);
 }
 
 /* 17, in truth: only where nothing changes by itself under a batch. */
@@ -141,6 +147,20 @@ static void count_down(World *world)
     if (down > 1 && (guint64)down * 100 > (guint64)world->config.count * percent)
         world->violation =
             g_strdup_printf("%u guests of %u are down, for a limit of %u%%", down, world->config.count, percent);
+}
+
+/* 21: one that came good is not moved again. */
+static void begins_swap(World *world, guint i)
+{
+    Guest *guest = &world->guests[i];
+
+    if (guest->upgraded && world->violation == NULL)
+        world->violation = g_strdup_printf("instance %u is moved once more", i);
+    guest->ran = !guest->off;
+    guest->swapping = TRUE;
+    guest->ran_new = FALSE;
+    guest->open = SWAP_OVER;
+    world_guest_becomes(world, i, !guest->off, FALSE);
 }
 
 static void obey(World *world)
@@ -164,37 +184,77 @@ static void obey(World *world)
         case VR_COMMAND_FINISH:
             break;
         case VR_COMMAND_SWAP:
-            world->guests[command->instance].ran = !world->guests[command->instance].off;
-            guest_becomes(world, command->instance, !world->guests[command->instance].off, FALSE);
+            begins_swap(world, command->instance);
             swapped = TRUE;
-            add_errand(world, command);
+            world_add_errand(world, world->errands, command, FALSE);
             break;
         default:
-            add_errand(world, command);
+            world_add_errand(world, world->errands, command, FALSE);
         }
     }
     if (swapped)
         count_down(world);
 }
 
+/* The run has seen them well now. */
+static void note_the_well(World *world, const VrEvent *event)
+{
+    for (guint i = 0; event->answers != NULL && i < world->config.count; i++) {
+        if (event->answers[i] != VR_SURVEY_UNHEALTHY)
+            world_found_well(world, i);
+    }
+}
+
+/* The executor writes what became of an instance before it writes the state (take() in orchestrator/executor.c). */
+static void dies_before(World *world, const VrEvent *event)
+{
+    if (world->crash == CRASH_BETWEEN) {
+        world_keep_last(world);
+        g_array_set_size(world->commands, 0);
+        vr_rollout_step(world->rollout, event, world->now_ms, world->commands);
+    }
+    world_restart(world);
+}
+
 void world_deliver(World *world, const VrEvent *event)
 {
     VrRolloutView view;
+    gboolean seen;
 
     world->steps++;
     world_tell(world, "%s %u %s %s", event_names[event->type], event->instance, outcome_names[event->outcome],
                event->reason != NULL ? event->reason : "");
+    if (world->crash == CRASH_LOST || world->crash == CRASH_BETWEEN) {
+        dies_before(world, event);
+        return;
+    }
+    seen = event->type == VR_EVENT_SURVEY && check_awaits(world->check, event, world->now_ms);
     g_array_set_size(world->commands, 0);
     vr_rollout_step(world->rollout, event, world->now_ms, world->commands);
     vr_rollout_view(world->rollout, &view);
     check_step(world->check, event, world->now_ms, world->commands, &view);
     if (check_violation(world->check) != NULL && world->violation == NULL)
         world->violation = g_strdup(check_violation(world->check));
-    obey(world);
+    if (seen)
+        note_the_well(world, event);
+    world->kept = TRUE;
+    world->kept_ms = world->now_ms;
+    world->amends += view.point == VR_POINT_ENDING && view.error_code != NULL && !world->in_batch ? 1 : 0;
+    if (world->crash == CRASH_KEPT)
+        world_restart(world);
+    else
+        obey(world);
 }
 
-static VrOutcome draw_outcome(World *world, VrCommandType type, const Guest *guest)
+/* Its host cannot be reached. */
+static gboolean has_vanished(const World *world, guint i)
 {
+    return world->now_ms < world->vanished_until && i % world->hosts == world->vanished_host;
+}
+
+VrOutcome world_outcome(World *world, VrCommandType type, guint instance)
+{
+    const Guest *guest = &world->guests[instance];
     static const VrOutcome unprepared[] = {VR_OUTCOME_FAILED, VR_OUTCOME_UNTOUCHED, VR_OUTCOME_CANCELLED};
     const Chances *chances = &world->chances;
 
@@ -210,12 +270,33 @@ static VrOutcome draw_outcome(World *world, VrCommandType type, const Guest *gue
     case VR_COMMAND_SWAP:
         return world_chance(world, chances->unswapped) ? VR_OUTCOME_FAILED + world_below(world, 2) : VR_OUTCOME_OK;
     case VR_COMMAND_PROBE:
-        return !guest->off && world_chance(world, chances->unhealthy) ? VR_OUTCOME_FAILED : VR_OUTCOME_OK;
+        return !guest->off && (has_vanished(world, instance) || world_chance(world, chances->unhealthy))
+                   ? VR_OUTCOME_FAILED
+                   : VR_OUTCOME_OK;
     case VR_COMMAND_COMMIT:
         return world_chance(world, chances->unrecorded) ? VR_OUTCOME_FAILED : VR_OUTCOME_OK;
     default:
         return world_chance(world, chances->unrestored) ? VR_OUTCOME_FAILED : VR_OUTCOME_OK;
     }
+}
+
+/* What of its swap is left to a recovery, and whether its new disk has run. */
+static void note_swap(World *world, guint i, VrEventType type, VrOutcome outcome)
+{
+    const VrRolloutConfig *config = &world->config;
+    Guest *guest = &world->guests[i];
+    gboolean stays = !config->policy.automatic_rollback || config->kind == VR_RUN_ROLLBACK;
+
+    if (type == VR_EVENT_SWAPPED)
+        guest->ran_new = outcome == VR_OUTCOME_OK || (outcome == VR_OUTCOME_FAILED && world_chance(world, 500));
+    if (outcome == VR_OUTCOME_OK || outcome == VR_OUTCOME_UNKNOWN)
+        return;
+    if (type == VR_EVENT_COMMITTED)
+        guest->open = SWAP_UNRECORDED;
+    else if (type == VR_EVENT_RESTORED)
+        guest->open = SWAP_NOT_BACK;
+    else if (type == VR_EVENT_PROBED && stays && config->policy.restore_on_breach)
+        guest->open = SWAP_LEFT;
 }
 
 /* What the answer means for the guest. */
@@ -225,13 +306,14 @@ static void settle(World *world, guint i, VrEventType type, VrOutcome outcome)
     gboolean is_new = outcome == VR_OUTCOME_OK && type == VR_EVENT_COMMITTED;
     gboolean stays = type == VR_EVENT_SWAPPED && outcome == VR_OUTCOME_UNTOUCHED;
 
+    note_swap(world, i, type, outcome);
     world->guests[i].upgraded = world->guests[i].upgraded || is_new;
     if (good)
-        found_well(world, i);
+        world_found_well(world, i);
     if (world->guests[i].taken && (good || stays))
-        guest_becomes(world, i, FALSE, FALSE);
+        world_guest_becomes(world, i, FALSE, FALSE);
     else if (world->guests[i].taken && type == VR_EVENT_PROBED)
-        guest_becomes(world, i, TRUE, TRUE);
+        world_guest_becomes(world, i, TRUE, TRUE);
 }
 
 /* D14: guests keep to what they said, or do not; one that is not well may say anything, or nothing. */
@@ -244,13 +326,8 @@ static VrGuestWish say_wish(World *world, Guest *guest)
     return guest->wish;
 }
 
-static void answer_survey(World *world)
+void world_survey(World *world, VrEvent *event)
 {
-    VrEvent event = {.type = VR_EVENT_SURVEY,
-                     .answers = world->answers,
-                     .wishes = world->chances.numbers + world->chances.skips > 0 ? world->wishes : NULL};
-    gboolean blind = world_chance(world, world->chances.blind);
-
     for (guint i = 0; i < world->config.count; i++) {
         Guest *guest = &world->guests[i];
 
@@ -260,49 +337,57 @@ static void answer_survey(World *world)
                        world->wishes[i].skip ? " and to be left out" : "");
         if (guest->off || guest->fell)
             world->answers[i] = VR_SURVEY_OFF;
-        else if (guest->taken ? !world_chance(world, world->chances.lies) : guest->sick)
+        else if (has_vanished(world, i) || (guest->taken ? !world_chance(world, world->chances.lies) : guest->sick))
             world->answers[i] = VR_SURVEY_UNHEALTHY;
         else
             world->answers[i] = VR_SURVEY_HEALTHY;
-        if (!blind && world->answers[i] != VR_SURVEY_UNHEALTHY)
-            found_well(world, i);
     }
     world_tell(world, "    %u down by us, %u sick", world->taken, world->sick);
-    if (blind)
-        event = (VrEvent){.type = VR_EVENT_SURVEY, .outcome = VR_OUTCOME_FAILED, .reason = "libvirt is gone"};
-    world_deliver(world, &event);
+    *event = (VrEvent){.type = VR_EVENT_SURVEY,
+                       .answers = world->answers,
+                       .wishes = world->chances.numbers + world->chances.skips > 0 ? world->wishes : NULL};
+    if (world_chance(world, world->chances.blind) || (world->hosts == 1 && has_vanished(world, 0)))
+        *event = (VrEvent){.type = VR_EVENT_SURVEY, .outcome = VR_OUTCOME_FAILED, .reason = "libvirt is gone"};
 }
 
-static void answer(World *world, guint errand_index)
+VrEventType world_answer_type(VrCommandType type)
 {
     static const VrEventType types[] = {
-        [VR_COMMAND_PREPARE] = VR_EVENT_PREPARED, [VR_COMMAND_SWAP] = VR_EVENT_SWAPPED,
-        [VR_COMMAND_PROBE] = VR_EVENT_PROBED,     [VR_COMMAND_COMMIT] = VR_EVENT_COMMITTED,
-        [VR_COMMAND_RESTORE] = VR_EVENT_RESTORED, [VR_COMMAND_DISCARD] = VR_EVENT_DISCARDED,
-        [VR_COMMAND_WAKE] = VR_EVENT_WAKE,        [VR_COMMAND_GATE] = VR_EVENT_GATE,
+        [VR_COMMAND_SURVEY] = VR_EVENT_SURVEY,     [VR_COMMAND_PREPARE] = VR_EVENT_PREPARED,
+        [VR_COMMAND_SWAP] = VR_EVENT_SWAPPED,      [VR_COMMAND_PROBE] = VR_EVENT_PROBED,
+        [VR_COMMAND_COMMIT] = VR_EVENT_COMMITTED,  [VR_COMMAND_RESTORE] = VR_EVENT_RESTORED,
+        [VR_COMMAND_DISCARD] = VR_EVENT_DISCARDED, [VR_COMMAND_WAKE] = VR_EVENT_WAKE,
+        [VR_COMMAND_GATE] = VR_EVENT_GATE,
     };
-    Errand errand = g_array_index(world->errands, Errand, errand_index);
-    g_autofree char *reason = NULL;
-    VrEvent event = {.instance = errand.instance};
 
-    g_array_remove_index_fast(world->errands, errand_index);
+    return types[type];
+}
+
+char *world_reason(World *world, guint instance)
+{
+    return g_strdup_printf("%s gave no answer on guest-%u", words[world_below(world, world->chances.words)], instance);
+}
+
+static void answer(World *world)
+{
+    Errand errand = world_next_errand(world, world->errands);
+    g_autofree char *reason = NULL;
+    VrEvent event = {.type = world_answer_type(errand.type), .instance = errand.instance};
+
     world->now_ms = MAX(world->now_ms, errand.due_ms);
     if (errand.type == VR_COMMAND_SURVEY) {
-        answer_survey(world);
+        world_survey(world, &event);
+        world_deliver(world, &event);
         return;
     }
-    event.type = types[errand.type];
     if (event.type == VR_EVENT_WAKE && world_chance(world, world->chances.late))
         world->now_ms += world_below(world, world_chance(world, 800) ? 90000 : 86400000);
     if (event.type == VR_EVENT_SWAPPED)
         event.off_ms = world_below(world, 10) * world->config.policy.max_off_ms / 8;
     if (event.type != VR_EVENT_WAKE)
-        event.outcome = draw_outcome(world, errand.type, &world->guests[errand.instance]);
-    if (event.outcome != VR_OUTCOME_OK) {
-        reason = g_strdup_printf("%s gave no answer on guest-%u", words[world_below(world, world->chances.words)],
-                                 errand.instance);
-        event.reason = reason;
-    }
+        event.outcome = world_outcome(world, errand.type, errand.instance);
+    if (event.outcome != VR_OUTCOME_OK)
+        event.reason = reason = world_reason(world, errand.instance);
     if (event.type != VR_EVENT_GATE && check_awaits(world->check, &event, world->now_ms))
         settle(world, errand.instance, event.type, event.outcome);
     world_deliver(world, &event);
@@ -310,18 +395,21 @@ static void answer(World *world, guint errand_index)
     g_array_append_val(world->past, event);
 }
 
-/* The next errand: usually the one that is due first, sometimes any (an answer that overtakes). */
-static guint choose_errand(World *world)
+/* Usually the one that is due first, sometimes any (an answer that overtakes). */
+Errand world_next_errand(World *world, GArray *errands)
 {
-    guint first = world_below(world, world->errands->len);
+    guint first = world_below(world, errands->len);
+    Errand errand;
 
-    if (world_chance(world, 700) || g_array_index(world->errands, Errand, first).type == VR_COMMAND_WAKE)
-        return first;
-    for (guint k = 0; k < MIN(world->errands->len, 32); k++) {
-        if (g_array_index(world->errands, Errand, k).due_ms < g_array_index(world->errands, Errand, first).due_ms)
-            first = k;
+    if (!world_chance(world, 700) && g_array_index(errands, Errand, first).type != VR_COMMAND_WAKE) {
+        for (guint k = 0; k < MIN(errands->len, 32); k++) {
+            if (g_array_index(errands, Errand, k).due_ms < g_array_index(errands, Errand, first).due_ms)
+                first = k;
+        }
     }
-    return first;
+    errand = g_array_index(errands, Errand, first);
+    g_array_remove_index_fast(errands, first);
+    return errand;
 }
 
 /* 27: a run that waits for nothing of this world waits for a person, and says so. Somebody comes, in the end. */
@@ -344,11 +432,43 @@ static gboolean is_held(const World *world)
     return view.hold != VR_HOLD_NONE;
 }
 
-static void one_step(World *world)
+static gboolean makes_amends(const World *world)
+{
+    VrRolloutView view;
+
+    vr_rollout_view(world->rollout, &view);
+    return view.point == VR_POINT_ENDING && !world->in_batch;
+}
+
+/* Hosts come and go, and clocks jump. */
+static void fates_of_hosts(World *world)
 {
     if (world_chance(world, world->chances.jump))
         world->now_ms += world_below(world, 86400000);
-    if (world->errands->len == 0)
+    if (world_chance(world, world->chances.vanish)) {
+        world->vanished_until = world->now_ms + world_below(world, 600000);
+        world->hosts = 1 + world_below(world, 3);
+        world->vanished_host = world_below(world, world->hosts);
+    }
+}
+
+Crash world_draw_crash(World *world)
+{
+    if (world->crashes_left == 0 || !world_chance(world, world->chances.crash))
+        return CRASH_NONE;
+    world->crashes_left--;
+    return CRASH_LOST + world_below(world, 3);
+}
+
+static void one_step(World *world)
+{
+    fates_of_hosts(world);
+    world->crash = world_draw_crash(world);
+    if (world->stopped != NULL && world_chance(world, 200))
+        world_stopped_acts(world);
+    else if (world->stopped == NULL && world->crashes_left > 0 && world_chance(world, world->chances.second))
+        world_take_over(world);
+    else if (world->errands->len == 0)
         nothing_is_due(world);
     else if (world_chance(world, world->chances.stale))
         world_say_stale(world);
@@ -356,8 +476,11 @@ static void one_step(World *world)
         world_operate(world);
     else if (world_chance(world, 100) && is_held(world))
         world_person_acts(world);
+    else if (makes_amends(world) && world_chance(world, 300))
+        world_deliver(world, &(VrEvent){.type = VR_EVENT_PROMOTE}); /* somebody who saw it bake */
     else
-        answer(world, choose_errand(world));
+        answer(world);
+    world->crash = CRASH_NONE;
 }
 
 static gboolean is_over(const World *world)
@@ -380,7 +503,7 @@ static void ask_for_each(World *world)
 static void afterwards(World *world)
 {
     while (world->errands->len > 0 && world->violation == NULL)
-        answer(world, world->errands->len - 1);
+        answer(world);
     for (guint k = 0; k < 5 && world->violation == NULL; k++) {
         world_say_stale(world);
         world_operate(world);
@@ -396,19 +519,26 @@ char *world_run(guint64 seed, GString *story, WorldResult *result)
 
     world_init(&world, seed, story);
     bound = 1000 + 200 * world.config.count + (guint)(world.config.policy.bake_ms / 10000);
+    bound *= 1 + world.crashes_left;
+    world_early_words(&world);
+    world.crash = world_draw_crash(&world);
     world_deliver(&world, &start);
+    world.crash = CRASH_NONE;
     while (!is_over(&world) && world.violation == NULL) {
         drift(&world);
         one_step(&world);
         if (world.steps > bound && world.violation == NULL)
             world.violation = g_strdup("the run does not come to an end"); /* 27 */
     }
+    while (world.stopped != NULL && world.violation == NULL)
+        world_stopped_acts(&world);
     afterwards(&world);
     ask_for_each(&world);
     vr_rollout_view(world.rollout, &view);
     world_tell(&world, "%s %s: %s", vr_run_status_name(view.status), view.error_code != NULL ? view.error_code : "-",
                view.error_text != NULL ? view.error_text : "-");
-    *result = (WorldResult){world.steps, view.batch_number, world.config.count, (int)view.status, view.error_code};
+    *result = (WorldResult){world.steps,     view.batch_number, world.config.count, world.restarts,
+                            world.takeovers, world.amends > 0,  (int)view.status,   view.error_code};
     world_clear(&world);
     return world.violation;
 }

@@ -6,6 +6,7 @@
 
 typedef struct {
     guint steps, batches, instances;
+    guint restarts, takeovers, amends;
     int status;       /* VrRunStatus at the end */
     const char *code; /* its error code or NULL; static */
 } WorldResult;

@@ -73,6 +73,17 @@ static void draw_chances(World *world)
     chances->fickle = world_chance(world, 300) ? pick(world, none_or_some, G_N_ELEMENTS(none_or_some)) : 0;
 }
 
+/* Half of the worlds know nothing of all that. */
+static void draw_deaths(World *world)
+{
+    Chances *chances = &world->chances;
+
+    chances->vanish = world_chance(world, 100) ? 20 : 0;
+    world->crashes_left = world_chance(world, 500) ? 1 + world_below(world, 12) : 0;
+    chances->crash = world_chance(world, 500) ? 30 : 150;
+    chances->second = world_chance(world, 300) ? 30 : 0;
+}
+
 /* What a guest says of the run, if anything. */
 VrGuestWish world_draw_wish(World *world)
 {
@@ -137,7 +148,8 @@ static void draw_config(World *world)
     config->policy.max_unhealthy_upgraded_percent = pick(world, upgraded, G_N_ELEMENTS(upgraded));
     config->policy.pause_ms = world_chance(world, 300) ? 1 + world_below(world, 120000) : 0;
     config->policy.prioritize_unhealthy = world_chance(world, 700);
-    config->policy.automatic_rollback = world_chance(world, 800);
+    config->policy.automatic_rollback = world_chance(world, 700);
+    config->policy.restore_on_breach = world_chance(world, 500);
     config->health_timeout_ms = world_chance(world, 50) ? 0 : 1000 * (1 + world_below(world, 300));
     config->same_reason_stops = world_chance(world, 800);
     draw_holds(world);
@@ -167,12 +179,12 @@ static void tell_seed(World *world, guint64 seed)
         seed, vr_run_kind_name(config->kind), config->count, policy->max_batch_percent, policy->max_unhealthy_percent,
         policy->max_unhealthy_upgraded_percent, policy->pause_ms, config->health_timeout_ms,
         policy->prioritize_unhealthy, policy->automatic_rollback, config->same_reason_stops);
-    world_tell(world,
-               "checkpoints from %u%% for %" G_GINT64_FORMAT " ms, bake %" G_GINT64_FORMAT
-               " ms, all in %" G_GINT64_FORMAT " ms, off at most %" G_GINT64_FORMAT
-               " ms, approval %d, gate %d, walk %d, in flight %u",
-               policy->checkpoints[0], policy->checkpoint_wait_ms, policy->bake_ms, policy->timeout_ms,
-               policy->max_off_ms, policy->approval, policy->gate != NULL, config->walk, policy->max_in_flight);
+    world_tell(
+        world,
+        "checkpoints from %u%% for %" G_GINT64_FORMAT " ms, bake %" G_GINT64_FORMAT " ms, all in %" G_GINT64_FORMAT
+        " ms, off at most %" G_GINT64_FORMAT " ms, approval %d, gate %d, walk %d, in flight %u, restore on breach %d",
+        policy->checkpoints[0], policy->checkpoint_wait_ms, policy->bake_ms, policy->timeout_ms, policy->max_off_ms,
+        policy->approval, policy->gate != NULL, config->walk, policy->max_in_flight, policy->restore_on_breach);
     for (guint i = 0; i < config->count; i++) {
         const VrRolloutInstance *instance = &world->instances[i];
 
@@ -183,13 +195,31 @@ static void tell_seed(World *world, guint64 seed)
     }
 }
 
+/* Much fails, for one reason, and the limits let the run go on: then it is seen whether it still knows that after a restart. */
+static void draw_tolerance(World *world)
+{
+    VrUpgradePolicy *policy = &world->config.policy;
+
+    policy->max_unhealthy_upgraded_percent = 100;
+    policy->max_batch_percent = world_chance(world, 500) ? 1 : policy->max_batch_percent;
+    policy->timeout_ms = 0;
+    policy->bake_ms = world_chance(world, 500) ? 600000 : 0;
+    world->chances.words = 1;
+    world->chances.unhealthy = 300;
+    world->chances.unswapped = world->chances.unrestored = 200;
+    world->chances.unprepared = world->chances.unrecorded = world->chances.unknown = 0;
+}
+
 void world_init(World *world, guint64 seed, GString *story)
 {
     guint off;
 
-    *world = (World){.random = seed * 0x2545f4914f6cdd1dULL + 1, .story = story, .now_ms = 1000000};
+    *world = (World){.random = seed * 0x2545f4914f6cdd1dULL + 1, .story = story, .now_ms = 1000000, .hosts = 1};
     draw_chances(world);
+    draw_deaths(world);
     draw_config(world);
+    if (world->crashes_left > 0 && world_chance(world, 150))
+        draw_tolerance(world);
     off = world_chance(world, 200) ? 300 : 0;
     world->guests = g_new0(Guest, world->config.count);
     world->answers = g_new0(VrSurveyAnswer, world->config.count);

@@ -17,6 +17,15 @@ static void says(World *world, VrEventType type)
     world_deliver(world, &event);
 }
 
+/* What is said to a process before it starts counts from its start. */
+void world_early_words(World *world)
+{
+    static const VrEventType early[] = {VR_EVENT_PAUSE, VR_EVENT_RESUME, VR_EVENT_APPROVE};
+
+    if (world_chance(world, 150))
+        says(world, early[world_below(world, G_N_ELEMENTS(early))]);
+}
+
 /* Any order at any moment. */
 void world_operate(World *world)
 {

@@ -9,10 +9,13 @@
 /* Chances in thousandths. */
 typedef struct {
     guint sick_first, drift, recover, unprepared, unswapped, unhealthy, unrecorded, unrestored, unknown, blind, lies,
-        stale, operator, relapse, power, gate_no, late, jump, numbers, skips, fickle, stuck;
+        stale, operator, relapse, power, gate_no, late, jump, numbers, skips, fickle, stuck, vanish, crash, second;
     guint words;    /* how many kinds of reasons there are */
     gboolean quiet; /* no drift while a batch is in flight: then the real count of what is down is checked too */
 } Chances;
+
+/* What a recovery can still do about an instance that failed. */
+typedef enum { SWAP_OVER, SWAP_UNRECORDED, SWAP_NOT_BACK, SWAP_LEFT } OpenSwap;
 
 typedef struct {
     gboolean sick, off;
@@ -22,13 +25,33 @@ typedef struct {
     gboolean left;  /* failed by an earlier run, and no survey or probe found it well since (decision 6) */
     gboolean taken; /* by a swap, until it is proven healthy or restored */
     VrGuestWish wish;
+    gboolean swapping; /* its SWAP was begun */
+    gboolean ran_new;  /* ... and its new disk has run */
+    OpenSwap open;     /* of one that failed */
 } Guest;
+
+/* When the process dies in a step. */
+typedef enum {
+    CRASH_NONE,
+    CRASH_LOST,    /* before what the step changed was in the journal */
+    CRASH_BETWEEN, /* after the phase of an instance was, and before the state was */
+    CRASH_KEPT     /* after that, and before a command was obeyed */
+} Crash;
 
 typedef struct {
     VrCommandType type;
     guint instance;
     gint64 due_ms;
+    gboolean fenced; /* of the owner that was stopped: it was given after another had taken over */
 } Errand;
+
+/* An orchestrator that was stopped, and whose set has another owner by now. */
+typedef struct {
+    VrRollout *rollout;
+    Check *check;
+    GArray *errands;
+    guint batches; /* that it has begun since */
+} Stopped;
 
 typedef struct {
     guint64 random;
@@ -45,6 +68,19 @@ typedef struct {
     Check *check;
     GString *story;
     gint64 now_ms;
+    guint boots;
+    gint64 kept_ms;    /* when the state was kept last */
+    gboolean kept;     /* ... by the process that works now */
+    char *saved;       /* the state that the last process has left; NULL: nothing. As of saved_ms, in boot saved_boot */
+    Check *kept_check; /* as it was then */
+    gint64 saved_ms;
+    guint saved_boot;
+    Crash crash;
+    guint crashes_left;
+    Stopped *stopped;
+    gint64 vanished_until;
+    guint hosts, vanished_host; /* instance i lies on host i % hosts */
+    guint restarts, takeovers, amends;
     gboolean in_batch;
     guint domains;
     char *gate[2];
@@ -63,7 +99,38 @@ VrGuestWish world_draw_wish(World *world);
 void world_tell(World *world, const char *format, ...) G_GNUC_PRINTF(2, 3);
 void world_deliver(World *world, const VrEvent *event);
 
+/* Does the process die in this step? */
+Crash world_draw_crash(World *world);
+const char *world_event_name(VrEventType type);
+void world_add_errand(World *world, GArray *errands, const VrCommand *command, gboolean fenced);
+
+/* Takes the errand that is answered next out of the list. */
+Errand world_next_errand(World *world, GArray *errands);
+void world_survey(World *world, VrEvent *event);
+VrEventType world_answer_type(VrCommandType type);
+VrOutcome world_outcome(World *world, VrCommandType type, guint instance);
+char *world_reason(World *world, guint instance);
+
+/* Keeps the two counts of what is down in truth. */
+void world_guest_becomes(World *world, guint i, gboolean taken, gboolean sick);
+
+/* From now on what becomes of it is this run's. */
+void world_found_well(World *world, guint i);
+
+/* world_restart.c */
+void world_restart(World *world);
+
+/* The state is not written any more from here on. */
+void world_keep_last(World *world);
+void world_take_over(World *world);
+
+/* world_stopped.c */
+void world_stop(World *world);
+void world_stopped_acts(World *world);
+void world_forget_stopped(World *world);
+
 /* world_person.c */
+void world_early_words(World *world);
 void world_operate(World *world);
 void world_person_acts(World *world);
 void world_say_stale(World *world);
