@@ -7,6 +7,7 @@
 #include "engine/recover.h"
 #include "orchestrator/executor.h"
 #include "orchestrator/health.h"
+#include "orchestrator/run_state.h"
 
 #define MAX_JUDGES 64
 
@@ -69,9 +70,20 @@ static void judge_job(gpointer data, gpointer user_data)
     vr_handover_give(data);
 }
 
+/* As the run was told that is open; else as the model says. */
+static gboolean rolls_back(const VrEngine *engine, const VrSet *set)
+{
+    g_autoptr(VrRun) run = vr_history_open(vr_journal_db(engine->journal), set->name, NULL);
+    g_auto(VrRunState) state = {0};
+
+    if (run && run->state && vr_run_state_read(&state, run->state, NULL))
+        return state.automatic_rollback;
+    return set->model->policy.automatic_rollback;
+}
+
 static void judge_all(const VrEngine *engine, const VrSet *set, GPtrArray *found)
 {
-    Judges judges = {.engine = engine, .set = set, .automatic_rollback = set->model->policy.automatic_rollback};
+    Judges judges = {.engine = engine, .set = set, .automatic_rollback = rolls_back(engine, set)};
     GThreadPool *pool = g_thread_pool_new(judge_job, &judges, MAX_JUDGES, FALSE, NULL);
 
     for (guint i = 0; i < found->len; i++) {

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from program import DONE, FAILED
+from program import DONE, FAILED, crashing_image
 
 
 @pytest.fixture(scope="module", name="lab")
@@ -77,3 +77,18 @@ def test_the_next_command_recovers_first_and_goes_on(lab):
     assert "recovered: " in done.err
     assert lab.versions() == lab.all_on("3.0.0")
     assert "nothing is open" in lab.program("recover", status=DONE).out
+
+
+def test_killed_it_still_leaves_what_fails_when_it_was_told_to(lab):
+    """F2: --no-auto-rollback outlives its process."""
+    lab.program("image-publish", "cheap", "9.0.0", crashing_image(lab.program, "9.0.0"))
+    before = lab.versions()
+    run = lab.program.start("upgrade", lab.set_name, "--version", "9.0.0", "--no-auto-rollback")
+    wait_line(run, "probing")
+    run.kill()
+    run.communicate()
+    assert "left on generation" in lab.program("recover", lab.set_name).err
+    moved = [name for name, version in lab.versions().items() if version == "9.0.0"]
+    assert len(moved) == 1
+    lab.program("rollback", lab.set_name, moved[0])
+    assert lab.versions() == before
