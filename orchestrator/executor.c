@@ -76,8 +76,10 @@ static void sync_instance(VrExecutor *executor, guint index, const char *text)
     if (instance->phase == phase)
         return;
     instance->phase = phase;
-    if (phase == VR_PHASE_PENDING)
-        g_clear_pointer(&instance->swap_id, g_free); /* what was prepared is discarded */
+    if (phase == VR_PHASE_PENDING) { /* what was prepared is discarded, ahead of a batch that never came, too */
+        g_clear_pointer(&instance->swap_id, g_free);
+        instance->batch = 0;
+    }
     if (reason) {
         g_free(instance->reason);
         instance->reason = g_strdup(reason);

@@ -133,11 +133,16 @@ static void test_cancel_now(void **state) /* G2 */
     g_autoptr(Stage) stage = stage_new();
     VrRunTarget target = {0};
     g_autoptr(VrExecutor) up = new_executor(stage, &target, -1);
+    g_autoptr(VrRun) run = NULL;
+    const VrRunInstance *instance;
     g_autofree char *path = NULL;
 
     stage->cancel_at_batch = up;
-    assert_false(vr_executor_run(up, NULL, &error));
+    assert_false(vr_executor_run(up, &run, &error));
     assert_true(g_error_matches(error, VR_ERROR, VR_ERROR_CANCELLED));
+    instance = g_ptr_array_index(run->instances, 0);
+    assert_int_equal(instance->phase, VR_PHASE_PENDING);
+    assert_int_equal(instance->batch, 0); /* it was prepared, and its turn did not come */
     path = fake_hv_os_path(stage->world->fake, TRUE);
     assert_string_equal(path, stage->world->old_path);
     world_check(stage->world, TRUE);
