@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The lab of the acceptance test: five real Linux guests under a store of their own, made and removed by vagrant/lab."""
+"""The lab of the acceptance tests: real Linux guests under a store of their own, made and removed by vagrant/lab."""
 
 import json
 import os
@@ -17,6 +17,7 @@ TOP = HERE.parent.parent
 sys.path.insert(0, str(HERE))
 
 from guest import Guest, file_facts, wait_for  # noqa: E402
+from proof import facts_of  # noqa: E402
 
 BINARY = os.environ.get("VIRT_REIMAGE", str(TOP / "build/dev/virt-reimage"))
 LAB_DIR = Path(os.environ.get("LAB_DIR", "/var/lib/virt-reimage-lab-test"))
@@ -29,10 +30,10 @@ class Lab:
     """What the tests do to it: commands, guests, and a look at the journal."""
 
     root = LAB_DIR / "store"
-    names = [f"lab-{i}" for i in range(5)]
 
-    def __init__(self):
-        self.env = {**os.environ, "LAB_DIR": str(LAB_DIR), "LAB_GUESTS": "5", "VIRT_REIMAGE": BINARY}
+    def __init__(self, count):
+        self.names = [f"lab-{i}" for i in range(count)]
+        self.env = {**os.environ, "LAB_DIR": str(LAB_DIR), "LAB_GUESTS": str(count), "VIRT_REIMAGE": BINARY}
 
     def script(self, *arguments):
         subprocess.run([str(TOP / "vagrant/lab"), *arguments], env=self.env, check=True, stdin=subprocess.DEVNULL)
@@ -62,7 +63,7 @@ class Lab:
             wait_for(name)
 
     def facts(self):
-        return {name: Guest(name).facts() for name in self.names}
+        return facts_of(self.names)
 
     def versions(self):
         return {name: Guest(name).inside()["version"] for name in self.names}
@@ -117,7 +118,8 @@ class Lab:
 
 @pytest.fixture(scope="session")
 def lab():
-    made = Lab()
+    """Five guests in one set without labels."""
+    made = Lab(5)
     made.script("destroy")
     made.script("up")
     model = LAB_DIR / "lab.yaml"
@@ -125,3 +127,12 @@ def lab():
     made.run("set-define", str(model))
     yield made
     made.script("destroy")
+
+
+@pytest.fixture(scope="module")
+def ten(lab):
+    """Those five and five more, under one set that the module defines: the first five run whatever the tests before have left."""
+    made = Lab(10)
+    made.script("up")
+    made.settle()
+    yield made

@@ -26,6 +26,22 @@ def facts_of(names):
         return dict(zip(names, pool.map(lambda name: Guest(name).facts(), names)))
 
 
+def rebooted(before, after):
+    """The guests that run another boot now."""
+    return [name for name in before if before[name]["inside"]["boot_id"] != after[name]["inside"]["boot_id"]]
+
+
+def assert_same_machines(before, after):
+    """Rows B2 and B3: the same machine with the same data; nothing but the OS disk changed."""
+    for name, was in before.items():
+        now = after[name]
+        assert now["identity"] == was["identity"], name
+        for key in ("payload_sha256", "payload_inode", "temp_marker"):
+            assert now["inside"][key] == was["inside"][key] != "", (name, key)
+        for disk in ("vdb", "vdc"):
+            assert now["disks"][disk] == was["disks"][disk], (name, disk)
+
+
 def os_disk(facts):
     return facts["disks"]["vda"]
 

@@ -7,21 +7,9 @@ import signal
 import subprocess
 import time
 
+from proof import assert_same_machines, rebooted
+
 ALL = [f"lab-{i}" for i in range(5)]
-
-
-def assert_same_machines(before, after):
-    """Rows B2 and B3: the same machine with the same data; nothing but the OS disk changed."""
-    for name in ALL:
-        was, now = before[name], after[name]
-        assert now["identity"] == was["identity"], name
-        for key in ("payload_sha256", "payload_inode", "temp_marker"):
-            assert now["inside"][key] == was["inside"][key] != "", (name, key)
-        assert now["disks"]["vdb"] == was["disks"]["vdb"] and now["disks"]["vdc"] == was["disks"]["vdc"]
-
-
-def rebooted(before, after):
-    return [name for name in ALL if before[name]["inside"]["boot_id"] != after[name]["inside"]["boot_id"]]
 
 
 def exec_times(trace):
