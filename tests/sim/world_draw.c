@@ -2,6 +2,8 @@
 /* What a seed makes: the chances of a world, its set and its policy. */
 #include "tests/sim/world_private.h"
 
+#define MOODY 200
+
 static guint64 roll(World *world)
 {
     guint64 z = (world->random += 0x9e3779b97f4a7c15ULL);
@@ -43,7 +45,7 @@ static void draw_chances(World *world)
                                       200, 500, 1000}; /* 1000: a version on which every instance fails (18) */
     static const guint sick[] = {0, 0, 50, 100, 200, 400};
     static const guint gate_no[] = {0, 200, 500, 1000};
-    static const guint numbers[] = {500, 1000}, skips[] = {30, 300, 1000};
+    static const guint numbers[] = {500, 1000}, skips[] = {30, 300, 1000}, fickle[] = {20, 100, 300};
     Chances *chances = &world->chances;
     guint calm = world_chance(world, 350) ? 0 : 1; /* 0: nothing fails in a swap, so that many runs come far */
 
@@ -70,7 +72,12 @@ static void draw_chances(World *world)
     chances->numbers = world_chance(world, 300) ? pick(world, numbers, G_N_ELEMENTS(numbers)) : 0;
     chances->skips = world_chance(world, 200) ? pick(world, skips, G_N_ELEMENTS(skips)) : 0;
     chances->stuck = world_chance(world, 200) ? 700 : 0;
-    chances->fickle = world_chance(world, 300) ? pick(world, none_or_some, G_N_ELEMENTS(none_or_some)) : 0;
+    chances->fickle = world_chance(world, 300) ? pick(world, fickle, G_N_ELEMENTS(fickle)) : 0;
+    if (world_chance(world, 50)) { /* moods: guests come and go, so that waits and holds follow each other */
+        chances->skips = 100;
+        chances->fickle = MOODY;
+        chances->blind = 300;
+    }
 }
 
 /* Half of the worlds know nothing of all that. */
@@ -112,7 +119,7 @@ static void draw_holds(World *world)
     VrUpgradePolicy *policy = &world->config.policy;
     guint percent = 0;
 
-    if (world_chance(world, 250)) {
+    if (world_chance(world, world->chances.fickle == MOODY ? 900 : 250)) {
         for (guint k = 0; k < VR_CHECKPOINTS && percent < 99 && world_chance(world, 800); k++) {
             percent += 1 + world_below(world, MIN(60, 99 - percent));
             policy->checkpoints[k] = percent;
