@@ -34,7 +34,10 @@ static const char *const schema[] = {
     /* 4: the set's current version (D29), and the role that a run was for */
     "ALTER TABLE sets ADD COLUMN current_image TEXT;"
     "ALTER TABLE sets ADD COLUMN current_version TEXT;"
-    "ALTER TABLE runs ADD COLUMN role TEXT;"};
+    "ALTER TABLE runs ADD COLUMN role TEXT;",
+    /* 5: protected by a command (G7); protected_us 0: not */
+    "ALTER TABLE instances ADD COLUMN protected_us INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE instances ADD COLUMN protected_reason TEXT;"};
 
 gboolean vr_registry_init(VrDb *db, GError **error)
 {
@@ -46,6 +49,7 @@ static void instance_free(gpointer data)
     VrInstance *instance = data;
 
     g_free(instance->domain);
+    g_free(instance->protected_reason);
     g_free(instance);
 }
 
@@ -106,12 +110,14 @@ static GPtrArray *resolve(VrHv *hv, const VrModel *model, const char *file_name,
     return g_steal_pointer(&instances);
 }
 
-/* An instance keeps the upgrade domain it has, and belongs to one set. */
+/* An instance keeps the upgrade domain it has and the protection that a command gave it, and belongs to one set. */
 static gboolean keep_what_it_has(VrDb *db, const char *set_name, guint count, VrInstance *instance, GError **error)
 {
     g_autoptr(sqlite3_stmt) stmt =
-        vr_db_prepare(db, error, "SELECT set_name, upgrade_domain, joined_revision FROM instances WHERE uuid = ?", "s",
-                      instance->uuid);
+        vr_db_prepare(db, error,
+                      "SELECT set_name, upgrade_domain, joined_revision, protected_us, protected_reason FROM instances "
+                      "WHERE uuid = ?",
+                      "s", instance->uuid);
     int row = stmt ? vr_db_step(db, stmt, error) : -1;
     guint kept;
 
@@ -127,6 +133,8 @@ static gboolean keep_what_it_has(VrDb *db, const char *set_name, guint count, Vr
     if (kept < count)
         instance->upgrade_domain = kept;
     instance->joined_revision = (guint)sqlite3_column_int64(stmt, 2);
+    instance->protected_us = sqlite3_column_int64(stmt, 3);
+    instance->protected_reason = vr_db_text(stmt, 4);
     return TRUE;
 }
 
@@ -188,10 +196,11 @@ static gboolean write_set(VrJournal *journal, const VrModel *model, const char *
     for (guint i = 0; i < instances->len; i++) {
         const VrInstance *instance = g_ptr_array_index(instances, i);
         if (!vr_db_run(db, NULL, error,
-                       "INSERT INTO instances (uuid, set_name, domain, ordinal, upgrade_domain, joined_revision) "
-                       "VALUES (?, ?, ?, ?, ?, ?)",
-                       "sssiii", instance->uuid, model->name, instance->domain, (gint64)i,
-                       (gint64)instance->upgrade_domain, (gint64)instance->joined_revision))
+                       "INSERT INTO instances (uuid, set_name, domain, ordinal, upgrade_domain, joined_revision, "
+                       "protected_us, protected_reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                       "sssiiiis", instance->uuid, model->name, instance->domain, (gint64)i,
+                       (gint64)instance->upgrade_domain, (gint64)instance->joined_revision, instance->protected_us,
+                       instance->protected_reason))
             return FALSE;
     }
     return TRUE;
@@ -227,14 +236,34 @@ gboolean vr_registry_undefine(VrJournal *journal, const VrOwner *owner, const ch
     return FALSE;
 }
 
+gboolean vr_registry_protect(VrJournal *journal, const VrOwner *owner, const VrSet *set, const GArray *indices,
+                             gint64 since_us, const char *reason, GError **error)
+{
+    VrDb *db = vr_journal_db(journal);
+
+    if (!vr_owner_begin(journal, owner, error))
+        return FALSE;
+    for (guint i = 0; i < indices->len; i++) {
+        const VrInstance *instance = g_ptr_array_index(set->instances, g_array_index(indices, guint, i));
+        if (!vr_db_run(db, NULL, error,
+                       "UPDATE instances SET protected_us = ?, protected_reason = ? WHERE set_name = ? AND uuid = ?",
+                       "isss", since_us, reason, set->name, instance->uuid)) {
+            vr_db_rollback(db);
+            return FALSE;
+        }
+    }
+    return vr_db_commit(db, error);
+}
+
 /* --- read -------------------------------------------------------------------------------------------- */
 
 static gboolean read_instances(VrDb *db, VrSet *set, GError **error)
 {
     g_autoptr(sqlite3_stmt) stmt = vr_db_prepare(
         db, error,
-        "SELECT uuid, domain, upgrade_domain, joined_revision FROM instances WHERE set_name = ? ORDER BY ordinal", "s",
-        set->name);
+        "SELECT uuid, domain, upgrade_domain, joined_revision, protected_us, protected_reason FROM instances WHERE "
+        "set_name = ? ORDER BY ordinal",
+        "s", set->name);
     int row = -1;
 
     while (stmt && (row = vr_db_step(db, stmt, error)) == 1) {
@@ -243,6 +272,9 @@ static gboolean read_instances(VrDb *db, VrSet *set, GError **error)
         instance->domain = vr_db_text(stmt, 1);
         instance->upgrade_domain = (guint)sqlite3_column_int64(stmt, 2);
         instance->joined_revision = (guint)sqlite3_column_int64(stmt, 3);
+        instance->protected_us = sqlite3_column_int64(stmt, 4);
+        instance->protected_reason = vr_db_text(stmt, 5);
+        instance->is_protected = instance->protected_us > 0;
         g_ptr_array_add(set->instances, instance);
     }
     return row == 0;
@@ -293,7 +325,8 @@ static void give_model(VrSet *set)
         instance->zone = said->zone;
         instance->pair = said->pair;
         instance->phase = said->phase;
-        instance->is_protected = said->is_protected;
+        instance->model_protects = said->is_protected;
+        instance->is_protected = instance->protected_us > 0 || instance->model_protects;
     }
 }
 

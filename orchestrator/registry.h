@@ -17,9 +17,12 @@ typedef struct {
     const char *pin;          /* the version that the set's model gives this one alone (A11), the model's; NULL: none */
     VrLabel role, zone, pair; /* as the model says, the names are the model's */
     guint phase;
-    gboolean is_protected;
-    guint upgrade_domain;  /* kept with the instance (D7) */
-    guint joined_revision; /* of the set's model when it came into the set: stands in for one that is not known */
+    gboolean is_protected;   /* G7: by the model, or by a command */
+    gboolean model_protects; /* protectFromScaleSetActions */
+    gint64 protected_us;     /* since when by a command, wall clock; 0: it is not */
+    char *protected_reason;  /* of the command; NULL: none was given */
+    guint upgrade_domain;    /* kept with the instance (D7) */
+    guint joined_revision;   /* of the set's model when it came into the set: stands in for one that is not known */
 } VrInstance;
 
 typedef struct {
@@ -40,12 +43,18 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrSet, vr_set_free)
 gboolean vr_registry_init(VrDb *db, GError **error);
 
 /* Defines or redefines a set. Each instance is looked up by name or UUID: one that does not exist is VR_ERROR_NOT_FOUND with its
- * line, one that is in another set VR_ERROR_CONFLICT. Instances that were in the set before keep their upgrade domain. */
+ * line, one that is in another set VR_ERROR_CONFLICT. Instances that were in the set before keep their upgrade domain
+ * and the protection that a command gave them. */
 gboolean vr_registry_define(VrJournal *journal, const VrOwner *owner, VrHv *hv, const VrModel *model, const char *text,
                             const char *file_name, GError **error);
 
 /* Forgets the set and its instances; guests, disks and generations stay as they are. */
 gboolean vr_registry_undefine(VrJournal *journal, const VrOwner *owner, const char *name, GError **error);
+
+/* G7: the protection by a command, of all these instances or none. indices: guint; since_us: wall clock, 0 ends it; reason may be NULL. It
+ * goes when the instance leaves the set. */
+gboolean vr_registry_protect(VrJournal *journal, const VrOwner *owner, const VrSet *set, const GArray *indices,
+                             gint64 since_us, const char *reason, GError **error);
 
 /* VR_ERROR_NOT_FOUND names the sets that there are; VR_ERROR_REFUSED: this program cannot read its model. */
 VrSet *vr_registry_get(VrDb *db, const char *name, GError **error);

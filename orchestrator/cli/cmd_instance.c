@@ -150,6 +150,7 @@ static void print_lines(const VrCli *cli, const VrInstanceState *state, const GP
 {
     const VrLook *look = state->look;
     g_autofree char *current = vr_generation_text(state->current);
+    g_autofree char *protection = vr_protection_text(state->instance);
 
     vr_label(cli, "Instance", state->instance->domain);
     vr_label(cli, "UUID", state->instance->uuid);
@@ -161,6 +162,7 @@ static void print_lines(const VrCli *cli, const VrInstanceState *state, const GP
     print_signals(cli, signals);
     vr_label(cli, "Runs", current);
     vr_label(cli, "Pinned to", state->instance->pin);
+    vr_label(cli, "Protection", protection);
     vr_label(cli, "Model applied",
              state->latest   ? "yes"
              : state->behind ? "no, the model was edited since its disk was made"

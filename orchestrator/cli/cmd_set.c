@@ -133,12 +133,12 @@ static json_t *holds_json(const VrUpgradePolicy *policy)
 
 static json_t *instance_json(const VrInstance *instance)
 {
-    return json_pack("{s:o, s:s, s:i, s:o, s:o, s:o, s:o, s:b, s:o}", "domain", vr_json_text(instance->domain), "uuid",
-                     instance->uuid, "upgradeDomain", (int)instance->upgrade_domain, "role",
+    return json_pack("{s:o, s:s, s:i, s:o, s:o, s:o, s:o, s:b, s:o, s:o}", "domain", vr_json_text(instance->domain),
+                     "uuid", instance->uuid, "upgradeDomain", (int)instance->upgrade_domain, "role",
                      vr_json_text(instance->role.name), "zone", vr_json_text(instance->zone.name), "phase",
                      instance->phase > 0 ? json_integer(instance->phase) : json_null(), "pair",
-                     vr_json_text(instance->pair.name), "protected", instance->is_protected, "pinnedVersion",
-                     vr_json_text(instance->pin));
+                     vr_json_text(instance->pair.name), "protected", instance->is_protected, "protection",
+                     vr_protection_json(instance), "pinnedVersion", vr_json_text(instance->pin));
 }
 
 static void info_json(const VrSet *set)
@@ -231,6 +231,7 @@ static void info_lines(const VrCli *cli, const VrSet *set)
     }
     fputc('\n', stdout);
     vr_table_print(table);
+    vr_say_protected(cli, set);
 }
 
 gboolean vr_cmd_set_info(const VrCli *cli, GError **error)

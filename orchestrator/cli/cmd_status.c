@@ -271,6 +271,7 @@ static void print_instances(const VrCli *cli, const Status *status)
         if (state->in_run && state->in_run->phase != VR_PHASE_SKIPPED)
             vr_say_why(cli, state->instance->domain, state->in_run->reason);
     }
+    vr_say_protected(cli, status->session.set);
 }
 
 /* Where the model was edited since: nothing to say else. */

@@ -103,6 +103,17 @@ const VrCliCommand vr_cli_commands[] = {
     {"adopt", VR_GROUP_SETS, "SET INSTANCE", "Say which version of the set's image a guest runs already",
      "Needs --version. For guests that were not made by a swap; the guest is not touched.",
      "adopt shop web-0 --version 12.20261101.0", TRUE, VR_OPT_VERSION | VR_OPT_DRY_RUN, 2, 2, vr_cmd_adopt},
+    {"protect", VR_GROUP_SETS, "SET INSTANCE…", "Keep instances out of what is done to the set",
+     "upgrade, and apply, reimage and rollback with --all, leave them alone; a command that names one moves it still.\n"
+     "One that is down holds no place while it is protected: it stops no run, and keeps no batch small. Stays when "
+     "the\n"
+     "set is defined anew, and goes when the instance leaves it.",
+     "protect shop web-3 --reason 'repair, ticket 4711'", TRUE, VR_OPT_REASON | VR_OPT_DRY_RUN, 2, MANY,
+     vr_cmd_protect},
+    {"unprotect", VR_GROUP_SETS, "SET INSTANCE…", "Undo protect",
+     "What the model protects (protectionPolicy) is refused (exit status 4), and then nothing is changed: edit the\n"
+     "model.",
+     "unprotect shop web-3", TRUE, VR_OPT_DRY_RUN, 2, MANY, vr_cmd_unprotect},
 
     {"plan", VR_GROUP_RUNS, "SET", "Show what upgrade would do: batches, reasons, findings, space, time, disks",
      "Changes nothing. Exit status 3: the run would stop by its policy; 4: an instance that would be moved has a\n"
@@ -110,7 +121,7 @@ const VrCliCommand vr_cli_commands[] = {
      "plan shop --version 12.20261101.0", FALSE, VR_OPT_VERSION | VR_OPT_ROLE | VR_OPT_JSON, 1, 1, vr_cmd_plan},
     {"upgrade", VR_GROUP_RUNS, "SET", "Move a set to a new image version, batch by batch",
      "Without --version: the version of the model, or the latest that is not excluded. Instances that run it are left\n"
-     "alone, those that the model pins to another one, and those that it protects. A version that failed on this\n"
+     "alone, those that the model pins to another one, and those that are protected. A version that failed on this\n"
      "set before is tried again only when --version names it, or by 'retry'.\n"
      "\n"
      "--canary moves the instances that it names, and then waits for 'promote'; --walk waits before each upgrade "
@@ -127,8 +138,8 @@ const VrCliCommand vr_cli_commands[] = {
      "Each gets the version that it runs now, be it the newest or not; one of which that is not known, such as one\n"
      "that was added to the set, gets the set's current version ('status'), to which the last upgrade of all brought "
      "it.\n"
-     "With --version: of that one; with --all then not those that the model pins to another one. One that the model\n"
-     "protects is only moved when it is named. Data disks and temp disks are kept.\n\n" RUN_STATUSES,
+     "With --version: of that one; with --all then not those that the model pins to another one. One that is\n"
+     "protected is only moved when it is named. Data disks and temp disks are kept.\n\n" RUN_STATUSES,
      "reimage shop web-0 web-1", TRUE,
      VR_OPT_VERSION | VR_OPT_ALL | VR_OPT_DETACH | VR_OPT_NO_AUTO_ROLLBACK | VR_OPT_REASON | VR_OPT_DRY_RUN |
          VR_OPT_JSON,
@@ -138,7 +149,7 @@ const VrCliCommand vr_cli_commands[] = {
      "Those that are behind the model ('status' counts them) get a new OS disk of the version that they run now,\n"
      "batch by batch under the policy of the set; 'rollback' goes back. The others are left alone, and with --all "
      "those\n"
-     "that the model protects and those of which no version is known. For a new image version: "
+     "that are protected and those of which no version is known. For a new image version: "
      "'upgrade'.\n\n" RUN_STATUSES,
      "apply shop --all", TRUE,
      VR_OPT_ALL | VR_OPT_DETACH | VR_OPT_NO_AUTO_ROLLBACK | VR_OPT_REASON | VR_OPT_DRY_RUN | VR_OPT_JSON, 1, MANY,
@@ -152,7 +163,7 @@ const VrCliCommand vr_cli_commands[] = {
     {"rollback", VR_GROUP_RUNS, "SET INSTANCE…|--all", "Go back to kept OS disks",
      "For an instance: what it ran before its current generation, and again one further back; --to-generation goes to\n"
      "any kept one, forward too. With --all: every instance that the last run (or --run ID) moved goes back to what\n"
-     "it had before that run, but for those that the model protects. What the newer system did to data disks is not\n"
+     "it had before that run, but for those that are protected. What the newer system did to data disks is not\n"
      "undone.\n"
      "\n"
      "With --all while a run is in flight, that one is ended now: guests that are on their way go back, then those "

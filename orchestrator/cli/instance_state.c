@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "disk/version.h"
+#include "orchestrator/cli/targets.h"
 
 void vr_instance_state_clear(VrInstanceState *state)
 {
@@ -115,10 +116,12 @@ static json_t *in_run_json(const VrRunInstance *instance)
 json_t *vr_instance_state_json(const VrInstanceState *state)
 {
     const VrGeneration *current = state->current;
-    json_t *document = json_pack("{s:o, s:s, s:i, s:o, s:s, s:o}", "domain", vr_json_text(state->instance->domain),
-                                 "uuid", state->instance->uuid, "upgradeDomain", (int)state->instance->upgrade_domain,
-                                 "pinnedVersion", vr_json_text(state->instance->pin), "powerState",
-                                 vr_instance_state_power(state), "health", health_json(state));
+    json_t *document =
+        json_pack("{s:o, s:s, s:i, s:o, s:b, s:o, s:s, s:o}", "domain", vr_json_text(state->instance->domain), "uuid",
+                  state->instance->uuid, "upgradeDomain", (int)state->instance->upgrade_domain, "pinnedVersion",
+                  vr_json_text(state->instance->pin), "protected", state->instance->is_protected, "protection",
+                  vr_protection_json(state->instance), "powerState", vr_instance_state_power(state), "health",
+                  health_json(state));
 
     json_object_update_new(document, json_pack("{s:o, s:o, s:o, s:o, s:b, s:b, s:o, s:o}", "generation",
                                                current ? json_integer(current->number) : json_null(), "image",

@@ -277,21 +277,16 @@ static void skip_pinned(VrTargets *targets, const VrSession *session, guint inde
 
 void vr_targets_skip_protected(VrTargets *targets, const VrSession *session, guint index)
 {
-    const char *domain = vr_set_instance(session->set, index)->domain, *set = session->set->name;
+    const VrInstance *instance = vr_set_instance(session->set, index);
+    gboolean same = targets->kind == VR_RUN_APPLY || (targets->kind == VR_RUN_REIMAGE && !targets->image);
+    const char *version = same || !targets->image ? NULL : targets->image->version;
+    const char *command = same ? vr_run_kind_name(targets->kind) : version ? "reimage" : "rollback";
+    g_autofree char *why = vr_protection_text(instance);
 
     targets->guarded++;
-    if (targets->kind == VR_RUN_APPLY || (targets->kind == VR_RUN_REIMAGE && !targets->image))
-        vr_targets_skip(targets, index,
-                        g_strdup_printf("protected by the model; '%s %s %s %s' moves it", VR_PROGRAM,
-                                        vr_run_kind_name(targets->kind), set, domain));
-    else if (targets->image)
-        vr_targets_skip(targets, index,
-                        g_strdup_printf("protected by the model; '%s reimage %s %s --version %s' moves it", VR_PROGRAM,
-                                        set, domain, targets->image->version));
-    else
-        vr_targets_skip(
-            targets, index,
-            g_strdup_printf("protected by the model; '%s rollback %s %s' moves it", VR_PROGRAM, set, domain));
+    vr_targets_skip(targets, index,
+                    g_strdup_printf("%s; '%s %s %s %s%s%s' moves it", why, VR_PROGRAM, command, session->set->name,
+                                    instance->domain, version ? " --version " : "", version ? version : ""));
 }
 
 static gboolean has_role(const VrInstance *instance, const char *role)

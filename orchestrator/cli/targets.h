@@ -4,13 +4,15 @@
 
 #include "orchestrator/cli/session.h"
 
+#include <jansson.h>
+
 typedef struct {
     VrRunKind kind;
     VrImage *image;       /* that all move to; NULL: a rollback, or they go to different ones */
     GPtrArray *images;    /* VrImage *, each once: what targets[].image point to */
     guint count, chosen;  /* instances of the set; those that are moved */
     guint pinned;         /* left alone because the model pins them to another version */
-    guint guarded;        /* ... or protects them */
+    guint guarded;        /* ... or because they are protected */
     guint asked_out;      /* left alone because their guests ask for it (D14) */
     guint behind;         /* of an apply: those that were asked for and are behind the model */
     VrRunTarget *targets; /* [count] */
@@ -29,7 +31,7 @@ void vr_targets_choose(VrTargets *targets, guint index, guint to_generation);
 void vr_targets_choose_image(VrTargets *targets, guint index, const VrImage *image);
 /* Takes text. Also of one that was chosen. */
 void vr_targets_skip(VrTargets *targets, guint index, char *text);
-/* G7: leaves one alone that the model protects, and was not named. */
+/* G7: leaves one alone that is protected, and was not named. */
 void vr_targets_skip_protected(VrTargets *targets, const VrSession *session, guint index);
 const VrGeneration *vr_targets_current(const VrTargets *targets, guint index);
 /* The version that one is moved to; NULL: to a kept generation, or it is not moved. */
@@ -75,6 +77,13 @@ gboolean vr_targets_of_apply(VrTargets *targets, const VrSession *session, GErro
 /* Those that are behind the model, for what nobody asked for by name: the others are left alone, with the reason. */
 gboolean vr_targets_of_edit(VrTargets *targets, const VrSession *session, GError **error);
 gboolean vr_targets_of_rollback(VrTargets *targets, const VrSession *session, GError **error);
+
+/* "protected by the model", "protected since 2026-11-22 06:55:24: REASON", or both; NULL: it is not (G7). Free with g_free. */
+char *vr_protection_text(const VrInstance *instance);
+/* Below a table: "  web-0: protected ...", each that is. */
+void vr_say_protected(const VrCli *cli, const VrSet *set);
+/* {byModel, since, reason}; null: it is not protected. */
+json_t *vr_protection_json(const VrInstance *instance);
 
 /* "debian-12 2.0.0 (generation 3)", "not known (generation 0)", "not known". Free with g_free. */
 char *vr_generation_text(const VrGeneration *generation);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Sets, instances and runs in the database. Rows J1, J4, J10, J11, C11, D7, D29. */
+/* Sets, instances and runs in the database. Rows J1, J4, J10, J11, C11, D7, D29, G7. */
 #include "engine/support.h"
 
 #include "base/error.h"
@@ -171,7 +171,9 @@ static void test_old_tables(void **state)
                                           "ALTER TABLE run_instances DROP COLUMN version",
                                           "ALTER TABLE sets DROP COLUMN current_image",
                                           "ALTER TABLE sets DROP COLUMN current_version",
-                                          "ALTER TABLE runs DROP COLUMN role"};
+                                          "ALTER TABLE runs DROP COLUMN role",
+                                          "ALTER TABLE instances DROP COLUMN protected_us",
+                                          "ALTER TABLE instances DROP COLUMN protected_reason"};
     g_autoptr(World) world = new_world();
     VrDb *db = vr_journal_db(world->journal);
 
@@ -184,6 +186,47 @@ static void test_old_tables(void **state)
     check_behind(world, 1, 0, FALSE);
     assert_true(define(world, FULL("fake"), NULL));
     check_behind(world, 2, 0, TRUE);
+}
+
+static void protect(World *world, gint64 since_us, const char *reason)
+{
+    g_autoptr(VrSet) set = get(world);
+    g_autoptr(GArray) indices = g_array_new(FALSE, TRUE, sizeof(guint));
+
+    g_array_set_size(indices, 1);
+    assert_true(vr_registry_protect(world->journal, world->owner, set, indices, since_us, reason, NULL));
+}
+
+static void check_protected(World *world, gint64 since_us, const char *reason, gboolean by_model)
+{
+    g_autoptr(VrSet) set = get(world);
+    const VrInstance *instance = g_ptr_array_index(set->instances, 0);
+
+    assert_int_equal(instance->protected_us, since_us);
+    assert_int_equal(g_strcmp0(instance->protected_reason, reason), 0);
+    assert_int_equal(instance->model_protects, by_model);
+    assert_int_equal(instance->is_protected, by_model || since_us > 0);
+}
+
+#define GUARDED "fake, protectionPolicy: {protectFromScaleSetActions: true}"
+
+/* G7: by a command, by the model, by both; it stays when the set is defined anew, and goes with the set. */
+static void test_protect(void **state)
+{
+    g_autoptr(World) world = new_world();
+
+    assert_true(define(world, MODEL("shop", "fake"), NULL));
+    check_protected(world, 0, NULL, FALSE);
+    protect(world, 4711, "repair");
+    check_protected(world, 4711, "repair", FALSE);
+    assert_true(define(world, MODEL("shop", GUARDED), NULL));
+    check_protected(world, 4711, "repair", TRUE);
+    protect(world, 0, NULL);
+    check_protected(world, 0, NULL, TRUE);
+    protect(world, 4712, NULL);
+    assert_true(vr_registry_undefine(world->journal, world->owner, "shop", NULL));
+    assert_true(define(world, MODEL("shop", "fake"), NULL));
+    check_protected(world, 0, NULL, FALSE);
 }
 
 /* What a newer program defined is refused by name, and known to those who can go on without its model. */
@@ -341,6 +384,7 @@ int main(void)
         cmocka_unit_test(test_revision),
         cmocka_unit_test(test_revision_of_a_newcomer),
         cmocka_unit_test(test_old_tables),
+        cmocka_unit_test(test_protect),
         cmocka_unit_test(test_unreadable),
         cmocka_unit_test(test_runs),
         cmocka_unit_test(test_spread),
