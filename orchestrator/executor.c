@@ -360,7 +360,7 @@ static gboolean judge(const VrExecutor *executor, const VrRolloutView *view, GEr
     return FALSE;
 }
 
-/* Where the health of the set stopped the run, it says who and why. */
+/* Where the health of the set stopped the run, it says who counts as down and why: those that hold the places (decision 2). */
 static char *error_text(const VrExecutor *executor, const VrRolloutView *view)
 {
     g_autoptr(GString) text = g_string_new(view->error_text);
@@ -370,12 +370,12 @@ static char *error_text(const VrExecutor *executor, const VrRolloutView *view)
         g_strcmp0(view->error_code, VR_CODE_IN_ROLLING) != 0)
         return g_strdup(view->error_text);
     for (guint i = 0; i < executor->count && named < NAMED_UNHEALTHY; i++) {
-        gboolean counts = !executor->request.targets[i].left_failed || /* decision 6 */
-                          vr_rollout_phase(executor->rollout, i) != VR_PHASE_PENDING;
-        if (!executor->work[i].survey_text || !counts)
+        const char *why = executor->work[i].survey_text;
+
+        if (!vr_rollout_holds_place(executor->rollout, i))
             continue;
-        g_string_append_printf(text, "; '%s': %s", vr_executor_instance(executor, i)->domain,
-                               executor->work[i].survey_text);
+        why = why ? why : vr_rollout_reason(executor->rollout, i);
+        g_string_append_printf(text, "; '%s': %s", vr_executor_instance(executor, i)->domain, why ? why : "it is off");
         named++;
     }
     return g_strdup(text->str);

@@ -68,6 +68,7 @@ static VrRollout *new_rollout(const VrExecutor *executor)
                                            .canary = executor->request.targets[i].canary,
                                            .named = executor->request.targets[i].named,
                                            .left_failed = executor->request.targets[i].left_failed,
+                                           .is_protected = instance->is_protected,
                                            .role = instance->role,
                                            .zone = instance->zone,
                                            .pair = instance->pair,

@@ -36,7 +36,10 @@ void vr_batch_free(VrBatch *batch)
 
 gboolean vr_planner_holds_place(const VrCandidate *candidate)
 {
-    return candidate->down && !(candidate->left_failed && candidate->status == VR_CANDIDATE_PENDING);
+    gboolean left = candidate->left_failed && candidate->status == VR_CANDIDATE_PENDING;
+    gboolean out = candidate->is_protected && candidate->status != VR_CANDIDATE_DONE;
+
+    return candidate->down && !left && !out;
 }
 
 /* ---- who could go ---- */

@@ -12,7 +12,8 @@
  *   - has more members than max(1, floor(N * maxBatch/100)), with by_domain those of the whole domain; never more than
  *     max_in_flight, in a rollback either (D24)
  *   - has more than allowed(max_unhealthy) down at once, where a down instance outside the batch holds a place (decision 2),
- *     but for one that an earlier run left failed and that this run is still to move: it holds none, and goes first (decision 6)
+ *     but for one that an earlier run left failed and that this run is still to move: it holds none, and goes first (decision 6);
+ *     and but for one that is protected and that this run has not moved (G7): a person has taken it out
  *   - takes the last one that serves of a role of two or more (those that are off on purpose are no part of this)
  *   - has two of one pair, or one whose pair has another that is down
  * ignore_limits (a rollback, decision 6): what is down elsewhere does not shrink the batch and keeps nothing back.
@@ -44,13 +45,14 @@ typedef struct {
     guint phase;              /* as in VrModelInstance */
     guint guest_phase;        /* PhaseOrderingNumber + 1 as the guest says now; 0: it says none (D14) */
     VrCandidateStatus status;
-    gboolean down;        /* unhealthy or unreachable now, for any cause: it holds a place of decision 2 */
-    gboolean off;         /* on purpose: it serves nobody */
-    gboolean held;        /* pending, but not its turn: a canary or a walk goes first */
-    gboolean left_failed; /* by an earlier run, and not well since (decision 6) */
+    gboolean down;         /* unhealthy or unreachable now, for any cause: it holds a place of decision 2 */
+    gboolean off;          /* on purpose: it serves nobody */
+    gboolean held;         /* pending, but not its turn: a canary or a walk goes first */
+    gboolean left_failed;  /* by an earlier run, and not well since (decision 6) */
+    gboolean is_protected; /* G7 */
 } VrCandidate;
 
-/* Does it count among those that are down (decisions 1, 2 and 6)? */
+/* Does it count among those that are down (decisions 1, 2 and 6, G7)? */
 gboolean vr_planner_holds_place(const VrCandidate *candidate);
 
 typedef struct {

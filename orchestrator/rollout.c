@@ -395,6 +395,7 @@ static VrCandidate candidate_of(const VrRolloutInstance *instance)
                          .pair = instance->pair,
                          .phase = instance->phase,
                          .left_failed = instance->left_failed,
+                         .is_protected = instance->is_protected,
                          .status = instance->chosen ? VR_CANDIDATE_PENDING : VR_CANDIDATE_SKIPPED};
 }
 

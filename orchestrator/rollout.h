@@ -27,6 +27,8 @@
  *   - the whole has a deadline (D23), and no instance may be off for longer than the model says (J10)
  *   - an instance that an earlier run left failed holds no place and does not count before the start, nor before a later batch as long
  *     as this run has not moved it; once it was found healthy it is like any other (decision 6)
+ *   - an instance that is protected holds no place and does not count before the start, nor before a later batch, unless this run has
+ *     moved it: a person has taken it out of the set's actions (G7, decision 2)
  * A rollback knows only pause, walk, cancel and the deadline, and does not listen to guests: the ways out stay open (decision 6).
  * An instance that times out has failed; a timeout is never a permission to go on.
  */
@@ -164,6 +166,7 @@ typedef struct {
     gboolean canary;          /* goes first; the others follow after 'promote' */
     gboolean named;           /* by a person, as a canary is: goes although its guest asks to be left out (D14) */
     gboolean left_failed;     /* by an earlier run of an older version (decision 6) */
+    gboolean is_protected;    /* G7: may be down without a place, as long as this run has not moved it */
     VrLabel role, zone, pair; /* the names must outlive the rollout */
     guint phase;              /* as in VrModelInstance */
 } VrRolloutInstance;
@@ -225,6 +228,8 @@ void vr_rollout_view(const VrRollout *rollout, VrRolloutView *view);
 VrInstancePhase vr_rollout_phase(const VrRollout *rollout, guint instance);
 /* Has the upgrade domain an instance that is still to be moved, and that no canary elsewhere goes before? */
 gboolean vr_rollout_domain_pending(const VrRollout *rollout, guint domain);
+/* Is it down, as far as the last survey and this run know, and does it count as that (decisions 2 and 6, G7)? */
+gboolean vr_rollout_holds_place(const VrRollout *rollout, guint instance);
 /* Why it failed, or was left out by its guest's word; or NULL. */
 const char *vr_rollout_reason(const VrRollout *rollout, guint instance);
 

@@ -289,8 +289,8 @@ static void append_places(const VrRollout *rollout, GString *text)
     vr_text_append_share(text, rollout->down, rollout->count, "instances");
     g_string_append_printf(
         text,
-        " are down and hold the places, at most %u (%u%%) may be down at once: repair them, or raise "
-        "maxUnhealthyInstancePercent",
+        " are down and hold the places, at most %u (%u%%) may be down at once: repair them, take them out with "
+        "'virt-reimage protect', or raise maxUnhealthyInstancePercent",
         allowed, rollout->policy.max_unhealthy_percent);
 }
 

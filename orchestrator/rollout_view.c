@@ -135,6 +135,11 @@ VrInstancePhase vr_rollout_phase(const VrRollout *rollout, guint instance)
     return rollout->entries[instance].phase;
 }
 
+gboolean vr_rollout_holds_place(const VrRollout *rollout, guint instance)
+{
+    return vr_planner_holds_place(&rollout->candidates[instance]);
+}
+
 const char *vr_rollout_reason(const VrRollout *rollout, guint instance)
 {
     return rollout->entries[instance].reason;

@@ -48,7 +48,8 @@ static VrCandidate candidate_of(const VrPlan *plan, guint i)
                          .status = targets->targets[i].chosen ? VR_CANDIDATE_PENDING : VR_CANDIDATE_SKIPPED,
                          .down = vr_look_is_down(look),
                          .off = look->found && look->health.off,
-                         .left_failed = targets->targets[i].left_failed};
+                         .left_failed = targets->targets[i].left_failed,
+                         .is_protected = instance->is_protected};
 }
 
 static GPtrArray *batches_of(VrPlan *plan)
@@ -120,8 +121,8 @@ static void append_places(const VrPlan *plan, GString *text)
         g_string_append_printf(who, "; '%s': %s", vr_set_instance(plan->session->set, i)->domain, why_down(look));
     }
     g_string_append_printf(text,
-                           "%u of %u instances are unhealthy, at most %u may be down at once%s; repair them, or raise "
-                           "maxUnhealthyInstancePercent",
+                           "%u of %u instances are unhealthy, at most %u may be down at once%s; repair them, take them "
+                           "out with '" VR_PROGRAM " protect', or raise maxUnhealthyInstancePercent",
                            down, plan->targets->count,
                            vr_planner_allowed(plan->targets->count, policy->max_unhealthy_percent), who->str);
 }

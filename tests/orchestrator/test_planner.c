@@ -157,6 +157,36 @@ static void test_shrinks(void **state)
     assert_int_equal(block.kind, VR_BLOCK_PLACE);
 }
 
+/* G7, decision 2: a protected instance that is down holds no place, unless the run has moved it; its role and its pair know that it
+ * is down. */
+static void test_protected_holds_no_place(void **state)
+{
+    g_autofree VrCandidate *set = set_of(10, 1);
+    g_autoptr(VrBatch) batch = NULL, named = NULL, moved = NULL;
+    VrPlannerBlock block;
+
+    for (guint i = 7; i < 10; i++) {
+        set[i].down = set[i].is_protected = TRUE;
+        set[i].status = VR_CANDIDATE_SKIPPED;
+    }
+    batch = vr_planner_next_batch(&defaults, set, 10, FALSE, NULL);
+    EXPECT(batch, 0, 1);
+    assert_false(vr_planner_holds_place(&set[9]));
+    set[9].status = VR_CANDIDATE_PENDING; /* it was named: it goes first, and the healthy one needs a place */
+    named = vr_planner_next_batch(&defaults, set, 10, FALSE, NULL);
+    EXPECT(named, 9, 0);
+    set[9].status = VR_CANDIDATE_DONE;
+    assert_true(vr_planner_holds_place(&set[9]));
+    moved = vr_planner_next_batch(&defaults, set, 10, FALSE, NULL);
+    EXPECT(moved, 0);
+    for (guint i = 0; i < 10; i++) {
+        set[i].status = i == 0 ? VR_CANDIDATE_PENDING : VR_CANDIDATE_SKIPPED;
+        set[i].role = i == 0 || i == 9 ? (VrLabel){"web", 1} : (VrLabel){0};
+    }
+    assert_null(vr_planner_next_batch(&defaults, set, 10, FALSE, &block));
+    assert_int_equal(block.kind, VR_BLOCK_ROLE);
+}
+
 /* Decision 2: an instance that is down itself needs no new place, but above the limit nothing goes. */
 static void test_down_needs_no_place(void **state)
 {
@@ -266,6 +296,7 @@ int main(void)
         cmocka_unit_test(test_skipped),
         cmocka_unit_test(test_unhealthy_first),
         cmocka_unit_test(test_shrinks),
+        cmocka_unit_test(test_protected_holds_no_place),
         cmocka_unit_test(test_down_needs_no_place),
         cmocka_unit_test(test_ignores_limits),
         cmocka_unit_test(test_in_flight),

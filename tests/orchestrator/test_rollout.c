@@ -470,6 +470,40 @@ static void test_waits_for_a_place(void **state)
     assert_string_equal(say(&run, VR_EVENT_SURVEY), "finish");
     expect_end(&run, VR_RUN_FAULTED, VR_CODE_IN_ROLLING);
     expect_text(&run, "1 of 5 instances (20%) are down and hold the places, at most 1 (20%)");
+    expect_text(&run, "repair them, take them out with 'virt-reimage protect', or raise maxUnhealthyInstancePercent");
+    for (guint i = 0; i < 5; i++)
+        assert_int_equal(vr_rollout_holds_place(run.rollout, i), i == 4);
+}
+
+/* G7, decision 2: what a person has taken out stops nothing, before the start or later, as long as this run has not moved it. */
+static void test_protected(void **state)
+{
+    g_auto(Run) run = {0}, named = {0};
+
+    set_up(&run, 5);
+    for (guint i = 2; i < 5; i++) {
+        run.instances[i].is_protected = TRUE;
+        run.instances[i].chosen = FALSE;
+    }
+    run.answers[3] = run.answers[4] = VR_SURVEY_UNHEALTHY; /* of 5, 1 may be down */
+    assert_string_equal(launch(&run), "begin prepare 0");
+    TO_PROBES(&run, 0);
+    comes_good(&run, 0);
+    run.answers[2] = VR_SURVEY_UNHEALTHY;
+    assert_string_equal(say(&run, VR_EVENT_SURVEY), "begin prepare 1");
+    TO_PROBES(&run, 1);
+    assert_string_equal(comes_good(&run, 1), "end finish");
+    expect_end(&run, VR_RUN_COMPLETED, NULL);
+
+    set_up(&named, 10);
+    named.instances[0].is_protected = named.instances[0].named = TRUE;
+    named.answers[0] = named.answers[8] = named.answers[9] = VR_SURVEY_UNHEALTHY; /* of 10, 2 may be */
+    assert_string_equal(launch(&named), "begin prepare 0");
+    TO_PROBES(&named, 0);
+    comes_good(&named, 0);
+    say(&named, VR_EVENT_SURVEY); /* still unhealthy, and now it counts */
+    expect_end(&named, VR_RUN_FAULTED, VR_CODE_IN_ROLLING);
+    expect_text(&named, "3 of 10 instances (30%) are unhealthy, at most 2 (20%) may be");
 }
 
 /* A survey that could not be made is no answer: nothing begins on it, and the wait for it ends. */
@@ -804,6 +838,7 @@ int main(void)
         cmocka_unit_test(test_same_reason_batch),
         cmocka_unit_test(test_pause),
         cmocka_unit_test(test_waits_for_a_place),
+        cmocka_unit_test(test_protected),
         cmocka_unit_test(test_blind),
         cmocka_unit_test(test_cancel),
         cmocka_unit_test(test_cancel_of_preparations),

@@ -43,6 +43,7 @@ Check *check_new(const VrRolloutConfig *config)
         check->shadows[i].domain = instance->upgrade_domain;
         check->shadows[i].canary = instance->chosen && instance->canary && config->kind != VR_RUN_ROLLBACK;
         check->shadows[i].left_failed = instance->left_failed;
+        check->shadows[i].guarded = instance->is_protected;
         check->shadows[i].named = instance->named || check->shadows[i].canary;
         check->shadows[i].number = G_MAXUINT64;
         check->fates[check->shadows[i].fate]++;

@@ -18,10 +18,13 @@ static gboolean goes_first(const Check *check, const Shadow *shadow)
            (check->policy.prioritize_unhealthy || check->kind == VR_RUN_ROLLBACK || shadow->left_failed);
 }
 
-/* Decision 2; but what an earlier run left failed holds no place until this run has taken it (decision 6). */
+/* Decision 2; but what an earlier run left failed holds no place until this run has taken it (decision 6), nor does what a person
+ * protects (G7). */
 static gboolean counts_as_down(const Shadow *shadow)
 {
-    return shadow->down && !(shadow->left_failed && shadow->fate == FATE_FRESH);
+    gboolean untaken = shadow->fate == FATE_FRESH || shadow->fate == FATE_SKIP;
+
+    return shadow->down && !(shadow->left_failed && shadow->fate == FATE_FRESH) && !(shadow->guarded && untaken);
 }
 
 /* D14: the lowest number goes, and no number last; but the order of guests holds up no unhealthy instance. */

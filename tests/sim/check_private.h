@@ -32,6 +32,7 @@ typedef struct {
     gboolean moved_off; /* the survey before its batch */
     gboolean canary;
     gboolean left_failed; /* by an earlier run, and no survey found it well (decision 6) */
+    gboolean guarded;     /* protected (G7) */
     gboolean named;       /* by a person, or a canary */
     gboolean asked_out;   /* D14, and was left out */
     guint64 number;       /* D14, of the last survey; the largest for none */

@@ -62,7 +62,7 @@ static void world_clear(World *world)
 
 static void count_guest(World *world, const Guest *guest, guint by)
 {
-    if (guest->left)
+    if (guest->left || guest->guarded)
         return;
     world->taken += guest->taken ? by : 0;
     world->sick += !guest->taken && guest->sick ? by : 0;
@@ -73,6 +73,7 @@ void world_guest_becomes(World *world, guint i, gboolean taken, gboolean sick)
     Guest *guest = &world->guests[i];
 
     count_guest(world, guest, -1u);
+    guest->guarded = guest->guarded && !(taken && !guest->sick);
     guest->taken = taken;
     guest->sick = sick;
     count_guest(world, guest, 1);
@@ -84,6 +85,7 @@ void world_found_well(World *world, guint i)
 
     count_guest(world, guest, -1u);
     guest->left = FALSE;
+    guest->guarded = guest->guarded && !guest->taken;
     count_guest(world, guest, 1);
 }
 

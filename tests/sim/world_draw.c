@@ -145,7 +145,7 @@ static void draw_config(World *world)
     VrRolloutConfig *config = &world->config;
     guint domain_count = pick(world, domains, G_N_ELEMENTS(domains));
     guint chosen = world_chance(world, 500) ? 1000 : 700;
-    guint more, canary;
+    guint more, canary, guarded;
 
     config->kind = world_below(world, 3);
     config->count = draw_size(world);
@@ -161,6 +161,7 @@ static void draw_config(World *world)
     config->same_reason_stops = world_chance(world, 800);
     draw_holds(world);
     canary = world_chance(world, 200) ? 50 + world_below(world, 400) : 0;
+    guarded = world_chance(world, 250) ? 50 + world_below(world, 400) : 0;
     world->domains = domain_count;
     world->instances = g_new0(VrRolloutInstance, config->count);
     for (guint i = 0; i < config->count; i++) {
@@ -170,6 +171,9 @@ static void draw_config(World *world)
         world->instances[i].named = world_chance(world, 50);
         world->instances[i].left_failed =
             config->kind != VR_RUN_ROLLBACK && world_chance(world, world->chances.stuck / 3);
+        world->instances[i].is_protected = world_chance(world, guarded);
+        if (world->instances[i].is_protected && world_chance(world, 800))
+            world->instances[i].chosen = FALSE;
     }
     config->instances = world->instances;
 }
@@ -195,10 +199,11 @@ static void tell_seed(World *world, guint64 seed)
     for (guint i = 0; i < config->count; i++) {
         const VrRolloutInstance *instance = &world->instances[i];
 
-        world_tell(world, "  %u: upgrade domain %u%s%s%s%s%s%s", i, instance->upgrade_domain,
+        world_tell(world, "  %u: upgrade domain %u%s%s%s%s%s%s%s", i, instance->upgrade_domain,
                    instance->chosen ? ", chosen" : "", instance->canary ? ", canary" : "",
                    instance->named ? ", named" : "", instance->left_failed ? ", left failed" : "",
-                   world->guests[i].off ? ", off" : "", world->guests[i].sick ? ", sick" : "");
+                   instance->is_protected ? ", protected" : "", world->guests[i].off ? ", off" : "",
+                   world->guests[i].sick ? ", sick" : "");
     }
 }
 
@@ -233,11 +238,12 @@ void world_init(World *world, guint64 seed, GString *story)
     world->wishes = g_new0(VrGuestWish, world->config.count);
     for (guint i = 0; i < world->config.count; i++) {
         world->guests[i].off = world_chance(world, off);
+        world->guests[i].guarded = world->instances[i].is_protected;
         world->guests[i].left = world->instances[i].left_failed;
         world->guests[i].sick =
             !world->guests[i].off &&
             world_chance(world, world->guests[i].left ? world->chances.stuck : world->chances.sick_first);
-        world->sick += world->guests[i].sick && !world->guests[i].left ? 1 : 0;
+        world->sick += world->guests[i].sick && !world->guests[i].left && !world->guests[i].guarded ? 1 : 0;
         world->guests[i].wish = world_draw_wish(world);
     }
     world->errands = g_array_new(FALSE, FALSE, sizeof(Errand));

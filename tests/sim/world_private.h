@@ -21,8 +21,10 @@ typedef struct {
     gboolean sick, off;
     gboolean ran; /* when this run stopped it */
     gboolean upgraded;
-    gboolean fell;  /* off by itself, after its upgrade */
-    gboolean left;  /* failed by an earlier run, and no survey or probe found it well since (decision 6) */
+    gboolean fell; /* off by itself, after its upgrade */
+    gboolean left; /* failed by an earlier run, and no survey or probe found it well since (decision 6) */
+    gboolean
+        guarded; /* protected, and this run has neither taken it while it was well, nor found it well since it took it (G7) */
     gboolean taken; /* by a swap, until it is proven healthy or restored */
     VrGuestWish wish;
     gboolean swapping; /* its SWAP was begun */
