@@ -56,9 +56,12 @@ gboolean vr_targets_of_apply(VrTargets *targets, const VrSession *session, GErro
         return FALSE;
     for (guint i = 0; i < targets->count; i++)
         vr_targets_skip(targets, i, g_strdup("not named"));
-    for (guint i = 0; i < named->len; i++)
-        if (!choose(targets, session, g_array_index(named, guint, i), session->cli->options.all, error))
+    for (guint i = 0; i < named->len; i++) {
+        guint index = g_array_index(named, guint, i);
+        if (!choose(targets, session, index, session->cli->options.all, error))
             return FALSE;
+        targets->targets[index].named = !session->cli->options.all; /* D14 */
+    }
     vr_targets_agree(targets);
     return TRUE;
 }

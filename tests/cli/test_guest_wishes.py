@@ -90,3 +90,12 @@ def test_who_is_named_goes_and_a_rollback_asks_nobody(lab, applications):
     assert lab.versions()[lab.names[1]] == "2.0.0"
     assert "say SkipUpgrade" in lab.program("reimage", lab.set_name, "--all", "--version", "3.0.0").out
     assert lab.versions()[lab.names[1]] == "2.0.0"
+
+
+def test_apply_by_name_goes_and_apply_all_asks(lab, applications):
+    """D14, C11"""
+    lab.define(**applications.model(lab.names), kind="full")
+    asked = lab.program.json("apply", lab.set_name, "--all", "--dry-run")
+    assert asked["batches"] == [] and {one["reason"] for one in asked["skipped"]} == {"its guest says SkipUpgrade"}
+    named = lab.program.json("apply", lab.set_name, lab.names[0], "--dry-run")
+    assert [one["domain"] for one in named["batches"][0]["instances"]] == [lab.names[0]]
