@@ -215,36 +215,23 @@ static void note_left(VrExecutor *executor, const VrMessage *message)
         leave(executor, message->instance);
 }
 
-/* How many PREPAREs follow each other from at on, at most, that one read of an image can serve. */
-static guint same_image(const VrExecutor *executor, const GArray *prepares, guint at)
-{
-    guint most = MIN(prepares->len - at, MIN(executor->workers, VR_COPY_TARGETS)), n = 1;
-    const VrImage *image = vr_executor_image(executor, g_array_index(prepares, guint, at));
-
-    while (n < most && vr_executor_image(executor, g_array_index(prepares, guint, at + n)) == image)
-        n++;
-    return n;
-}
-
-/* One seat for each instance whose new disk is a full clone, in groups that one read of their image can write. A group's jobs follow
- * each other: of two groups that are mixed, each could hold the worker that the other waits for. */
+/* One seat for each instance whose new disk is a full clone, in groups that one read of an image can write; who sits with others but has another
+ * image gets a read of its own. */
 static void give_seats(VrExecutor *executor, const GArray *commands)
 {
-    g_autoptr(GArray) prepares = g_array_new(FALSE, FALSE, sizeof(guint));
     VrCloneSeat *seats[VR_COPY_TARGETS];
+    guint left = 0;
 
-    if (executor->request.set->model->os_disk_kind != VR_OS_DISK_FULL)
+    if (executor->request.set->model->os_disk_kind != VR_OS_DISK_FULL || executor->request.kind == VR_RUN_ROLLBACK)
         return;
-    for (guint i = 0; i < commands->len; i++) {
-        const VrCommand *command = &g_array_index(commands, VrCommand, i);
-        if (command->type == VR_COMMAND_PREPARE && vr_executor_image(executor, command->instance))
-            g_array_append_val(prepares, command->instance);
-    }
-    for (guint at = 0, n; at < prepares->len; at += n) {
-        n = same_image(executor, prepares, at);
+    for (guint i = 0; i < commands->len; i++)
+        left += g_array_index(commands, VrCommand, i).type == VR_COMMAND_PREPARE;
+    while (left > 0) {
+        guint n = MIN(left, MIN(executor->workers, VR_COPY_TARGETS));
         vr_clone_seats_new(seats, n, &executor->cancelled);
         for (guint i = 0; i < n; i++)
             g_queue_push_tail(executor->seats, seats[i]);
+        left -= n;
     }
 }
 
