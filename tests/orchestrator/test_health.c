@@ -244,6 +244,13 @@ test_timeout(void **state) /* E1: the wait ends at the time that the model gives
     assert_int_equal(answer.state, VR_HEALTH_UNHEALTHY);
     assert_true(now_ms >= 61000 && now_ms < 62000);
     assert_non_null(strstr(answer.text, "says Unhealthy"));
+
+    setup(state);
+    profile.timeout_ms = 300000; /* the five minutes of the documents */
+    guest.body = "{\"ApplicationHealthState\": \"Unhealthy\"}";
+    assert_false(wait_for(&answer));
+    assert_true(now_ms >= 301000 && now_ms < 302000);
+    profile.timeout_ms = 60000;
 }
 
 static void test_start_timeout(void **state) /* E2: only where set; then healthTimeout counts from the first answer */

@@ -12,6 +12,7 @@ set_tests_properties(orchestrator/model_schema_documents PROPERTIES TIMEOUT 120 
 vr_test(orchestrator planner LINK vr_orchestrator)
 vr_test(orchestrator planner_labels LINK vr_orchestrator)
 vr_test(orchestrator rollout LINK vr_orchestrator)
+vr_test(orchestrator documents LINK vr_orchestrator)
 vr_test(orchestrator rollout_holds LINK vr_orchestrator)
 vr_test(orchestrator rollout_labels LINK vr_orchestrator)
 vr_test(orchestrator rollout_ahead LINK vr_orchestrator)
