@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A person's word to a run: G2, G3, G4, D17, D20, D21, F3, F4, F5, F10, G11; --detach, and a run that outlives its process."""
+"""A person's word to a run: G2, G3, G4, D15, D17, D20, D21, F3, F4, F5, F10, G11; --detach, and a run that outlives its process."""
 import json
 import os
 import signal
@@ -124,20 +124,32 @@ def test_terminated_it_ends_at_the_border_and_stays_open(lab, version):
 
 
 def test_walk(lab, version):
-    """G4, in the foreground, from another terminal."""
+    """G4, in the foreground, from another terminal. D27: the other upgrade domain is left alone until its turn."""
     run = lab.program.start("upgrade", lab.set_name, "--version", version, "--walk")
     wait_point(lab, "walk")
     assert "nothing that may be moved" in lab.program.fails(REFUSED, "walk", lab.set_name, "7")
     assert "numbered from 0" in lab.program.fails(USAGE, "walk", lab.set_name, "web")
     for done, domain in enumerate(("1", "0")):
         status = wait_point(lab, "walk")
-        assert status["progress"]["successfulInstanceCount"] == done
+        assert status["progress"]["successfulInstanceCount"] == versions_of(status).count(version) == done
+        assert {one["powerState"] for one in status["instances"]} == {"running"}
         lab.program("walk", lab.set_name, domain)
     _, err = run.communicate(timeout=60)
     assert run.returncode == DONE, err
     assert lab.versions() == lab.all_on(version)
     shown = lab.program.json("history", lab.set_name, "--run", lab.status()["runId"])
     assert [one["batch"] for one in shown["instances"]] == [2, 1]
+
+
+def test_checkpoint(lab, version):
+    """D15: held when half of the set is moved; 'promote' need not wait for the hour."""
+    lab.define(batch=50, upgrade_domains=2, policy="  checkpoints: {percent: [50], wait: PT1H}\n")
+    detach(lab, version)
+    status = wait_point(lab, "checkpoint")
+    assert status["progress"]["successfulInstanceCount"] == 1 and status["openRun"]["holdUntil"]
+    lab.program("promote", lab.set_name)
+    wait_end(lab)
+    assert lab.versions() == lab.all_on(version)
 
 
 def test_canary(lab, version):
