@@ -32,13 +32,15 @@ void vr_executor_save(VrExecutor *executor)
 
     vr_run_state_take(&state, executor->rollout, now_ms, steady_wall_us(executor, now_ms), executor->saved_at_ms);
     text = vr_run_state_write(&state);
-    if (g_strcmp0(text, executor->state) == 0)
+    if (!executor->unsaved && g_strcmp0(text, executor->state) == 0)
         return;
     g_free(text);
     vr_run_state_take(&state, executor->rollout, now_ms, steady_wall_us(executor, now_ms), now_ms);
     text = vr_run_state_write(&state);
     executor->saved_at_ms = now_ms;
-    if (!vr_history_state(executor->engine.journal, executor->engine.owner, executor->run->id, text, &local))
+    executor->unsaved =
+        !vr_history_state(executor->engine.journal, executor->engine.owner, executor->run->id, text, &local);
+    if (executor->unsaved)
         vr_warning(executor->run->set_name, "history: %s", local->message);
     pthread_mutex_lock(&executor->control_lock);
     g_free(executor->state);
@@ -66,10 +68,13 @@ static void answer(VrExecutor *executor, VrControlCall *call, gboolean ok, char 
     pthread_mutex_unlock(&executor->control_lock);
 }
 
-static char *situation(const VrExecutor *executor, const VrRolloutView *view)
+static char *situation(const VrExecutor *executor, const VrRolloutView *view, VrAnswer answer)
 {
     if (view->finished)
         return g_strdup_printf("run %s has ended: %s", executor->run->id, vr_run_status_name(view->status));
+    if (answer == VR_ANSWER_BORDER)
+        return g_strdup_printf("run %s: taken; it counts when the batch in flight (%u) is done", executor->run->id,
+                               view->in_progress);
     if (view->hold_text)
         return g_strdup_printf("run %s: %s", executor->run->id, view->hold_text);
     return g_strdup_printf("run %s: %u in progress, %u of %u left", executor->run->id, view->in_progress, view->pending,
@@ -112,7 +117,7 @@ void vr_executor_tell_person(VrExecutor *executor, const VrMessage *message)
         g_strdup_printf("%s by %s", vr_operation_name(vr_operation_of_event(message->type)), call->who);
     vr_executor_audit(executor, "control", NULL, line);
     vr_rollout_view(executor->rollout, &view);
-    answer(executor, call, TRUE, situation(executor, &view));
+    answer(executor, call, TRUE, situation(executor, &view, call->answer));
 }
 
 void vr_executor_close(VrExecutor *executor)

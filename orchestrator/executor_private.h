@@ -65,6 +65,7 @@ struct VrExecutor {
     pthread_mutex_t control_lock;
     pthread_cond_t answered;
     gint64 saved_at_ms;    /* when the state was written */
+    gboolean unsaved;      /* ... and could not be: it is tried again with the next step */
     gint64 wall_offset_us; /* wall clock less the clock of the steps */
     int prepare_error;     /* VrErrorCode of the first preparation that failed, -1: none. Atomic */
 };

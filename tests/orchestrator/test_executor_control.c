@@ -254,12 +254,43 @@ static void test_goes_on(void **state)
     world_check(stage->world, TRUE);
 }
 
+static void run_sql(VrDb *db, const char *sql)
+{
+    assert_true(vr_db_begin(db, NULL));
+    assert_true(vr_db_run(db, NULL, NULL, sql, ""));
+    assert_true(vr_db_commit(db, NULL));
+}
+
+/* A state that could not be written is written with the next step, also where that changes nothing. */
+static void test_state_is_written_again(void **state)
+{
+    g_autoptr(Stage) stage = stage_new();
+    VrRunRequest request = request_of(stage);
+    GThread *thread = begin(stage, &request);
+    VrDb *db = vr_journal_db(stage->world->journal);
+    g_autoptr(VrRun) open = NULL;
+    g_auto(VrRunState) where = {0};
+
+    wait_for_hold(stage);
+    run_sql(db,
+            "CREATE TEMP TRIGGER full BEFORE UPDATE OF state ON runs BEGIN SELECT RAISE(ABORT, 'no space left'); END");
+    say(stage, VR_EVENT_PAUSE, "paused");
+    run_sql(db, "DROP TRIGGER full");
+    say(stage, VR_EVENT_PAUSE, "paused");
+    open = vr_history_open(db, "shop", NULL);
+    assert_true(vr_run_state_read(&where, open->state, NULL));
+    assert_true(where.pause_requested);
+    vr_executor_leave(stage->executor);
+    end(stage, thread);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_over_the_socket),
         cmocka_unit_test(test_many_at_once),
         cmocka_unit_test(test_goes_on),
+        cmocka_unit_test(test_state_is_written_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
