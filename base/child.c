@@ -370,7 +370,7 @@ static G_NORETURN void go(const char *path, char *const *argv, int null, int kee
         reset_signals();
         (void)execv(path, argv);
     }
-    _exit(127);
+    _exit(VR_CHILD_NOT_BEGUN);
 }
 
 gboolean vr_child_leave(const char *path, const char *const *argv, int keep_fd, GPid *pid, GError **error)

@@ -30,9 +30,11 @@ typedef struct {
 void vr_child_result_clear(VrChildResult *result);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VrChildResult, vr_child_result_clear)
 
+#define VR_CHILD_NOT_BEGUN 127 /* exit status of a program that could not be run */
+
 /* Starts the program in file `path` in a session of its own: with our environment, our standard output and error, standard input from
  * /dev/null, and keep_fd (above 2) open. It outlives us. *pid is to be waited for by one who stays. A program that cannot be run ends with
- * status 127. */
+ * VR_CHILD_NOT_BEGUN. */
 gboolean vr_child_leave(const char *path, const char *const *argv, int keep_fd, GPid *pid, GError **error);
 
 /* Runs a program for a person, such as an editor, to its end: in our process group, with our environment, terminal and descriptors 0 to 2, and

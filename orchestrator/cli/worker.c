@@ -19,15 +19,24 @@ gboolean vr_worker_is(const VrCli *cli)
     return cli->options.worker_fd > STDERR_FILENO;
 }
 
-/* What the worker said is on the terminal already. */
-static void end_as(GPid pid)
+/* What a worker that ended said is on the terminal already; one that was killed has said nothing. */
+static void end_as(const VrCli *cli, GPid pid, GError **error)
 {
     int status = 0;
 
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
         continue;
     fflush(stdout);
-    _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 1);
+    if (WIFEXITED(status) && WEXITSTATUS(status) != VR_CHILD_NOT_BEGUN)
+        _exit(WEXITSTATUS(status));
+    if (WIFEXITED(status))
+        g_set_error(error, VR_ERROR, VR_ERROR_FAILED, "the process of the run could not be started; nothing was done");
+    else
+        g_set_error(
+            error, VR_ERROR, VR_ERROR_FAILED,
+            "the process of the run was killed by signal %d (%s) before it said that the run has begun; '%s status "
+            "%s' shows whether one is open",
+            WTERMSIG(status), g_strsignal(WTERMSIG(status)), VR_PROGRAM, cli->args[0]);
 }
 
 gboolean vr_worker_start(const VrCli *cli, GError **error)
@@ -61,8 +70,8 @@ gboolean vr_worker_start(const VrCli *cli, GError **error)
         got = read(ours, &byte, 1);
     } while (got < 0 && errno == EINTR);
     if (got != 1)
-        end_as(pid);
-    return TRUE;
+        end_as(cli, pid, error);
+    return got == 1;
 }
 
 gboolean vr_worker_ready(const VrCli *cli, int run_fd, GError **error)

@@ -11,7 +11,8 @@
 
 gboolean vr_worker_is(const VrCli *cli);
 
-/* Starts a worker with the words of this command. TRUE: its run has begun. Where it ended before that, this process ends with its status. */
+/* Starts a worker with the words of this command. TRUE: its run has begun. Where it ended before that, this process ends with its status;
+ * FALSE: it was killed. */
 gboolean vr_worker_start(const VrCli *cli, GError **error);
 
 /* In the worker: the run has begun. run_fd: ROOT/run/SET. FALSE: nobody waits any more, and the run shall not be. */
