@@ -122,6 +122,18 @@ static gboolean leave_to_worker(const VrCli *cli, GError **error)
     return TRUE;
 }
 
+/* A word that was mistyped does not end the run in flight. */
+static gboolean can_replace(const VrCli *cli, GError **error)
+{
+    VrCli looks = *cli;
+    g_auto(VrSession) session = {0};
+    g_auto(VrTargets) targets = {0};
+
+    looks.options.dry_run = TRUE;
+    return vr_session_open(&session, &looks, error) && vr_session_take_set(&session, cli->args[0], error) &&
+           vr_targets_of_upgrade(&targets, &session, error);
+}
+
 /* D21: one at a time; --replace ends the first at its batch border. */
 gboolean vr_cmd_upgrade(const VrCli *cli, GError **error)
 {
@@ -129,7 +141,8 @@ gboolean vr_cmd_upgrade(const VrCli *cli, GError **error)
 
     if (is_for_a_worker(cli))
         return leave_to_worker(cli, error);
-    if (cli->options.replace && !cli->options.dry_run && !vr_run_end_open(cli, VR_EVENT_CANCEL, FALSE, &ended, error))
+    if (cli->options.replace && !cli->options.dry_run &&
+        (!can_replace(cli, error) || !vr_run_end_open(cli, VR_EVENT_CANCEL, FALSE, &ended, error)))
         return FALSE;
     return run(cli, cli->options.replace ? VR_OPEN_RUN_CANCEL : VR_OPEN_RUN_REFUSE, vr_targets_of_upgrade, error);
 }
@@ -173,14 +186,28 @@ gboolean vr_cmd_apply(const VrCli *cli, GError **error)
     return run(cli, VR_OPEN_RUN_REFUSE, vr_targets_of_apply, error);
 }
 
+static gboolean check_rollback(const VrCliOptions *options, guint n_args, GError **error)
+{
+    gboolean names = n_args > 1 || options->to_generation != VR_GENERATION_NOT_GIVEN;
+
+    if (options->run && !options->all)
+        g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "--run goes with --all");
+    else if (options->all && names)
+        g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "--all undoes a run: give neither instances nor --to-generation");
+    else
+        return TRUE;
+    return FALSE;
+}
+
 gboolean vr_cmd_rollback(const VrCli *cli, GError **error)
 {
     g_autoptr(VrRun) ended = NULL;
 
+    if (!check_rollback(&cli->options, cli->n_args, error))
+        return FALSE;
     if (is_for_a_worker(cli))
         return leave_to_worker(cli, error);
-    if (cli->options.all && cli->n_args == 1 && !cli->options.dry_run &&
-        !vr_run_end_open(cli, VR_EVENT_CANCEL_NOW, TRUE, &ended, error))
+    if (cli->options.all && !cli->options.dry_run && !vr_run_end_open(cli, VR_EVENT_CANCEL_NOW, TRUE, &ended, error))
         return FALSE;
     if (ended)
         return rollback_in_flight(cli, ended, error);

@@ -203,10 +203,6 @@ static gboolean choose_all(VrTargets *targets, const VrSession *session, GString
 {
     g_autoptr(GPtrArray) moves = NULL;
 
-    if (session->cli->n_args > 1 || session->cli->options.to_generation != VR_GENERATION_NOT_GIVEN) {
-        g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "--all undoes a run: give neither instances nor --to-generation");
-        return FALSE;
-    }
     moves = moves_to_undo(session, error);
     if (moves)
         choose_moves(targets, session, moves, refused);
@@ -261,10 +257,6 @@ gboolean vr_targets_of_rollback(VrTargets *targets, const VrSession *session, GE
     g_autoptr(GString) refused = g_string_new(NULL);
     gboolean ok;
 
-    if (options->run && !options->all) {
-        g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "--run goes with --all");
-        return FALSE;
-    }
     if (!skip_each(targets, session, options->all ? "not moved by that run" : "not named", error))
         return FALSE;
     ok = options->all ? choose_all(targets, session, refused, error) : choose_named(targets, session, refused, error);
