@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * pause, resume, cancel, walk, promote, approve: a person's word to the run of a set. Where a process works on the run, it answers over its
- * socket. Where the run is open and its process is gone, a new one goes on with it and hears the word first; a cancel needs none.
+ * socket. Where the run is open and its process is gone, a new one goes on with it. A pause, its end and an approval come before its first step; a
+ * walk and a promote fit only where it waits, so they are said to the new one, which answers them. A cancel needs none.
  */
 #include "base/error.h"
 #include "base/fd.h"
@@ -84,6 +85,11 @@ static gboolean give_images(VrTargets *targets, const VrSession *session, const 
     return TRUE;
 }
 
+static gboolean comes_first(VrEventType event)
+{
+    return event != VR_EVENT_WALK && event != VR_EVENT_PROMOTE;
+}
+
 static gboolean go_on(const VrSession *session, VrRun **open, const Word *word, GError **error)
 {
     const VrRun *run = *open;
@@ -102,7 +108,8 @@ static gboolean go_on(const VrSession *session, VrRun **open, const Word *word, 
     for (guint i = 0; i < targets.count; i++)
         targets.chosen += targets.targets[i].chosen ? 1 : 0;
     request.goes_on = g_steal_pointer(open);
-    return vr_run_process(session, &targets, &request, word->event, word->domain, error);
+    return vr_run_process(session, &targets, &request, comes_first(word->event) ? word->event : VR_EVENT_START,
+                          word->domain, error);
 }
 
 static gboolean work_on(const VrCli *cli, const Word *word, GError **error)
@@ -116,6 +123,25 @@ static gboolean work_on(const VrCli *cli, const Word *word, GError **error)
     return run && go_on(&session, &run, word, error);
 }
 
+static gboolean open_any(VrSession *session, const VrCli *cli, GError **error)
+{
+    if (!vr_session_open_read(session, cli, error))
+        return FALSE;
+    session->set = vr_registry_get_any(vr_store_db(session->store), cli->args[0], error);
+    return session->set != NULL;
+}
+
+static gboolean restart(const VrCli *cli, const VrRun *run, const Word *word, GError **error)
+{
+    g_auto(VrSession) session = {0};
+
+    if (!vr_worker_start(cli, error))
+        return FALSE;
+    vr_say(cli, "set %s: run %s goes on; '%s status %s' shows it", run->set_name, run->id, VR_PROGRAM, run->set_name);
+    return comes_first(word->event) ||
+           (open_any(&session, cli, error) && say_there(&session, cli->args[0], word, error));
+}
+
 static gboolean say_interrupted(const VrCli *cli, const VrRun *run, const Word *word, GError **error)
 {
     VrOperation operation = vr_operation_of_event(word->event);
@@ -124,11 +150,7 @@ static gboolean say_interrupted(const VrCli *cli, const VrRun *run, const Word *
     case VR_ANSWER_NOW:
         return end_here(cli, error);
     case VR_ANSWER_RESTARTS:
-        if (!vr_worker_start(cli, error))
-            return FALSE;
-        vr_say(cli, "set %s: run %s goes on; '%s status %s' shows it", run->set_name, run->id, VR_PROGRAM,
-               run->set_name);
-        return TRUE;
+        return restart(cli, run, word, error);
     default:
         g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "set '%s': run %s: %s", run->set_name, run->id,
                     vr_run_refusal(operation, VR_POINT_INTERRUPTED));
@@ -166,10 +188,7 @@ static gboolean tell_run(const VrCli *cli, VrEventType event, guint domain, GErr
 
     if (vr_worker_is(cli))
         return work_on(cli, &word, error);
-    if (!vr_session_open_read(&session, cli, error))
-        return FALSE;
-    session.set = vr_registry_get_any(vr_store_db(session.store), cli->args[0], error);
-    if (!session.set)
+    if (!open_any(&session, cli, error))
         return FALSE;
     if (cli->options.dry_run) {
         run = open_run(&session, error);

@@ -19,7 +19,8 @@ typedef struct {
     const VrSession *session;
     VrExecutor *executor;
     VrControlServer *server;
-    GError *failed; /* why a worker cannot go on */
+    gboolean goes_on; /* with a run that is older than this process */
+    GError *failed;   /* why a worker cannot go on */
 } Process;
 
 int vr_run_dir(const VrSession *session, GError **error)
@@ -65,12 +66,17 @@ static void begun(Process *process, const VrRun *run)
 
     if (open_to_others(process, run, &local))
         return;
-    if (vr_worker_is(process->session->cli)) {
-        process->failed = g_steal_pointer(&local);
-        vr_executor_cancel(process->executor, TRUE);
-    } else {
+    if (!vr_worker_is(process->session->cli)) {
         vr_warn(process->session->cli, "%s; no other command can pause or end this run", local->message);
+        return;
     }
+    if (process->goes_on) {
+        g_prefix_error(&local, "run %s of '%s' stays open: ", run->id, run->set_name);
+        vr_executor_leave(process->executor);
+    } else {
+        vr_executor_cancel(process->executor, TRUE);
+    }
+    process->failed = g_steal_pointer(&local);
 }
 
 static void show(const VrProgress *progress, void *data)
@@ -85,7 +91,9 @@ static void show(const VrProgress *progress, void *data)
 gboolean vr_run_process(const VrSession *session, const VrTargets *targets, const VrRunRequest *asked, VrEventType say,
                         guint domain, GError **error)
 {
-    Process process = {.view = {.cli = session->cli, .session = session, .targets = targets}, .session = session};
+    Process process = {.view = {.cli = session->cli, .session = session, .targets = targets},
+                       .session = session,
+                       .goes_on = asked->goes_on != NULL};
     g_autoptr(VrRun) run = NULL;
     VrRunRequest request = *asked;
     gboolean ok;
@@ -116,11 +124,20 @@ gboolean vr_run_process(const VrSession *session, const VrTargets *targets, cons
 static gboolean end_process(const VrSession *session, const VrRun *run, VrEventType how, GError **error)
 {
     vr_autofd dir = vr_run_dir(session, error);
+    g_autoptr(GError) local = NULL;
     g_autofree char *text = NULL;
 
-    if (dir < 0 || !vr_control_say(dir, run->set_name, how, 0, &text, error))
+    if (dir < 0)
         return FALSE;
-    vr_tell(session->cli, "ending run %s first: %s", run->id, text);
+    if (vr_control_say(dir, run->set_name, how, 0, &text, &local)) {
+        vr_tell(session->cli, "ending run %s first: %s", run->id, text);
+    } else if (g_error_matches(local, VR_ERROR, VR_ERROR_CONFLICT)) {
+        vr_tell(session->cli, "waiting for the process of run %s: %s", run->id,
+                local->message); /* its end came first */
+    } else {
+        g_propagate_error(error, g_steal_pointer(&local));
+        return FALSE;
+    }
     while (vr_session_is_owned(session, run->set_name, NULL))
         g_usleep(WAIT_MS * 1000);
     return TRUE;
