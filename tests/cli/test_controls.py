@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import time
 
 import pytest
@@ -121,6 +122,63 @@ def test_terminated_it_ends_at_the_border_and_stays_open(lab, version):
     assert "is cancelled" in lab.program("cancel", lab.set_name).out
     status = lab.status()
     assert status["runId"] == run and status["runningStatus"]["code"] == "Cancelled" and status["openRun"] is None
+
+
+def test_what_cannot_begin_ends_nothing(lab, version):
+    """D21, F4: a word that was mistyped does not end the run in flight."""
+    lab.define(batch=50, upgrade_domains=2, policy="  approval: true\n")
+    detach(lab, version)
+    wait_point(lab, "approval")
+    assert "9.9.9" in lab.program.fails(FAILED, "upgrade", lab.set_name, "--version", "9.9.9", "--replace")
+    assert "'nobody'" in lab.program.fails(FAILED, "upgrade", lab.set_name, "--replace", "--canary", "nobody")
+    assert "9.9.9" in lab.program.fails(FAILED, "upgrade", lab.set_name, "--version", "9.9.9", "--replace", "--detach")
+    assert "--to-generation" in lab.program.fails(USAGE, "rollback", lab.set_name, "--all", "--to-generation", "0")
+    assert lab.status()["openRun"]["point"] == "approval"
+    lab.program("cancel", lab.set_name)
+    wait_end(lab)
+
+
+def test_goes_on_badly(lab, version):
+    """B17, point 8: where the new process cannot begin the run stays open; a word that does not fit is refused, and not lost."""
+    run = detach(lab, version, "--walk")
+    wait_point(lab, "walk")
+    kill(lab)
+    log = os.path.join(lab.program.root, "run", lab.set_name, "log")
+    os.rename(log, f"{log}.kept")
+    os.mkdir(log)
+    assert f"run {run} of '{lab.set_name}' stays open" in lab.program("resume", lab.set_name, status=FAILED).error()
+    os.rmdir(log)
+    assert lab.status()["openRun"]["point"] == "interrupted"
+    line = lab.program("walk", lab.set_name, "7", status=REFUSED).error()
+    assert "nothing that may be moved" in line and wait_point(lab, "walk")["runId"] == run
+    lab.program("pause", lab.set_name)
+    kill(lab)
+    assert "does not wait for 'walk'" in lab.program("walk", lab.set_name, "0", status=REFUSED).error()
+    lab.program("resume", lab.set_name)
+    wait_point(lab, "walk")
+    kill(lab)
+    lab.program("walk", lab.set_name, "0")
+    wait_for(lab, lambda status: status["progress"]["successfulInstanceCount"] == 1)
+    wait_point(lab, "walk")
+    lab.program("cancel", lab.set_name)
+    wait_end(lab)
+
+
+def test_a_worker_is_killed_before_it_has_begun(lab, version):
+    """Point 8: the command says so, and does not just fail."""
+    database = sqlite3.connect(os.path.join(lab.program.root, "state.db"), isolation_level=None)
+    database.execute("BEGIN IMMEDIATE")  # it waits for this
+    command = lab.program.start("upgrade", lab.set_name, "--version", version, "--detach")
+    children = f"/proc/{command.pid}/task/{command.pid}/children"
+    deadline = time.monotonic() + 20
+    while not (worker := open(children, encoding="ascii").read().split()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(int(worker[0]), signal.SIGKILL)
+    _, err = command.communicate(timeout=30)
+    database.execute("ROLLBACK")
+    database.close()
+    assert command.returncode == FAILED and "killed by signal 9" in err and f"status {lab.set_name}" in err
+    assert lab.status()["openRun"] is None
 
 
 def test_walk(lab, version):
