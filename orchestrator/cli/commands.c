@@ -21,7 +21,7 @@
     "\n"
 
 #define CONTROL_TEXT                                                                                                   \
-    "Reaches a run in another terminal as well as one that was detached. Exit status 1: no run is open, or it does "   \
+    "Reaches a run in another terminal as well as one that was detached. Exit status 4: no run is open, or it does "   \
     "not\n"                                                                                                            \
     "stand where this fits; the error says what it waits for."
 
