@@ -57,6 +57,15 @@ static VrRun *open_run(const VrSession *session, GError **error)
     return run;
 }
 
+/* A word that no executor hears as a person's: it is in the audit all the same. */
+static gboolean note_word(const VrSession *session, const char *run_id, VrEventType event, GError **error)
+{
+    g_autofree char *line =
+        g_strdup_printf("%s by %s", vr_operation_name(vr_operation_of_event(event)), g_get_user_name());
+
+    return vr_journal_event(session->journal, session->owner, run_id, NULL, "control", line, error);
+}
+
 static gboolean end_here(const VrCli *cli, GError **error)
 {
     g_auto(VrSession) session = {.open_run = VR_OPEN_RUN_KEEP};
@@ -65,7 +74,7 @@ static gboolean end_here(const VrCli *cli, GError **error)
     if (!vr_session_open_write(&session, cli, error) || !vr_session_take_any_set(&session, cli->args[0], error))
         return FALSE;
     run = open_run(&session, error);
-    if (!run || !vr_session_close_run(&session, run, error))
+    if (!run || !note_word(&session, run->id, VR_EVENT_CANCEL, error) || !vr_session_close_run(&session, run, error))
         return FALSE;
     vr_say(cli, "set %s: run %s, which had no process any more, is cancelled", run->set_name, run->id);
     return TRUE;
@@ -107,6 +116,8 @@ static gboolean go_on(const VrSession *session, VrRun **open, const Word *word, 
     }
     for (guint i = 0; i < targets.count; i++)
         targets.chosen += targets.targets[i].chosen ? 1 : 0;
+    if (comes_first(word->event) && !note_word(session, run->id, word->event, error))
+        return FALSE;
     request.goes_on = g_steal_pointer(open);
     return vr_run_process(session, &targets, &request, comes_first(word->event) ? word->event : VR_EVENT_START,
                           word->domain, error);

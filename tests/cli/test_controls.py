@@ -160,8 +160,21 @@ def test_goes_on_badly(lab, version):
     lab.program("walk", lab.set_name, "0")
     wait_for(lab, lambda status: status["progress"]["successfulInstanceCount"] == 1)
     wait_point(lab, "walk")
+    kill(lab)
+    lab.program("pause", lab.set_name)
+    kill(lab)
     lab.program("cancel", lab.set_name)
     wait_end(lab)
+    said = [row[0].split(" by ")[0] for row in events(lab, run, "control")]
+    assert said == ["resume", "pause", "resume", "walk", "pause", "cancel"]  # invariant 28: whoever heard it
+
+
+def events(lab, run, kind):
+    database = sqlite3.connect(f"file:{lab.program.root}/state.db?mode=ro", uri=True)
+    try:
+        return database.execute("SELECT text FROM events WHERE run_id = ? AND kind = ? ORDER BY seq", (run, kind)).fetchall()
+    finally:
+        database.close()
 
 
 def test_a_worker_is_killed_before_it_has_begun(lab, version):
