@@ -407,6 +407,7 @@ static gboolean end_run(VrExecutor *executor, GError **error)
 /* The process goes and the run stays: what was prepared ahead does not lie about until somebody goes on with it. */
 static void put_away(VrExecutor *executor)
 {
+    g_atomic_int_set(&executor->cancelled, 1); /* a copy that is made ahead is not waited for */
     g_thread_pool_free(g_steal_pointer(&executor->pool), FALSE, TRUE);
     vr_handover_take(executor);
     for (guint i = 0; i < executor->count; i++) {

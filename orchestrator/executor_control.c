@@ -117,20 +117,28 @@ void vr_executor_tell_person(VrExecutor *executor, const VrMessage *message)
         g_strdup_printf("%s by %s", vr_operation_name(vr_operation_of_event(message->type)), call->who);
     vr_executor_audit(executor, "control", NULL, line);
     vr_rollout_view(executor->rollout, &view);
-    answer(executor, call, TRUE, situation(executor, &view, call->answer));
+    g_autofree char *what = situation(executor, &view, call->answer);
+    answer(executor, call, TRUE,
+           g_strconcat(
+               what, executor->unsaved ? "; but the journal cannot be written, and a new process would not know" : NULL,
+               NULL));
 }
 
 void vr_executor_close(VrExecutor *executor)
 {
     VrMessage *message;
+    VrRolloutView view;
 
+    vr_rollout_view(executor->rollout, &view);
     pthread_mutex_lock(&executor->control_lock);
     executor->over = TRUE;
     pthread_mutex_unlock(&executor->control_lock);
     while ((message = g_async_queue_try_pop(executor->queue))) {
         vr_handover_take(message);
         if (message->call)
-            answer(executor, message->call, FALSE, g_strdup_printf("run %s has ended", executor->run->id));
+            answer(executor, message->call, FALSE,
+                   g_strdup_printf(view.finished ? "run %s has ended" : "run %s stays open, and its process ends now",
+                                   executor->run->id));
         vr_message_free(message);
     }
 }

@@ -56,6 +56,9 @@ static gboolean nothing_to_do(const VrSession *session, const VrTargets *targets
     if (session->cli->options.json)
         vr_json_print_line(json_pack("{s:s, s:s, s:i}", "event", "nothingToDo", "set", session->set->name,
                                      "skippedInstanceCount", (int)targets->count));
+    else if (g_str_equal(session->cli->command->name, "retry") && targets->guarded == 0)
+        vr_say(session->cli, "set %s: nothing failed in its last run, so there is nothing to try again",
+               session->set->name);
     else if (targets->kind == VR_RUN_APPLY && targets->behind == 0)
         vr_say(session->cli, "set %s: %s up to date with the model (revision %u)", session->set->name,
                session->cli->options.all || session->cli->n_args < 2 ? "all instances are" : "what was named is",

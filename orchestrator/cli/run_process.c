@@ -56,8 +56,8 @@ static gboolean open_to_others(Process *process, const VrRun *run, GError **erro
     if (dir < 0)
         return FALSE;
     process->server = vr_control_server_new(dir, run, process->executor, error);
-    return process->server &&
-           (!vr_worker_is(process->session->cli) || vr_worker_ready(process->session->cli, dir, error));
+    return process->server && (!vr_worker_is(process->session->cli) ||
+                               vr_worker_ready(process->session->cli, dir, !process->goes_on, error));
 }
 
 static void begun(Process *process, const VrRun *run)

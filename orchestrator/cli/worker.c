@@ -74,10 +74,10 @@ gboolean vr_worker_start(const VrCli *cli, GError **error)
     return got == 1;
 }
 
-gboolean vr_worker_ready(const VrCli *cli, int run_fd, GError **error)
+gboolean vr_worker_ready(const VrCli *cli, int run_fd, gboolean anew, GError **error)
 {
     vr_autofd pipe = cli->options.worker_fd;
-    vr_autofd log = vr_open_beneath(run_fd, "log", O_WRONLY | O_CREAT | O_TRUNC | O_APPEND, 0600, error);
+    vr_autofd log = vr_open_beneath(run_fd, "log", O_WRONLY | O_CREAT | O_APPEND | (anew ? O_TRUNC : 0), 0600, error);
 
     if (log < 0)
         return FALSE;
@@ -86,7 +86,8 @@ gboolean vr_worker_ready(const VrCli *cli, int run_fd, GError **error)
         g_set_error(error, VR_ERROR, VR_ERROR_CANCELLED, "the command that began this run was ended");
         return FALSE;
     }
-    if (dup2(log, STDOUT_FILENO) >= 0 && dup2(log, STDERR_FILENO) >= 0)
+    /* from here on it holds up no umount of where the command was given */
+    if (dup2(log, STDOUT_FILENO) >= 0 && dup2(log, STDERR_FILENO) >= 0 && chdir("/") == 0)
         return TRUE;
     vr_set_error_errno(error, errno, "cannot write to the log of the run");
     return FALSE;

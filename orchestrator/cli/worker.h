@@ -15,5 +15,5 @@ gboolean vr_worker_is(const VrCli *cli);
  * FALSE: it was killed. */
 gboolean vr_worker_start(const VrCli *cli, GError **error);
 
-/* In the worker: the run has begun. run_fd: ROOT/run/SET. FALSE: nobody waits any more, and the run shall not be. */
-gboolean vr_worker_ready(const VrCli *cli, int run_fd, GError **error);
+/* In the worker: the run has begun, anew or after another process. run_fd: ROOT/run/SET. FALSE: nobody waits any more, and the run shall not be. */
+gboolean vr_worker_ready(const VrCli *cli, int run_fd, gboolean anew, GError **error);
