@@ -78,32 +78,43 @@ static char *upgraded_rule(const VrRollout *rollout)
     return conclude(rollout, text);
 }
 
+typedef struct {
+    const char *name;
+    guint tried, bad;
+} RoleCount;
+
+/* By number of the role, from 1. Free with g_free. */
+static RoleCount *count_roles(const VrRollout *rollout)
+{
+    RoleCount *roles = g_new0(RoleCount, rollout->roles + 1);
+
+    for (guint i = 0; i < rollout->count; i++) {
+        const VrRolloutEntry *entry = &rollout->entries[i];
+        RoleCount *role = &roles[rollout->candidates[i].role.number];
+        gboolean bad = entry->phase == VR_PHASE_RESTORED || (entry->phase == VR_PHASE_FAILED && entry->tried);
+
+        role->name = rollout->candidates[i].role.name;
+        role->bad += bad ? 1 : 0;
+        role->tried += bad || (entry->phase == VR_PHASE_COMMITTED && !entry->off) ? 1 : 0;
+    }
+    return roles;
+}
+
 /* D8, E14: the same limit within each role: one in ten may be all of a role. What was never touched is no fault of the version. */
 static char *role_rule(const VrRollout *rollout)
 {
     guint limit = rollout->policy.max_unhealthy_upgraded_percent;
+    g_autofree RoleCount *roles = count_roles(rollout);
 
-    for (guint role = 1; role <= rollout->roles; role++) {
-        guint tried = 0, bad = 0;
-        const char *name = NULL;
+    for (guint number = 1; number <= rollout->roles; number++) {
+        const RoleCount *role = &roles[number];
         GString *text;
 
-        for (guint i = 0; i < rollout->count; i++) {
-            const VrRolloutEntry *entry = &rollout->entries[i];
-            gboolean failed_here =
-                entry->phase == VR_PHASE_RESTORED || (entry->phase == VR_PHASE_FAILED && entry->tried);
-
-            if (rollout->candidates[i].role.number != role)
-                continue;
-            name = rollout->candidates[i].role.name;
-            bad += failed_here ? 1 : 0;
-            tried += failed_here || (entry->phase == VR_PHASE_COMMITTED && !entry->off) ? 1 : 0;
-        }
-        if ((guint64)bad * 100 <= (guint64)tried * limit)
+        if ((guint64)role->bad * 100 <= (guint64)role->tried * limit)
             continue;
         text = g_string_new(NULL);
-        vr_text_append_share(text, bad, tried, done_word(rollout));
-        g_string_append_printf(text, " of role %s failed, at most %u%% may", name, limit);
+        vr_text_append_share(text, role->bad, role->tried, done_word(rollout));
+        g_string_append_printf(text, " of role %s failed, at most %u%% may", role->name, limit);
         return conclude(rollout, text);
     }
     return NULL;
