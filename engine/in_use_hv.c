@@ -5,6 +5,8 @@
 #include "hv/connection.h"
 #include "hv/domain_refs.h"
 
+#define LIVE_TRIES 5 /* a domain that is stopped and started that often while it is looked at */
+
 static void note_volumes(VrInUse *in_use, VrHv *hv, const VrDomainRefs *refs, const char *uuid, const char *how)
 {
     for (guint i = 0; i < refs->pools->len; i++) {
@@ -29,19 +31,30 @@ static gboolean note_xml(VrInUse *in_use, VrHv *hv, const char *uuid, const char
     return TRUE;
 }
 
-/* Takes error: TRUE when there is no live XML because the domain is off, or is no more. */
-static gboolean is_absent(VrHv *hv, const char *uuid, GError *error, GError **result)
+static gboolean is_off(VrHv *hv, const char *uuid, const GError *error)
 {
     g_auto(VrDomainInfo) info = {0};
-    gboolean absent = g_error_matches(error, VR_ERROR, VR_ERROR_NOT_FOUND) ||
-                      (g_error_matches(error, VR_ERROR, VR_ERROR_HYPERVISOR) && vr_hv_info(hv, uuid, &info, NULL) &&
-                       info.state == VR_DOMAIN_OFF);
 
-    if (absent)
-        g_error_free(error);
-    else
-        g_propagate_error(result, error);
-    return absent;
+    return g_error_matches(error, VR_ERROR, VR_ERROR_NOT_FOUND) ||
+           (g_error_matches(error, VR_ERROR, VR_ERROR_HYPERVISOR) && vr_hv_info(hv, uuid, &info, NULL) &&
+            info.state == VR_DOMAIN_OFF);
+}
+
+/* NULL without error when the domain is off, or is no more. One that was off when it was asked and runs again when that is looked at, as in
+ * a swap, is asked once more. */
+static char *live_xml(VrHv *hv, const char *uuid, GError **error)
+{
+    for (guint tries = 1;; tries++) {
+        g_autoptr(GError) local = NULL;
+        char *live = vr_hv_live_xml(hv, uuid, &local);
+
+        if (live || is_off(hv, uuid, local))
+            return live;
+        if (tries < LIVE_TRIES && g_error_matches(local, VR_ERROR, VR_ERROR_HYPERVISOR))
+            continue;
+        g_propagate_error(error, g_steal_pointer(&local));
+        return NULL;
+    }
 }
 
 static gboolean note_domain(VrInUse *in_use, VrHv *hv, const char *uuid, GError **error)
@@ -59,8 +72,12 @@ static gboolean note_domain(VrInUse *in_use, VrHv *hv, const char *uuid, GError 
     }
     if (!note_xml(in_use, hv, uuid, inactive, "its domain", error))
         return FALSE;
-    g_autofree char *live = vr_hv_live_xml(hv, uuid, &local);
-    return live ? note_xml(in_use, hv, uuid, live, "running", error) : is_absent(hv, uuid, local, error);
+    g_autofree char *live = live_xml(hv, uuid, &local);
+    if (live)
+        return note_xml(in_use, hv, uuid, live, "running", error);
+    if (local)
+        g_propagate_error(error, local);
+    return local == NULL;
 }
 
 static gboolean note_kept(VrInUse *in_use, VrHv *hv, const char *uuid, GError **error)

@@ -13,7 +13,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from lib import cheap_guest, libvirtd  # noqa: E402
 from program import Program  # noqa: E402
 
-PREFIX = "cli"
+PREFIX = "cli" + os.environ.get("PYTEST_XDIST_WORKER", "")  # several at a time, each with guests of its own
 turn = None  # held until the process ends
 
 

@@ -12,6 +12,7 @@ import libvirt
 import pytest
 
 from lib import cheap_guest
+from conftest import PREFIX
 from program import DONE, FAILED, REFUSED, Program, content_of
 
 MIB = 1024 * 1024
@@ -174,7 +175,7 @@ def as_volume(guest, pool):
 @pytest.mark.parametrize("kind", ["overlay", "full"])
 def test_a_volume_does_not_shrink_either(kind):
     """B13: what libvirt says where the volume is counts."""
-    prefix = "cli-volume"
+    prefix = f"{PREFIX}-volume"
     with cheap_guest.Fleet(1, prefix, version="1.0.0", os_format="raw", size=8 * MIB) as fleet:
         guest, program = fleet[0], Program(fleet.path("store"), fleet.dir)
         pool = fleet.connection.storagePoolCreateXML(

@@ -8,13 +8,14 @@ import time
 import pytest
 
 from lib import cheap_guest
+from conftest import PREFIX
 from program import DONE, POLICY, USAGE
 
 
 @pytest.fixture(scope="module", name="fleet")
 def fixture_fleet():
     """Six guests that are off: plans need no running ones."""
-    with cheap_guest.Fleet(6, "cli-labels", version="1.0.0") as fleet:
+    with cheap_guest.Fleet(6, f"{PREFIX}-labels", version="1.0.0") as fleet:
         yield fleet
 
 

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from lib import cheap_guest
+from conftest import PREFIX
 from program import FAILED, OWNED, POLICY, REFUSED, USAGE
 from test_sets import Owner
 
@@ -15,7 +16,7 @@ SINCE = r"since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
 @pytest.fixture(scope="module", name="fleet")
 def fixture_fleet():
     """Four guests that are off: plans need no running ones."""
-    with cheap_guest.Fleet(4, "cli-protect", version="1.0.0") as fleet:
+    with cheap_guest.Fleet(4, f"{PREFIX}-protect", version="1.0.0") as fleet:
         yield fleet
 
 

@@ -6,6 +6,7 @@ import struct
 
 import pytest
 
+from conftest import PREFIX
 from program import FAILED, IMAGE, NO_LIBVIRT, OWNED, REFUSED, USAGE, Program
 
 
@@ -153,7 +154,7 @@ def test_a_guest_belongs_to_one_set(defined, fleet):
 
 @pytest.mark.parametrize("arguments", [
     ["upgrade", "shop"], ["reimage", "shop", "--all"], ["apply", "shop", "--all"], ["rollback", "shop", "--all"], ["set-undefine", "shop"],
-    ["recover", "shop"], ["adopt", "shop", "cli-sets-0", "--version", "1.0.0"]])
+    ["recover", "shop"], ["adopt", "shop", f"{PREFIX}-sets-0", "--version", "1.0.0"]])
 def test_a_set_that_another_run_owns(defined, arguments):
     """B19: the holder is named; reading goes on."""
     with Owner(defined, "shop"):

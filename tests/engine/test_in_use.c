@@ -344,6 +344,39 @@ static void a_race_has_one_winner(void **state)
     print_message("%u deletions and %u swaps were first\n", deletions, swaps);
 }
 
+/* A domain that is off when its XML is asked for and runs again when that is looked at: it is being swapped, and the answer is one moment away. */
+static guint off_for;
+
+static char *off_at_first(VrHv *hv, const char *uuid, GError **error)
+{
+    if (off_for > 0) {
+        off_for--;
+        g_set_error(error, VR_ERROR, VR_ERROR_HYPERVISOR, "domain %s is not running", uuid);
+        return NULL;
+    }
+    return g_strdup("<domain type='qemu'><name>fake</name><devices><disk type='file' device='disk'>"
+                    "<source file='/nowhere/live.qcow2'/></disk></devices></domain>");
+}
+
+static void a_domain_that_is_started_meanwhile(void **state)
+{
+    World *world = *state;
+    VrHvOps ops = *world->fake->hv.ops;
+    const VrHvOps *before = world->fake->hv.ops;
+    g_autoptr(GError) error = NULL;
+
+    ops.live_xml = off_at_first;
+    world->fake->hv.ops = &ops;
+    off_for = 2;
+    g_autoptr(VrInUse) in_use = vr_in_use_read(world->store, &world->fake->hv, world->journal, &error);
+    assert_non_null(in_use);
+    off_for = 1000; /* it never runs when it is asked, and always when it is looked at: nobody can tell */
+    g_autoptr(VrInUse) none = vr_in_use_read(world->store, &world->fake->hv, world->journal, &error);
+    assert_null(none);
+    assert_non_null(strstr(error->message, "is not running"));
+    world->fake->hv.ops = before;
+}
+
 #define world_test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -361,6 +394,7 @@ int main(void)
         world_test(what_others_add_is_named),
         world_test(a_planned_swap_keeps_its_base),
         world_test(a_base_that_is_no_more_gets_no_overlay),
+        world_test(a_domain_that_is_started_meanwhile),
         cmocka_unit_test(a_race_has_one_winner),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
