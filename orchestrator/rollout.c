@@ -261,14 +261,15 @@ static void on_restored(VrStep *step, guint i)
     }
 }
 
-/* The guest was not touched, whether or not its prepared disk could be removed. */
+/* The guest was not touched, whether or not its prepared disk could be removed. In a run that goes on it is still to be moved, and
+ * nothing of it has failed. */
 static void on_discarded(VrStep *step, guint i)
 {
     if (step->event->outcome == VR_OUTCOME_UNKNOWN) {
         fail(step, i, VR_PHASE_UNKNOWN);
         return;
     }
-    if (step->event->outcome != VR_OUTCOME_OK)
+    if (step->event->outcome != VR_OUTCOME_OK && step->rollout->cancel)
         blame(step->rollout, i, vr_event_reason(step->event));
     vr_step_phase(step->rollout, i, VR_PHASE_PENDING);
 }
@@ -302,7 +303,7 @@ static void advance(VrStep *step)
             vr_step_end_batch(step);
         else
             vr_step_look_ahead(step);
-    } else if (vr_rollout_in_flight(rollout) == 0) {
+    } else if (vr_rollout_in_flight(rollout) == rollout->ahead) {
         vr_step_cleared(step);
     }
 }

@@ -90,8 +90,8 @@ void vr_step_unwant(VrStep *step, guint i)
         vr_step_emit(step, VR_COMMAND_DISCARD, i, "it was prepared ahead, and another batch came");
     } else {
         rollout->entries[i].ahead = VR_AHEAD_UNWANTED; /* its answer comes first */
-        rollout->candidates[i].status = VR_CANDIDATE_DONE;
     }
+    rollout->candidates[i].status = VR_CANDIDATE_SKIPPED; /* for now: this run has not moved it (G7) */
 }
 
 gboolean vr_step_clears(VrStep *step)

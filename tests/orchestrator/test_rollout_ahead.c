@@ -247,6 +247,70 @@ static void test_host_limit_is_crowded(void **state)
     assert_string_equal(say(&run, VR_EVENT_SURVEY), "begin prepare 4 prepare 5");
 }
 
+/* The one that is left out is discarded, the other stays as it is, and the run does not wait for it. */
+static void test_skips_beside_one_that_is_wanted(void **state)
+{
+    g_auto(Run) run = {0};
+
+    set_up_ahead(&run, 10);
+    assert_string_equal(launch(&run), "begin prepare 0 prepare 5");
+    TO_PROBES(&run, 0, 5);
+    ok(&run, VR_EVENT_PREPARED, 1);
+    ok(&run, VR_EVENT_PREPARED, 6);
+    comes_good(&run, 0);
+    assert_string_equal(comes_good(&run, 5), "end survey");
+    run.wishes[1].skip = run.wishes[2].skip = TRUE;
+    assert_string_equal(say(&run, VR_EVENT_SURVEY), "discard 1");
+    assert_string_equal(ok(&run, VR_EVENT_DISCARDED, 1), "survey");
+    assert_string_equal(say(&run, VR_EVENT_SURVEY), "survey"); /* 1 is left out now */
+    assert_string_equal(say(&run, VR_EVENT_SURVEY), "begin swap 6");
+}
+
+/* Decision 9: that a prepared disk could not be removed is no failure of those that come good later. */
+static void test_a_failed_discard_is_no_failure(void **state)
+{
+    g_auto(Run) run = {0};
+
+    set_up_ahead(&run, 10);
+    launch(&run);
+    TO_PROBES(&run, 0, 5);
+    ok(&run, VR_EVENT_PREPARED, 1);
+    ok(&run, VR_EVENT_PREPARED, 6);
+    comes_good(&run, 0);
+    comes_good(&run, 5);
+    run.answers[3] = VR_SURVEY_UNHEALTHY;
+    assert_string_equal(say(&run, VR_EVENT_SURVEY), "begin prepare 3 prepare 8 discard 1 discard 6");
+    bad(&run, VR_EVENT_DISCARDED, 1, VR_OUTCOME_FAILED, "it is in use");
+    bad(&run, VR_EVENT_DISCARDED, 6, VR_OUTCOME_FAILED, "it is in use");
+    TO_PROBES(&run, 3, 8);
+    ok(&run, VR_EVENT_PREPARED, 1);
+    ok(&run, VR_EVENT_PREPARED, 6);
+    comes_good(&run, 3);
+    comes_good(&run, 8);
+    run.answers[3] = VR_SURVEY_HEALTHY;
+    assert_string_equal(say(&run, VR_EVENT_SURVEY), "begin swap 1 swap 6");
+    ok(&run, VR_EVENT_SWAPPED, 1);
+    ok(&run, VR_EVENT_SWAPPED, 6);
+    comes_good(&run, 1);
+    assert_string_equal(comes_good(&run, 6), "end survey");
+    assert_null(vr_rollout_reason(run.rollout, 1));
+}
+
+/* G7: this run has not moved it, so it holds no place while its prepared disk goes. */
+static void test_a_protected_one_is_discarded(void **state)
+{
+    g_auto(Run) run = {0};
+
+    set_up_ahead(&run, 5);
+    run.instances[1].is_protected = TRUE;
+    to_first_trial(&run);
+    ok(&run, VR_EVENT_PREPARED, 1);
+    assert_string_equal(comes_good(&run, 0), "end survey");
+    run.answers[1] = run.answers[2] = VR_SURVEY_UNHEALTHY;
+    run.wishes[1].skip = TRUE;
+    assert_string_equal(say(&run, VR_EVENT_SURVEY), "discard 1 begin prepare 2");
+}
+
 static void test_not_in_a_rollback(void **state)
 {
     g_auto(Run) run = {0};
@@ -275,6 +339,9 @@ int main(void)
         cmocka_unit_test(test_a_guest_that_changes_its_mind),
         cmocka_unit_test(test_host_limit),
         cmocka_unit_test(test_host_limit_is_crowded),
+        cmocka_unit_test(test_skips_beside_one_that_is_wanted),
+        cmocka_unit_test(test_a_failed_discard_is_no_failure),
+        cmocka_unit_test(test_a_protected_one_is_discarded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
