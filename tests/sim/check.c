@@ -82,6 +82,8 @@ void check_become(Check *check, guint i, Fate fate)
     check->fates[fate]++;
     if (shadow->canary)
         check->canaries_left += (fate == FATE_FRESH ? 1 : 0) - (shadow->fate == FATE_FRESH ? 1 : 0);
+    if (shadow->ahead == AHEAD_UNWANTED && fate != FATE_OUT)
+        shadow->ahead = AHEAD_NOT;
     shadow->fate = fate;
     if (fate == FATE_BAD || fate == FATE_LOST)
         shadow->down = TRUE;
@@ -160,7 +162,11 @@ gboolean check_awaits(const Check *check, const VrEvent *event, gint64 now_ms)
     case VR_EVENT_WALK:
         return check_control_fits(check, event);
     default:
-        return event->instance < check->count && check->shadows[event->instance].fate == FATE_OUT &&
+        if (event->instance >= check->count)
+            return FALSE;
+        if (check->shadows[event->instance].ahead == AHEAD_OUT)
+            return event->type == VR_EVENT_PREPARED;
+        return check->shadows[event->instance].fate == FATE_OUT &&
                check->shadows[event->instance].out == answered_by[event->type];
     }
 }
@@ -184,14 +190,14 @@ static void went_wrong(Check *check, guint i)
         check_become(check, i, FATE_FRESH);
         return;
     }
+    if (type == VR_EVENT_DISCARDED && check->event->outcome != VR_OUTCOME_UNKNOWN) {
+        check_become(check, i, FATE_FRESH);
+        return;
+    }
     remember_reason(check, i);
     check->shadows[i].bad = BAD_TRIED;
     if (check->event->outcome == VR_OUTCOME_UNKNOWN) {
         check_become(check, i, FATE_LOST);
-        return;
-    }
-    if (type == VR_EVENT_DISCARDED) {
-        check_become(check, i, FATE_FRESH);
         return;
     }
     if ((type == VR_EVENT_SWAPPED && !untouched) ||
@@ -236,8 +242,7 @@ static void went_well(Check *check, guint i)
     }
 }
 
-/* When all preparations are answered, the prepared go down together; when nothing is out, the batch has ended. */
-static void batch_moves(Check *check)
+void check_goes_down(Check *check)
 {
     guint preparing = 0;
 
@@ -252,6 +257,12 @@ static void batch_moves(Check *check)
         if (check->shadows[i].fate == FATE_READY)
             check_must_go_on(check, i, VR_COMMAND_SWAP);
     }
+}
+
+/* When nothing is out, the batch has ended. */
+static void batch_moves(Check *check)
+{
+    check_goes_down(check);
     if (check->fates[FATE_OUT] + check->fates[FATE_READY] > 0)
         return;
     if (check->amends) {
@@ -296,11 +307,18 @@ static void took_answer(Check *check)
 
     if (check->event->type == VR_EVENT_SWAPPED && most > 0 && check->event->off_ms > most)
         check->off_too_long = TRUE;
-    if (check->event->outcome == VR_OUTCOME_OK)
-        went_well(check, i);
-    else
-        went_wrong(check, i);
-    batch_moves(check);
+    if (!check_ahead_answered(check, i)) {
+        if (check->event->outcome == VR_OUTCOME_OK)
+            went_well(check, i);
+        else
+            went_wrong(check, i);
+    }
+    if (check->in_batch || check->amends)
+        batch_moves(check);
+    else if (check->clearing && check->fates[FATE_OUT] == 0)
+        check_cleared(check);
+    if (check->in_batch)
+        check_looks_ahead(check);
 }
 
 static void took_event(Check *check)

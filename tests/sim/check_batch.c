@@ -22,7 +22,7 @@ static gboolean goes_first(const Check *check, const Shadow *shadow)
  * protects (G7). */
 static gboolean counts_as_down(const Shadow *shadow)
 {
-    gboolean untaken = shadow->fate == FATE_FRESH || shadow->fate == FATE_SKIP;
+    gboolean untaken = shadow->fate == FATE_FRESH || shadow->fate == FATE_SKIP || shadow->ahead == AHEAD_UNWANTED;
 
     return shadow->down && !(shadow->left_failed && shadow->fate == FATE_FRESH) && !(shadow->guarded && untaken);
 }
@@ -90,8 +90,70 @@ static void check_batch(Check *check, const Choice *choice, guint domain, guint 
         check_fail(check, "the batch is smaller than it must be");
 }
 
+/* B7. Who of those that are prepared already goes now gives no command, so it must be known: in the domain the down ones that go first,
+ * then the others, each by number, as many as may. */
+static GArray *foretell(const Check *check, const Choice *choice)
+{
+    GArray *members = g_array_new(FALSE, FALSE, sizeof(guint));
+    guint domain = choice->any_first ? choice->lowest_first : choice->lowest, up = 0;
+
+    for (int first = 1; first >= 0; first--) {
+        for (guint i = 0; i < check->count && members->len < check->most_batch; i++) {
+            const Shadow *shadow = &check->shadows[i];
+
+            if (!check_has_turn(check, shadow) || shadow->domain != domain || !fits_number(check, choice, shadow) ||
+                goes_first(check, shadow) != first || (!shadow->down && choice->down + up >= check->most_down))
+                continue;
+            up += shadow->down ? 0 : 1;
+            g_array_append_val(members, i);
+        }
+    }
+    return members;
+}
+
+/* D24: what is prepared ahead and is not in the next batch must go before that. */
+static gboolean is_crowded(const Check *check, const Choice *choice)
+{
+    g_autoptr(GArray) members = NULL;
+    guint on_their_way = check->fates[FATE_OUT] + check->ahead, more = 0;
+
+    if (check->policy.max_in_flight == 0 || on_their_way == 0)
+        return FALSE;
+    members = foretell(check, choice);
+    for (guint k = 0; k < members->len; k++)
+        more += check_is_ahead(&check->shadows[g_array_index(members, guint, k)]) ? 0 : 1;
+    return on_their_way + more > check->policy.max_in_flight;
+}
+
+/* Those that were prepared ahead and belong in this batch join the others. */
+static void take_prepared(Check *check, const GArray *foretold)
+{
+    guint joined = 0;
+
+    for (guint k = 0; k < foretold->len; k++) {
+        guint i = g_array_index(foretold, guint, k);
+        Shadow *shadow = &check->shadows[i];
+        gboolean ready = shadow->ahead == AHEAD_READY;
+
+        if (shadow->fate != FATE_OUT && !check_is_ahead(shadow))
+            check_fail(check, "instance %u is not in its batch", i);
+        if (!check_is_ahead(shadow))
+            continue;
+        check_set_ahead(check, i, AHEAD_NOT);
+        check_become(check, i, ready ? FATE_READY : FATE_OUT);
+        shadow->out = VR_COMMAND_PREPARE;
+        shadow->moved_off = shadow->off;
+        joined++;
+    }
+    if (foretold->len != check->members->len + joined)
+        check_fail(check, "the batch is not what was foretold");
+    g_array_set_size(check->members, 0);
+    g_array_append_vals(check->members, foretold->data, foretold->len);
+}
+
 static void begins(Check *check, const Choice *choice)
 {
+    g_autoptr(GArray) foretold = check->ahead > 0 ? foretell(check, choice) : NULL;
     const VrCommand *begin = check_expect(check, VR_COMMAND_BATCH_BEGIN);
     guint up = 0, late = 0, domain = 0, canaries = check->canaries_left;
 
@@ -101,7 +163,7 @@ static void begins(Check *check, const Choice *choice)
         return;
     }
     g_array_set_size(check->members, 0);
-    while (check->cursor < check->commands->len) {
+    while (check_next_type(check) == VR_COMMAND_PREPARE) {
         const VrCommand *prepare = check_expect(check, VR_COMMAND_PREPARE);
         Shadow *shadow;
 
@@ -109,7 +171,8 @@ static void begins(Check *check, const Choice *choice)
             return;
         shadow = &check->shadows[prepare->instance];
         domain = check->members->len == 0 ? shadow->domain : domain;
-        if (shadow->fate != FATE_FRESH || shadow->domain != domain || !(shadow->canary || canaries == 0))
+        if (shadow->fate != FATE_FRESH || check_is_ahead(shadow) || shadow->domain != domain ||
+            !(shadow->canary || canaries == 0))
             check_fail(check, "instance %u does not belong in this batch", prepare->instance); /* 21, D17 */
         if (!fits_number(check, choice, shadow))
             check_fail(check, "the guest of instance %u asks to go later", prepare->instance); /* D14 */
@@ -118,16 +181,26 @@ static void begins(Check *check, const Choice *choice)
         check_become(check, prepare->instance, FATE_OUT);
         shadow->out = VR_COMMAND_PREPARE;
         shadow->moved_off = shadow->off;
+        g_array_append_val(check->members, prepare->instance);
+    }
+    if (foretold != NULL)
+        take_prepared(check, foretold);
+    for (guint k = 0; k < check->members->len; k++) {
+        const Shadow *shadow = &check->shadows[g_array_index(check->members, guint, k)];
+
+        domain = shadow->domain;
         up += shadow->down ? 0 : 1;
         late += goes_first(check, shadow) ? 0 : 1;
-        g_array_append_val(check->members, prepare->instance);
     }
     if (check->policy.gate != NULL && !check->gate_said_yes)
         check_fail(check, "a batch begins without a yes of the gate"); /* E11, L5 */
     check->in_batch = TRUE;
     check->gate_said_yes = FALSE;
     check->waits_since = check->no_gate_since = check->no_place_since = -1;
+    check->looked_ahead = FALSE;
     check_batch(check, choice, domain, up, late, canaries > 0);
+    check_clears(check); /* another batch than was foreseen */
+    check_goes_down(check);
 }
 
 static void take_answers(Check *check)
@@ -154,8 +227,13 @@ static void take_wishes(Check *check)
         Shadow *shadow = &check->shadows[i];
 
         shadow->number = wishes[i].phase == 0 ? G_MAXUINT64 : wishes[i].phase;
-        if (!wishes[i].skip || shadow->fate != FATE_FRESH || shadow->named)
+        shadow->said_out = shadow->said_out || wishes[i].skip;
+        if (!shadow->said_out || shadow->fate != FATE_FRESH || shadow->named)
             continue;
+        if (check_is_ahead(shadow)) {
+            check_unwant(check, i); /* left out when that is gone */
+            continue;
+        }
         check_become(check, i, FATE_SKIP);
         shadow->asked_out = check->fewer = TRUE;
     }
@@ -179,6 +257,8 @@ void check_surveyed(Check *check)
     Choice choice = {0};
 
     check->fewer = FALSE;
+    if (check->fates[FATE_LOST] > 0 && check_ends(check)) /* of what was prepared ahead */
+        return;
     if (!blind) {
         take_answers(check);
         if (!late)
@@ -200,8 +280,13 @@ void check_surveyed(Check *check)
         check_goes_on(check);
     else if (blind)
         check_waits(check, &check->no_place_since, VR_CODE_INTERNAL);
-    else if (choice.any)
+    else if (choice.any && is_crowded(check, &choice)) {
+        check_clears(check);
+        check_waits_for_clear(check);
+    } else if (choice.any)
         begins(check, &choice);
+    else if (check->fates[FATE_FRESH] == 0)
+        check_waits_for_clear(check); /* the last are left out when what was prepared of them is gone */
     else
         check_waits(check, &check->no_place_since, VR_CODE_IN_ROLLING);
 }

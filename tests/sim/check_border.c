@@ -12,14 +12,14 @@ gint64 check_deadline(const Check *check)
 gboolean check_is_idle(const Check *check)
 {
     return check->started && !check->over && !check->in_batch && !check->amends && !check->survey_out &&
-           !check->gate_out;
+           !check->gate_out && !check->clearing;
 }
 
 /* D17, G4: it is to be moved, and nothing else goes before it. */
 gboolean check_has_turn(const Check *check, const Shadow *shadow)
 {
     return shadow->fate == FATE_FRESH && (!check->walk || shadow->domain == check->walk_domain) &&
-           (check->canaries_left == 0 || shadow->canary);
+           ((check->canaries_left == 0 && (check->canaries == 0 || check->promoted)) || shadow->canary);
 }
 
 /* Is something left in that upgrade domain that may go now? */
@@ -117,6 +117,14 @@ static void holds(Check *check)
         expect_wake(check, until);
 }
 
+/* B7: before a hold. Whether a checkpoint holds may be open. */
+static gboolean must_clear(const Check *check)
+{
+    gboolean waits = check_next_type(check) == VR_COMMAND_DISCARD || check_next_type(check) == -1;
+
+    return must_hold_for_any(check) || (may_hold(check, VR_HOLD_CHECKPOINT) && waits);
+}
+
 /* Nothing is in flight and no answer is out: what comes next. */
 void check_goes_on(Check *check)
 {
@@ -124,8 +132,19 @@ void check_goes_on(Check *check)
         check->survey_out = check_expect(check, VR_COMMAND_SURVEY) != NULL;
         return;
     }
-    if (check->now_ms >= check_deadline(check)) { /* D23 */
+    if (check->fates[FATE_LOST] > 0 && check_ends(check)) /* of what was prepared ahead */
+        return;
+    if (check->now_ms >= check_deadline(check) && check->fates[FATE_FRESH] > 0) { /* D23 */
         check_finish(check, VR_RUN_FAULTED, VR_CODE_TIMEOUT);
+        return;
+    }
+    if (check->fates[FATE_OUT] > 0) {
+        check_waits_for_clear(check);
+        return;
+    }
+    if (check->ahead > 0 && must_clear(check)) {
+        check_clears(check);
+        check_waits_for_clear(check);
         return;
     }
     if (must_hold_for_any(check) || (check->view->hold == VR_HOLD_CHECKPOINT && may_hold(check, VR_HOLD_CHECKPOINT))) {
@@ -145,6 +164,8 @@ void check_goes_on(Check *check)
 void check_gate_answered(Check *check)
 {
     check->gate_said_yes = check->event->outcome == VR_OUTCOME_OK;
+    if (check->fates[FATE_LOST] > 0 && check_ends(check))
+        return;
     if (check->gate_said_yes || check->pause_asked || check->now_ms >= check_deadline(check))
         check_goes_on(check);
     else

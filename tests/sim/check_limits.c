@@ -25,7 +25,7 @@ static gboolean makes_amends(Check *check)
 
         if (!shadow->left || shadow->fate != FATE_BAD)
             continue;
-        if (check->policy.max_in_flight > 0 && check->fates[FATE_OUT] >= check->policy.max_in_flight)
+        if (check->policy.max_in_flight > 0 && check->fates[FATE_OUT] + check->ahead >= check->policy.max_in_flight)
             break;
         check_must_go_on(check, i, VR_COMMAND_RESTORE);
         shadow->left = FALSE;
@@ -65,7 +65,11 @@ void check_finish(Check *check, VrRunStatus status, const char *code)
     check->end_code = code;
     check->survey_out = check->gate_out = check->wake_out = FALSE;
     check->hold = VR_HOLD_NONE;
-    if (!makes_amends(check))
+    check->clearing = FALSE;
+    makes_amends(check);
+    check_clears(check); /* B7 */
+    check->amends = check->fates[FATE_OUT] > 0;
+    if (!check->amends)
         ended(check);
 }
 
@@ -191,14 +195,22 @@ void check_all_done(Check *check)
         check_completed(check);
 }
 
-/* D15: one is reached that was not before, since more are moved or fewer are to be moved. */
-void check_look_for_checkpoint(Check *check)
+/* D15: how many are reached. */
+guint check_checkpoints(const Check *check)
 {
     guint to_move = check->count - check->fates[FATE_SKIP], moved = to_move - check->fates[FATE_FRESH];
     guint reached = 0;
 
     for (guint k = 0; k < VR_CHECKPOINTS && check->policy.checkpoints[k] > 0; k++)
         reached += moved >= (double)to_move * check->policy.checkpoints[k] / 100 ? 1 : 0;
+    return reached;
+}
+
+/* D15: one is reached that was not before, since more are moved or fewer are to be moved. */
+void check_look_for_checkpoint(Check *check)
+{
+    guint reached = check_checkpoints(check);
+
     if (reached <= check->checkpoints)
         return;
     check->checkpoints = reached;
@@ -210,6 +222,10 @@ void check_look_for_checkpoint(Check *check)
 /* D14: what is left after a guest was left out. */
 void check_left_out(Check *check)
 {
+    if (check->fates[FATE_OUT] > 0) {
+        check_goes_on(check);
+        return;
+    }
     if (check->fates[FATE_FRESH] == 0) {
         check_all_done(check);
         return;

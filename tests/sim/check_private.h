@@ -19,6 +19,14 @@ typedef enum {
 } Fate;
 
 /* Of one that failed: what there is to say of it beside that. */
+/* Before its batch (B7). */
+typedef enum {
+    AHEAD_NOT,
+    AHEAD_OUT,     /* FRESH, and its PREPARE is out */
+    AHEAD_READY,   /* FRESH, and prepared */
+    AHEAD_UNWANTED /* OUT: it is being discarded, or will be when it is prepared */
+} Ahead;
+
 typedef enum { BAD_TRIED, BAD_UNTOUCHED, BAD_UNCOMMITTED, BAD_NOT_PUT_BACK } Bad;
 
 typedef struct {
@@ -35,8 +43,10 @@ typedef struct {
     gboolean guarded;     /* protected (G7) */
     gboolean named;       /* by a person, or a canary */
     gboolean asked_out;   /* D14, and was left out */
-    guint64 number;       /* D14, of the last survey; the largest for none */
-    char reason[16];      /* the first word of why it failed; "" if it did not */
+    gboolean said_out;    /* D14, to this process */
+    Ahead ahead;
+    guint64 number;  /* D14, of the last survey; the largest for none */
+    char reason[16]; /* the first word of why it failed; "" if it did not */
 } Shadow;
 
 struct Check {
@@ -82,7 +92,10 @@ struct Check {
     gboolean baking, bake_promoted;
     gint64 bake_until;
 
-    GArray *members; /* of the batch in flight */
+    GArray *members;       /* of the batch in flight */
+    guint ahead;           /* how many are prepared before their batch, or being so */
+    gboolean looked_ahead; /* in this batch */
+    gboolean clearing;     /* between batches, until nothing is OUT */
     guint batches;
     guint good_off;        /* GOOD that were off */
     gboolean off_too_long; /* J10 */
@@ -108,7 +121,25 @@ void check_must_go_on(Check *check, guint i, VrCommandType type);
 /* How many failed like that. */
 guint check_bad(const Check *check, Bad bad);
 
+/* The prepared of the batch go down when no preparation of it is out. */
+void check_goes_down(Check *check);
+
+/* check_ahead.c */
+void check_set_ahead(Check *check, guint i, Ahead ahead);
+gboolean check_is_ahead(const Shadow *shadow);
+
+/* It must be discarded, now or when it is prepared; the second: all of them. */
+void check_unwant(Check *check, guint i);
+void check_clears(Check *check);
+void check_waits_for_clear(Check *check);
+void check_cleared(Check *check);
+
+/* FALSE: it is no answer about one that is prepared ahead. */
+gboolean check_ahead_answered(Check *check, guint i);
+void check_looks_ahead(Check *check);
+
 /* check_limits.c */
+guint check_checkpoints(const Check *check);
 guint check_most(guint count, guint percent);
 void check_completed(Check *check);
 void check_finish(Check *check, VrRunStatus status, const char *code);

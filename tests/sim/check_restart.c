@@ -37,6 +37,8 @@ static void settled(Check *check, guint i, const VrRolloutPast *past)
         shadow->bad = BAD_TRIED;
     if (fate == FATE_FRESH || fate == FATE_GOOD)
         shadow->reason[0] = '\0';
+    check_set_ahead(check, i, AHEAD_NOT);
+    shadow->said_out = FALSE;
     shadow->asked_out = FALSE; /* the history says why */
     shadow->left = FALSE;      /* its swap was ended there by the recovery */
     check_become(check, i, fate);
@@ -72,6 +74,7 @@ void check_restarted(Check *check, const VrRolloutPast *past, gint64 now_ms, gin
     check->word_doubt = check->word_doubt || check->in_batch;
     check->ended = check->ended || check->over || check->amends;
     check->started = check->in_batch = check->amends = check->over = FALSE;
+    check->clearing = check->looked_ahead = FALSE;
     check->survey_out = check->gate_out = check->wake_out = FALSE;
     check->cancel_now = check->gate_said_yes = FALSE;
     check->hold = VR_HOLD_NONE;

@@ -24,13 +24,16 @@ static void check_flags(Check *check)
 {
     const VrRolloutView *view = check->view;
     guint on_their_way = check->fates[FATE_OUT] + check->fates[FATE_READY];
+    gboolean moves =
+        check->in_batch || check->amends; /* B7: between batches only what was prepared may be on its way */
     guint there = check->fates[FATE_GOOD] + check->fates[FATE_SKIP];
 
-    if (view->in_progress != on_their_way || view->locked != (on_their_way > 0))
+    if (view->in_progress != on_their_way || view->locked != moves || (moves && on_their_way == 0))
         check_fail(check, "%u are on their way, the view says %u and locked %d", on_their_way, view->in_progress,
                    view->locked);
-    if (check->policy.max_in_flight > 0 && on_their_way > check->policy.max_in_flight) /* D24 */
-        check_fail(check, "%u are on their way, at most %u may be", on_their_way, check->policy.max_in_flight);
+    if (check->policy.max_in_flight > 0 && on_their_way + check->ahead > check->policy.max_in_flight) /* D24 */
+        check_fail(check, "%u are on their way, at most %u may be", on_their_way + check->ahead,
+                   check->policy.max_in_flight);
     if (view->rollback_allowed != (check->started && !check->over && there < check->count))
         check_fail(check, "rollback allowed is %d", view->rollback_allowed);
 }
@@ -40,8 +43,8 @@ static void check_waits_for_something(Check *check)
 {
     gboolean person = check->hold != VR_HOLD_NONE && check->view->hold_until_ms == 0;
 
-    if (!check->started || check->in_batch || check->amends || check->survey_out || check->gate_out ||
-        check->wake_out || check->over)
+    if (!check->started || check->in_batch || check->amends || check->clearing || check->survey_out ||
+        check->gate_out || check->wake_out || check->over)
         return;
     if (!person || check_deadline(check) != G_MAXINT64)
         check_fail(check, "nothing will wake the run");

@@ -131,6 +131,7 @@ static void draw_holds(World *world)
         world_chance(world, 250) ? (gint64)1000 * (1 + world_below(world, world_chance(world, 500) ? 200 : 7200)) : 0;
     policy->max_off_ms = world_chance(world, 150) ? 1000 * (gint64)(1 + world_below(world, 60)) : 0;
     policy->max_in_flight = world_chance(world, 200) ? 1 + world_below(world, 4) : 0;
+    policy->prepare_ahead = world_chance(world, 500);
     policy->approval = world_chance(world, 200);
     world->gate[0] = gate;
     policy->gate = world_chance(world, 250) ? world->gate : NULL;
