@@ -40,12 +40,17 @@ void check_clears(Check *check)
             check_unwant(check, i);
 }
 
-/* Between batches: nothing else happens until all of it is gone. */
 void check_waits_for_clear(Check *check)
 {
     check->hold = VR_HOLD_NONE;
     check->wake_out = FALSE;
     check->clearing = TRUE;
+}
+
+void check_clears_first(Check *check)
+{
+    check_clears(check);
+    check_waits_for_clear(check);
 }
 
 void check_cleared(Check *check)

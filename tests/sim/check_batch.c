@@ -280,10 +280,9 @@ void check_surveyed(Check *check)
         check_goes_on(check);
     else if (blind)
         check_waits(check, &check->no_place_since, VR_CODE_INTERNAL);
-    else if (choice.any && is_crowded(check, &choice)) {
-        check_clears(check);
-        check_waits_for_clear(check);
-    } else if (choice.any)
+    else if (choice.any && is_crowded(check, &choice))
+        check_clears_first(check);
+    else if (choice.any)
         begins(check, &choice);
     else if (check->fates[FATE_FRESH] == 0)
         check_waits_for_clear(check); /* the last are left out when what was prepared of them is gone */

@@ -143,8 +143,7 @@ void check_goes_on(Check *check)
         return;
     }
     if (check->ahead > 0 && must_clear(check)) {
-        check_clears(check);
-        check_waits_for_clear(check);
+        check_clears_first(check);
         return;
     }
     if (must_hold_for_any(check) || (check->view->hold == VR_HOLD_CHECKPOINT && may_hold(check, VR_HOLD_CHECKPOINT))) {

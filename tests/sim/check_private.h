@@ -131,7 +131,10 @@ gboolean check_is_ahead(const Shadow *shadow);
 /* It must be discarded, now or when it is prepared; the second: all of them. */
 void check_unwant(Check *check, guint i);
 void check_clears(Check *check);
+
+/* Between batches: what is OUT must come back before anything else. The second: all that is prepared ahead, too. */
 void check_waits_for_clear(Check *check);
+void check_clears_first(Check *check);
 void check_cleared(Check *check);
 
 /* FALSE: it is no answer about one that is prepared ahead. */
