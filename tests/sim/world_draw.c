@@ -223,6 +223,22 @@ static void draw_tolerance(World *world)
     world->chances.unprepared = world->chances.unrecorded = world->chances.unknown = 0;
 }
 
+/* Some are left unhealthy, the others fall ill in the bake, and that ends the run: then those that were left go back (F3). */
+static void draw_relapses(World *world)
+{
+    VrUpgradePolicy *policy = &world->config.policy;
+
+    policy->max_unhealthy_upgraded_percent = 50;
+    policy->automatic_rollback = FALSE;
+    policy->restore_on_breach = TRUE;
+    policy->timeout_ms = policy->max_off_ms = 0;
+    policy->bake_ms = 600000;
+    world->config.same_reason_stops = FALSE;
+    world->chances.relapse = 200;
+    world->chances.unhealthy = 200;
+    world->chances.unprepared = world->chances.unrecorded = world->chances.unknown = world->chances.operator= 0;
+}
+
 void world_init(World *world, guint64 seed, GString *story)
 {
     guint off;
@@ -233,6 +249,8 @@ void world_init(World *world, guint64 seed, GString *story)
     draw_config(world);
     if (world->crashes_left > 0 && world_chance(world, 150))
         draw_tolerance(world);
+    else if (world_chance(world, 20))
+        draw_relapses(world);
     off = world_chance(world, 200) ? 300 : 0;
     world->guests = g_new0(Guest, world->config.count);
     world->answers = g_new0(VrSurveyAnswer, world->config.count);
