@@ -104,7 +104,7 @@ static RoleCount *count_roles(const VrRollout *rollout)
 static char *role_rule(const VrRollout *rollout)
 {
     guint limit = rollout->policy.max_unhealthy_upgraded_percent;
-    g_autofree RoleCount *roles = count_roles(rollout);
+    g_autofree RoleCount *roles = rollout->roles > 0 ? count_roles(rollout) : NULL;
 
     for (guint number = 1; number <= rollout->roles; number++) {
         const RoleCount *role = &roles[number];
