@@ -7,8 +7,6 @@
  */
 #include "orchestrator/rollout_private.h"
 
-#include <string.h>
-
 /* Is all of the batch past its swap, and some of it still on trial? */
 static gboolean batch_boots(const VrRollout *rollout)
 {
@@ -35,19 +33,25 @@ static gboolean something_comes_first(VrRollout *rollout)
             policy->checkpoints[rollout->checkpoint] <= vr_rollout_percent_done(rollout));
 }
 
-/* As if the batch in flight came good. */
+/* As if the batch in flight came good: none of it is down while the planner looks. The others are not copied, there may be thousands. */
 static VrBatch *foresee(VrRollout *rollout)
 {
-    g_autofree VrCandidate *candidates = g_new(VrCandidate, rollout->count);
+    const GArray *members = rollout->batch->members;
+    g_autofree gboolean *down = g_new(gboolean, members->len);
+    VrBatch *next;
 
-    vr_rollout_mark_held(rollout);
-    memcpy(candidates, rollout->candidates, rollout->count * sizeof(*candidates));
-    for (guint k = 0; k < rollout->batch->members->len; k++)
-        candidates[g_array_index(rollout->batch->members, guint, k)].down = FALSE;
+    vr_rollout_mark_held(rollout); /* as it is anew at the border */
     for (guint i = 0; i < rollout->count; i++)
-        candidates[i].held =
-            candidates[i].held || (rollout->entries[i].asked_out && !rollout->entries[i].named); /* D14 */
-    return vr_planner_next_batch(&rollout->policy, candidates, rollout->count, FALSE, NULL);
+        rollout->candidates[i].held |= rollout->entries[i].asked_out && !rollout->entries[i].named; /* D14 */
+    for (guint k = 0; k < members->len; k++) {
+        VrCandidate *candidate = &rollout->candidates[g_array_index(members, guint, k)];
+        down[k] = candidate->down;
+        candidate->down = FALSE;
+    }
+    next = vr_planner_next_batch(&rollout->policy, rollout->candidates, rollout->count, FALSE, NULL);
+    for (guint k = 0; k < members->len; k++)
+        rollout->candidates[g_array_index(members, guint, k)].down = down[k];
+    return next;
 }
 
 void vr_step_look_ahead(VrStep *step)
@@ -91,7 +95,8 @@ void vr_step_unwant(VrStep *step, guint i)
     } else {
         rollout->entries[i].ahead = VR_AHEAD_UNWANTED; /* its answer comes first */
     }
-    rollout->candidates[i].status = VR_CANDIDATE_SKIPPED; /* for now: this run has not moved it (G7) */
+    rollout->candidates[i].status =
+        VR_CANDIDATE_SKIPPED; /* until it is discarded; DONE would say that this run has moved it (G7) */
 }
 
 gboolean vr_step_clears(VrStep *step)

@@ -145,7 +145,8 @@ static void step(VrRollout *rollout, const VrEvent *event, gint64 now_ms, GArray
 
 static gboolean run_once(const Set *set, Cost *cost)
 {
-    g_autoptr(GArray) commands = g_array_new(FALSE, FALSE, sizeof(VrCommand));
+    /* room for all commands of the run: to move them when they no longer fit is work of this list, not of the step */
+    g_autoptr(GArray) commands = g_array_sized_new(FALSE, FALSE, sizeof(VrCommand), 16 * set->count);
     g_autofree VrSurveyAnswer *answers = g_new0(VrSurveyAnswer, set->count);
     g_autoptr(VrRollout) rollout = rollout_of(set);
     VrEvent event = {.type = VR_EVENT_START, .answers = answers};
