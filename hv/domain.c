@@ -235,7 +235,7 @@ gboolean vr_domain_force_off(VrHv *hv, const char *uuid, GError **error)
 
 /* -- Start ---------------------------------------------------------------------------------------- */
 
-/* Asks once and looks. 1 it runs, 0 ask again (outcome unknown, or libvirt is away), -1 error. libvirt has one
+/* Asks once and looks. 1 it runs or ran, 0 ask again (outcome unknown, or libvirt is away), -1 error. libvirt has one
  * job a domain, so that asking twice never gives two QEMU processes (SAFETY 11). */
 static int start_once(VrHv *hv, const char *uuid, VrDomainInfo *info, GError **error)
 {
@@ -253,10 +253,8 @@ static int start_once(VrHv *hv, const char *uuid, VrDomainInfo *info, GError **e
         g_propagate_error(error, g_steal_pointer(&local));
         return -1;
     }
-    if (accepted && info->state == VR_DOMAIN_OFF) {
-        g_set_error(error, VR_ERROR, VR_ERROR_HYPERVISOR, "domain %s was started and went off at once", info->name);
-        return -1;
-    }
+    if (accepted && info->state == VR_DOMAIN_OFF)
+        return 1; /* it ran, and has ended already */
     if (refusal != NULL && !is_error(refusal, VR_ERROR_DISCONNECTED)) {
         g_propagate_error(error, g_steal_pointer(&refusal));
         return -1;

@@ -31,5 +31,6 @@ gboolean vr_domain_stop(VrHv *hv, const char *uuid, const VrStopPolicy *policy, 
 gboolean vr_domain_force_off(VrHv *hv, const char *uuid, GError **error);
 
 /* Starts it and waits until it runs (at most 60 s). An unknown outcome is read back; a domain that already runs is
- * success (the caller compares its live XML). */
+ * success (the caller compares its live XML), and so is one that libvirt has started and that is off again at the first look: what
+ * its guest does is not the start's to judge. */
 gboolean vr_domain_start(VrHv *hv, const char *uuid, VrDomainInfo *info, GError **error);

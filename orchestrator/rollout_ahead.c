@@ -95,8 +95,8 @@ void vr_step_unwant(VrStep *step, guint i)
     } else {
         rollout->entries[i].ahead = VR_AHEAD_UNWANTED; /* its answer comes first */
     }
-    rollout->candidates[i].status =
-        VR_CANDIDATE_SKIPPED; /* until it is discarded; DONE would say that this run has moved it (G7) */
+    /* Until it is discarded; DONE would say that this run has moved it (G7). */
+    rollout->candidates[i].status = VR_CANDIDATE_SKIPPED;
 }
 
 gboolean vr_step_clears(VrStep *step)

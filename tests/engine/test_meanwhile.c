@@ -252,6 +252,34 @@ static void test_late_stop(void **state)
     world_check(world, TRUE);
 }
 
+/* A guest that ends as soon as it is started was started all the same: its health decides what becomes of the version, and a guest that
+ * may stay on it (F2) does. */
+static void test_ends_at_once(void **state)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(World) world = world_new(TRUE);
+    g_autoptr(VrSwap) swap = begin_and_reach(world, VR_SWAP_SWITCHED);
+
+    world->fake->ends_at_once = TRUE;
+    assert_true(vr_swap_advance(swap, VR_SWAP_STARTED, &world_stop, &error));
+    assert_true(vr_swap_leave(swap, "it is off", &error));
+    assert_int_equal(world_current(world), 1);
+    world_check(world, FALSE);
+}
+
+/* The same on the way back: it is on its old disk, and was running. */
+static void test_old_ends_at_once(void **state)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(World) world = world_new(TRUE);
+    g_autoptr(VrSwap) swap = begin_and_reach(world, VR_SWAP_STARTED);
+
+    world->fake->ends_at_once = TRUE;
+    assert_true(vr_swap_undo(swap, "not healthy", &error));
+    assert_int_equal(world_current(world), 0);
+    world_check(world, FALSE);
+}
+
 /* A guest that runs on a disk of which we know nothing is nobody's to destroy. */
 static void test_third_disk(void **state)
 {
@@ -453,6 +481,8 @@ int main(void)
         cmocka_unit_test(test_second_rollback),
         cmocka_unit_test(test_off_guest_started),
         cmocka_unit_test(test_late_stop),
+        cmocka_unit_test(test_ends_at_once),
+        cmocka_unit_test(test_old_ends_at_once),
         cmocka_unit_test(test_third_disk),
         cmocka_unit_test(test_migrated),
         cmocka_unit_test(test_full_journal),

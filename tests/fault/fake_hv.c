@@ -211,6 +211,8 @@ static gboolean do_start(VrHv *hv, const char *uuid, GError **error)
         return FALSE;
     }
     run(fake);
+    if (fake->ends_at_once)
+        fake_hv_set_state(fake, VR_DOMAIN_OFF);
     return after(fault, error);
 }
 

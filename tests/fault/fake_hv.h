@@ -28,6 +28,7 @@ typedef struct {
     gboolean fault_stays;      /* fires at every later point too */
     gboolean deaf;             /* ignores shutdown requests */
     gboolean fail_new_disk;    /* a guest on a disk under /disks/ does not start */
+    gboolean ends_at_once;     /* whatever is started is off again before anybody can look */
     guint stops_after;         /* a shutdown request takes effect only after this many looks at the state */
     guint stopping;            /* looks that are left of it */
     VrDomainReason off_reason; /* what it says of a domain that is off; OTHER: a shutdown */

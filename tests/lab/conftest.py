@@ -21,7 +21,7 @@ from proof import facts_of  # noqa: E402
 
 BINARY = os.environ.get("VIRT_REIMAGE", str(TOP / "build/dev/virt-reimage"))
 LAB_DIR = Path(os.environ.get("LAB_DIR", "/var/lib/virt-reimage-lab-test"))
-SET = "lab"
+SET = "test"
 # Enough for a boot under TCG on two loaded cores, and short enough to wait for it to pass.
 HEALTH_TIMEOUT = "PT30S"
 
@@ -32,8 +32,8 @@ class Lab:
     root = LAB_DIR / "store"
 
     def __init__(self, count):
-        self.names = [f"lab-{i}" for i in range(count)]
-        self.env = {**os.environ, "LAB_DIR": str(LAB_DIR), "LAB_GUESTS": str(count), "VIRT_REIMAGE": BINARY}
+        self.names = [f"{SET}-{i}" for i in range(count)]
+        self.env = {**os.environ, "LAB_DIR": str(LAB_DIR), "LAB_NAME": SET, "LAB_GUESTS": str(count), "VIRT_REIMAGE": BINARY}
 
     def script(self, *arguments):
         subprocess.run([str(TOP / "vagrant/lab"), *arguments], env=self.env, check=True, stdin=subprocess.DEVNULL)

@@ -11,7 +11,7 @@ import pytest
 
 from guest import Guest, virsh, wait_for, wait_until
 
-NAME = "lab-4"
+NAME = "test-4"
 QEMU = "http://libvirt.org/schemas/domain/qemu/1.0"
 MODEL = """
 schemaVersion: 1
@@ -24,7 +24,7 @@ osDisk: {{kind: overlay, target: vda}}
 tempDisks: [vdc]
 stop: {{method: agent, timeout: PT30S, force: true}}
 instances:
-- {{domain: lab-4, address: "127.0.0.1:{port}"}}
+- {{domain: test-4, address: "127.0.0.1:{port}"}}
 """
 
 
@@ -61,7 +61,7 @@ class Web:
         self.lab.run("set-define", str(self.path))
 
     def health(self):
-        return self.lab.json("instance-view", "lab", NAME)["health"]
+        return self.lab.json("instance-view", "test", NAME)["health"]
 
 
 @pytest.fixture
@@ -80,10 +80,10 @@ def test_http_health(lab, web):
     """Rows E1, E3, E8, E12: a new version is healthy when its web server answers from the new boot; one that never boots is put back."""
     before = Guest(NAME).facts()["inside"]
     lab.script("publish", "good")
-    lab.run("upgrade", "lab")
+    lab.run("upgrade", "test")
     after = Guest(NAME).facts()["inside"]
     assert after["boot_id"] != before["boot_id"] and after["version"] != before["version"]
-    view = lab.json("instance-view", "lab", NAME)
+    view = lab.json("instance-view", "test", NAME)
     assert view["health"]["state"] == "Healthy"
     assert view["health"]["text"] == f"http://127.0.0.1:{web.port}/version answered 200"
     assert view["lastSwap"]["oldBootId"] == before["boot_id"] and view["lastSwap"]["newBootId"] == after["boot_id"]
@@ -94,9 +94,9 @@ def test_http_health(lab, web):
     web.define("/version")
 
     lab.script("publish", "bad", "noboot")
-    lab.run("upgrade", "lab", status=3)
+    lab.run("upgrade", "test", status=3)
     wait_for(NAME)
     restored = Guest(NAME).facts()["inside"]
     assert restored["version"] == after["version"]
     assert f"not healthy within 40.0 s: http://127.0.0.1:{web.port}/version: no answer within" in \
-        lab.json("instance-view", "lab", NAME)["lastSwap"]["reason"]
+        lab.json("instance-view", "test", NAME)["lastSwap"]["reason"]

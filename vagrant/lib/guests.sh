@@ -38,7 +38,7 @@ require_no_stranger() {
     local name
     for name in $(guest_names); do
         ! is_defined "$name" || is_ours "$name" ||
-            die "a domain $name exists that is not the lab's; rename it or undefine it first"
+            die "a domain $name exists that is not the lab's; undefine it, or set LAB_NAME and LAB_DIR"
     done
 }
 
@@ -65,7 +65,7 @@ make_guest_disks() {
 }
 
 define_guest() {
-    local name=$1 number=${1#lab-} type cpu=
+    local name=$1 number=${1#"$LAB_NAME-"} type cpu=
     type=$(cat "$LAB_DIR/domain-type")
     [ "$type" != kvm ] || cpu="<cpu mode='host-passthrough'/>"
     sed -e "s|@NAME@|$name|; s|@TYPE@|$type|; s|@CPU@|$cpu|; s|@DIR@|$LAB_DIR/guests/$name|" \
@@ -113,8 +113,8 @@ remove_guest() {
 
 remove_guests() {
     local name
-    for name in $(virsh -q list --all --name | sed -n '/^lab-[0-9]*$/p'); do
-        remove_guest "$name"
+    for name in $(ls "$LAB_DIR/guests"); do
+        ! is_defined "$name" || remove_guest "$name"
     done
     rm -rf "$LAB_DIR/guests"
 }
