@@ -92,6 +92,8 @@ typedef struct {
     char *version;              /* "latest" or a version: a pin */
     guint upgrade_domain_count; /* 1..20, default 5 */
     gboolean overprovision;     /* of Azure's documents; means nothing here, and plan says so (D28) */
+    gboolean
+        automatic; /* enableAutomaticOSUpgrade: nothing starts by itself without a daemon, which set-define and plan say */
     VrUpgradeMode mode;
     VrUpgradePolicy policy;
     VrHealthProfile health;

@@ -126,6 +126,7 @@ const VrChangeRule vr_change_rules[] = {
      .note = "instances keep the upgrade domains that still exist",
      SHOWN(number, VrModel, upgrade_domain_count)},
     LIVE_CHOICE(POLICY "mode", mode, modes),
+    LIVE(AUTOMATIC "enableAutomaticOSUpgrade", boolean, automatic),
     LIVE(AUTOMATIC "disableAutomaticRollback", opposite, policy.automatic_rollback),
     LIVE(ROLLING "maxBatchInstancePercent", percent, policy.max_batch_percent),
     LIVE(ROLLING "maxUnhealthyInstancePercent", percent, policy.max_unhealthy_percent),

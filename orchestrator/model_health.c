@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define HEALTH "healthProfile.applicationHealth"
+#define AUTOMATIC "upgradePolicy.automaticOSUpgradePolicy.enableAutomaticOSUpgrade"
 #define MODEL(field) G_STRUCT_OFFSET(VrModel, field)
 
 /* It becomes part of a request line as it is. */
@@ -178,6 +179,12 @@ gboolean vr_model_check_health(VrModelParser *parser, VrModel *model, GError **e
 {
     VrHealthProfile *health = &model->health;
 
+    if (model->automatic && health->source == VR_HEALTH_SOURCE_POWER) /* E7 */
+        return vr_model_fail_at(
+            parser, AUTOMATIC,
+            "true needs a healthProfile with an applicationHealth: an upgrade that nobody watches must "
+            "see for itself whether the new version works",
+            error);
     if (health->grace_period_ms < 0)
         health->grace_period_ms = health->interval_ms * health->number_of_probes;
     if (vr_model_line(parser, HEALTH) == 0)

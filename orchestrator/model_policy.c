@@ -21,7 +21,7 @@ static gboolean parse_checkpoints(VrModelParser *parser, const VrYamlNode *value
                                   GError **error);
 
 static const VrModelKey automatic_keys[] = {
-    {.name = "enableAutomaticOSUpgrade", ONLY(FALSE)},
+    {.name = "enableAutomaticOSUpgrade", .parse = vr_model_boolean, .offset = MODEL(automatic)},
     {.name = "useRollingUpgradePolicy", .parse = parse_use_policy, .offset = VR_NOWHERE},
     {.name = "disableAutomaticRollback", .parse = vr_model_boolean_not, .offset = MODEL(policy.automatic_rollback)},
     {0},

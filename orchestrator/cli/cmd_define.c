@@ -396,6 +396,8 @@ static gboolean bring_to_model(VrSession *session, const Definition *definition,
     if (session->cli->options.json)
         answer_json(session, definition, behind);
     say_defined(session, definition, "defined");
+    if (definition->model->automatic)
+        vr_say(session->cli, VR_NOTHING_AUTOMATIC);
     say_unknown(session, &targets);
     if (applies(session->cli, definition->model) && behind->len > 0)
         return vr_run_targets(session, &targets, error);

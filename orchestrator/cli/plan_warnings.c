@@ -102,6 +102,8 @@ GPtrArray *vr_plan_warnings(const VrPlan *plan)
     if (plan->session->set->model->overprovision) /* D28 */
         g_ptr_array_add(
             warnings, g_strdup("overprovision: true does nothing here: a set has the instances that its model names"));
+    if (plan->session->set->model->automatic)
+        g_ptr_array_add(warnings, g_strdup(VR_NOTHING_AUTOMATIC));
     if (weakness)
         g_ptr_array_add(warnings, g_strdup(weakness));
     if (plan->sum_bytes > plan->free_bytes)

@@ -99,6 +99,14 @@ def test_overprovision_only_warns(define):
     assert "overprovision" not in " ".join(program.json("plan", "shop")["warnings"])
 
 
+def test_nothing_automatic_yet(published, fleet):
+    """D28: the documents' enableAutomaticOSUpgrade: true is taken, and both commands say that nothing starts by itself."""
+    model = published.model("shop", [guest.name for guest in fleet], health="applicationHealth: {protocol: tcp, port: 22}, ",
+                            policy="  automaticOSUpgradePolicy: {enableAutomaticOSUpgrade: true}\n")
+    assert "there is no daemon" in published("set-define", "-", stdin=model).out
+    assert "there is no daemon" in " ".join(published.json("plan", "shop")["warnings"])
+
+
 def test_one_that_is_up_alone(define, fleet):
     """D26: a role that was defined larger has one instance that serves."""
     fleet[1].start()

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The vocabulary of a set file: defaults, ranges, refusals by name and line (E5, E9, D28, K2, SAFETY section 3). */
+/* The vocabulary of a set file: defaults, ranges, refusals by name and line (E5, E7, E9, D28, K2, SAFETY section 3). */
 #include "orchestrator/model_text.h"
 
 /* The smallest useful model has all documented defaults. */
@@ -257,14 +257,48 @@ static void test_not_yet(void **state)
         {"retention: {generations: 2}", "3: retention.generations: is not supported yet"},
         {"retention: {runs: 0}", "3: retention.runs: 0 is out of range (1 to 100000)"},
         {"retention: {runsMaxAge: PT5H}", "3: retention.runsMaxAge: PT5H is out of range (P1D to P3650D)"},
-        {"upgradePolicy: {automaticOSUpgradePolicy: {enableAutomaticOSUpgrade: true}}",
-         "3: upgradePolicy.automaticOSUpgradePolicy.enableAutomaticOSUpgrade: true is not supported yet"},
         {POLICY("maxSurge: true"), POLICY_PATH "maxSurge: true is not supported yet"},
     };
 
     refused_each(rows, G_N_ELEMENTS(rows));
     refused(HEAD "instances:\n- {domain: a}\n- {domain: b, protectDisks: [W]}\n",
             "lab.yaml:5: instances[1].protectDisks: is not supported yet");
+}
+
+#define AUTOMATIC_TRUE "upgradePolicy: {automaticOSUpgradePolicy: {enableAutomaticOSUpgrade: true}}\n"
+
+/* E7: what starts by itself must see for itself. */
+static void test_automatic_needs_health(void **state)
+{
+    g_autoptr(VrModel) with =
+        parse_with(AUTOMATIC_TRUE "healthProfile: {applicationHealth: {protocol: tcp, port: 22}}");
+    g_autoptr(VrModel) without = parse_with("");
+
+    assert_true(with->automatic);
+    assert_false(without->automatic);
+    refused(HEAD AUTOMATIC_TRUE TAIL,
+            "lab.yaml:3: upgradePolicy.automaticOSUpgradePolicy.enableAutomaticOSUpgrade: true needs a healthProfile");
+}
+
+/* D28: as the documents of VM Scale Sets print it, JSON and the capitals of their REST API, but for what names the machines. */
+static void test_document_snippet(void **state)
+{
+    g_autoptr(VrModel) model = parse(
+        "{\"schemaVersion\": 1, \"name\": \"shop\", \"imageReference\": {\"publisher\": \"local\", \"offer\": "
+        "\"debian\",\n"
+        " \"sku\": \"12\", \"version\": \"latest\"},\n"
+        "\"upgradePolicy\": {\n"
+        "  \"mode\": \"Rolling\",\n"
+        "  \"automaticOSUpgradePolicy\": {\"enableAutomaticOSUpgrade\": true, \"useRollingUpgradePolicy\": true,\n"
+        "    \"disableAutomaticRollback\": false},\n"
+        "  \"rollingUpgradePolicy\": {\"BatchInstancePercent\": 20, \"MaxUnhealthyInstancePercent\": 25,\n"
+        "    \"MaxUnhealthyUpgradedInstancePercent\": 25, \"PauseTimeBetweenBatches\": \"PT0S\"}},\n"
+        "\"overprovision\": false,\n"
+        "\"healthProfile\": {\"applicationHealth\": {\"protocol\": \"http\", \"port\": 80, \"requestPath\": \"/\"}},\n"
+        "\"instances\": [{\"domain\": \"web-0\"}]}\n");
+
+    assert_true(model->automatic && model->mode == VR_MODE_ROLLING);
+    assert_int_equal(model->policy.max_unhealthy_percent, 25);
 }
 
 /* SAFETY section 3: unknown keys are named with their line, and the nearest known key. */
@@ -471,15 +505,25 @@ static void test_large_and_bent(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),      cmocka_unit_test(test_all_keys),
-        cmocka_unit_test(test_json),          cmocka_unit_test(test_use_rolling_policy),
-        cmocka_unit_test(test_percentages),   cmocka_unit_test(test_ranges),
-        cmocka_unit_test(test_not_yet),       cmocka_unit_test(test_unknown_keys),
-        cmocka_unit_test(test_types),         cmocka_unit_test(test_health),
-        cmocka_unit_test(test_image),         cmocka_unit_test(test_required),
-        cmocka_unit_test(test_instances),     cmocka_unit_test(test_pins),
-        cmocka_unit_test(test_documents),     cmocka_unit_test(test_large_and_bent),
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_all_keys),
+        cmocka_unit_test(test_json),
+        cmocka_unit_test(test_use_rolling_policy),
+        cmocka_unit_test(test_percentages),
+        cmocka_unit_test(test_ranges),
+        cmocka_unit_test(test_not_yet),
+        cmocka_unit_test(test_unknown_keys),
+        cmocka_unit_test(test_types),
+        cmocka_unit_test(test_health),
+        cmocka_unit_test(test_image),
+        cmocka_unit_test(test_required),
+        cmocka_unit_test(test_instances),
+        cmocka_unit_test(test_pins),
+        cmocka_unit_test(test_documents),
+        cmocka_unit_test(test_large_and_bent),
         cmocka_unit_test(test_overprovision),
+        cmocka_unit_test(test_automatic_needs_health),
+        cmocka_unit_test(test_document_snippet),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -64,6 +64,10 @@ static void test_each_kind_of_value(void **state)
         SECTION("", "upgradePolicy: {timeout: PT2H}", "upgradePolicy.timeout: - -> 2 h 00 min: live"),
         SECTION("", "upgradePolicy: {automaticOSUpgradePolicy: {disableAutomaticRollback: true}}",
                 "upgradePolicy.automaticOSUpgradePolicy.disableAutomaticRollback: false -> true: live"),
+        SECTION("healthProfile: {applicationHealth: {protocol: tcp, port: 1}}",
+                "healthProfile: {applicationHealth: {protocol: tcp, port: 1}}\n"
+                "upgradePolicy: {automaticOSUpgradePolicy: {enableAutomaticOSUpgrade: true}}",
+                "upgradePolicy.automaticOSUpgradePolicy.enableAutomaticOSUpgrade: false -> true: live"),
         SECTION("", "healthProfile: {applicationHealth: {protocol: http, requestPath: /x}}",
                 "healthProfile.applicationHealth.protocol: - -> http: live\n"
                 "healthProfile.applicationHealth.port: - -> 80: live\n"
