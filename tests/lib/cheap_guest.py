@@ -310,6 +310,12 @@ class Fleet:
         except libvirt.libvirtError:
             pass
 
+    def reconnect(self):
+        """After a test has broken the connection, or the libvirtd behind it."""
+        self.connection = libvirt.open(self.uri)
+        for guest in self.guests:
+            guest.domain = self.connection.lookupByUUIDString(guest.uuid)
+
     def _reconnect(self):
         """A test may have broken the connection, or the libvirtd behind it."""
         try:

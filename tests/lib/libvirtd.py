@@ -99,7 +99,8 @@ class PrivateLibvirtd:
     """A context manager; .uri to connect to, .pid of libvirtd itself for signals."""
 
     def __init__(self):
-        self.dir = self.process = self.pid = None
+        self.dir = self.pid = self.namespace = None
+        self.processes = []  # sub-reapers: guests stay below the one that started them
 
     @property
     def uri(self):
@@ -120,16 +121,36 @@ class PrivateLibvirtd:
         return False
 
     def start(self):
-        self.process = start([PYTHON, os.path.abspath(__file__), "--become", self.dir])
-        wait_answer(self.uri, self.process)
+        self.processes.append(start([PYTHON, os.path.abspath(__file__), "--become", self.dir]))
+        wait_answer(self.uri, self.processes[-1])
+        self.read_pid()
+
+    def read_pid(self):
         with open(f"{self.dir}/pid", encoding="ascii") as file:
             self.pid = int(file.read())
 
     def end(self):
         """Ends libvirtd and its guests.  Its namespace and so its definitions go too."""
-        if self.process:
-            stop_tree(self.process)
-            self.process = None
+        while self.processes:
+            stop_tree(self.processes.pop())
+
+    def crash(self):
+        """SIGKILL to libvirtd alone: its guests run on, and its namespace waits for the next one."""
+        with open(f"/proc/{self.pid}/ns/mnt", "rb") as namespace:
+            self.namespace = os.dup(namespace.fileno())
+        os.kill(self.pid, signal.SIGKILL)
+        while not subreaper.is_gone(self.pid):
+            time.sleep(0.02)
+
+    def restart(self):
+        """After crash(): another libvirtd in the same namespace, which finds the guests that run."""
+        command = ["nsenter", f"--mount=/proc/self/fd/{self.namespace}", *libvirtd_command(self.dir)]
+        process = subprocess.Popen([*SUBREAPER, *command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.DEVNULL, start_new_session=True, pass_fds=[self.namespace])
+        wait_answer(self.uri, process)
+        os.close(self.namespace)
+        self.processes.append(process)
+        self.read_pid()
 
     def hang(self):
         os.kill(self.pid, signal.SIGSTOP)
@@ -157,8 +178,12 @@ def become_private(directory):
         with open(f"{directory}/{name}", "w", encoding="ascii") as file:
             file.write(text)
     mount("--bind", f"{directory}/qemu.conf", "/etc/libvirt/qemu.conf")
-    libvirtd = shutil.which("libvirtd") or "/usr/sbin/libvirtd"
-    os.execv(libvirtd, [libvirtd, "-f", f"{directory}/libvirtd.conf", "-p", f"{directory}/pid"])
+    command = libvirtd_command(directory)
+    os.execv(command[0], command)
+
+
+def libvirtd_command(directory):
+    return [shutil.which("libvirtd") or "/usr/sbin/libvirtd", "-f", f"{directory}/libvirtd.conf", "-p", f"{directory}/pid"]
 
 
 def main(arguments):

@@ -41,6 +41,15 @@ def descendants(pid):
     return found + [below for child in found for below in descendants(child)]
 
 
+def is_gone(pid):
+    """Ended, also where nobody has reaped it yet."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
+            return stat.read().rsplit(")", 1)[1].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
 def main(command):
     if not command:
         sys.exit(__doc__)
