@@ -34,6 +34,11 @@ void vr_batch_free(VrBatch *batch)
     g_free(batch);
 }
 
+gboolean vr_planner_is_counted(const VrCandidate *candidate)
+{
+    return candidate->down || !candidate->off;
+}
+
 gboolean vr_planner_holds_place(const VrCandidate *candidate)
 {
     gboolean left = candidate->left_failed && candidate->status == VR_CANDIDATE_PENDING;
@@ -83,7 +88,7 @@ VrObstacle vr_room_obstacle(const VrRoom *room, const VrCandidate *candidate)
 {
     guint8 pair = room->pairs[candidate->pair.number];
 
-    if (candidate->down ? !room->takes_down : room->free == 0)
+    if (serves(candidate) ? room->free == 0 : !room->takes_down)
         return VR_OBSTACLE_PLACE; /* D6 */
     if (serves(candidate) && room->spare[candidate->role.number] == 0)
         return VR_OBSTACLE_ROLE; /* D8 */
@@ -107,6 +112,7 @@ static void count_all(VrRoom *room)
     for (guint i = 0; i < room->count; i++) {
         const VrCandidate *candidate = &room->candidates[i];
 
+        room->counted += vr_planner_is_counted(candidate) ? 1 : 0;
         room->down += vr_planner_holds_place(candidate) ? 1 : 0;
         room->pending += candidate->status == VR_CANDIDATE_PENDING ? 1 : 0;
         if (vr_room_waits(candidate))
@@ -148,10 +154,10 @@ static void measure(VrRoom *room)
     room->roles = room->pair_count = 1;
     room->wish = policy->by_domain ? room->count : vr_planner_allowed(room->count, policy->max_batch_percent);
     room->size = policy->max_in_flight > 0 ? MIN(room->wish, policy->max_in_flight) : room->wish;
-    room->allowed = vr_planner_allowed(room->count, policy->max_unhealthy_percent);
     room->unhealthy_first = policy->prioritize_unhealthy || room->ignore_limits; /* D12, decision 6 */
     count_all(room);
     measure_labels(room);
+    room->allowed = vr_planner_allowed(room->counted, policy->max_unhealthy_percent); /* decision 14 */
     room->takes_down = room->ignore_limits || room->down <= room->allowed;
     if (room->ignore_limits)
         room->free = G_MAXUINT;
@@ -196,7 +202,7 @@ static void take_one(VrBatch *batch, VrRoom *room, guint i)
 
     g_array_append_val(batch->members, i);
     room->taken[i] = TRUE;
-    if (!candidate->down && room->free != G_MAXUINT)
+    if (serves(candidate) && room->free != G_MAXUINT)
         room->free--;
     if (serves(candidate) && candidate->role.number > 0)
         room->spare[candidate->role.number]--;

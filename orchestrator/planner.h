@@ -11,7 +11,8 @@
  * has a down instance to move. A batch stays in its phase, its upgrade domain and (unless cross_zone) its zone, and never
  *   - has more members than max(1, floor(N * maxBatch/100)), with by_domain those of the whole domain; never more than
  *     max_in_flight, in a rollback either (D24)
- *   - has more than allowed(max_unhealthy) down at once, where a down instance outside the batch holds a place (decision 2),
+ *   - has more than allowed(max_unhealthy) down at once, where a down instance outside the batch holds a place (decision 2) and one
+ *     that is off on purpose takes none and is not counted in N (decision 14),
  *     but for one that an earlier run left failed and that this run is still to move: it holds none, and goes first (decision 6);
  *     and but for one that is protected and that this run has not moved (G7): a person has taken it out
  *   - takes the last one that serves of a role of two or more (those that are off on purpose are no part of this)
@@ -51,6 +52,9 @@ typedef struct {
     gboolean left_failed;  /* by an earlier run, and not well since (decision 6) */
     gboolean is_protected; /* G7 */
 } VrCandidate;
+
+/* Is it one of the N of decisions 1 and 2: not off on purpose (decision 14)? */
+gboolean vr_planner_is_counted(const VrCandidate *candidate);
 
 /* Does it count among those that are down (decisions 1, 2 and 6, G7)? */
 gboolean vr_planner_holds_place(const VrCandidate *candidate);

@@ -16,12 +16,13 @@ typedef struct {
 
     guint wish;               /* D1, D30: the batch at its largest */
     guint size;               /* ... as the host lets it be (D24) */
+    guint counted;            /* vr_planner_is_counted() */
     guint allowed;            /* decision 1: down at once, for any cause */
     guint down;               /* hold a place now, in the whole set */
     guint pending;            /* still to be moved, now or later */
     guint64 phase;            /* whose turn it is */
     guint free;               /* places for instances that are up now; G_MAXUINT where limits only warn */
-    gboolean takes_down;      /* an instance that is down already needs no new place */
+    gboolean takes_down;      /* an instance that is down already, or off, needs no new place */
     gboolean unhealthy_first; /* not only those that an earlier run left failed */
     guint roles, pair_count;  /* the largest numbers of labels, and one more */
     guint *spare;             /* [roles]: of each, how many that serve may still be taken */

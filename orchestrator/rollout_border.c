@@ -265,7 +265,7 @@ static void wait_or_stop(VrStep *step, const char *code, char *text)
 /* Who is down now, for any cause: what the survey found, and what this run left without a good end; and who of them counts. */
 static void note_survey(VrRollout *rollout, const VrSurveyAnswer *answers)
 {
-    rollout->down = 0;
+    rollout->down = rollout->counted = 0;
     rollout->fell_ill = 0;
     for (guint i = 0; i < rollout->count; i++) {
         VrInstancePhase phase = rollout->entries[i].phase;
@@ -279,6 +279,7 @@ static void note_survey(VrRollout *rollout, const VrSurveyAnswer *answers)
         candidate->down =
             answers[i] == VR_SURVEY_UNHEALTHY || fell || phase == VR_PHASE_FAILED || phase == VR_PHASE_UNKNOWN;
         candidate->left_failed = candidate->left_failed && candidate->down;
+        rollout->counted += vr_planner_is_counted(candidate) ? 1 : 0;
         rollout->down += vr_planner_holds_place(candidate) ? 1 : 0;
         rollout->fell_ill += candidate->down && phase == VR_PHASE_COMMITTED && !rollout->entries[i].off ? 1 : 0;
     }

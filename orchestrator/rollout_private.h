@@ -82,6 +82,7 @@ struct VrRollout {
     gint64 wait_deadline;
     VrBatch *batch; /* the last one begun */
     guint batch_number;
+    guint counted;  /* in the last survey: vr_planner_is_counted() */
     guint down;     /* in the last survey, but for those that an earlier run left failed and that still wait */
     guint fell_ill; /* of them, upgraded by this run and healthy then */
 

@@ -246,14 +246,14 @@ static char *fell_ill_rule(const VrRollout *rollout)
 /* D2, D3 */
 static VrRolloutVerdict judge_whole_set(const VrRollout *rollout)
 {
-    guint allowed = vr_planner_allowed(rollout->count, rollout->policy.max_unhealthy_percent);
+    guint allowed = vr_planner_allowed(rollout->counted, rollout->policy.max_unhealthy_percent);
     gboolean first = rollout->batch_number == 0;
     GString *text;
 
     if (rollout->down <= allowed)
         return (VrRolloutVerdict){0};
     text = g_string_new(NULL);
-    vr_text_append_share(text, rollout->down, rollout->count, "instances");
+    vr_text_append_share(text, rollout->down, rollout->counted, "instances");
     g_string_append_printf(text, " are unhealthy, at most %u (%u%%) may be", allowed,
                            rollout->policy.max_unhealthy_percent);
     if (first) /* D2 */
@@ -295,9 +295,9 @@ VrRolloutVerdict vr_rollout_judge_end(const VrRollout *rollout)
 
 static void append_places(const VrRollout *rollout, GString *text)
 {
-    guint allowed = vr_planner_allowed(rollout->count, rollout->policy.max_unhealthy_percent);
+    guint allowed = vr_planner_allowed(rollout->counted, rollout->policy.max_unhealthy_percent);
 
-    vr_text_append_share(text, rollout->down, rollout->count, "instances");
+    vr_text_append_share(text, rollout->down, rollout->counted, "instances");
     g_string_append_printf(
         text,
         " are down and hold the places, at most %u (%u%%) may be down at once: repair them, take them out with "

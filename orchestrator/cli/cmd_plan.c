@@ -110,11 +110,12 @@ static void append_places(const VrPlan *plan, GString *text)
 {
     const VrUpgradePolicy *policy = &plan->session->set->model->policy;
     g_autoptr(GString) who = g_string_new(NULL);
-    guint down = 0;
+    guint down = 0, counted = 0;
 
     for (guint i = 0; i < plan->targets->count; i++) {
         const VrLook *look = g_ptr_array_index(plan->looks, i);
         VrCandidate candidate = candidate_of(plan, i);
+        counted += vr_planner_is_counted(&candidate) ? 1 : 0;
         if (!vr_planner_holds_place(&candidate))
             continue;
         down++;
@@ -123,8 +124,7 @@ static void append_places(const VrPlan *plan, GString *text)
     g_string_append_printf(text,
                            "%u of %u instances are unhealthy, at most %u may be down at once%s; repair them, take them "
                            "out with '" VR_PROGRAM " protect', or raise maxUnhealthyInstancePercent",
-                           down, plan->targets->count,
-                           vr_planner_allowed(plan->targets->count, policy->max_unhealthy_percent), who->str);
+                           down, counted, vr_planner_allowed(counted, policy->max_unhealthy_percent), who->str);
 }
 
 /* A run would stop where something keeps the next batch back: who, and why. NULL: nothing does. Free with g_free. */

@@ -15,7 +15,7 @@ NAME = "test-4"
 QEMU = "http://libvirt.org/schemas/domain/qemu/1.0"
 MODEL = """
 schemaVersion: 1
-name: lab
+name: test
 imageReference: {{name: lab-linux, version: latest}}
 healthProfile:
   applicationHealth: {{protocol: http, requestPath: {path}, intervalInSeconds: 5}}

@@ -27,7 +27,7 @@ SHORT = "PT25S"  # for the tests that wait for it to pass; two guests at once bo
 TOO_MANY_UPGRADED = "MaxUnhealthyUpgradedInstancePercentExceededInRollingUpgrade"
 MODEL = """
 schemaVersion: 1
-name: lab
+name: test
 imageReference: {{name: lab-linux, version: latest}}
 upgradeDomainCount: 5
 upgradePolicy:

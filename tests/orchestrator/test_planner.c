@@ -206,6 +206,26 @@ static void test_down_needs_no_place(void **state)
     assert_int_equal(block.kind, VR_BLOCK_PLACE);
 }
 
+/* Decision 14: of fifteen of which three run, one at a time, and not as many as there are; the others go beside it and take no place. */
+static void test_off_is_not_counted(void **state)
+{
+    g_autofree VrCandidate *set = set_of(15, 1);
+    g_autoptr(VrBatch) first = NULL, shrunk = NULL, all_off = NULL;
+
+    for (guint i = 0; i < 15; i++)
+        set[i].off = i >= 3;
+    first = vr_planner_next_batch(&defaults, set, 15, FALSE, NULL);
+    EXPECT(first, 0, 3, 4);
+    set[2].down = TRUE;
+    set[2].status = VR_CANDIDATE_SKIPPED; /* it holds the only place */
+    shrunk = vr_planner_next_batch(&defaults, set, 15, FALSE, NULL);
+    EXPECT(shrunk, 3, 4, 5);
+    for (guint i = 0; i < 15; i++)
+        set[i] = (VrCandidate){.off = TRUE};
+    all_off = vr_planner_next_batch(&defaults, set, 15, FALSE, NULL);
+    EXPECT(all_off, 0, 1, 2);
+}
+
 /* Decision 6: for a rollback held places do not shrink a batch, and the unhealthy go first. */
 static void test_ignores_limits(void **state)
 {
@@ -299,6 +319,7 @@ int main(void)
         cmocka_unit_test(test_protected_holds_no_place),
         cmocka_unit_test(test_down_needs_no_place),
         cmocka_unit_test(test_ignores_limits),
+        cmocka_unit_test(test_off_is_not_counted),
         cmocka_unit_test(test_in_flight),
         cmocka_unit_test(test_plan_ends),
         cmocka_unit_test(test_large),

@@ -300,13 +300,14 @@ static void check_together(const Case *drawn, const VrCandidate *a, const VrCand
 /* While the batch is down: decision 2, the roles and the pairs of the whole set, earlier phases. */
 static void check_set(const Case *drawn, const gboolean *in_batch, guint phase)
 {
-    guint down = 0;
+    guint down = 0, on = 0;
 
     for (guint i = 0; i < drawn->count; i++) {
         const VrCandidate *one = &drawn->set[i];
         guint same_role = 0, serving = 0, was_serving = 0;
 
-        down += one->down || in_batch[i] ? 1 : 0;
+        down += one->down || (in_batch[i] && !one->off) ? 1 : 0;
+        on += one->off ? 0 : 1;
         assert_false(one->status == VR_CANDIDATE_PENDING && rank(one) < phase);
         for (guint k = 0; k < drawn->count; k++) {
             const VrCandidate *other = &drawn->set[k];
@@ -322,7 +323,7 @@ static void check_set(const Case *drawn, const gboolean *in_batch, guint phase)
         if (one->role.number > 0 && same_role >= 2 && was_serving > 0)
             assert_true(serving > 0);
     }
-    assert_true(down <= MAX(1, drawn->count * drawn->policy.max_unhealthy_percent / 100));
+    assert_true(down <= MAX(1, on * drawn->policy.max_unhealthy_percent / 100)); /* decision 14 */
 }
 
 static void check_batch(Case *drawn, const VrBatch *batch)

@@ -56,7 +56,6 @@ Check *check_new(const VrRolloutConfig *config)
         check->policy.checkpoints[0] = 0;
         check->policy.bake_ms = check->policy.max_off_ms = 0;
     }
-    check->most_down = check_most(config->count, config->policy.max_unhealthy_percent);
     check->most_batch =
         check->walk ? config->count : check_most(config->count, config->policy.max_batch_percent); /* D30 */
     if (config->policy.max_in_flight > 0 && config->policy.max_in_flight < check->most_batch)

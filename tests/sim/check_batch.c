@@ -18,6 +18,12 @@ static gboolean goes_first(const Check *check, const Shadow *shadow)
            (check->policy.prioritize_unhealthy || check->kind == VR_RUN_ROLLBACK || shadow->left_failed);
 }
 
+/* Does it take a place when it goes: is it up until then (decisions 2 and 14)? */
+static gboolean serves(const Shadow *shadow)
+{
+    return !shadow->down && !shadow->off;
+}
+
 /* Decision 2; but what an earlier run left failed holds no place until this run has taken it (decision 6), nor does what a person
  * protects (G7). */
 static gboolean counts_as_down(const Shadow *shadow)
@@ -48,7 +54,7 @@ static Choice choices(const Check *check)
         const Shadow *shadow = &check->shadows[i];
 
         if (!check_has_turn(check, shadow) || !fits_number(check, &choice, shadow) ||
-            (forward && choice.down + (shadow->down ? 0 : 1) > check->most_down))
+            (forward && choice.down + (serves(shadow) ? 1 : 0) > check->most_down))
             continue;
         if (!choice.any || shadow->domain < choice.lowest)
             choice.lowest = shadow->domain;
@@ -79,7 +85,7 @@ static void check_batch(Check *check, const Choice *choice, guint domain, guint 
 
         if (shadow->fate == FATE_FRESH && shadow->domain == domain && (shadow->canary || !canaries) &&
             fits_number(check, choice, shadow)) {
-            *(shadow->down ? &left_down : &left_up) += 1;
+            *(serves(shadow) ? &left_up : &left_down) += 1;
             left_first += goes_first(check, shadow) ? 1 : 0;
         }
     }
@@ -102,9 +108,9 @@ static GArray *foretell(const Check *check, const Choice *choice)
             const Shadow *shadow = &check->shadows[i];
 
             if (!check_has_turn(check, shadow) || shadow->domain != domain || !fits_number(check, choice, shadow) ||
-                goes_first(check, shadow) != first || (!shadow->down && choice->down + up >= check->most_down))
+                goes_first(check, shadow) != first || (serves(shadow) && choice->down + up >= check->most_down))
                 continue;
-            up += shadow->down ? 0 : 1;
+            up += serves(shadow) ? 1 : 0;
             g_array_append_val(members, i);
         }
     }
@@ -189,7 +195,7 @@ static void begins(Check *check, const Choice *choice)
         const Shadow *shadow = &check->shadows[g_array_index(check->members, guint, k)];
 
         domain = shadow->domain;
-        up += shadow->down ? 0 : 1;
+        up += serves(shadow) ? 1 : 0;
         late += goes_first(check, shadow) ? 0 : 1;
     }
     if (check->policy.gate != NULL && !check->gate_said_yes)
@@ -205,6 +211,8 @@ static void begins(Check *check, const Choice *choice)
 
 static void take_answers(Check *check)
 {
+    guint on = 0;
+
     for (guint i = 0; i < check->count; i++) {
         Shadow *shadow = &check->shadows[i];
 
@@ -215,7 +223,9 @@ static void take_answers(Check *check)
         if (shadow->off && !shadow->moved_off && (shadow->fate == FATE_GOOD || shadow->fate == FATE_BACK))
             shadow->down = TRUE;
         shadow->left_failed = shadow->left_failed && shadow->down;
+        on += shadow->off && !shadow->down ? 0 : 1;
     }
+    check->most_down = check_most(on, check->policy.max_unhealthy_percent);
 }
 
 /* D14. A rollback asks no guest, and who named an instance means it. */

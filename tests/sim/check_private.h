@@ -58,7 +58,7 @@ struct Check {
     guint count;
     Shadow *shadows;
     guint fates[FATE_COUNT];
-    guint most_down;  /* decision 1 */
+    guint most_down;  /* decision 1, of those that are not off (decision 14) */
     guint most_batch; /* D1, D24 */
     guint canaries, canaries_left;
 
