@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Findings about its OS disk. */
+#include "hv/preflight_private.h"
+
+#include <string.h>
+
+static void check_disk_flags(VrPreflightCheck *check, const VrDomainDisk *disk)
+{
+    const struct {
+        gboolean bad;
+        const char *id, *text, *remedy;
+    } flags[] = {
+        {disk->transient, "transient-disk", "is <transient/>: its writes are thrown away", "remove <transient/>"},
+        {disk->shareable, "shareable-disk", "is <shareable/>: another guest may use it", "remove <shareable/>"},
+        {disk->readonly, "readonly-disk", "is <readonly/>", "remove <readonly/>"},
+        {disk->mirror, "mirror", "is being mirrored", "end the job: virsh blockjob"},
+        {strcmp(disk->device, "disk") != 0, "not-a-disk", "is no plain disk (device)", "name another osDisk.target"},
+    };
+
+    for (gsize i = 0; i < G_N_ELEMENTS(flags); i++) {
+        if (flags[i].bad)
+            vr_preflight_add(check, flags[i].id, VR_SEVERITY_BLOCKER,
+                             g_strdup_printf("%s: its OS disk %s %s", check->name, disk->target, flags[i].text),
+                             g_strdup_printf("%s (virsh edit %s)", flags[i].remedy, check->typed));
+    }
+}
+
+static void check_disk_source(VrPreflightCheck *check, const VrDomainDisk *disk)
+{
+    static const char *const local[] = {"file", "block", "volume", NULL};
+
+    if (!g_strv_contains(local, disk->type))
+        vr_preflight_add(
+            check, "network-disk", VR_SEVERITY_BLOCKER,
+            g_strdup_printf("%s: its OS disk %s is of type '%s'", check->name, disk->target, disk->type),
+            g_strdup("only disks that are a file, a block device or a volume of a local pool can be swapped"));
+    else if (disk->source == NULL && disk->volume == NULL)
+        vr_preflight_add(check, "empty-disk", VR_SEVERITY_BLOCKER,
+                         g_strdup_printf("%s: its OS disk %s has no source", check->name, disk->target),
+                         g_strdup_printf("virsh edit %s, or name another osDisk.target", check->typed));
+    if (disk->foreign_child != NULL)
+        vr_preflight_add(
+            check, "unknown-source-child", VR_SEVERITY_BLOCKER,
+            g_strdup_printf("%s: the <source> of its OS disk %s has '%s', which a swap cannot carry", check->name,
+                            disk->target, disk->foreign_child),
+            g_strdup_printf("virsh edit %s and remove it, or leave the guest out of the set", check->typed));
+}
+
+static gboolean has_medium(const VrDomainDisk *disk)
+{
+    return disk->source != NULL || disk->volume != NULL;
+}
+
+/* The disk that boots before `os`, NULL when os is first. With <os><boot> it is the first hard disk in libvirt's order;
+ * with <boot order> the lowest one, and an empty drive boots nothing. */
+static const VrDomainDisk *earlier_disk(const VrDomainDef *def, const VrDomainDisk *os)
+{
+    for (guint i = 0; i < def->disks->len; i++) {
+        const VrDomainDisk *disk = g_ptr_array_index(def->disks, i);
+
+        if (disk == os) {
+            if (!def->per_device_boot)
+                return NULL;
+            continue;
+        }
+        if (!def->per_device_boot && strcmp(disk->device, "disk") == 0)
+            return disk;
+        if (def->per_device_boot && disk->boot_order > 0 && has_medium(disk) &&
+            (os->boot_order == 0 || disk->boot_order < os->boot_order))
+            return disk;
+    }
+    return NULL;
+}
+
+static void check_boot_order(VrPreflightCheck *check, const VrDomainDisk *os)
+{
+    const VrDomainDef *def = check->def;
+    const VrDomainDisk *earlier = earlier_disk(def, os);
+    g_autofree char *why = NULL;
+
+    if (earlier != NULL)
+        why = g_strdup_printf("%s boots before it", earlier->target);
+    else if (def->per_device_boot && os->boot_order == 0)
+        why = g_strdup("other devices have a <boot order> and it has none");
+    else if (!def->per_device_boot && !def->os_boot_hd_first)
+        why = g_strdup("<os><boot> names another device first");
+    if (why == NULL)
+        return;
+    vr_preflight_add(check, "os-disk-not-first-boot", VR_SEVERITY_BLOCKER,
+                     g_strdup_printf("%s: its OS disk %s is not what boots first: %s", check->name, os->target, why),
+                     g_strdup_printf("virsh edit %s: give the OS disk <boot order='1'/>, or <os><boot dev='hd'/> first",
+                                     check->typed));
+}
+
+void vr_preflight_kernel(VrPreflightCheck *check)
+{
+    if (check->def->kernel == NULL)
+        return;
+    vr_preflight_add(
+        check, "direct-kernel-boot", VR_SEVERITY_WARNING,
+        g_strdup_printf("%s boots the kernel %s of this host, not that of its OS disk", check->name,
+                        check->def->kernel),
+        g_strdup_printf("see that the kernel fits the new image, or virsh edit %s: remove <kernel> from <os>",
+                        check->typed));
+}
+
+void vr_preflight_os_disk(VrPreflightCheck *check)
+{
+    g_autoptr(GError) error = NULL;
+    const VrDomainDisk *disk = vr_domain_def_os_disk(check->def, check->needs->os_target, &error);
+
+    if (disk == NULL) {
+        vr_preflight_add(check, "ambiguous-os-disk", VR_SEVERITY_BLOCKER, g_strdup(error->message),
+                         g_strdup("set osDisk.target in the model (virsh domblklist shows the targets)"));
+        return;
+    }
+    check_disk_flags(check, disk);
+    check_disk_source(check, disk);
+    check_boot_order(check, disk);
+}

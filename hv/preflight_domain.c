@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Findings about the domain itself: its state, what libvirt keeps of it, what a stop means. */
+#include "hv/preflight_private.h"
+
+#include <string.h>
+
+/* -- The domain's state --------------------------------------------------------------------------- */
+
+static char *state_remedy(const VrPreflightCheck *check)
+{
+    switch (check->info->state) {
+    case VR_DOMAIN_PAUSED:
+        if (check->info->reason == VR_REASON_IO_ERROR)
+            return g_strdup_printf("make space on the host's disk, then: virsh resume %s", check->typed);
+        return g_strdup_printf("virsh resume %s", check->typed);
+    case VR_DOMAIN_SUSPENDED:
+        return g_strdup_printf("virsh dompmwakeup %s", check->typed);
+    case VR_DOMAIN_CRASHED:
+        return g_strdup_printf("virsh destroy %s, then start it or leave it off", check->typed);
+    case VR_DOMAIN_STOPPING:
+        return g_strdup("wait until it is off");
+    default:
+        return g_strdup_printf("look at: virsh domstate --reason %s", check->typed);
+    }
+}
+
+void vr_preflight_state(VrPreflightCheck *check)
+{
+    const VrDomainInfo *info = check->info;
+
+    if (info->state == VR_DOMAIN_OFF && info->reason == VR_REASON_MIGRATED) {
+        vr_preflight_add(check, "migrated", VR_SEVERITY_BLOCKER,
+                         g_strdup_printf("%s was migrated to another host", check->name),
+                         g_strdup("swap it on the host where it runs"));
+        return;
+    }
+    if (info->state == VR_DOMAIN_RUNNING || info->state == VR_DOMAIN_OFF)
+        return;
+    vr_preflight_add(check, "not-running-or-off", VR_SEVERITY_BLOCKER,
+                     g_strdup_printf("%s is neither running nor off: %s%s", check->name,
+                                     vr_domain_state_name(info->state),
+                                     info->reason == VR_REASON_IO_ERROR ? " after an I/O error" : ""),
+                     state_remedy(check));
+}
+
+void vr_preflight_managed_save(VrPreflightCheck *check)
+{
+    if (!check->info->managed_save)
+        return;
+    vr_preflight_add(
+        check, "managed-save", VR_SEVERITY_BLOCKER,
+        g_strdup_printf("%s has a managed save: it would resume on its old disk", check->name),
+        g_strdup_printf("virsh start %s to resume it first, or virsh managedsave-remove %s to drop the save",
+                        check->typed, check->typed));
+}
+
+void vr_preflight_snapshots(VrPreflightCheck *check)
+{
+    const VrDomainInfo *info = check->info;
+
+    if (info->snapshots > 0)
+        vr_preflight_add(check, "snapshots", VR_SEVERITY_BLOCKER,
+                         g_strdup_printf("%s has %u snapshot(s)", check->name, info->snapshots),
+                         g_strdup_printf("virsh snapshot-list %s, then for each: virsh snapshot-delete %s SNAPSHOT",
+                                         check->typed, check->typed));
+    if (info->checkpoints > 0)
+        vr_preflight_add(
+            check, "checkpoints", VR_SEVERITY_BLOCKER,
+            g_strdup_printf("%s has %u checkpoint(s) of a backup tool", check->name, info->checkpoints),
+            g_strdup_printf(
+                "virsh checkpoint-list %s, then for each: virsh checkpoint-delete %s CHECKPOINT --metadata; "
+                "the next backup is then a full one",
+                check->typed, check->typed));
+}
+
+void vr_preflight_job(VrPreflightCheck *check)
+{
+    if (check->info->job == NULL)
+        return;
+    vr_preflight_add(check, "job", VR_SEVERITY_BLOCKER,
+                     g_strdup_printf("%s has a running job: %s", check->name, check->info->job),
+                     g_strdup_printf("wait for its end; look at: virsh domjobinfo %s, virsh blockjob %s DISK --info",
+                                     check->typed, check->typed));
+}
+
+void vr_preflight_persistent(VrPreflightCheck *check)
+{
+    if (check->info->persistent)
+        return;
+    vr_preflight_add(check, "transient-domain", VR_SEVERITY_BLOCKER,
+                     g_strdup_printf("%s is transient: it is gone once it stops", check->name),
+                     g_strdup_printf("virsh dumpxml %s > domain.xml; virsh define domain.xml", check->typed));
+}
+
+/* -- What a stop, a reboot and a crash mean ------------------------------------------------------- */
+
+void vr_preflight_actions(VrPreflightCheck *check)
+{
+    const VrDomainDef *def = check->def;
+
+    if (def->on_poweroff != NULL && strcmp(def->on_poweroff, "destroy") != 0)
+        vr_preflight_add(check, "on-poweroff", VR_SEVERITY_BLOCKER,
+                         g_strdup_printf("%s has on_poweroff=%s: a stop would %s it", check->name, def->on_poweroff,
+                                         strstr(def->on_poweroff, "restart") != NULL ? "restart" : "not end"),
+                         g_strdup_printf("virsh edit %s: <on_poweroff>destroy</on_poweroff>", check->typed));
+    if (def->on_reboot != NULL && strcmp(def->on_reboot, "restart") != 0)
+        vr_preflight_add(
+            check, "on-reboot", VR_SEVERITY_WARNING,
+            g_strdup_printf("%s has on_reboot=%s: an image that reboots at its first boot would end up off",
+                            check->name, def->on_reboot),
+            g_strdup_printf("virsh edit %s: <on_reboot>restart</on_reboot>", check->typed));
+    if (def->on_crash != NULL && (strcmp(def->on_crash, "preserve") == 0 || strstr(def->on_crash, "restart") != NULL))
+        vr_preflight_add(
+            check, "on-crash", VR_SEVERITY_WARNING,
+            g_strdup_printf("%s has on_crash=%s: a new image that crashes is seen late", check->name, def->on_crash),
+            g_strdup_printf("virsh edit %s: <on_crash>destroy</on_crash>", check->typed));
+}
+
+void vr_preflight_agent(VrPreflightCheck *check)
+{
+    if (!check->needs->needs_agent || check->def->agent_channel)
+        return;
+    vr_preflight_add(
+        check, "no-agent", VR_SEVERITY_BLOCKER,
+        g_strdup_printf("%s has no guest agent channel, and the model needs the agent", check->name),
+        g_strdup_printf("virsh edit %s: <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/>"
+                        "</channel>; the image must run qemu-guest-agent",
+                        check->typed));
+}

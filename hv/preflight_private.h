@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What the files of the preflight share: preflight.c (the list), and one file for each thing that is looked at. */
+#pragma once
+
+#include "hv/preflight.h"
+
+typedef struct {
+    const VrDomainInfo *info;
+    const VrDomainDef *def;
+    const VrPreflightNeeds *needs;
+    const char *name;
+    char *typed; /* the name as one types it in a shell */
+    GPtrArray *findings;
+} VrPreflightCheck;
+
+/* Takes text and remedy. */
+void vr_preflight_add(VrPreflightCheck *check, const char *id, VrSeverity severity, char *text, char *remedy);
+
+/* ---- preflight_domain.c ---- */
+void vr_preflight_state(VrPreflightCheck *check);
+void vr_preflight_persistent(VrPreflightCheck *check);
+void vr_preflight_managed_save(VrPreflightCheck *check);
+void vr_preflight_snapshots(VrPreflightCheck *check);
+void vr_preflight_job(VrPreflightCheck *check);
+void vr_preflight_actions(VrPreflightCheck *check);
+void vr_preflight_agent(VrPreflightCheck *check);
+
+/* ---- preflight_disk.c ---- */
+void vr_preflight_os_disk(VrPreflightCheck *check);
+void vr_preflight_kernel(VrPreflightCheck *check);
+
+/* ---- preflight_image.c ---- */
+void vr_preflight_firmware(VrPreflightCheck *check);
