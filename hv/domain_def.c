@@ -133,6 +133,7 @@ static VrDomainDisk *read_disk(const xmlNode *node)
     disk->wwn = vr_dom_content(vr_dom_child(node, "wwn"));
     disk->address = address_text(vr_dom_child(node, "address"));
     disk->boot_order = unsigned_attribute(vr_dom_child(node, "boot"), "order");
+    disk->logical_block_size = unsigned_attribute(vr_dom_child(node, "blockio"), "logical_block_size");
     disk->transient = vr_dom_child(node, "transient") != NULL;
     disk->shareable = vr_dom_child(node, "shareable") != NULL;
     disk->readonly = vr_dom_child(node, "readonly") != NULL;
@@ -201,6 +202,18 @@ static gboolean boots_from_hd(const VrDomainDef *def, const xmlNode *os)
     return FALSE;
 }
 
+/* <os firmware='efi'><firmware><feature enabled='yes' name='secure-boot'/>: libvirt chooses the loader. */
+static gboolean wants_secure_boot(const xmlNode *os)
+{
+    const xmlNode *feature = vr_dom_child(vr_dom_child(os, "firmware"), "feature");
+
+    for (; feature != NULL; feature = vr_dom_next(feature, "feature")) {
+        if (vr_dom_attribute_is(feature, "name", "secure-boot") && vr_dom_attribute_is(feature, "enabled", "yes"))
+            return TRUE;
+    }
+    return FALSE;
+}
+
 static void read_os(VrDomainDef *def, const xmlNode *os)
 {
     const xmlNode *type = vr_dom_child(os, "type");
@@ -211,6 +224,7 @@ static void read_os(VrDomainDef *def, const xmlNode *os)
     def->loader = vr_dom_content(loader);
     def->nvram = nvram_path(vr_dom_child(os, "nvram"));
     def->uefi = vr_dom_attribute_is(os, "firmware", "efi") || vr_dom_attribute_is(loader, "type", "pflash");
+    def->secure_boot = vr_dom_attribute_is(loader, "secure", "yes") || wants_secure_boot(os);
     def->os_boot_hd_first = boots_from_hd(def, os);
     def->kernel = vr_dom_content(vr_dom_child(os, "kernel"));
 }

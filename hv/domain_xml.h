@@ -17,8 +17,9 @@ typedef struct {
     char *pool, *volume; /* of type volume */
     char *target, *bus;  /* vda, virtio */
     char *serial, *wwn;
-    char *address;    /* its <address> as "pci 0000:04:00.0" (attributes in document order), NULL when none */
-    guint boot_order; /* per-device <boot order>, 0 when none */
+    char *address;            /* its <address> as "pci 0000:04:00.0" (attributes in document order), NULL when none */
+    guint boot_order;         /* per-device <boot order>, 0 when none */
+    guint logical_block_size; /* <blockio>, 0 when not said */
     gboolean transient, shareable, readonly, mirror;
     char *
         foreign_child; /* name of a child of <source> that we do not know (encryption, slices, reservations), else NULL */
@@ -30,6 +31,7 @@ typedef struct {
     char *arch, *machine;
     char *loader, *nvram; /* NULL when none */
     gboolean uefi;        /* loader of type pflash, or <os firmware='efi'> */
+    gboolean secure_boot; /* <loader secure='yes'>, or the firmware feature */
     gboolean tpm;
     gboolean agent_channel; /* org.qemu.guest_agent.0 */
     char *kernel;           /* <os><kernel>: booted from the host's file, whatever the OS disk holds; NULL when none */

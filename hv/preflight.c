@@ -4,6 +4,91 @@
 #include "base/error.h"
 #include <string.h>
 
+/* -- The table ------------------------------------------------------------------------------------ */
+
+#define BOOT_TRIED "it is read from a partition table, which may say too little; a guest that does not boot goes back"
+
+const VrFindingKind vr_finding_kinds[] = {
+    /* the domain */
+    {"not-readable", VR_SEVERITY_BLOCKER, NULL},
+    {"migrated", VR_SEVERITY_BLOCKER, NULL},
+    {"not-running-or-off", VR_SEVERITY_BLOCKER, NULL},
+    {"transient-domain", VR_SEVERITY_BLOCKER, NULL},
+    {"managed-save", VR_SEVERITY_BLOCKER, NULL},
+    {"snapshots", VR_SEVERITY_BLOCKER, NULL},
+    {"checkpoints", VR_SEVERITY_BLOCKER, NULL},
+    {"job", VR_SEVERITY_BLOCKER, NULL},
+    {"on-poweroff", VR_SEVERITY_BLOCKER, NULL},
+    {"on-reboot", VR_SEVERITY_WARNING, NULL},
+    {"on-crash", VR_SEVERITY_WARNING, NULL},
+    {"no-agent", VR_SEVERITY_BLOCKER, NULL},
+    {"no-autostart", VR_SEVERITY_WARNING, NULL},
+    /* the host */
+    {"host-stopping", VR_SEVERITY_BLOCKER, NULL},
+    {"host-shutdown-scheduled", VR_SEVERITY_BLOCKER,
+     "a swap that it cuts is finished or undone when the host is back, and the run is closed or goes on"},
+    /* the disks */
+    {"ambiguous-os-disk", VR_SEVERITY_BLOCKER, NULL},
+    {"not-a-disk", VR_SEVERITY_BLOCKER, NULL},
+    {"network-disk", VR_SEVERITY_BLOCKER, NULL},
+    {"volume-not-local", VR_SEVERITY_BLOCKER, NULL},
+    {"empty-disk", VR_SEVERITY_BLOCKER, NULL},
+    {"transient-disk", VR_SEVERITY_BLOCKER, NULL},
+    {"shareable-disk", VR_SEVERITY_BLOCKER, NULL},
+    {"shared-os-disk", VR_SEVERITY_BLOCKER, NULL},
+    {"readonly-disk", VR_SEVERITY_BLOCKER, NULL},
+    {"mirror", VR_SEVERITY_BLOCKER, NULL},
+    {"unknown-source-child", VR_SEVERITY_BLOCKER, NULL},
+    {"os-disk-not-first-boot", VR_SEVERITY_BLOCKER, NULL},
+    {"internal-snapshot", VR_SEVERITY_BLOCKER,
+     "it stays in the old disk, whose bytes a swap does not change; going back brings it back"},
+    {"backing-chain", VR_SEVERITY_WARNING, NULL},
+    {"os-disk-bus", VR_SEVERITY_WARNING, NULL},
+    {"direct-kernel-boot", VR_SEVERITY_WARNING, NULL},
+    {"data-disk-no-serial", VR_SEVERITY_WARNING, NULL},
+    /* the new image, and what it meets */
+    {"uefi-nvram", VR_SEVERITY_BLOCKER, NULL},
+    {"secure-boot", VR_SEVERITY_WARNING, NULL},
+    {"tpm", VR_SEVERITY_WARNING, NULL},
+    {"image-architecture", VR_SEVERITY_BLOCKER, BOOT_TRIED},
+    {"image-firmware", VR_SEVERITY_BLOCKER, BOOT_TRIED},
+    {"image-block-size", VR_SEVERITY_WARNING, NULL},
+    {"image-not-bootable", VR_SEVERITY_WARNING, NULL},
+    {NULL, VR_SEVERITY_WARNING, NULL}};
+
+static const VrFindingKind *kind_of(const char *id)
+{
+    for (const VrFindingKind *kind = vr_finding_kinds; kind->id != NULL; kind++) {
+        if (strcmp(kind->id, id) == 0)
+            return kind;
+    }
+    return NULL;
+}
+
+gboolean vr_preflight_may_ignore(const char *const *ids, GError **error)
+{
+    for (; ids != NULL && *ids != NULL; ids++) {
+        const VrFindingKind *kind = kind_of(*ids);
+
+        if (kind == NULL)
+            g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "'%s' is no finding; 'plan' shows their names in brackets",
+                        *ids);
+        else if (kind->severity == VR_SEVERITY_WARNING)
+            g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "[%s] is a warning and stops nothing; leave --ignore away",
+                        *ids);
+        else if (kind->ignorable == NULL)
+            g_set_error(error, VR_ERROR, VR_ERROR_REFUSED,
+                        "[%s] is never ignored: a swap would lose data, or could not work; do what the finding says",
+                        *ids);
+        else
+            continue;
+        return FALSE;
+    }
+    return TRUE;
+}
+
+/* -- Findings and facts --------------------------------------------------------------------------- */
+
 void vr_finding_free(VrFinding *finding)
 {
     if (finding == NULL)
@@ -13,16 +98,41 @@ void vr_finding_free(VrFinding *finding)
     g_free(finding);
 }
 
-void vr_preflight_add(VrPreflightCheck *check, const char *id, VrSeverity severity, char *text, char *remedy)
+VrFinding *vr_finding_new(const char *id, char *text, char *remedy)
 {
+    const VrFindingKind *kind = kind_of(id);
     VrFinding *finding = g_new0(VrFinding, 1);
 
     finding->id = id;
-    finding->severity = severity;
+    finding->severity = kind != NULL ? kind->severity : VR_SEVERITY_BLOCKER;
     finding->text = text;
     finding->remedy = remedy;
-    g_ptr_array_add(check->findings, finding);
+    return finding;
 }
+
+void vr_preflight_add(VrPreflightCheck *check, const char *id, char *text, char *remedy)
+{
+    VrFinding *finding = vr_finding_new(id, text, remedy);
+    const VrFindingKind *kind = kind_of(id);
+
+    g_ptr_array_add(check->findings, finding);
+    if (kind == NULL || kind->ignorable == NULL)
+        return;
+    finding->ignored = check->needs->ignored != NULL && g_strv_contains(check->needs->ignored, id);
+    finding->remedy = g_strdup_printf("%s; or let it pass with --ignore %s: %s", remedy, id, kind->ignorable);
+    g_free(remedy);
+}
+
+void vr_preflight_facts_clear(VrPreflightFacts *facts)
+{
+    g_clear_pointer(&facts->no_local_path, g_free);
+    g_clear_pointer(&facts->backing, g_free);
+    g_clear_pointer(&facts->shared_with, g_free);
+    g_clear_pointer(&facts->host_stopping, g_free);
+    g_clear_pointer(&facts->host_shutdown, g_free);
+}
+
+/* -- The list ------------------------------------------------------------------------------------- */
 
 /* A name that needs no quotes is shown without them. */
 static char *shell_word(const char *name)
@@ -34,15 +144,19 @@ static char *shell_word(const char *name)
     return g_shell_quote(name);
 }
 
+static gboolean blocks(const VrFinding *finding)
+{
+    return finding->severity == VR_SEVERITY_BLOCKER && !finding->ignored;
+}
+
 static GPtrArray *blockers_first(GPtrArray *findings)
 {
     GPtrArray *sorted = g_ptr_array_new_full(findings->len, (GDestroyNotify)vr_finding_free);
-    static const VrSeverity order[] = {VR_SEVERITY_BLOCKER, VR_SEVERITY_WARNING};
 
-    for (gsize s = 0; s < G_N_ELEMENTS(order); s++) {
+    for (int pass = 0; pass < 2; pass++) {
         for (guint i = 0; i < findings->len; i++) {
             VrFinding *finding = g_ptr_array_index(findings, i);
-            if (finding->severity == order[s])
+            if (blocks(finding) == (pass == 0))
                 g_ptr_array_add(sorted, finding);
         }
     }
@@ -53,12 +167,15 @@ static GPtrArray *blockers_first(GPtrArray *findings)
 GPtrArray *vr_preflight(const VrDomainInfo *info, const VrDomainDef *def, const VrPreflightNeeds *needs)
 {
     static void (*const checks[])(VrPreflightCheck *) = {
-        vr_preflight_state, vr_preflight_persistent, vr_preflight_managed_save, vr_preflight_snapshots,
-        vr_preflight_job,   vr_preflight_os_disk,    vr_preflight_actions,      vr_preflight_firmware,
-        vr_preflight_agent, vr_preflight_kernel};
+        vr_preflight_state,    vr_preflight_persistent, vr_preflight_managed_save, vr_preflight_snapshots,
+        vr_preflight_job,      vr_preflight_host,       vr_preflight_os_disk,      vr_preflight_actions,
+        vr_preflight_firmware, vr_preflight_image,      vr_preflight_agent,        vr_preflight_autostart,
+        vr_preflight_kernel,   vr_preflight_data_disks};
+    static const VrPreflightFacts none = {0};
     const char *name = info->name != NULL ? info->name : def->name;
     g_autofree char *typed = shell_word(name);
-    VrPreflightCheck check = {info, def, needs, name, typed, g_ptr_array_new()};
+    VrPreflightCheck check = {
+        info, def, needs, needs->facts != NULL ? needs->facts : &none, name, typed, g_ptr_array_new()};
 
     for (gsize i = 0; i < G_N_ELEMENTS(checks); i++)
         checks[i](&check);
@@ -69,7 +186,7 @@ const VrFinding *vr_preflight_blocker(const GPtrArray *findings)
 {
     const VrFinding *first = findings->len > 0 ? g_ptr_array_index(findings, 0) : NULL;
 
-    return first != NULL && first->severity == VR_SEVERITY_BLOCKER ? first : NULL;
+    return first != NULL && blocks(first) ? first : NULL;
 }
 
 gboolean vr_preflight_require(const GPtrArray *findings, const char *domain, GError **error)
@@ -79,7 +196,7 @@ gboolean vr_preflight_require(const GPtrArray *findings, const char *domain, GEr
     for (guint i = 0; i < findings->len; i++) {
         const VrFinding *finding = g_ptr_array_index(findings, i);
 
-        if (finding->severity == VR_SEVERITY_BLOCKER)
+        if (blocks(finding))
             g_string_append_printf(all, "%s%s [%s] (%s)", all->len > 0 ? "; " : "", finding->text, finding->id,
                                    finding->remedy);
     }

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Everything about a domain that forbids a swap, as a list of named findings (SAFETY 4.1, 4.3, 4.9 to 4.11). Pure. */
+/*
+ * Everything about a domain that forbids a swap, or that a person should know before one, as a list of named findings
+ * (SAFETY 4.1, 4.3, 4.9 to 4.11). docs/preflight.md describes them. Pure: what must be looked up beside libvirt's words is given
+ * as facts (engine/preflight.h finds them).
+ */
 #pragma once
 
 #include "hv/domain_xml.h"
@@ -7,26 +11,67 @@
 
 typedef enum { VR_SEVERITY_WARNING, VR_SEVERITY_BLOCKER } VrSeverity;
 
+/* The table of all findings, ended by a row without an id. */
 typedef struct {
-    const char *id; /* "managed-save", "snapshots", ...: stable, static */
+    const char *id; /* "managed-save", "snapshots", ...: stable */
     VrSeverity severity;
-    char *text;   /* what is true now, with the domain's name */
-    char *remedy; /* what to do or type */
+    const char
+        *ignorable; /* of a blocker: why a person may let it pass; NULL: nobody may, it protects data or cannot work */
+} VrFindingKind;
+extern const VrFindingKind vr_finding_kinds[];
+
+typedef struct {
+    const char *id; /* of the table */
+    VrSeverity severity;
+    gboolean ignored; /* a blocker that does not block: a person lets it pass */
+    char *text;       /* what is true now, with the domain's name */
+    char *remedy;     /* what to do or type */
 } VrFinding;
 
 void vr_finding_free(VrFinding *finding);
+
+/* Of the version that a guest is to get, as far as it can be told from its disk; what is not known gives no finding. */
+typedef struct {
+    const char *name, *version;
+    gboolean known;      /* its first sectors could be read */
+    gboolean bios, uefi; /* it has what this firmware starts; neither: it is blank */
+    const char *arch;    /* as libvirt spells it; NULL: not known */
+    guint sector;        /* bytes of a sector that its partition table counts in; 0: not known */
+} VrPreflightImage;
+
+/* What libvirt does not say. All zero: nothing was found. */
+typedef struct {
+    char *no_local_path;      /* why the volume that is the OS disk has none */
+    guint internal_snapshots; /* in the OS disk's own header */
+    char *backing;            /* the file below an OS disk that we did not make */
+    char *shared_with;        /* other domains that name the OS disk */
+    char *host_stopping;      /* how one knows that the host is going down now */
+    char *host_shutdown;      /* what is scheduled: "reboot at 2026-11-22 23:00" */
+    VrPreflightImage image;
+} VrPreflightFacts;
+void vr_preflight_facts_clear(VrPreflightFacts *facts);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VrPreflightFacts, vr_preflight_facts_clear)
 
 /* What the model needs of the guest. */
 typedef struct {
     const char *os_target; /* NULL: find it */
     gboolean needs_agent;
+    const VrPreflightFacts *facts; /* NULL: none */
+    const char *const *ignored;    /* ids that a person lets pass; NULL: none */
 } VrPreflightNeeds;
 
-/* Element: VrFinding *, freed with the array. Blockers first. Never NULL. */
+/* Element: VrFinding *, freed with the array. What blocks comes first. Never NULL. */
 GPtrArray *vr_preflight(const VrDomainInfo *info, const VrDomainDef *def, const VrPreflightNeeds *needs);
 
-/* The finding that blocks, or NULL. */
+/* The first finding that blocks, or NULL. */
 const VrFinding *vr_preflight_blocker(const GPtrArray *findings);
 
 /* VR_ERROR_REFUSED with all blockers of the domain when there is one. */
 gboolean vr_preflight_require(const GPtrArray *findings, const char *domain, GError **error);
+
+/* May each of these be let pass? VR_ERROR_USAGE names one that is unknown or stops nothing, VR_ERROR_REFUSED one that never may. ids may
+ * be NULL. */
+gboolean vr_preflight_may_ignore(const char *const *ids, GError **error);
+
+/* For callers that have a finding of their own to add. Takes text and remedy. */
+VrFinding *vr_finding_new(const char *id, char *text, char *remedy);

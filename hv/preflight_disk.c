@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Findings about its OS disk. */
+/* Findings about its disks. */
 #include "hv/preflight_private.h"
 
 #include <string.h>
@@ -19,7 +19,7 @@ static void check_disk_flags(VrPreflightCheck *check, const VrDomainDisk *disk)
 
     for (gsize i = 0; i < G_N_ELEMENTS(flags); i++) {
         if (flags[i].bad)
-            vr_preflight_add(check, flags[i].id, VR_SEVERITY_BLOCKER,
+            vr_preflight_add(check, flags[i].id,
                              g_strdup_printf("%s: its OS disk %s %s", check->name, disk->target, flags[i].text),
                              g_strdup_printf("%s (virsh edit %s)", flags[i].remedy, check->typed));
     }
@@ -31,16 +31,22 @@ static void check_disk_source(VrPreflightCheck *check, const VrDomainDisk *disk)
 
     if (!g_strv_contains(local, disk->type))
         vr_preflight_add(
-            check, "network-disk", VR_SEVERITY_BLOCKER,
+            check, "network-disk",
             g_strdup_printf("%s: its OS disk %s is of type '%s'", check->name, disk->target, disk->type),
             g_strdup("only disks that are a file, a block device or a volume of a local pool can be swapped"));
     else if (disk->source == NULL && disk->volume == NULL)
-        vr_preflight_add(check, "empty-disk", VR_SEVERITY_BLOCKER,
+        vr_preflight_add(check, "empty-disk",
                          g_strdup_printf("%s: its OS disk %s has no source", check->name, disk->target),
                          g_strdup_printf("virsh edit %s, or name another osDisk.target", check->typed));
+    else if (check->facts->no_local_path != NULL)
+        vr_preflight_add(check, "volume-not-local",
+                         g_strdup_printf("%s: its OS disk %s is a volume without a local path: %s", check->name,
+                                         disk->target, check->facts->no_local_path),
+                         g_strdup("only volumes of a local pool that is active can be swapped (virsh pool-list, "
+                                  "virsh vol-path)"));
     if (disk->foreign_child != NULL)
         vr_preflight_add(
-            check, "unknown-source-child", VR_SEVERITY_BLOCKER,
+            check, "unknown-source-child",
             g_strdup_printf("%s: the <source> of its OS disk %s has '%s', which a swap cannot carry", check->name,
                             disk->target, disk->foreign_child),
             g_strdup_printf("virsh edit %s and remove it, or leave the guest out of the set", check->typed));
@@ -86,10 +92,47 @@ static void check_boot_order(VrPreflightCheck *check, const VrDomainDisk *os)
         why = g_strdup("<os><boot> names another device first");
     if (why == NULL)
         return;
-    vr_preflight_add(check, "os-disk-not-first-boot", VR_SEVERITY_BLOCKER,
+    vr_preflight_add(check, "os-disk-not-first-boot",
                      g_strdup_printf("%s: its OS disk %s is not what boots first: %s", check->name, os->target, why),
                      g_strdup_printf("virsh edit %s: give the OS disk <boot order='1'/>, or <os><boot dev='hd'/> first",
                                      check->typed));
+}
+
+/* What its header and other domains say of it. */
+static void check_disk_content(VrPreflightCheck *check, const VrDomainDisk *disk)
+{
+    const VrPreflightFacts *facts = check->facts;
+
+    if (facts->shared_with != NULL)
+        vr_preflight_add(check, "shared-os-disk",
+                         g_strdup_printf("%s: its OS disk %s is named by other domains too: %s", check->name,
+                                         disk->target, facts->shared_with),
+                         g_strdup("give each domain a disk of its own (virsh edit), or undefine what is not needed"));
+    if (facts->internal_snapshots > 0)
+        vr_preflight_add(
+            check, "internal-snapshot",
+            g_strdup_printf("%s: its OS disk %s holds %u internal snapshot(s) that libvirt may not know", check->name,
+                            disk->target, facts->internal_snapshots),
+            g_strdup("see 'qemu-img snapshot -l -U' of the disk; delete them with 'qemu-img snapshot -d' while the "
+                     "guest is off"));
+    if (facts->backing != NULL)
+        vr_preflight_add(check, "backing-chain",
+                         g_strdup_printf("%s: its OS disk %s lies on %s, which generation 0 goes on needing",
+                                         check->name, disk->target, facts->backing),
+                         g_strdup("keep that file, unchanged, as long as generation 0 is kept"));
+}
+
+/* A system that is installed on a virtio or SATA disk may have no driver for these in its initramfs. */
+static void check_disk_bus(VrPreflightCheck *check, const VrDomainDisk *disk)
+{
+    static const char *const common[] = {"virtio", "scsi", "sata", "ide", NULL};
+
+    if (disk->bus == NULL || g_strv_contains(common, disk->bus))
+        return;
+    vr_preflight_add(check, "os-disk-bus",
+                     g_strdup_printf("%s: its OS disk %s is on bus '%s', from which an image may not be able to boot",
+                                     check->name, disk->target, disk->bus),
+                     g_strdup("try the image on one instance first (--canary)"));
 }
 
 void vr_preflight_kernel(VrPreflightCheck *check)
@@ -97,7 +140,7 @@ void vr_preflight_kernel(VrPreflightCheck *check)
     if (check->def->kernel == NULL)
         return;
     vr_preflight_add(
-        check, "direct-kernel-boot", VR_SEVERITY_WARNING,
+        check, "direct-kernel-boot",
         g_strdup_printf("%s boots the kernel %s of this host, not that of its OS disk", check->name,
                         check->def->kernel),
         g_strdup_printf("see that the kernel fits the new image, or virsh edit %s: remove <kernel> from <os>",
@@ -110,11 +153,36 @@ void vr_preflight_os_disk(VrPreflightCheck *check)
     const VrDomainDisk *disk = vr_domain_def_os_disk(check->def, check->needs->os_target, &error);
 
     if (disk == NULL) {
-        vr_preflight_add(check, "ambiguous-os-disk", VR_SEVERITY_BLOCKER, g_strdup(error->message),
+        vr_preflight_add(check, "ambiguous-os-disk", g_strdup(error->message),
                          g_strdup("set osDisk.target in the model (virsh domblklist shows the targets)"));
         return;
     }
     check_disk_flags(check, disk);
     check_disk_source(check, disk);
     check_boot_order(check, disk);
+    check_disk_content(check, disk);
+    check_disk_bus(check, disk);
+}
+
+/* B11: the new system finds a data disk by what stays the same. A name as /dev/vdb does not. */
+void vr_preflight_data_disks(VrPreflightCheck *check)
+{
+    const VrDomainDisk *os = vr_domain_def_os_disk(check->def, check->needs->os_target, NULL);
+    g_autoptr(GString) names = g_string_new(NULL);
+
+    for (guint i = 0; os != NULL && i < check->def->disks->len; i++) {
+        const VrDomainDisk *disk = g_ptr_array_index(check->def->disks, i);
+        if (disk == os || strcmp(disk->device, "disk") != 0 || disk->serial != NULL || disk->wwn != NULL)
+            continue;
+        g_string_append_printf(names, "%s%s", names->len > 0 ? ", " : "", disk->target);
+    }
+    if (names->len == 0)
+        return;
+    vr_preflight_add(
+        check, "data-disk-no-serial",
+        g_strdup_printf("%s: %s has neither serial nor wwn: an image whose fstab names it by its device may mount "
+                        "another one",
+                        check->name, names->str),
+        g_strdup_printf("mount by UUID or label, or virsh edit %s: add <serial> and mount by /dev/disk/by-id",
+                        check->typed));
 }

@@ -29,14 +29,13 @@ void vr_preflight_state(VrPreflightCheck *check)
     const VrDomainInfo *info = check->info;
 
     if (info->state == VR_DOMAIN_OFF && info->reason == VR_REASON_MIGRATED) {
-        vr_preflight_add(check, "migrated", VR_SEVERITY_BLOCKER,
-                         g_strdup_printf("%s was migrated to another host", check->name),
+        vr_preflight_add(check, "migrated", g_strdup_printf("%s was migrated to another host", check->name),
                          g_strdup("swap it on the host where it runs"));
         return;
     }
     if (info->state == VR_DOMAIN_RUNNING || info->state == VR_DOMAIN_OFF)
         return;
-    vr_preflight_add(check, "not-running-or-off", VR_SEVERITY_BLOCKER,
+    vr_preflight_add(check, "not-running-or-off",
                      g_strdup_printf("%s is neither running nor off: %s%s", check->name,
                                      vr_domain_state_name(info->state),
                                      info->reason == VR_REASON_IO_ERROR ? " after an I/O error" : ""),
@@ -48,8 +47,7 @@ void vr_preflight_managed_save(VrPreflightCheck *check)
     if (!check->info->managed_save)
         return;
     vr_preflight_add(
-        check, "managed-save", VR_SEVERITY_BLOCKER,
-        g_strdup_printf("%s has a managed save: it would resume on its old disk", check->name),
+        check, "managed-save", g_strdup_printf("%s has a managed save: it would resume on its old disk", check->name),
         g_strdup_printf("virsh start %s to resume it first, or virsh managedsave-remove %s to drop the save",
                         check->typed, check->typed));
 }
@@ -59,13 +57,12 @@ void vr_preflight_snapshots(VrPreflightCheck *check)
     const VrDomainInfo *info = check->info;
 
     if (info->snapshots > 0)
-        vr_preflight_add(check, "snapshots", VR_SEVERITY_BLOCKER,
-                         g_strdup_printf("%s has %u snapshot(s)", check->name, info->snapshots),
+        vr_preflight_add(check, "snapshots", g_strdup_printf("%s has %u snapshot(s)", check->name, info->snapshots),
                          g_strdup_printf("virsh snapshot-list %s, then for each: virsh snapshot-delete %s SNAPSHOT",
                                          check->typed, check->typed));
     if (info->checkpoints > 0)
         vr_preflight_add(
-            check, "checkpoints", VR_SEVERITY_BLOCKER,
+            check, "checkpoints",
             g_strdup_printf("%s has %u checkpoint(s) of a backup tool", check->name, info->checkpoints),
             g_strdup_printf(
                 "virsh checkpoint-list %s, then for each: virsh checkpoint-delete %s CHECKPOINT --metadata; "
@@ -77,8 +74,7 @@ void vr_preflight_job(VrPreflightCheck *check)
 {
     if (check->info->job == NULL)
         return;
-    vr_preflight_add(check, "job", VR_SEVERITY_BLOCKER,
-                     g_strdup_printf("%s has a running job: %s", check->name, check->info->job),
+    vr_preflight_add(check, "job", g_strdup_printf("%s has a running job: %s", check->name, check->info->job),
                      g_strdup_printf("wait for its end; look at: virsh domjobinfo %s, virsh blockjob %s DISK --info",
                                      check->typed, check->typed));
 }
@@ -87,7 +83,7 @@ void vr_preflight_persistent(VrPreflightCheck *check)
 {
     if (check->info->persistent)
         return;
-    vr_preflight_add(check, "transient-domain", VR_SEVERITY_BLOCKER,
+    vr_preflight_add(check, "transient-domain",
                      g_strdup_printf("%s is transient: it is gone once it stops", check->name),
                      g_strdup_printf("virsh dumpxml %s > domain.xml; virsh define domain.xml", check->typed));
 }
@@ -99,19 +95,19 @@ void vr_preflight_actions(VrPreflightCheck *check)
     const VrDomainDef *def = check->def;
 
     if (def->on_poweroff != NULL && strcmp(def->on_poweroff, "destroy") != 0)
-        vr_preflight_add(check, "on-poweroff", VR_SEVERITY_BLOCKER,
+        vr_preflight_add(check, "on-poweroff",
                          g_strdup_printf("%s has on_poweroff=%s: a stop would %s it", check->name, def->on_poweroff,
                                          strstr(def->on_poweroff, "restart") != NULL ? "restart" : "not end"),
                          g_strdup_printf("virsh edit %s: <on_poweroff>destroy</on_poweroff>", check->typed));
     if (def->on_reboot != NULL && strcmp(def->on_reboot, "restart") != 0)
         vr_preflight_add(
-            check, "on-reboot", VR_SEVERITY_WARNING,
+            check, "on-reboot",
             g_strdup_printf("%s has on_reboot=%s: an image that reboots at its first boot would end up off",
                             check->name, def->on_reboot),
             g_strdup_printf("virsh edit %s: <on_reboot>restart</on_reboot>", check->typed));
     if (def->on_crash != NULL && (strcmp(def->on_crash, "preserve") == 0 || strstr(def->on_crash, "restart") != NULL))
         vr_preflight_add(
-            check, "on-crash", VR_SEVERITY_WARNING,
+            check, "on-crash",
             g_strdup_printf("%s has on_crash=%s: a new image that crashes is seen late", check->name, def->on_crash),
             g_strdup_printf("virsh edit %s: <on_crash>destroy</on_crash>", check->typed));
 }
@@ -121,9 +117,34 @@ void vr_preflight_agent(VrPreflightCheck *check)
     if (!check->needs->needs_agent || check->def->agent_channel)
         return;
     vr_preflight_add(
-        check, "no-agent", VR_SEVERITY_BLOCKER,
-        g_strdup_printf("%s has no guest agent channel, and the model needs the agent", check->name),
+        check, "no-agent", g_strdup_printf("%s has no guest agent channel, and the model needs the agent", check->name),
         g_strdup_printf("virsh edit %s: <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/>"
                         "</channel>; the image must run qemu-guest-agent",
                         check->typed));
+}
+
+/* A host that reboots in the middle of a swap starts its guests by libvirt alone (SAFETY invariant 8). */
+void vr_preflight_autostart(VrPreflightCheck *check)
+{
+    if (check->info->autostart || check->info->state != VR_DOMAIN_RUNNING)
+        return;
+    vr_preflight_add(
+        check, "no-autostart",
+        g_strdup_printf("%s runs, but does not start with the host: a reboot of the host leaves it off", check->name),
+        g_strdup_printf("virsh autostart %s", check->typed));
+}
+
+void vr_preflight_host(VrPreflightCheck *check)
+{
+    const VrPreflightFacts *facts = check->facts;
+
+    if (facts->host_stopping != NULL)
+        vr_preflight_add(check, "host-stopping",
+                         g_strdup_printf("%s: its host is shutting down (%s)", check->name, facts->host_stopping),
+                         g_strdup("wait until the host is back"));
+    else if (facts->host_shutdown != NULL)
+        vr_preflight_add(
+            check, "host-shutdown-scheduled",
+            g_strdup_printf("%s: its host has a shutdown scheduled: %s", check->name, facts->host_shutdown),
+            g_strdup("shutdown -c, or wait until the host is back"));
 }

@@ -1,19 +1,93 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Findings about what the new image meets: firmware. */
+/* Findings about what the new image meets: firmware, architecture, the OS disk's blocks (B22). */
 #include "hv/preflight_private.h"
+
+#include <string.h>
+
+#define DEFAULT_BLOCK 512
 
 void vr_preflight_firmware(VrPreflightCheck *check)
 {
     if (check->def->uefi)
         vr_preflight_add(
-            check, "uefi-nvram", VR_SEVERITY_BLOCKER,
+            check, "uefi-nvram",
             g_strdup_printf("%s boots by UEFI, and UEFI guests are not supported yet: its NVRAM would not follow the "
                             "generation",
                             check->name),
             g_strdup("leave it out of the set"));
     if (check->def->tpm)
         vr_preflight_add(
-            check, "tpm", VR_SEVERITY_WARNING,
+            check, "tpm",
             g_strdup_printf("%s has a TPM: what the old system sealed in it the new one cannot open", check->name),
             g_strdup("make sure that the new image does not depend on it"));
+    if (check->def->secure_boot)
+        vr_preflight_add(
+            check, "secure-boot",
+            g_strdup_printf("%s has Secure Boot on: what is not signed by a key that its NVRAM trusts does not boot",
+                            check->name),
+            g_strdup("make sure that the new image is signed"));
+}
+
+/* Both run what the other one's BIOS starts. */
+static gboolean is_pc(const char *arch)
+{
+    return strcmp(arch, "x86_64") == 0 || strcmp(arch, "i686") == 0;
+}
+
+static void check_architecture(VrPreflightCheck *check, const VrPreflightImage *image)
+{
+    const char *has = check->def->arch;
+
+    if (image->arch == NULL || has == NULL || strcmp(image->arch, has) == 0 || (is_pc(image->arch) && is_pc(has)))
+        return;
+    vr_preflight_add(check, "image-architecture",
+                     g_strdup_printf("%s is a guest of %s, and %s %s is made for %s", check->name, has, image->name,
+                                     image->version, image->arch),
+                     g_strdup("name a version that is made for it"));
+}
+
+/* Only x86 has a BIOS; elsewhere what boots is not known to us. */
+static void check_boot(VrPreflightCheck *check, const VrPreflightImage *image)
+{
+    gboolean uefi = check->def->uefi;
+    const char *needs = image->uefi ? "UEFI" : "a BIOS";
+
+    if (check->def->kernel != NULL || check->def->arch == NULL || !is_pc(check->def->arch))
+        return;
+    if (!image->bios && !image->uefi)
+        vr_preflight_add(check, "image-not-bootable",
+                         g_strdup_printf("%s: %s %s has neither boot code nor an EFI system partition: it may be empty",
+                                         check->name, image->name, image->version),
+                         g_strdup("look at what was published: image-info, image-check"));
+    else if (uefi ? !image->uefi : !image->bios)
+        vr_preflight_add(check, "image-firmware",
+                         g_strdup_printf("%s boots by %s, and %s %s boots only by %s", check->name,
+                                         uefi ? "UEFI" : "BIOS", image->name, image->version, needs),
+                         g_strdup("name a version that is made for it"));
+}
+
+static void check_block_size(VrPreflightCheck *check, const VrPreflightImage *image)
+{
+    const VrDomainDisk *os = vr_domain_def_os_disk(check->def, check->needs->os_target, NULL);
+    guint block = os != NULL && os->logical_block_size > 0 ? os->logical_block_size : DEFAULT_BLOCK;
+
+    if (os == NULL || image->sector == 0 || image->sector == block)
+        return;
+    vr_preflight_add(
+        check, "image-block-size",
+        g_strdup_printf("%s: its OS disk %s has blocks of %u bytes, and the partition table of %s %s counts in %u",
+                        check->name, os->target, block, image->name, image->version, image->sector),
+        g_strdup_printf("virsh edit %s: <blockio logical_block_size='%u'/>, or name another version", check->typed,
+                        image->sector));
+}
+
+void vr_preflight_image(VrPreflightCheck *check)
+{
+    const VrPreflightImage *image = &check->facts->image;
+
+    if (!image->known)
+        return;
+    check_architecture(check, image);
+    check_boot(check, image);
+    check_block_size(check, image);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Each finding by itself, on a domain that is otherwise fine. Rows B12, B18. */
+/* Each finding by itself, on a domain that is otherwise fine, and what is near to it and none. Rows B11, B12, B18, B22. */
 #include "hv/support.h"
 
 #include "hv/preflight.h"
@@ -8,12 +8,14 @@ typedef struct {
     VrDomainInfo info;
     VrDomainDef *def;
     VrPreflightNeeds needs;
+    VrPreflightFacts facts;
 } Case;
 
 static Case new_case(const char *name)
 {
     g_autofree char *xml = fixture(name);
-    Case c = {.info = {.state = VR_DOMAIN_RUNNING, .persistent = TRUE}, .def = vr_domain_def_parse(xml, NULL)};
+    Case c = {.info = {.state = VR_DOMAIN_RUNNING, .persistent = TRUE, .autostart = TRUE},
+              .def = vr_domain_def_parse(xml, NULL)};
 
     c.info.name = g_strdup(c.def->name);
     return c;
@@ -23,6 +25,13 @@ static void case_clear(Case *c)
 {
     vr_domain_info_clear(&c->info);
     vr_domain_def_free(c->def);
+    vr_preflight_facts_clear(&c->facts);
+}
+
+static GPtrArray *findings_of(Case *c)
+{
+    c->needs.facts = &c->facts;
+    return vr_preflight(&c->info, c->def, &c->needs);
 }
 
 static const VrFinding *find(const GPtrArray *findings, const char *id)
@@ -38,7 +47,7 @@ static const VrFinding *find(const GPtrArray *findings, const char *id)
 /* The case has this finding, with both texts; clears the case. */
 static void expect(Case *c, const char *id, VrSeverity severity)
 {
-    g_autoptr(GPtrArray) findings = vr_preflight(&c->info, c->def, &c->needs);
+    g_autoptr(GPtrArray) findings = findings_of(c);
     const VrFinding *finding = find(findings, id);
 
     if (finding == NULL)
@@ -47,6 +56,16 @@ static void expect(Case *c, const char *id, VrSeverity severity)
     assert_non_null(strstr(finding->text, c->def->name));
     assert_true(finding->remedy[0] != '\0');
     assert_true((vr_preflight_blocker(findings) != NULL) >= (severity == VR_SEVERITY_BLOCKER));
+    case_clear(c);
+}
+
+/* Nothing at all; clears the case. */
+static void expect_none(Case *c)
+{
+    g_autoptr(GPtrArray) findings = findings_of(c);
+
+    if (findings->len > 0)
+        fail_msg("unexpected: %s", ((const VrFinding *)findings->pdata[0])->text);
     case_clear(c);
 }
 
@@ -159,6 +178,247 @@ static void boot_order_of_devices(void **state)
     expect(&none, "os-disk-not-first-boot", VR_SEVERITY_BLOCKER);
 }
 
+/* What is found out beside libvirt's words; and what was looked at, and is fine. */
+static void facts_of_disk_and_host(void **state)
+{
+    Case volume = new_case("rich.xml");
+    volume.facts.no_local_path = g_strdup("pool 'p' is not active");
+    expect(&volume, "volume-not-local", VR_SEVERITY_BLOCKER);
+    Case shared = new_case("rich.xml");
+    shared.facts.shared_with = g_strdup("web-1");
+    expect(&shared, "shared-os-disk", VR_SEVERITY_BLOCKER);
+    Case snapshot = new_case("rich.xml");
+    snapshot.facts.internal_snapshots = 1;
+    expect(&snapshot, "internal-snapshot", VR_SEVERITY_BLOCKER);
+    Case chain = new_case("rich.xml");
+    chain.facts.backing = g_strdup("/var/lib/x/base.qcow2");
+    expect(&chain, "backing-chain", VR_SEVERITY_WARNING);
+    Case scheduled = new_case("rich.xml");
+    scheduled.facts.host_shutdown = g_strdup("reboot at 2026-11-22 23:00");
+    expect(&scheduled, "host-shutdown-scheduled", VR_SEVERITY_BLOCKER);
+    Case stopping = new_case("rich.xml");
+    stopping.facts.host_stopping = g_strdup("systemctl says so");
+    expect(&stopping, "host-stopping", VR_SEVERITY_BLOCKER);
+}
+
+static void autostart_of_what_runs(void **state)
+{
+    Case off = new_case("rich.xml");
+    off.info.autostart = FALSE;
+    off.info.state = VR_DOMAIN_OFF;
+    expect_none(&off);
+    Case on = new_case("rich.xml");
+    on.info.autostart = FALSE;
+    expect(&on, "no-autostart", VR_SEVERITY_WARNING);
+}
+
+static VrDomainDisk *disk_of(Case *c, const char *target)
+{
+    c->needs.os_target = target;
+    return (VrDomainDisk *)vr_domain_def_os_disk(c->def, target, NULL);
+}
+
+static void data_disks_without_a_name_that_stays(void **state) /* B11 */
+{
+    Case none = new_case("rich.xml");
+    g_clear_pointer(&disk_of(&none, "vdb")->serial, g_free);
+    g_clear_pointer(&disk_of(&none, "vdc")->serial, g_free);
+    disk_of(&none, "vda");
+    g_autoptr(GPtrArray) findings = findings_of(&none);
+    assert_non_null(strstr(find(findings, "data-disk-no-serial")->text, "vdb, vdc"));
+    expect(&none, "data-disk-no-serial", VR_SEVERITY_WARNING);
+    Case wwn = new_case("rich.xml");
+    g_clear_pointer(&disk_of(&wwn, "vdb")->serial, g_free);
+    disk_of(&wwn, "vdb")->wwn = g_strdup("5000c50015ea71aa");
+    disk_of(&wwn, "vda");
+    expect_none(&wwn);
+    Case os = new_case("rich.xml"); /* the OS disk's is of no use to anybody */
+    g_clear_pointer(&disk_of(&os, "vda")->serial, g_free);
+    expect_none(&os);
+}
+
+static void the_bus_of_the_os_disk(void **state)
+{
+    static const char *const buses[] = {"virtio", "scsi", "sata", "ide", "usb", "sd", "fdc"};
+
+    for (gsize i = 0; i < G_N_ELEMENTS(buses); i++) {
+        Case c = new_case("rich.xml");
+        g_free(disk_of(&c, "vda")->bus);
+        disk_of(&c, "vda")->bus = g_strdup(buses[i]);
+        if (i < 4)
+            expect_none(&c);
+        else
+            expect(&c, "os-disk-bus", VR_SEVERITY_WARNING);
+    }
+}
+
+typedef struct {
+    gboolean bios, uefi;
+    const char *arch;
+    guint sector;
+    gboolean guest_uefi;
+    const char *guest_arch;
+    guint guest_block;
+    const char *finding; /* NULL: none */
+    VrSeverity severity;
+} Meeting;
+
+static void meet(const Meeting *m)
+{
+    Case c = new_case("rich.xml");
+
+    c.facts.image = (VrPreflightImage){.name = "os",
+                                       .version = "2",
+                                       .known = TRUE,
+                                       .bios = m->bios,
+                                       .uefi = m->uefi,
+                                       .arch = m->arch,
+                                       .sector = m->sector};
+    g_free(c.def->arch);
+    c.def->arch = g_strdup(m->guest_arch);
+    disk_of(&c, "vda")->logical_block_size = m->guest_block;
+    if (m->guest_uefi) {
+        c.def->uefi = TRUE;
+        g_autoptr(GPtrArray) findings = findings_of(&c);
+        assert_true((find(findings, "image-firmware") != NULL) == (g_strcmp0(m->finding, "image-firmware") == 0));
+        case_clear(&c);
+    } else if (m->finding != NULL) {
+        expect(&c, m->finding, m->severity);
+    } else {
+        expect_none(&c);
+    }
+}
+
+static void an_image_and_the_guest_that_is_to_run_it(void **state) /* B22 */
+{
+    static const Meeting meetings[] = {
+        {TRUE, FALSE, NULL, 0, FALSE, "x86_64", 0, NULL, 0},
+        {TRUE, TRUE, "x86_64", 512, FALSE, "x86_64", 512, NULL, 0},
+        {FALSE, TRUE, NULL, 512, FALSE, "x86_64", 0, "image-firmware", VR_SEVERITY_BLOCKER},
+        {TRUE, FALSE, NULL, 512, TRUE, "x86_64", 0, "image-firmware", VR_SEVERITY_BLOCKER},
+        {TRUE, TRUE, NULL, 512, TRUE, "x86_64", 0, NULL, 0},
+        {FALSE, FALSE, NULL, 0, FALSE, "x86_64", 0, "image-not-bootable", VR_SEVERITY_WARNING},
+        {FALSE, FALSE, NULL, 0, FALSE, "s390x", 0, NULL, 0}, /* boots in ways that are not looked for */
+        {FALSE, TRUE, "aarch64", 512, FALSE, "x86_64", 0, "image-architecture", VR_SEVERITY_BLOCKER},
+        {FALSE, TRUE, "x86_64", 512, FALSE, "aarch64", 0, "image-architecture", VR_SEVERITY_BLOCKER},
+        {TRUE, FALSE, "i686", 512, FALSE, "x86_64", 0, NULL, 0},
+        {FALSE, TRUE, "aarch64", 512, FALSE, "aarch64", 0, NULL, 0},
+        {TRUE, FALSE, NULL, 512, FALSE, "x86_64", 4096, "image-block-size", VR_SEVERITY_WARNING},
+        {TRUE, FALSE, NULL, 4096, FALSE, "x86_64", 0, "image-block-size", VR_SEVERITY_WARNING},
+        {TRUE, FALSE, NULL, 4096, FALSE, "x86_64", 4096, NULL, 0},
+        {TRUE, FALSE, NULL, 0, FALSE, "x86_64", 4096, NULL, 0}, /* an MBR does not say */
+    };
+
+    for (gsize i = 0; i < G_N_ELEMENTS(meetings); i++)
+        meet(&meetings[i]);
+    Case unknown = new_case("rich.xml"); /* all that is zero says nothing as long as it was not read */
+    expect_none(&unknown);
+    Case kernel = new_case("rich.xml"); /* the disk boots nothing itself */
+    kernel.def->kernel = g_strdup("/boot/vmlinuz");
+    kernel.facts.image = (VrPreflightImage){.name = "os", .version = "2", .known = TRUE};
+    g_autoptr(GPtrArray) findings = findings_of(&kernel);
+    assert_null(find(findings, "image-not-bootable"));
+    case_clear(&kernel);
+}
+
+static void secure_boot_in_both_spellings(void **state)
+{
+    static const char *const os[] = {
+        "<os><type arch='x86_64'>hvm</type><loader readonly='yes' secure='yes' type='pflash'>/x</loader></os>",
+        "<os firmware='efi'><type arch='x86_64'>hvm</type><firmware><feature enabled='no' name='enrolled-keys'/>"
+        "<feature enabled='yes' name='secure-boot'/></firmware></os>",
+        "<os firmware='efi'><type arch='x86_64'>hvm</type><firmware><feature enabled='no' name='secure-boot'/>"
+        "</firmware></os>",
+        "<os><type arch='x86_64'>hvm</type><loader readonly='yes' secure='no' type='pflash'>/x</loader></os>"};
+
+    for (gsize i = 0; i < G_N_ELEMENTS(os); i++) {
+        g_autofree char *xml = g_strdup_printf(
+            "<domain type='qemu'><name>g</name>%s<devices><disk type='file' device='disk'><source file='/d'/>"
+            "<target dev='vda' bus='virtio'/><blockio logical_block_size='4096'/></disk></devices></domain>",
+            os[i]);
+        Case c = {.info = {.name = g_strdup("g"), .persistent = TRUE, .state = VR_DOMAIN_OFF},
+                  .def = vr_domain_def_parse(xml, NULL)};
+        g_autoptr(GPtrArray) findings = findings_of(&c);
+        assert_true((find(findings, "secure-boot") != NULL) == (i < 2));
+        assert_int_equal(disk_of(&c, "vda")->logical_block_size, 4096);
+        case_clear(&c);
+    }
+}
+
+/* -- What a person lets pass ---------------------------------------------------------------------- */
+
+static void a_blocker_that_is_passed_does_not_block(void **state)
+{
+    static const char *const ids[] = {"internal-snapshot", "managed-save", NULL};
+    g_autoptr(GError) error = NULL;
+    Case c = new_case("rich.xml");
+
+    c.needs.ignored = ids;
+    c.facts.internal_snapshots = 2;
+    g_autoptr(GPtrArray) passed = findings_of(&c);
+    assert_true(find(passed, "internal-snapshot")->ignored);
+    assert_int_equal(find(passed, "internal-snapshot")->severity, VR_SEVERITY_BLOCKER);
+    assert_null(vr_preflight_blocker(passed));
+    assert_true(vr_preflight_require(passed, "x", &error));
+    c.info.managed_save = TRUE; /* which protects data, and blocks whatever is asked for */
+    g_autoptr(GPtrArray) blocked = findings_of(&c);
+    assert_string_equal(vr_preflight_blocker(blocked)->id, "managed-save");
+    assert_false(find(blocked, "managed-save")->ignored);
+    assert_false(vr_preflight_require(blocked, "x", &error));
+    assert_null(strstr(error->message, "internal-snapshot"));
+    expect_error(&error, VR_ERROR_REFUSED, "[managed-save]");
+    c.needs.ignored = NULL;
+    g_autoptr(GPtrArray) offered = findings_of(&c);
+    assert_non_null(strstr(find(offered, "internal-snapshot")->remedy, "--ignore internal-snapshot"));
+    assert_null(strstr(find(offered, "managed-save")->remedy, "--ignore"));
+    case_clear(&c);
+}
+
+static void what_may_be_passed_and_what_not(void **state)
+{
+    g_autoptr(GError) error = NULL;
+    static const char *const good[] = {"internal-snapshot", "image-firmware", NULL};
+    static const char *const data[] = {"internal-snapshot", "managed-save", NULL};
+    static const char *const warning[] = {"tpm", NULL};
+    static const char *const unknown[] = {"snapshot", NULL};
+
+    assert_true(vr_preflight_may_ignore(NULL, &error));
+    assert_true(vr_preflight_may_ignore(good, &error));
+    assert_false(vr_preflight_may_ignore(data, &error));
+    expect_error(&error, VR_ERROR_REFUSED, "[managed-save] is never ignored");
+    assert_false(vr_preflight_may_ignore(warning, &error));
+    expect_error(&error, VR_ERROR_USAGE, "[tpm] is a warning");
+    assert_false(vr_preflight_may_ignore(unknown, &error));
+    expect_error(&error, VR_ERROR_USAGE, "'snapshot' is no finding");
+}
+
+/* The page has each finding once, in the order of the table, and says the same of it. */
+static void the_page_is_the_table(void **state)
+{
+    const char *root = g_getenv("VR_SOURCE_DIR");
+    g_autofree char *path = g_build_filename(root != NULL ? root : ".", "docs", "preflight.md", NULL);
+    const VrFindingKind *kind = vr_finding_kinds;
+    char *text = NULL;
+
+    if (!g_file_get_contents(path, &text, NULL, NULL))
+        fail_msg("cannot read %s", path);
+    g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
+    g_free(text);
+    for (char **line = lines; *line != NULL; line++) {
+        if (!g_str_has_prefix(*line, "| `"))
+            continue;
+        assert_non_null(kind->id);
+        g_autofree char *row = g_strdup_printf("| `%s` | %s | %s | ", kind->id,
+                                               kind->severity == VR_SEVERITY_BLOCKER ? "blocker" : "warning",
+                                               kind->ignorable != NULL ? "yes" : "no");
+        if (!g_str_has_prefix(*line, row))
+            fail_msg("\"%s\" where the table has \"%s\"", *line, row);
+        kind++;
+    }
+    if (kind->id != NULL)
+        fail_msg("%s is not in %s", kind->id, path);
+}
+
 static void require_names_all_blockers_and_blockers_come_first(void **state)
 {
     g_autoptr(GError) error = NULL;
@@ -190,6 +450,15 @@ int main(void)
         cmocka_unit_test(what_libvirt_says_of_the_domain),
         cmocka_unit_test(what_the_xml_says),
         cmocka_unit_test(boot_order_of_devices),
+        cmocka_unit_test(facts_of_disk_and_host),
+        cmocka_unit_test(autostart_of_what_runs),
+        cmocka_unit_test(data_disks_without_a_name_that_stays),
+        cmocka_unit_test(the_bus_of_the_os_disk),
+        cmocka_unit_test(an_image_and_the_guest_that_is_to_run_it),
+        cmocka_unit_test(secure_boot_in_both_spellings),
+        cmocka_unit_test(a_blocker_that_is_passed_does_not_block),
+        cmocka_unit_test(what_may_be_passed_and_what_not),
+        cmocka_unit_test(the_page_is_the_table),
         cmocka_unit_test(require_names_all_blockers_and_blockers_come_first),
     };
 
