@@ -22,3 +22,14 @@ gboolean vr_disk_file_is_open_by_qemu(const char *path, gboolean *held, GError *
 
 /* The virtual size in bytes that a disk of this format has (raw: file or device size; qcow2: from its header). */
 gboolean vr_disk_file_virtual_size(const char *path, const char *format, guint64 *bytes, GError **error);
+
+/* What a disk's header says beside its size; raw says nothing. */
+typedef struct {
+    guint snapshots; /* internal ones */
+    char *backing;   /* the name of the file below, as it is written there; NULL: none */
+} VrDiskLook;
+void vr_disk_look_clear(VrDiskLook *look);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VrDiskLook, vr_disk_look_clear)
+
+/* Opens read-only and takes no lock; a guest may run on it. */
+gboolean vr_disk_file_look(const char *path, const char *format, VrDiskLook *look, GError **error);

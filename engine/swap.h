@@ -29,6 +29,7 @@ typedef struct {
     guint to_generation;  /* of a rollback */
     guint model_revision; /* of a forward swap: that the new generation is made by; 0: not known */
     gboolean needs_agent; /* the model's health asks for it (preflight) */
+    const char *const *ignored; /* findings that a person lets pass, which is written into the audit; NULL: none */
 } VrSwapRequest;
 
 typedef struct VrSwap VrSwap;

@@ -5,9 +5,9 @@
 #include "base/error.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "engine/preflight.h"
 #include "engine/swap_private.h"
 #include "hv/guest_agent.h"
-#include "hv/preflight.h"
 
 #include <unistd.h>
 
@@ -23,6 +23,7 @@ void vr_swap_free(VrSwap *swap)
     vr_image_free(swap->image);
     g_free(swap->before_xml);
     g_free(swap->intent_xml);
+    g_strfreev(swap->ignored);
     g_free(swap);
 }
 
@@ -34,6 +35,16 @@ const VrSwapRow *vr_swap_row(const VrSwap *swap)
 char *vr_swap_disk_path(const VrDomainDisk *disk)
 {
     return disk->source ? g_strdup(disk->source) : g_strdup_printf("%s/%s", disk->pool, disk->volume);
+}
+
+char *vr_swap_file_of(VrHv *hv, const VrGeneration *generation, GError **error)
+{
+    g_auto(GStrv) names = NULL;
+
+    if (!g_str_equal(generation->disk_type, "volume"))
+        return g_strdup(generation->path);
+    names = g_strsplit(generation->path, "/", 2);
+    return vr_volume_local_path(hv, names[0], names[1], error);
 }
 
 /* The OS disk as the domain names it now. */
@@ -100,6 +111,7 @@ static VrGeneration *rollback_target(const VrEngine *engine, const char *domain,
                                      GError **error)
 {
     g_autoptr(VrGeneration) to = vr_journal_generation(engine->journal, uuid, number, error);
+    g_autofree char *file = NULL;
     VrFileId id;
 
     if (!to) {
@@ -111,9 +123,8 @@ static VrGeneration *rollback_target(const VrEngine *engine, const char *domain,
                     domain, number, vr_generation_state_name(to->state));
         return NULL;
     }
-    if (g_str_equal(to->disk_type, "volume"))
-        return g_steal_pointer(&to);
-    if (!vr_disk_file_id(to->path, &id, error)) {
+    file = vr_swap_file_of(engine->hv, to, error);
+    if (!file || !vr_disk_file_id(file, &id, error)) {
         g_prefix_error(error, "'%s': the disk of generation %u: ", domain, number);
         return NULL;
     }
@@ -179,38 +190,54 @@ static VrSwapRow *new_row(const VrEngine *engine, const VrSwapRequest *request, 
 
 /* A guest whose disk file is gone runs on as long as nobody stops it, and does not start again. For a rollback the OS disk may
  * be gone: it is the way out. */
-static gboolean disks_exist(const VrDomainDef *def, const VrDomainDisk *os, const char *domain, gboolean os_too,
-                            GError **error)
+static gboolean disks_exist(VrHv *hv, const VrDomainDef *def, const VrDomainDisk *os, const char *domain,
+                            gboolean os_too, GError **error)
 {
     for (guint i = 0; i < def->disks->len; i++) {
         const VrDomainDisk *disk = g_ptr_array_index(def->disks, i);
-        if (!disk->source || (disk == os && !os_too) || access(disk->source, F_OK) == 0)
+        g_autofree char *path = NULL;
+        if (disk == os && !os_too)
+            continue;
+        /* a volume that is on no path of this host is libvirt's to find */
+        if (!vr_disk_local_path(hv, disk, &path, NULL) ? disk != os : !path || access(path, F_OK) == 0)
             continue;
         g_set_error(error, VR_ERROR, VR_ERROR_REFUSED,
                     "'%s': its disk %s, %s, is not there, so it would not start again; put the file back%s", domain,
-                    disk->target, disk->source, disk == os ? ", or roll back to a kept generation" : "");
+                    disk->target, path ? path : disk->volume, disk == os ? ", or roll back to a kept generation" : "");
         return FALSE;
     }
     return TRUE;
 }
 
-/* Everything that can refuse, before the journal knows of the swap. */
-static gboolean look(VrSwap *swap, const VrSwapRequest *request, VrDomainInfo *info, GError **error)
+gboolean vr_swap_preflight_require(VrSwap *swap, const VrDomainInfo *info, const VrDomainDef *def,
+                                   const char *os_target, GPtrArray **passed, GError **error)
 {
-    VrPreflightNeeds needs = {.os_target = request->os_target, .needs_agent = request->needs_agent};
+    const VrSwapNeeds needs = {.os_target = os_target,
+                               .needs_agent = swap->needs_agent,
+                               .image = swap->image,
+                               .ignored = (const char *const *)swap->ignored};
+    g_autoptr(GPtrArray) findings = vr_swap_preflight(swap->engine.store, swap->engine.hv, info, def, &needs);
+
+    for (guint i = 0; passed && i < findings->len; i++) {
+        const VrFinding *finding = findings->pdata[i];
+        if (finding->ignored)
+            g_ptr_array_add(*passed, g_strdup_printf("[%s] %s", finding->id, finding->text));
+    }
+    return vr_preflight_require(findings, info->name, error);
+}
+
+/* Everything that can refuse, before the journal knows of the swap. */
+static gboolean look(VrSwap *swap, const VrSwapRequest *request, VrDomainInfo *info, GPtrArray *passed, GError **error)
+{
     const VrEngine *engine = &swap->engine;
     g_autoptr(VrDomainDef) def = NULL;
-    g_autoptr(GPtrArray) findings = NULL;
     const VrDomainDisk *disk;
 
     if (!vr_hv_info(engine->hv, request->uuid, info, error))
         return FALSE;
     swap->before_xml = vr_hv_inactive_xml(engine->hv, request->uuid, error);
     def = swap->before_xml ? vr_domain_def_parse(swap->before_xml, error) : NULL;
-    if (!def)
-        return FALSE;
-    findings = vr_preflight(info, def, &needs);
-    if (!vr_preflight_require(findings, info->name, error))
+    if (!def || !vr_swap_preflight_require(swap, info, def, request->os_target, &passed, error))
         return FALSE;
     disk = vr_domain_def_os_disk(def, request->os_target, error);
     if (!disk)
@@ -218,7 +245,16 @@ static gboolean look(VrSwap *swap, const VrSwapRequest *request, VrDomainInfo *i
     swap->row = new_row(engine, request, info, disk);
     swap->row->old_boot_id = boot_id_now(engine->hv, info, def);
     swap->from = current_generation(engine, info->uuid, info->name, disk, error);
-    return swap->from && disks_exist(def, disk, info->name, request->image != NULL, error);
+    return swap->from && disks_exist(engine->hv, def, disk, info->name, request->image != NULL, error);
+}
+
+static gboolean note_passed(const VrSwap *swap, const GPtrArray *passed, GError **error)
+{
+    for (guint i = 0; i < passed->len; i++)
+        if (!vr_journal_event(swap->engine.journal, swap->engine.owner, swap->row->run_id, swap->row->uuid, "ignored",
+                              passed->pdata[i], error))
+            return FALSE;
+    return TRUE;
 }
 
 /* Before files are written that an open swap may need. The journal asks again when it takes the new one. */
@@ -240,14 +276,17 @@ static gboolean has_no_open_swap(const VrEngine *engine, const char *uuid, const
 VrSwap *vr_swap_begin(const VrEngine *engine, const VrSwapRequest *request, GError **error)
 {
     g_autoptr(VrSwap) swap = g_new0(VrSwap, 1);
+    g_autoptr(GPtrArray) passed = g_ptr_array_new_with_free_func(g_free);
     g_auto(VrDomainInfo) info = {0};
 
     swap->engine = *engine;
-    if (!look(swap, request, &info, error) || !has_no_open_swap(engine, request->uuid, info.name, error))
+    swap->image = vr_image_copy(request->image);
+    swap->needs_agent = request->needs_agent;
+    swap->ignored = g_strdupv((char **)request->ignored);
+    if (!look(swap, request, &info, passed, error) || !has_no_open_swap(engine, request->uuid, info.name, error))
         return NULL;
     swap->row->from = swap->from->number;
     if (request->image) {
-        swap->image = vr_image_copy(request->image);
         swap->seat = request->seat;
         swap->to = new_generation(engine, request, error);
     } else {
@@ -259,7 +298,8 @@ VrSwap *vr_swap_begin(const VrEngine *engine, const VrSwapRequest *request, GErr
     /* A rollback starts at PREPARED, so its files are written before the journal says so. */
     if (swap->row->rollback && !vr_swap_write_xml(swap, error))
         return NULL;
-    if (!vr_journal_swap_begin(engine->journal, engine->owner, swap->row, request->image ? swap->to : NULL, error))
+    if (!note_passed(swap, passed, error) ||
+        !vr_journal_swap_begin(engine->journal, engine->owner, swap->row, request->image ? swap->to : NULL, error))
         return NULL;
     return g_steal_pointer(&swap);
 }

@@ -10,11 +10,18 @@ struct VrSwap {
     VrEngine engine;
     VrSwapRow *row;
     VrGeneration *from, *to;
-    VrImage *image;    /* of a forward swap that is not PREPARED yet; else NULL */
-    VrCloneSeat *seat; /* likewise; not owned; NULL: the new disk is an overlay */
-    char *before_xml;  /* the domain as we read it: g<from>.xml; NULL until it was read */
-    char *intent_xml;  /* the domain as it shall be: g<to>.xml; NULL until it was made */
+    VrImage *image;       /* of a forward swap that is not PREPARED yet; else NULL */
+    VrCloneSeat *seat;    /* likewise; not owned; NULL: the new disk is an overlay */
+    char *before_xml;     /* the domain as we read it: g<from>.xml; NULL until it was read */
+    char *intent_xml;     /* the domain as it shall be: g<to>.xml; NULL until it was made */
+    gboolean needs_agent; /* of the request, for the second look before the stop */
+    char **ignored;       /* likewise; may be NULL */
 };
+
+/* The preflight of this swap's guest: blockers are VR_ERROR_REFUSED. *passed (may be NULL): what a person lets pass, "[id] text" each (char *,
+ * freed with the array). */
+gboolean vr_swap_preflight_require(VrSwap *swap, const VrDomainInfo *info, const VrDomainDef *def,
+                                   const char *os_target, GPtrArray **passed, GError **error);
 
 /* The steps. Each leaves the world so that it can be repeated. */
 gboolean vr_swap_step_prepare(VrSwap *swap, const VrStopPolicy *stop, GError **error);
@@ -27,6 +34,9 @@ gboolean vr_swap_put_back(VrSwap *swap, GError **error);
 
 /* The path by which a generation's disk is known: its file or device, or "POOL/VOLUME". Free with g_free. */
 char *vr_swap_disk_path(const VrDomainDisk *disk);
+
+/* Where that lies on this host; libvirt resolves a volume. Free with g_free. */
+char *vr_swap_file_of(VrHv *hv, const VrGeneration *generation, GError **error);
 
 /* For recovery: puts the row into the state that the world has (SWITCHED after an intent, or the furthest before
  * UNKNOWN) without doing anything. */

@@ -4,8 +4,8 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "disk/overlay.h"
+#include "engine/disk_users.h"
 #include "engine/swap_private.h"
-#include "hv/connection.h"
 
 #include <errno.h>
 #include <sys/stat.h>
@@ -64,21 +64,10 @@ static gboolean read_info(VrSwap *swap, VrDomainInfo *info, GError **error)
 
 /* --- PLANNED -> PREPARED ----------------------------------------------------------------------------- */
 
-/* "POOL/VOLUME" is libvirt's to resolve. */
-static char *file_of_old_disk(VrSwap *swap, GError **error)
-{
-    g_auto(GStrv) names = NULL;
-
-    if (!g_str_equal(swap->from->disk_type, "volume"))
-        return g_strdup(swap->from->path);
-    names = g_strsplit(swap->from->path, "/", 2);
-    return vr_connection_volume_path(swap->engine.hv, names[0], names[1], error);
-}
-
 /* Never smaller than what the guest has now (B13). */
 static gboolean size_of_old_disk(VrSwap *swap, guint64 *bytes, GError **error)
 {
-    g_autofree char *file = file_of_old_disk(swap, error);
+    g_autofree char *file = vr_swap_file_of(swap->engine.hv, swap->from, error);
 
     return file && vr_disk_file_virtual_size(file, swap->from->format, bytes, error);
 }
@@ -175,6 +164,20 @@ static gboolean wait_released(const char *domain, const char *path, gint64 deadl
     return FALSE;
 }
 
+/* Of a volume that is gone, or is on no path of this host, nothing can be held here. */
+static gboolean disk_released(VrSwap *swap, const VrDomainDisk *disk, gint64 deadline_ms, GError **error)
+{
+    g_autoptr(GError) local = NULL;
+    g_autofree char *path = NULL;
+
+    if (vr_disk_local_path(swap->engine.hv, disk, &path, &local))
+        return !path || wait_released(swap->row->domain, path, deadline_ms, error);
+    if (g_error_matches(local, VR_ERROR, VR_ERROR_NOT_FOUND) || g_error_matches(local, VR_ERROR, VR_ERROR_REFUSED))
+        return TRUE;
+    g_propagate_prefixed_error(error, g_steal_pointer(&local), "disk %s: ", disk->target);
+    return FALSE;
+}
+
 /* Off for good: libvirt says so, for a reason that is a stop, and no QEMU holds any of its disks (invariant 11). */
 static gboolean confirm_off(VrSwap *swap, const char *xml, GError **error)
 {
@@ -192,8 +195,7 @@ static gboolean confirm_off(VrSwap *swap, const char *xml, GError **error)
     }
     for (guint i = 0; i < def->disks->len; i++) {
         const VrDomainDisk *disk = g_ptr_array_index(def->disks, i);
-        if (disk->source && !disk->readonly && !disk->shareable &&
-            !wait_released(swap->row->domain, disk->source, deadline_ms, error))
+        if (!disk->readonly && !disk->shareable && !disk_released(swap, disk, deadline_ms, error))
             return FALSE;
     }
     return TRUE;
@@ -216,22 +218,6 @@ static gboolean stop_guest(VrSwap *swap, const VrStopPolicy *stop, gboolean *for
     return still_owner(swap, error) && vr_domain_force_off(swap->engine.hv, swap->row->uuid, error);
 }
 
-gboolean vr_swap_step_stop(VrSwap *swap, const VrStopPolicy *stop, GError **error)
-{
-    gboolean forced = FALSE;
-
-    if (swap->row->rollback && (!mark(swap, "unseal", NULL, error) || !vr_swap_unseal(swap, swap->to, error)))
-        return FALSE;
-    if (!swap->row->was_running)
-        return confirm_off(swap, swap->before_xml, error);
-    if (!mark(swap, "stop-asked", NULL, error) || !still_owner(swap, error) ||
-        !stop_guest(swap, stop, &forced, error) || !confirm_off(swap, swap->before_xml, error))
-        return FALSE;
-    return mark(swap, "off", forced ? "forced" : NULL, error);
-}
-
-/* --- STOPPED -> SWITCHED ----------------------------------------------------------------------------- */
-
 static gboolean unchanged_since_prepared(VrSwap *swap, char **inactive, GError **error)
 {
     *inactive = vr_hv_inactive_xml(swap->engine.hv, swap->row->uuid, error);
@@ -243,6 +229,50 @@ static gboolean unchanged_since_prepared(VrSwap *swap, char **inactive, GError *
                 "the domain was edited by somebody since the swap was prepared; nothing was overwritten");
     return FALSE;
 }
+
+/* Who switched it on or off since then means it (B16). A rollback is for guests that may die by themselves. */
+static gboolean power_unchanged(VrSwap *swap, const VrDomainInfo *info, GError **error)
+{
+    gboolean is_off = info->state == VR_DOMAIN_OFF;
+
+    if (is_off != swap->row->was_running || (is_off && swap->row->rollback))
+        return TRUE;
+    g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "it was %s when the swap was prepared and is %s now: it is left so",
+                is_off ? "running" : "off", is_off ? "off" : "running");
+    return FALSE;
+}
+
+/* Preparing takes its time, and so does the turn of a guest: what came meanwhile is found while it still runs. */
+static gboolean still_fit(VrSwap *swap, GError **error)
+{
+    g_auto(VrDomainInfo) info = {0};
+    g_autofree char *inactive = NULL;
+    g_autoptr(VrDomainDef) def = NULL;
+
+    if (!read_info(swap, &info, error) || !unchanged_since_prepared(swap, &inactive, error))
+        return FALSE;
+    def = vr_domain_def_parse(inactive, error);
+    return def && vr_swap_preflight_require(swap, &info, def, swap->row->os_target, NULL, error) &&
+           power_unchanged(swap, &info, error);
+}
+
+gboolean vr_swap_step_stop(VrSwap *swap, const VrStopPolicy *stop, GError **error)
+{
+    gboolean forced = FALSE;
+
+    if (!still_fit(swap, error))
+        return FALSE;
+    if (swap->row->rollback && (!mark(swap, "unseal", NULL, error) || !vr_swap_unseal(swap, swap->to, error)))
+        return FALSE;
+    if (!swap->row->was_running)
+        return confirm_off(swap, swap->before_xml, error);
+    if (!mark(swap, "stop-asked", NULL, error) || !still_owner(swap, error) ||
+        !stop_guest(swap, stop, &forced, error) || !confirm_off(swap, swap->before_xml, error))
+        return FALSE;
+    return mark(swap, "off", forced ? "forced" : NULL, error);
+}
+
+/* --- STOPPED -> SWITCHED ----------------------------------------------------------------------------- */
 
 /* Define, and whatever it answers, read back what is true (invariant 16). */
 static gboolean define_and_read_back(VrSwap *swap, const char *xml, char **now, GError **error)

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "disk/image_boot.h"
+
+#include "base/durable.h"
+#include "base/fd.h"
+#include "disk/convert_private.h"
+#include "disk/store_private.h"
+
+#include <string.h>
+
+#define MBR 512
+#define MBR_CODE 440
+#define MBR_TABLE 446
+#define MBR_ENTRY 16
+#define MBR_TYPE 4 /* in an entry */
+#define MBR_ESP 0xef
+#define GPT_HEADER 92
+#define GPT_MIN_ENTRY 128
+#define GPT_MAX_ENTRIES 512
+
+static const char esp[] = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b";
+static const char bios_boot[] = "21686148-6449-6e6f-744e-656564454649";
+
+static const struct {
+    const char *guid, *arch;
+} roots[] = {
+    {"4f68bce3-e8cd-4db1-96e7-fbcaf984b709", "x86_64"},  {"44479540-f297-41b2-9af7-d131d5f0458a", "i686"},
+    {"b921b045-1df0-41c3-af44-4c6f280d3fae", "aarch64"}, {"69dad710-2ce4-4e3c-b16c-21a1d49abed3", "armv7l"},
+    {"c31c45e6-3f39-412e-80fb-4809c4980599", "ppc64le"}, {"912ade1d-a839-4913-8964-a10eee08fbd2", "ppc64"},
+    {"72ec70a6-cf74-40e6-bd49-4bda08e8f224", "riscv64"}, {"5eead9a9-fe09-4a1e-a1d7-520d00531306", "s390x"},
+};
+
+/* ---- the tables ---- */
+
+static guint32 le32(const guint8 *p)
+{
+    guint32 value;
+    memcpy(&value, p, sizeof value);
+    return GUINT32_FROM_LE(value);
+}
+
+static guint64 le64(const guint8 *p)
+{
+    return (guint64)le32(p + 4) << 32 | le32(p);
+}
+
+/* The first three fields are little-endian, the rest is in its order. */
+static char *guid_text(const guint8 *p)
+{
+    return g_strdup_printf("%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", p[3], p[2], p[1],
+                           p[0], p[5], p[4], p[7], p[6], p[8], p[9], p[10], p[11], p[12], p[13], p[14], p[15]);
+}
+
+static void look_at_type(const guint8 *entry, VrImageBoot *boot)
+{
+    g_autofree char *guid = guid_text(entry);
+    boot->uefi |= strcmp(guid, esp) == 0;
+    boot->bios |= strcmp(guid, bios_boot) == 0;
+    for (gsize i = 0; i < G_N_ELEMENTS(roots); i++)
+        if (strcmp(guid, roots[i].guid) == 0)
+            boot->arch = roots[i].arch;
+}
+
+/* A header in the second sector of this size; FALSE: there is none. */
+static gboolean decode_gpt(const guint8 *bytes, gsize length, guint sector, VrImageBoot *boot)
+{
+    const guint8 *header = bytes + sector;
+    if (length < (gsize)sector + GPT_HEADER || memcmp(header, "EFI PART", 8) != 0)
+        return FALSE;
+    boot->sector = sector;
+    guint64 at = le64(header + 72);
+    guint32 count = MIN(le32(header + 80), GPT_MAX_ENTRIES);
+    guint32 each = le32(header + 84);
+    if (at > length / sector || each < GPT_MIN_ENTRY || each > length)
+        return TRUE;
+    at *= sector;
+    for (guint32 i = 0; i < count && at + each <= length; i++, at += each)
+        look_at_type(bytes + at, boot);
+    return TRUE;
+}
+
+static void decode_mbr(const guint8 *bytes, VrImageBoot *boot)
+{
+    if (bytes[MBR - 2] != 0x55 || bytes[MBR - 1] != 0xaa)
+        return;
+    for (gsize i = 0; i < MBR_CODE; i++)
+        boot->bios |= bytes[i] != 0;
+    for (const guint8 *entry = bytes + MBR_TABLE; entry < bytes + MBR - 2; entry += MBR_ENTRY)
+        boot->uefi |= entry[MBR_TYPE] == MBR_ESP;
+}
+
+void vr_image_boot_decode(const guint8 *bytes, gsize length, VrImageBoot *boot)
+{
+    static const guint sectors[] = {512, 4096};
+    gboolean found = FALSE;
+
+    *boot = (VrImageBoot){0};
+    if (length >= MBR)
+        decode_mbr(bytes, boot);
+    for (gsize i = 0; i < G_N_ELEMENTS(sectors) && !found; i++)
+        found = decode_gpt(bytes, length, sectors[i], boot);
+}
+
+/* ---- of a version ---- */
+
+/* Zeros where it says nothing; what is packed is not unpacked for this, and a stored disk has none of it. */
+static gboolean read_begin(VrMap *map, guint8 *bytes, gsize length, GError **error)
+{
+    VrExtent extent;
+    for (guint64 at = 0; at < length; at += extent.length) {
+        gsize got;
+        if (!vr_map_find(map, at, &extent, error))
+            return FALSE;
+        if (extent.kind == VR_EXTENT_DATA && !extent.packing &&
+            !vr_pread_all(extent.fd, bytes + at, MIN(extent.length, length - at), extent.offset, &got, error))
+            return FALSE;
+    }
+    return TRUE;
+}
+
+gboolean vr_image_boot_read(VrStore *store, const VrImage *image, VrImageBoot *boot, GError **error)
+{
+    g_autofree guint8 *bytes = g_malloc0(VR_IMAGE_BOOT_BYTES);
+    vr_autofd fd = vr_image_open_disk(store, image, error);
+    const VrConvertLink link = {fd, image->format};
+    const VrCopyJob job = {0};
+    g_autoptr(VrMap) map = fd >= 0 ? vr_map_new(&link, 1, &job, error) : NULL;
+
+    if (!map)
+        return FALSE;
+    gsize length = (gsize)MIN(vr_map_size(map), VR_IMAGE_BOOT_BYTES);
+    if (!read_begin(map, bytes, length, error))
+        return FALSE;
+    vr_image_boot_decode(bytes, length, boot);
+    return TRUE;
+}

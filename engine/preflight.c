@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "engine/preflight.h"
+
+#include "base/error.h"
+#include "base/log.h"
+#include "disk/disk_file.h"
+#include "disk/image_boot.h"
+
+#define RUN_DIR "/run"
+
+static gboolean is_ours(VrStore *store, const char *uuid, const char *path)
+{
+    g_autofree char *ours = g_strdup_printf("%s/disks/%s/", vr_store_root(store), uuid);
+
+    return g_str_has_prefix(path, ours);
+}
+
+/* What is not there or cannot be read gives no finding here: that it is missing is said before a guest is stopped. */
+static void look_into_disk(VrStore *store, const char *uuid, const char *path, const char *format,
+                           VrPreflightFacts *facts)
+{
+    g_auto(VrDiskLook) look = {0};
+    g_autoptr(GError) local = NULL;
+
+    if (!vr_disk_file_look(path, format, &look, &local)) {
+        vr_debug("%s: %s", path, local->message);
+        return;
+    }
+    facts->internal_snapshots = look.snapshots;
+    if (look.backing && !is_ours(store, uuid, path))
+        facts->backing = vr_printable(look.backing, -1);
+}
+
+static void look_at_os_disk(VrStore *store, VrHv *hv, const VrDomainInfo *info, const VrDomainDef *def,
+                            const VrSwapNeeds *needs, VrPreflightFacts *facts)
+{
+    const VrDomainDisk *disk = vr_domain_def_os_disk(def, needs->os_target, NULL);
+    g_autoptr(GError) local = NULL;
+    g_autofree char *path = NULL;
+
+    if (!disk)
+        return;
+    /* one that is gone is said before a guest is stopped, and for a rollback it may be gone */
+    if (!vr_disk_local_path(hv, disk, &path, &local) && !g_error_matches(local, VR_ERROR, VR_ERROR_NOT_FOUND))
+        facts->no_local_path = g_strdup(local->message);
+    if (!path)
+        return;
+    look_into_disk(store, info->uuid, path, disk->driver ? disk->driver : "raw", facts);
+    if (needs->users)
+        facts->shared_with = vr_disk_users_others(needs->users, path, info->uuid);
+}
+
+static void look_at_image(VrStore *store, const VrImage *image, VrPreflightImage *seen)
+{
+    g_autoptr(GError) local = NULL;
+    VrImageBoot boot;
+
+    if (!image)
+        return;
+    if (!vr_image_boot_read(store, image, &boot, &local)) {
+        vr_debug("%s: %s", image->path, local->message);
+        return;
+    }
+    *seen = (VrPreflightImage){.name = image->name,
+                               .version = image->version,
+                               .known = TRUE,
+                               .bios = boot.bios,
+                               .uefi = boot.uefi,
+                               .arch = boot.arch,
+                               .sector = boot.sector};
+}
+
+static void look_at_host(const VrHostState *given, VrPreflightFacts *facts)
+{
+    g_auto(VrHostState) own = {0};
+
+    if (!given)
+        vr_host_state_read(&own, RUN_DIR, FALSE);
+    facts->host_stopping = g_strdup(given ? given->stopping : own.stopping);
+    facts->host_shutdown = g_strdup(given ? given->shutdown : own.shutdown);
+}
+
+GPtrArray *vr_swap_preflight(VrStore *store, VrHv *hv, const VrDomainInfo *info, const VrDomainDef *def,
+                             const VrSwapNeeds *needs)
+{
+    g_auto(VrPreflightFacts) facts = {0};
+    const VrPreflightNeeds asked = {
+        .os_target = needs->os_target, .needs_agent = needs->needs_agent, .facts = &facts, .ignored = needs->ignored};
+
+    look_at_os_disk(store, hv, info, def, needs, &facts);
+    look_at_image(store, needs->image, &facts.image);
+    look_at_host(needs->host, &facts);
+    return vr_preflight(info, def, &asked);
+}

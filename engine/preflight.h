@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The preflight of one instance with all that this host can be asked: hv/preflight.h judges, here is found out what it judges by. */
+#pragma once
+
+#include "disk/store.h"
+#include "engine/disk_users.h"
+#include "engine/host_state.h"
+#include "hv/preflight.h"
+
+typedef struct {
+    const char *os_target; /* NULL: found in the XML */
+    gboolean needs_agent;
+    const VrImage *image;       /* that it is to get; NULL: a rollback, or not known */
+    const char *const *ignored; /* findings that a person lets pass; NULL: none */
+    const VrDiskUsers *users;   /* NULL: it is not asked whether other domains name its OS disk */
+    const VrHostState *host;    /* NULL: what is scheduled is read, and systemd is not asked */
+} VrSwapNeeds;
+
+/* Element: VrFinding *, freed with the array. What blocks comes first. Opens the OS disk read-only, for its header, and takes no lock: a guest may run
+ * on it. Never NULL. */
+GPtrArray *vr_swap_preflight(VrStore *store, VrHv *hv, const VrDomainInfo *info, const VrDomainDef *def,
+                             const VrSwapNeeds *needs);
