@@ -50,12 +50,13 @@ typedef struct {
     const VrImage *image;       /* that all move to; NULL: a rollback, or each target has its own */
     const VrRunTarget *targets; /* one for each instance of the set */
     gboolean automatic_rollback;
-    gboolean walk;      /* a person names each upgrade domain (G4) */
-    gboolean detached;  /* it outlives its process */
-    VrRun *goes_on;     /* an open run of this set, to go on with, from vr_executor_past(); taken. NULL: a new one */
-    const char *reason; /* --reason; may be NULL */
-    const char *role;   /* the run is for the instances of this role; NULL: for all */
-    VrProgressFunc progress; /* may be NULL */
+    gboolean walk;     /* a person names each upgrade domain (G4) */
+    gboolean detached; /* it outlives its process */
+    VrRun *goes_on;    /* an open run of this set, to go on with, from vr_executor_past(); taken. NULL: a new one */
+    const char *const *ignored; /* findings that a person lets pass; may be NULL */
+    const char *reason;         /* --reason; may be NULL */
+    const char *role;           /* the run is for the instances of this role; NULL: for all */
+    VrProgressFunc progress;    /* may be NULL */
     void *progress_data;
 } VrRunRequest;
 
@@ -89,8 +90,7 @@ char *vr_executor_state(VrExecutor *executor);
 
 /* What was asked for when an open run began: targets[count] of the set and, into *request, kind, automatic_rollback and walk. VR_ERROR_REFUSED: the
  * set has other instances now, or what was kept cannot be read. The strings are the run's. */
-gboolean vr_executor_past(const VrSet *set, const VrRun *run, VrRunTarget *targets, VrRunRequest *request,
-                          GError **error);
+gboolean vr_executor_past(const VrSet *set, VrRun *run, VrRunTarget *targets, VrRunRequest *request, GError **error);
 
 /* Recovery of a set, health included: vr_recover(), then each swap that stands in STARTED is probed and committed or undone, and open runs are closed as
  * Faulted. *told: lines for a person, one a swap (char *, freed with the array). VR_ERROR_PERSON when one is UNKNOWN. */

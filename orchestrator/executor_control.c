@@ -24,8 +24,9 @@ static gint64 steady_wall_us(VrExecutor *executor, gint64 now_ms)
 
 void vr_executor_save(VrExecutor *executor)
 {
-    g_auto(VrRunState)
-        state = {.automatic_rollback = executor->request.automatic_rollback, .walk = executor->request.walk};
+    g_auto(VrRunState) state = {.automatic_rollback = executor->request.automatic_rollback,
+                                .walk = executor->request.walk,
+                                .ignored = g_strdupv((char **)executor->request.ignored)};
     g_autoptr(GError) local = NULL;
     g_autofree char *text = NULL;
     gint64 now_ms = vr_clock_now_ms();
@@ -179,8 +180,7 @@ gboolean vr_executor_control(VrExecutor *executor, VrEventType type, guint domai
 
 /* ---- going on with a run that another process began ---- */
 
-gboolean vr_executor_past(const VrSet *set, const VrRun *run, VrRunTarget *targets, VrRunRequest *request,
-                          GError **error)
+gboolean vr_executor_past(const VrSet *set, VrRun *run, VrRunTarget *targets, VrRunRequest *request, GError **error)
 {
     g_auto(VrRunState) state = {0};
     gboolean same = set->instances->len == run->instances->len;
@@ -210,6 +210,9 @@ gboolean vr_executor_past(const VrSet *set, const VrRun *run, VrRunTarget *targe
         return FALSE;
     request->automatic_rollback = state.automatic_rollback;
     request->walk = state.walk;
+    g_strfreev(run->ignored);
+    run->ignored = g_steal_pointer(&state.ignored);
+    request->ignored = (const char *const *)run->ignored;
     return TRUE;
 }
 

@@ -123,7 +123,8 @@ static void do_prepare(VrExecutor *executor, VrJob *job)
                              .seat = job->seat,
                              .to_generation = executor->request.targets[job->instance].to_generation,
                              .model_revision = executor->request.set->revision,
-                             .needs_agent = vr_health_needs_agent(&model->health)};
+                             .needs_agent = vr_health_needs_agent(&model->health),
+                             .ignored = executor->request.ignored};
 
     g_clear_pointer(&work->swap, vr_swap_free); /* prepared ahead, and discarded */
     work->swap = vr_swap_begin(&executor->engine, &request, &local);

@@ -32,6 +32,7 @@ void vr_run_free(VrRun *run)
     g_free(run->error_code);
     g_free(run->error_text);
     g_free(run->state);
+    g_strfreev(run->ignored);
     g_clear_pointer(&run->instances, g_ptr_array_unref);
     g_free(run);
 }

@@ -30,6 +30,7 @@ typedef struct {
     char *error_code, *error_text;
     gboolean detached;    /* it stays open when its process ends before it does, and goes on in another one */
     char *state;          /* what vr_run_state_write() gave, the last that was written; NULL: nothing yet */
+    char **ignored;       /* of a run that is gone on with: from its state; NULL else */
     GPtrArray *instances; /* VrRunInstance * */
 } VrRun;
 void vr_run_free(VrRun *run);

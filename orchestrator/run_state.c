@@ -6,10 +6,17 @@
 
 #include <jansson.h>
 
-void vr_run_state_clear(VrRunState *state)
+/* What is of the rollout, and not as it was asked for. */
+static void clear_rollout(VrRunState *state)
 {
     g_clear_pointer(&state->hold_text, g_free);
     g_clear_pointer(&state->rollout, g_free);
+}
+
+void vr_run_state_clear(VrRunState *state)
+{
+    clear_rollout(state);
+    g_clear_pointer(&state->ignored, g_strfreev);
 }
 
 void vr_run_state_take(VrRunState *state, const VrRollout *rollout, gint64 now_ms, gint64 wall_us, gint64 saved_at_ms)
@@ -17,7 +24,7 @@ void vr_run_state_take(VrRunState *state, const VrRollout *rollout, gint64 now_m
     VrRolloutView view;
 
     vr_rollout_view(rollout, &view);
-    vr_run_state_clear(state);
+    clear_rollout(state);
     state->point = view.point;
     state->hold = view.hold;
     state->hold_text = g_strdup(view.hold_text);
@@ -28,13 +35,33 @@ void vr_run_state_take(VrRunState *state, const VrRollout *rollout, gint64 now_m
     state->rollout = vr_rollout_save(rollout, saved_at_ms, vr_clock_boot_id());
 }
 
+static json_t *ignored_json(char **ignored)
+{
+    json_t *list = json_array();
+
+    for (; ignored && *ignored; ignored++)
+        json_array_append_new(list, json_string(*ignored));
+    return list;
+}
+
+static char **read_ignored(const json_t *list)
+{
+    g_autoptr(GStrvBuilder) builder = g_strv_builder_new();
+    json_t *id;
+    size_t index;
+
+    json_array_foreach(list, index, id) if (json_string_value(id)) g_strv_builder_add(builder, json_string_value(id));
+    return g_strv_builder_end(builder);
+}
+
 char *vr_run_state_write(const VrRunState *state)
 {
-    json_t *document = json_pack(
-        "{s:b, s:b, s:s, s:s*, s:s*, s:I, s:b, s:b, s:b, s:s*}", "automaticRollback", state->automatic_rollback, "walk",
-        state->walk, "point", vr_run_point_name(state->point), "hold", vr_hold_name(state->hold), "holdText",
-        state->hold_text, "holdUntil", (json_int_t)state->hold_until_us, "pauseRequested", state->pause_requested,
-        "locked", state->locked, "rollbackAllowed", state->rollback_allowed, "rollout", state->rollout);
+    json_t *document =
+        json_pack("{s:b, s:b, s:o, s:s, s:s*, s:s*, s:I, s:b, s:b, s:b, s:s*}", "automaticRollback",
+                  state->automatic_rollback, "walk", state->walk, "ignored", ignored_json(state->ignored), "point",
+                  vr_run_point_name(state->point), "hold", vr_hold_name(state->hold), "holdText", state->hold_text,
+                  "holdUntil", (json_int_t)state->hold_until_us, "pauseRequested", state->pause_requested, "locked",
+                  state->locked, "rollbackAllowed", state->rollback_allowed, "rollout", state->rollout);
     char *text = json_dumps(document, JSON_COMPACT);
 
     json_decref(document);
@@ -64,17 +91,20 @@ gboolean vr_run_state_read(VrRunState *state, const char *text, GError **error)
 {
     json_t *document = text ? json_loads(text, 0, NULL) : NULL;
     const char *point = NULL, *hold = NULL, *hold_text = NULL, *rollout = NULL;
+    json_t *ignored = NULL;
     json_int_t until = 0;
-    gboolean ok = document && json_unpack(document, "{s:b, s:b, s:s, s?s, s?s, s:I, s:b, s:b, s:b, s?s}",
-                                          "automaticRollback", &state->automatic_rollback, "walk", &state->walk,
-                                          "point", &point, "hold", &hold, "holdText", &hold_text, "holdUntil", &until,
-                                          "pauseRequested", &state->pause_requested, "locked", &state->locked,
-                                          "rollbackAllowed", &state->rollback_allowed, "rollout", &rollout) == 0;
+    gboolean ok =
+        document &&
+        json_unpack(document, "{s:b, s:b, s?o, s:s, s?s, s?s, s:I, s:b, s:b, s:b, s?s}", "automaticRollback",
+                    &state->automatic_rollback, "walk", &state->walk, "ignored", &ignored, "point", &point, "hold",
+                    &hold, "holdText", &hold_text, "holdUntil", &until, "pauseRequested", &state->pause_requested,
+                    "locked", &state->locked, "rollbackAllowed", &state->rollback_allowed, "rollout", &rollout) == 0;
 
     vr_run_state_clear(state);
     ok = ok && find_point(&state->point, point);
     if (ok) {
         find_hold(&state->hold, hold);
+        state->ignored = read_ignored(ignored);
         state->hold_text = g_strdup(hold_text);
         state->hold_until_us = until;
         state->rollout = g_strdup(rollout);

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "disk/store.h"
+#include "hv/preflight.h"
 
 #include <stdio.h>
 
@@ -116,7 +117,8 @@ static gboolean run_command(VrCli *cli, char ***words, GError **error)
     }
     cli->args = without_dashes(*words + 1);
     cli->n_args = g_strv_length(cli->args);
-    if (!check_count(cli, error) || !check_values(&cli->options, error))
+    if (!check_count(cli, error) || !check_values(&cli->options, error) ||
+        !vr_preflight_may_ignore((const char *const *)cli->options.ignore, error))
         return FALSE;
     settle_root(&cli->options);
     if (cli->options.debug)

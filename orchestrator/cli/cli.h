@@ -31,7 +31,8 @@ typedef enum {
     VR_OPT_IMPORT = 1 << 25,    /* --as --flatten --max-size --limit-rate */
     VR_OPT_KEEP = 1 << 26,
     VR_OPT_AZURE = 1 << 27,
-    VR_OPT_NO_APPLY = 1 << 28
+    VR_OPT_NO_APPLY = 1 << 28,
+    VR_OPT_IGNORE = 1 << 29
 } VrCliOptionSet;
 
 #define VR_GENERATION_NOT_GIVEN G_MININT /* so that a negative number is told from none */
@@ -44,7 +45,7 @@ typedef struct {
     char *version, *format, *digest, *publisher, *offer, *sku, *reason, *run, *role;
     int to_generation; /* VR_GENERATION_NOT_GIVEN, or from 0 */
     gboolean all, dry_run, no_auto_rollback, azure, walk, replace, detach, now, no_apply;
-    char **canary;
+    char **canary, **ignore;
     int worker_fd; /* of a worker (worker.h); 0: this is none */
 } VrCliOptions;
 

@@ -101,7 +101,7 @@ static gboolean comes_first(VrEventType event)
 
 static gboolean go_on(const VrSession *session, VrRun **open, const Word *word, GError **error)
 {
-    const VrRun *run = *open;
+    VrRun *run = *open;
     g_auto(VrTargets) targets = {0};
     VrRunRequest request = {0};
 

@@ -4,7 +4,6 @@
 
 #include "base/clock.h"
 #include "base/error.h"
-#include "hv/preflight.h"
 #include "orchestrator/cli/output.h"
 
 #include <stdio.h>
@@ -12,6 +11,7 @@
 static void plan_clear(VrPlan *plan)
 {
     g_clear_pointer(&plan->looks, g_ptr_array_unref);
+    g_clear_pointer(&plan->users, vr_disk_users_free);
     g_clear_pointer(&plan->batches, g_ptr_array_unref);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VrPlan, plan_clear)
@@ -63,11 +63,26 @@ static GPtrArray *batches_of(VrPlan *plan)
                            targets->kind == VR_RUN_ROLLBACK, &plan->block);
 }
 
+/* A rollback is the way out, and is not held up by a domain of somebody else's. */
+static gboolean read_users(VrPlan *plan, GError **error)
+{
+    g_autoptr(GError) local = NULL;
+
+    plan->users = vr_disk_users_read(plan->session->hv, &local);
+    if (plan->users || plan->targets->kind == VR_RUN_ROLLBACK)
+        return TRUE;
+    g_propagate_error(error, g_steal_pointer(&local));
+    return FALSE;
+}
+
 static gboolean make_plan(VrPlan *plan, GError **error)
 {
-    if (!vr_plan_measure(plan, error) || !vr_plan_look_back(plan, error))
+    if (!vr_plan_measure(plan, error) || !vr_plan_look_back(plan, error) || !read_users(plan, error))
         return FALSE;
-    plan->looks = vr_look_at_set(plan->session, -1);
+    const VrLookPurpose purpose = {.targets = plan->targets,
+                                   .users = plan->users,
+                                   .ignored = (const char *const *)plan->session->cli->options.ignore};
+    plan->looks = vr_look_at_set(plan->session, -1, &purpose);
     leave_out_by_wish(plan);
     plan->batches = batches_of(plan);
     return TRUE;
@@ -206,11 +221,11 @@ static json_t *findings_json(const VrPlan *plan)
         for (guint j = 0; j < look->findings->len; j++) {
             const VrFinding *finding = g_ptr_array_index(look->findings, j);
             json_array_append_new(
-                list, json_pack("{s:o, s:s, s:s, s:b, s:o, s:o}", "domain",
+                list, json_pack("{s:o, s:s, s:s, s:b, s:b, s:o, s:o}", "domain",
                                 vr_json_text(vr_set_instance(plan->session->set, i)->domain), "id", finding->id,
-                                "severity", finding->severity == VR_SEVERITY_BLOCKER ? "blocker" : "warning", "chosen",
-                                plan->targets->targets[i].chosen, "text", vr_json_text(finding->text), "remedy",
-                                vr_json_text(finding->remedy)));
+                                "severity", finding->severity == VR_SEVERITY_BLOCKER ? "blocker" : "warning", "ignored",
+                                finding->ignored, "chosen", plan->targets->targets[i].chosen, "text",
+                                vr_json_text(finding->text), "remedy", vr_json_text(finding->remedy)));
         }
     }
     return list;
@@ -284,9 +299,10 @@ static void print_findings(const VrPlan *plan)
         const VrLook *look = g_ptr_array_index(plan->looks, i);
         for (guint j = 0; j < look->findings->len; j++) {
             const VrFinding *finding = g_ptr_array_index(look->findings, j);
-            vr_say(plan->session->cli, "%s: %s [%s]; %s",
-                   finding->severity == VR_SEVERITY_BLOCKER ? "blocker" : "warning", finding->text, finding->id,
-                   finding->remedy);
+            const char *kind = finding->ignored                           ? "ignored"
+                               : finding->severity == VR_SEVERITY_BLOCKER ? "blocker"
+                                                                          : "warning";
+            vr_say(plan->session->cli, "%s: %s [%s]; %s", kind, finding->text, finding->id, finding->remedy);
         }
     }
 }

@@ -18,6 +18,7 @@ static gboolean execute(const VrSession *session, const VrTargets *targets, GErr
                                 session->set->model->policy.automatic_rollback && !options->no_auto_rollback,
                             .walk = options->walk,
                             .detached = vr_worker_is(session->cli),
+                            .ignored = (const char *const *)options->ignore,
                             .reason = options->reason,
                             .role = options->role};
 

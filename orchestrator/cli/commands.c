@@ -25,6 +25,10 @@
     "not\n"                                                                                                            \
     "stand where this fits; the error says what it waits for."
 
+#define IGNORE_TEXT                                                                                                    \
+    "--ignore lets a finding that forbids a swap pass, where its words offer that; each\n"                             \
+    "that was passed is in the audit. What protects data is never passed."
+
 const VrCliCommand vr_cli_commands[] = {
     {"image-check", VR_GROUP_IMAGES, "FILE", "Accept or refuse an image file, with the reason",
      "Reads the file and nothing else; changes nothing. Exit status 4: refused.", "image-check debian.qcow2", FALSE,
@@ -117,8 +121,11 @@ const VrCliCommand vr_cli_commands[] = {
 
     {"plan", VR_GROUP_RUNS, "SET", "Show what upgrade would do: batches, reasons, findings, space, time, disks",
      "Changes nothing. Exit status 3: the run would stop by its policy; 4: an instance that would be moved has a\n"
-     "finding that forbids it, or there is no room for the new disks.",
-     "plan shop --version 12.20261101.0", FALSE, VR_OPT_VERSION | VR_OPT_ROLE | VR_OPT_JSON, 1, 1, vr_cmd_plan},
+     "finding that forbids it, or there is no room for the new disks.\n"
+     "\n"
+     "A finding has its name in brackets. " IGNORE_TEXT,
+     "plan shop --version 12.20261101.0", FALSE, VR_OPT_VERSION | VR_OPT_ROLE | VR_OPT_IGNORE | VR_OPT_JSON, 1, 1,
+     vr_cmd_plan},
     {"upgrade", VR_GROUP_RUNS, "SET", "Move a set to a new image version, batch by batch",
      "Without --version: the version of the model, or the latest that is not excluded. Instances that run it are left\n"
      "alone, those that the model pins to another one, and those that are protected. A version that failed on this\n"
@@ -131,8 +138,8 @@ const VrCliCommand vr_cli_commands[] = {
      "and the upgrade starts from the state that it has left.\n"
      "\n" DETACH_TEXT RUN_STATUSES,
      "upgrade shop", TRUE,
-     VR_OPT_VERSION | VR_OPT_ROLE | VR_OPT_ROLL | VR_OPT_DETACH | VR_OPT_NO_AUTO_ROLLBACK | VR_OPT_REASON |
-         VR_OPT_DRY_RUN | VR_OPT_JSON,
+     VR_OPT_VERSION | VR_OPT_ROLE | VR_OPT_ROLL | VR_OPT_DETACH | VR_OPT_NO_AUTO_ROLLBACK | VR_OPT_IGNORE |
+         VR_OPT_REASON | VR_OPT_DRY_RUN | VR_OPT_JSON,
      1, 1, vr_cmd_upgrade},
     {"reimage", VR_GROUP_RUNS, "SET INSTANCE…|--all", "Give instances a fresh OS disk of the version that they run",
      "Each gets the version that it runs now, be it the newest or not; one of which that is not known, such as one\n"
@@ -141,8 +148,8 @@ const VrCliCommand vr_cli_commands[] = {
      "With --version: of that one; with --all then not those that the model pins to another one. One that is\n"
      "protected is only moved when it is named. Data disks and temp disks are kept.\n\n" RUN_STATUSES,
      "reimage shop web-0 web-1", TRUE,
-     VR_OPT_VERSION | VR_OPT_ALL | VR_OPT_DETACH | VR_OPT_NO_AUTO_ROLLBACK | VR_OPT_REASON | VR_OPT_DRY_RUN |
-         VR_OPT_JSON,
+     VR_OPT_VERSION | VR_OPT_ALL | VR_OPT_DETACH | VR_OPT_NO_AUTO_ROLLBACK | VR_OPT_IGNORE | VR_OPT_REASON |
+         VR_OPT_DRY_RUN | VR_OPT_JSON,
      1, MANY, vr_cmd_reimage},
     {"apply", VR_GROUP_RUNS, "SET INSTANCE…|--all",
      "Bring instances to the model that was edited, on the version they run",
@@ -152,13 +159,15 @@ const VrCliCommand vr_cli_commands[] = {
      "that are protected and those of which no version is known. For a new image version: "
      "'upgrade'.\n\n" RUN_STATUSES,
      "apply shop --all", TRUE,
-     VR_OPT_ALL | VR_OPT_DETACH | VR_OPT_NO_AUTO_ROLLBACK | VR_OPT_REASON | VR_OPT_DRY_RUN | VR_OPT_JSON, 1, MANY,
-     vr_cmd_apply},
+     VR_OPT_ALL | VR_OPT_DETACH | VR_OPT_NO_AUTO_ROLLBACK | VR_OPT_IGNORE | VR_OPT_REASON | VR_OPT_DRY_RUN |
+         VR_OPT_JSON,
+     1, MANY, vr_cmd_apply},
     {"retry", VR_GROUP_RUNS, "SET", "Try again the instances that the last run left failed",
      "To the version, or the generations, that the run went to; the others are left alone. A version that is blocked "
      "since\n"
      "it failed on this set is free again when the retry comes good.\n\n" RUN_STATUSES,
-     "retry shop", TRUE, VR_OPT_DETACH | VR_OPT_NO_AUTO_ROLLBACK | VR_OPT_REASON | VR_OPT_DRY_RUN | VR_OPT_JSON, 1, 1,
+     "retry shop", TRUE,
+     VR_OPT_DETACH | VR_OPT_NO_AUTO_ROLLBACK | VR_OPT_IGNORE | VR_OPT_REASON | VR_OPT_DRY_RUN | VR_OPT_JSON, 1, 1,
      vr_cmd_retry},
     {"rollback", VR_GROUP_RUNS, "SET INSTANCE…|--all", "Go back to kept OS disks",
      "For an instance: what it ran before its current generation, and again one further back; --to-generation goes to\n"
@@ -170,8 +179,8 @@ const VrCliCommand vr_cli_commands[] = {
      "that it\n"
      "had moved; what it had not touched is not touched.\n\n" RUN_STATUSES,
      "rollback shop --all", TRUE,
-     VR_OPT_ALL | VR_OPT_TO_GENERATION | VR_OPT_RUN | VR_OPT_DETACH | VR_OPT_NO_AUTO_ROLLBACK | VR_OPT_REASON |
-         VR_OPT_DRY_RUN | VR_OPT_JSON,
+     VR_OPT_ALL | VR_OPT_TO_GENERATION | VR_OPT_RUN | VR_OPT_DETACH | VR_OPT_NO_AUTO_ROLLBACK | VR_OPT_IGNORE |
+         VR_OPT_REASON | VR_OPT_DRY_RUN | VR_OPT_JSON,
      1, MANY, vr_cmd_rollback},
     {"pause", VR_GROUP_RUNS, "SET", "Hold the run of a set at its batch border", CONTROL_TEXT, "pause shop", TRUE,
      VR_OPT_DRY_RUN | VR_OPT_JSON, 1, 1, vr_cmd_pause},

@@ -138,7 +138,7 @@ GPtrArray *vr_look_if_reachable(VrSession *session, int only)
     g_autoptr(GError) local = NULL;
 
     if (vr_session_connect(session, &local))
-        return vr_look_at_set(session, only);
+        return vr_look_at_set(session, only, NULL);
     vr_note(session->cli, "power and health are unknown: %s", local->message);
     return NULL;
 }

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "orchestrator/cli/look.h"
 
-#include "hv/preflight.h"
-
 #define LOOKERS 16
+#define RUN_DIR "/run"
 #define HEALTH_WAIT_MS 3000 /* a plan is not a run: what does not answer by then counts as down */
 
 typedef struct {
     const VrSession *session;
     GPtrArray *looks;
+    const VrLookPurpose *purpose;
+    VrHostState host;
 } Lookers;
 
 static void look_free(gpointer data)
@@ -25,13 +26,11 @@ static void look_free(gpointer data)
 static GPtrArray *cannot_look(const VrInstance *instance, const GError *why)
 {
     GPtrArray *findings = g_ptr_array_new_with_free_func((GDestroyNotify)vr_finding_free);
-    VrFinding *finding = g_new0(VrFinding, 1);
 
-    finding->id = "not-readable";
-    finding->severity = VR_SEVERITY_BLOCKER;
-    finding->text = g_strdup_printf("%s cannot be read: %s", instance->domain, why->message);
-    finding->remedy = g_strdup("see 'virsh list --all'; an instance that is gone leaves the set by set-define");
-    g_ptr_array_add(findings, finding);
+    g_ptr_array_add(findings, vr_finding_new("not-readable",
+                                             g_strdup_printf("%s cannot be read: %s", instance->domain, why->message),
+                                             g_strdup("see 'virsh list --all'; an instance that is gone leaves the set "
+                                                      "by set-define")));
     return findings;
 }
 
@@ -42,15 +41,22 @@ static void look_at(gpointer data, gpointer user_data)
     const VrSet *set = lookers->session->set;
     const VrInstance *instance = vr_set_instance(set, index);
     VrLook *look = g_ptr_array_index(lookers->looks, index);
-    VrPreflightNeeds needs = {.os_target = set->model->os_target,
-                              .needs_agent = vr_health_needs_agent(&set->model->health)};
+    const VrLookPurpose *purpose = lookers->purpose;
+    const VrSwapNeeds needs = {.os_target = set->model->os_target,
+                               .needs_agent = vr_health_needs_agent(&set->model->health),
+                               .image = purpose ? vr_targets_image(purpose->targets, index) : NULL,
+                               .ignored = purpose ? purpose->ignored : NULL,
+                               .users = purpose ? purpose->users : NULL,
+                               .host = &lookers->host};
     g_autoptr(GError) local = NULL;
     g_autofree char *xml = NULL;
 
     look->found = vr_hv_info(lookers->session->hv, instance->uuid, &look->info, &local);
     xml = look->found ? vr_hv_inactive_xml(lookers->session->hv, instance->uuid, &local) : NULL;
     look->def = xml ? vr_domain_def_parse(xml, &local) : NULL;
-    look->findings = look->def ? vr_preflight(&look->info, look->def, &needs) : cannot_look(instance, local);
+    look->findings =
+        look->def ? vr_swap_preflight(lookers->session->store, lookers->session->hv, &look->info, look->def, &needs)
+                  : cannot_look(instance, local);
 }
 
 static void look_at_health(const Lookers *lookers, guint first, guint count)
@@ -67,18 +73,22 @@ static void look_at_health(const Lookers *lookers, guint first, guint count)
         ((VrLook *)g_ptr_array_index(lookers->looks, first + i))->health = answers[i];
 }
 
-GPtrArray *vr_look_at_set(const VrSession *session, int only)
+GPtrArray *vr_look_at_set(const VrSession *session, int only, const VrLookPurpose *purpose)
 {
     GPtrArray *looks = g_ptr_array_new_with_free_func(look_free);
-    Lookers lookers = {.session = session, .looks = looks};
-    GThreadPool *pool = g_thread_pool_new(look_at, &lookers, LOOKERS, FALSE, NULL);
+    Lookers lookers = {.session = session, .looks = looks, .purpose = purpose};
+    GThreadPool *pool;
 
+    if (purpose)
+        vr_host_state_read(&lookers.host, RUN_DIR, TRUE);
+    pool = g_thread_pool_new(look_at, &lookers, LOOKERS, FALSE, NULL);
     for (guint i = 0; i < session->set->instances->len; i++)
         g_ptr_array_add(looks, g_new0(VrLook, 1));
     for (guint i = 0; i < looks->len; i++)
         if (only < 0 || (guint)only == i)
             g_thread_pool_push(pool, GUINT_TO_POINTER(i + 1), NULL); /* NULL cannot be pushed */
     g_thread_pool_free(pool, FALSE, TRUE);
+    vr_host_state_clear(&lookers.host);
     look_at_health(&lookers, only < 0 ? 0 : (guint)only, only < 0 ? looks->len : 1);
     return looks;
 }

@@ -2,8 +2,8 @@
 /* A look at the instances of a set as they are now: power, health, what forbids a swap. Reads only. */
 #pragma once
 
-#include "hv/domain_xml.h"
-#include "orchestrator/cli/session.h"
+#include "engine/preflight.h"
+#include "orchestrator/cli/targets.h"
 #include "orchestrator/health.h"
 
 typedef struct {
@@ -14,9 +14,16 @@ typedef struct {
     GPtrArray *findings; /* VrFinding *, blockers first */
 } VrLook;
 
+/* What a look is for; NULL: a view, which needs no more than power and health. */
+typedef struct {
+    const VrTargets *targets;   /* the versions that are gone to */
+    const VrDiskUsers *users;   /* may be NULL */
+    const char *const *ignored; /* findings that a person lets pass; may be NULL */
+} VrLookPurpose;
+
 /* Looks at all instances, several at a time, or with only >= 0 at that one (the others stay empty). Element: VrLook *, one
  * for each instance, freed with the array. */
-GPtrArray *vr_look_at_set(const VrSession *session, int only);
+GPtrArray *vr_look_at_set(const VrSession *session, int only, const VrLookPurpose *purpose);
 
 /* "running", "off", ..., "unknown". Static. */
 const char *vr_look_power(const VrLook *look);

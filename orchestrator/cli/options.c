@@ -62,6 +62,8 @@ static const Option table[] = {
      NULL},
     {VR_OPT_NO_APPLY, "no-apply", 0, G_OPTION_ARG_NONE, AT(no_apply),
      "leave it to 'apply' to bring guests to the model", NULL},
+    {VR_OPT_IGNORE, "ignore", 0, G_OPTION_ARG_STRING_ARRAY, AT(ignore),
+     "let this finding pass, if it is one of those that may. Once more for each", "FINDING"},
     {VR_OPT_REASON, "reason", 0, G_OPTION_ARG_STRING, AT(reason), "why, for the record", "TEXT"},
     {VR_OPT_DRY_RUN, "dry-run", 0, G_OPTION_ARG_NONE, AT(dry_run), "say what would be done, change nothing", NULL},
 };

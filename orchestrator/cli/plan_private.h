@@ -9,6 +9,7 @@
 typedef struct {
     VrSession *session;
     VrTargets *targets;
+    VrDiskUsers *users;   /* NULL: of a rollback it could not be told */
     GPtrArray *looks;     /* VrLook *, one for each instance */
     GPtrArray *batches;   /* VrBatch * */
     VrPlannerBlock block; /* why no more batches follow, when some that were chosen are in none */
