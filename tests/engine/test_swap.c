@@ -213,7 +213,7 @@ static void test_edit_meanwhile(void **state)
     g_autoptr(VrSwap) swap = world_begin(world, -1, NULL);
     g_autofree char *xml = NULL;
 
-    assert_true(vr_swap_advance(swap, VR_SWAP_PREPARED, NULL, NULL));
+    assert_true(vr_swap_advance(swap, VR_SWAP_STOPPED, &world_stop, NULL));
     fake_hv_edit(world->fake, "16384", "32768");
     assert_false(vr_swap_advance(swap, VR_SWAP_STARTED, &world_stop, &error));
     assert_gerror(error, VR_ERROR_CONFLICT);

@@ -153,6 +153,10 @@ static gboolean do_info(VrHv *hv, const char *uuid, VrDomainInfo *info, GError *
         info->reason = fake->off_reason != VR_REASON_OTHER ? fake->off_reason : VR_REASON_SHUTDOWN;
     info->id = info->state == VR_DOMAIN_OFF ? -1 : 1;
     info->persistent = TRUE;
+    info->managed_save = fake->managed_save;
+    info->snapshots = fake->snapshots;
+    info->checkpoints = fake->checkpoints;
+    info->job = g_strdup(fake->job);
     if (after(fault, error))
         return TRUE;
     vr_domain_info_clear(info);
@@ -223,6 +227,7 @@ static gboolean do_shutdown(VrHv *hv, const char *uuid, VrShutdownMode mode, GEr
 
     if (!before(fault, error))
         return FALSE;
+    fake->shutdowns++;
     if (fake->stops_after > 0)
         fake->stopping = fake->stops_after;
     else if (!fake->deaf)

@@ -32,7 +32,10 @@ typedef struct {
     guint stops_after;         /* a shutdown request takes effect only after this many looks at the state */
     guint stopping;            /* looks that are left of it */
     VrDomainReason off_reason; /* what it says of a domain that is off; OTHER: a shutdown */
-    guint starts, defines;     /* in this process */
+    gboolean managed_save;     /* what it says of the domain, as the two below */
+    guint snapshots, checkpoints;
+    const char *job;
+    guint starts, defines, shutdowns; /* in this process */
 } FakeHv;
 
 /* The domain is made with `xml` in dir, running or off, unless dir holds one already (xml NULL). */
