@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 /* QEMU block/file-posix.c: one byte a permission from each of these on. It uses a handful; the ranges have room. */
@@ -45,16 +46,43 @@ static gboolean size_of(int fd, const struct stat *st, const char *path, guint64
     return FALSE;
 }
 
+gboolean vr_disk_file_id_at(int fd, const char *name, VrFileId *id)
+{
+    struct statx stx;
+
+    if (statx(fd, name, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME, &stx) < 0)
+        return FALSE;
+    id->device = makedev(stx.stx_dev_major, stx.stx_dev_minor);
+    id->inode = stx.stx_ino;
+    id->size = stx.stx_size;
+    id->mtime_ns = stx.stx_mtime.tv_sec * 1000000000 + stx.stx_mtime.tv_nsec;
+    id->born_ns = stx.stx_mask & STATX_BTIME ? stx.stx_btime.tv_sec * 1000000000 + stx.stx_btime.tv_nsec : 0;
+    if (S_ISREG(stx.stx_mode))
+        return TRUE;
+    errno = EINVAL;
+    return FALSE;
+}
+
+gboolean vr_disk_file_same(const VrFileId *a, const VrFileId *b)
+{
+    return a->device == b->device && a->inode == b->inode &&
+           (a->born_ns == 0 || b->born_ns == 0 || a->born_ns == b->born_ns);
+}
+
 gboolean vr_disk_file_id(const char *path, VrFileId *id, GError **error)
 {
     struct stat st;
     vr_autofd fd = open_disk(path, &st, error);
     if (fd < 0)
         return FALSE;
+    if (S_ISREG(st.st_mode)) {
+        if (vr_disk_file_id_at(fd, "", id))
+            return TRUE;
+        vr_set_error_errno(error, errno, "cannot look at %s", path);
+        return FALSE;
+    }
     /* A device is itself, not the node in /dev that names it. */
-    id->device = S_ISBLK(st.st_mode) ? st.st_rdev : st.st_dev;
-    id->inode = S_ISBLK(st.st_mode) ? 0 : st.st_ino;
-    id->mtime_ns = S_ISBLK(st.st_mode) ? 0 : (gint64)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
+    *id = (VrFileId){.device = st.st_rdev};
     return size_of(fd, &st, path, &id->size, error);
 }
 

@@ -8,9 +8,17 @@
 typedef struct {
     guint64 device, inode, size;
     gint64 mtime_ns;
+    gint64 born_ns; /* tells a file from a later one that got its inode; 0: the file system does not say */
 } VrFileId;
 
 gboolean vr_disk_file_id(const char *path, VrFileId *id, GError **error);
+
+/* Of what has the name in the directory, or with name "" of the descriptor itself. FALSE with errno: no link is followed, and what is no
+ * regular file is EINVAL. */
+gboolean vr_disk_file_id_at(int fd, const char *name, VrFileId *id);
+
+/* The same file: device, inode, and birth where both know it. */
+gboolean vr_disk_file_same(const VrFileId *a, const VrFileId *b);
 
 /* Told of a new disk that is whole and flushed, before it takes its place: who writes the identity down then never has to guess
  * whose file is under the name. FALSE: it does not take its place, and is gone. */

@@ -39,15 +39,11 @@ gboolean vr_new_disk_begin(VrNewDisk *disk, VrStore *store, const char *uuid, co
 
 static gboolean tell(int fd, VrDiskBefore before, void *data, GError **error)
 {
-    struct stat st;
-    if (fstat(fd, &st) < 0) {
+    VrFileId id;
+    if (!vr_disk_file_id_at(fd, "", &id)) {
         vr_set_error_errno(error, errno, "cannot look at the new disk");
         return FALSE;
     }
-    const VrFileId id = {.device = st.st_dev,
-                         .inode = st.st_ino,
-                         .size = (guint64)st.st_size,
-                         .mtime_ns = (gint64)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec};
     return before(&id, data, error);
 }
 

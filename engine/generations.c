@@ -6,7 +6,7 @@
 
 const char *vr_generation_state_name(VrGenerationState state)
 {
-    static const char *const names[] = {"new", "current", "kept", "failed", "discarded"};
+    static const char *const names[] = {"new", "current", "kept", "failed", "discarded", "going", "deleted"};
 
     return (guint)state < G_N_ELEMENTS(names) ? names[state] : "?";
 }
@@ -20,12 +20,15 @@ void vr_generation_free(VrGeneration *generation)
     g_free(generation->disk_type);
     g_free(generation->image);
     g_free(generation->version);
+    g_free(generation->left_boot);
+    g_free(generation->xml);
+    g_free(generation->xml_next);
     g_free(generation);
 }
 
 #define GENERATION_COLUMNS                                                                                             \
     "SELECT uuid, number, path, format, disk_type, image, version, ours, state, made_us, device, inode, "              \
-    "model_revision FROM generations WHERE "
+    "model_revision, xml, xml_next, was, left_us, left_ms, left_boot, born_ns FROM generations WHERE "
 
 static VrGeneration *read_generation(sqlite3_stmt *stmt)
 {
@@ -44,6 +47,13 @@ static VrGeneration *read_generation(sqlite3_stmt *stmt)
     generation->file.device = (guint64)sqlite3_column_int64(stmt, 10);
     generation->file.inode = (guint64)sqlite3_column_int64(stmt, 11);
     generation->model_revision = (guint)sqlite3_column_int64(stmt, 12);
+    generation->xml = vr_db_text(stmt, 13);
+    generation->xml_next = vr_db_text(stmt, 14);
+    generation->was = (VrGenerationState)sqlite3_column_int(stmt, 15);
+    generation->left_us = sqlite3_column_int64(stmt, 16);
+    generation->left_ms = sqlite3_column_int64(stmt, 17);
+    generation->left_boot = vr_db_text(stmt, 18);
+    generation->file.born_ns = sqlite3_column_int64(stmt, 19);
     return generation;
 }
 
@@ -108,6 +118,13 @@ GPtrArray *vr_journal_resting(VrJournal *journal, const char *set_name, GError *
                             set_name, VR_GENERATION_KEPT, error);
 }
 
+GPtrArray *vr_journal_going(VrJournal *journal, const char *set_name, GError **error)
+{
+    return read_generations(journal,
+                            GENERATION_COLUMNS "state = ?2 AND uuid IN (SELECT uuid FROM swaps WHERE set_name = ?1)",
+                            set_name, VR_GENERATION_GOING, error);
+}
+
 G_STATIC_ASSERT(VR_GENERATION_FAILED == VR_GENERATION_KEPT + 1);
 
 gboolean vr_journal_last_revision(VrJournal *journal, const char *uuid, guint *revision, GError **error)
@@ -147,8 +164,23 @@ gboolean vr_journal_generation_made(VrJournal *journal, const VrOwner *owner, co
 
     if (!vr_owner_begin(journal, owner, error))
         return FALSE;
-    if (vr_db_run(db, NULL, error, "UPDATE generations SET device = ?, inode = ? WHERE uuid = ? AND number = ?", "iisi",
-                  (gint64)file->device, (gint64)file->inode, uuid, (gint64)number))
+    if (vr_db_run(db, NULL, error,
+                  "UPDATE generations SET device = ?, inode = ?, born_ns = ? WHERE uuid = ? AND number = ?", "iiisi",
+                  (gint64)file->device, (gint64)file->inode, file->born_ns, uuid, (gint64)number))
+        return vr_db_commit(db, error);
+    vr_db_rollback(db);
+    return FALSE;
+}
+
+gboolean vr_journal_generation_xml(VrJournal *journal, const VrOwner *owner, const char *uuid, guint number,
+                                   const char *now, const char *next, GError **error)
+{
+    VrDb *db = vr_journal_db(journal);
+
+    if (!vr_owner_begin(journal, owner, error))
+        return FALSE;
+    if (vr_db_run(db, NULL, error, "UPDATE generations SET xml = ?, xml_next = ? WHERE uuid = ? AND number = ?", "sssi",
+                  now, next, uuid, (gint64)number))
         return vr_db_commit(db, error);
     vr_db_rollback(db);
     return FALSE;

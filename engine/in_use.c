@@ -21,6 +21,7 @@ void vr_in_use_free(VrInUse *in_use)
     if (!in_use)
         return;
     g_free(in_use->images);
+    g_free(in_use->disks);
     g_hash_table_unref(in_use->files);
     g_hash_table_unref(in_use->versions);
     g_hash_table_unref(in_use->names);
@@ -129,7 +130,9 @@ static gboolean read_gallery(VrInUse *in_use, GError **error)
 /* --- the journal ------------------------------------------------------------------------------------- */
 
 #define GENERATIONS                                                                                                    \
-    "SELECT uuid, number, image, version, state FROM generations WHERE image IS NOT NULL AND state != ?1 "
+    "SELECT uuid, number, image, version, state FROM generations WHERE image IS NOT NULL AND state NOT IN (4, 6) "
+
+G_STATIC_ASSERT(VR_GENERATION_DISCARDED == 4 && VR_GENERATION_DELETED == 6);
 
 static char *generation_text(sqlite3_stmt *stmt)
 {
@@ -156,7 +159,7 @@ static gboolean read_journal(VrInUse *in_use, VrJournal *journal, GError **error
     if (!vr_db_begin(db, error))
         return FALSE;
     {
-        g_autoptr(sqlite3_stmt) stmt = vr_db_prepare(db, error, GENERATIONS, "i", (gint64)VR_GENERATION_DISCARDED);
+        g_autoptr(sqlite3_stmt) stmt = vr_db_prepare(db, error, GENERATIONS, "");
         while (stmt && (step = vr_db_step(db, stmt, error)) == 1)
             note_generation(in_use, stmt);
     }
@@ -166,8 +169,8 @@ static gboolean read_journal(VrInUse *in_use, VrJournal *journal, GError **error
 
 gboolean vr_in_use_journaled(VrDb *db, const char *name, const char *version, GError **error)
 {
-    g_autoptr(sqlite3_stmt) stmt = vr_db_prepare(db, error, GENERATIONS "AND image = ?2 AND version = ?3", "iss",
-                                                 (gint64)VR_GENERATION_DISCARDED, name, version);
+    g_autoptr(sqlite3_stmt) stmt =
+        vr_db_prepare(db, error, GENERATIONS "AND image = ?1 AND version = ?2", "ss", name, version);
     int step = stmt ? vr_db_step(db, stmt, error) : -1;
 
     if (step <= 0)
@@ -206,11 +209,12 @@ VrInUse *vr_in_use_read(VrStore *store, VrHv *hv, VrJournal *journal, GError **e
 
     in_use->store = store;
     in_use->images = g_strconcat(vr_store_root(store), "/images/", NULL);
+    in_use->disks = g_strconcat(vr_store_root(store), "/disks/", NULL);
     in_use->files = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
     in_use->versions = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)g_hash_table_unref);
     in_use->names = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
-    if (!read_gallery(in_use, error) || !vr_in_use_read_disks(in_use, error) || !read_journal(in_use, journal, error) ||
-        (hv && !vr_in_use_read_hv(in_use, hv, error)))
+    if (!read_gallery(in_use, error) || !vr_in_use_know_disks(in_use, error) || !vr_in_use_read_disks(in_use, error) ||
+        !read_journal(in_use, journal, error) || (hv && !vr_in_use_read_hv(in_use, hv, error)))
         return NULL;
     give_names(in_use);
     return g_steal_pointer(&in_use);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Who refers to which image version (SAFETY invariant 6). Three witnesses, and what one of them says counts:
+ * Who refers to which image version, and to which OS disk of ours (SAFETY invariant 6). Three witnesses, and what one of them says counts:
  *
  *   disk      the backing name of every overlay in disks/UUID, and of what is being made there, by our own look at its header
  *   hv        every path in the inactive, live, snapshot, checkpoint and managed-save XML of every domain, and the backing
  *             chain of each file that is named there, wherever it lies
- *   journal   every generation that was not discarded; so a full clone too, which refers to no file: a reimage wants its version
+ *   journal   every generation whose files are not gone; so a full clone too, which refers to no file: a reimage wants its version
  *
  * A path counts by its name, by what it resolves to, and by device and inode. What cannot be read of our own disks is an error
  * and no "no". It is a moment's picture: a deletion asks vr_in_use_journaled() again under the write lock.
@@ -31,7 +31,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrInUse, vr_in_use_free)
 /* A use that the engine does not know of: a model's pin, a run. */
 void vr_in_use_add(VrInUse *in_use, const char *name, const char *version, const char *who, const char *how);
 
-/* Those that use a version, by name; empty when nobody does. Element: const VrUser *, the array is to be freed. */
+/* Those that use a version, by name; empty when nobody does. An OS disk of ours has the name "disks/UUID" and the version "gN.qcow2"; its
+ * own generation is no use of it. Element: const VrUser *, the array is to be freed. */
 GPtrArray *vr_in_use_of(const VrInUse *in_use, const char *name, const char *version);
 
 /* "web-0 (g1.qcow2, generation 1, current), web-1 (...)". Free with g_free. */

@@ -19,17 +19,25 @@
 
 /* --- a path ------------------------------------------------------------------------------------------ */
 
-/* ROOT/images/NAME/VERSION/...: notes the version. */
+/* ROOT/images/NAME/VERSION/...: notes the version; ROOT/disks/UUID/NAME: notes the disk. */
 static void note_by_name(VrInUse *in_use, const char *path, const char *key, const char *how)
 {
     gsize prefix = strlen(in_use->images);
     const char *name = path + prefix;
     const char *slash = strncmp(path, in_use->images, prefix) == 0 ? strchr(name, '/') : NULL;
 
+    if (g_str_has_prefix(path, in_use->disks))
+        vr_in_use_note(in_use, path + strlen(in_use->disks) - strlen("disks/"), key, how);
+
     if (!slash)
         return;
     g_autofree char *version = g_strndup(name, (gsize)(slash - name) + 1 + strcspn(slash + 1, "/"));
     vr_in_use_note(in_use, version, key, how);
+}
+
+static char *file_key(const struct stat *st)
+{
+    return g_strdup_printf("%" G_GUINT64_FORMAT ":%" G_GUINT64_FORMAT, (guint64)st->st_dev, (guint64)st->st_ino);
 }
 
 static void note_path(VrInUse *in_use, const char *path, const char *key, const char *how)
@@ -44,8 +52,7 @@ static void note_path(VrInUse *in_use, const char *path, const char *key, const 
     free(resolved);
     if (stat(path, &st) < 0)
         return;
-    g_autofree char *file =
-        g_strdup_printf("%" G_GUINT64_FORMAT ":%" G_GUINT64_FORMAT, (guint64)st.st_dev, (guint64)st.st_ino);
+    g_autofree char *file = file_key(&st);
     const char *version = g_hash_table_lookup(in_use->files, file);
     if (version)
         vr_in_use_note(in_use, version, key, how);
@@ -194,6 +201,33 @@ gboolean vr_in_use_read_disks(VrInUse *in_use, GError **error)
     for (guint i = 0; uuids && i < uuids->len; i++) {
         g_autofree char *relpath = g_build_filename("disks", uuids->pdata[i], NULL);
         if (g_uuid_string_is_valid(uuids->pdata[i]) && !read_directory(in_use, relpath, uuids->pdata[i], FALSE, error))
+            return FALSE;
+    }
+    return uuids != NULL;
+}
+
+/* Of one directory. What goes while it is looked at needs no name. */
+static gboolean know_directory(VrInUse *in_use, const char *relpath, GError **error)
+{
+    g_autoptr(GPtrArray) names = vr_store_children(in_use->store, relpath, error);
+
+    for (guint i = 0; names && i < names->len; i++) {
+        char *path = g_build_filename(relpath, names->pdata[i], NULL);
+        struct stat st;
+        if (fstatat(vr_store_root_fd(in_use->store), path, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
+            g_hash_table_insert(in_use->files, file_key(&st), g_steal_pointer(&path));
+        g_free(path);
+    }
+    return names != NULL;
+}
+
+gboolean vr_in_use_know_disks(VrInUse *in_use, GError **error)
+{
+    g_autoptr(GPtrArray) uuids = vr_store_children(in_use->store, "disks", error);
+
+    for (guint i = 0; uuids && i < uuids->len; i++) {
+        g_autofree char *relpath = g_build_filename("disks", uuids->pdata[i], NULL);
+        if (g_uuid_string_is_valid(uuids->pdata[i]) && !know_directory(in_use, relpath, error))
             return FALSE;
     }
     return uuids != NULL;

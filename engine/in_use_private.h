@@ -5,10 +5,12 @@
 #include "engine/in_use.h"
 
 struct VrInUse {
-    VrStore *store;       /* not owned */
-    char *images;         /* ROOT/images/ */
-    GHashTable *files;    /* "device:inode" -> "NAME/VERSION" of every file in the gallery */
-    GHashTable *versions; /* "NAME/VERSION" -> GHashTable of key -> VrUser * */
+    VrStore *store; /* not owned */
+    char *images;   /* ROOT/images/ */
+    char *disks;    /* ROOT/disks/ */
+    GHashTable
+        *files; /* "device:inode" -> "NAME/VERSION" of every file in the gallery, "disks/UUID/gN.qcow2" of our disks */
+    GHashTable *versions; /* "NAME/VERSION" or "disks/UUID/gN.qcow2" -> GHashTable of key -> VrUser * */
     GHashTable *names;    /* UUID -> domain name */
 };
 
@@ -18,6 +20,9 @@ void vr_in_use_note(VrInUse *in_use, const char *version, const char *key, const
 /* The path, and when it is a qcow2 file each link below it. Of files that are not ours: what is not there, or is not to be read
  * by us, refers to nothing. */
 void vr_in_use_note_chain(VrInUse *in_use, const char *path, const char *key, const char *how);
+
+/* Which file is known by which name, of those in disks/UUID: before it is asked who refers to them. */
+gboolean vr_in_use_know_disks(VrInUse *in_use, GError **error);
 
 /* Every overlay in disks/UUID. */
 gboolean vr_in_use_read_disks(VrInUse *in_use, GError **error);

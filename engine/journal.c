@@ -34,7 +34,18 @@ static const char *const schema[] = {
     "  run_id TEXT, uuid TEXT, kind TEXT NOT NULL, text TEXT);"
     "CREATE INDEX events_run ON events (run_id);",
     /* 0: not known */
-    "ALTER TABLE generations ADD COLUMN model_revision INTEGER NOT NULL DEFAULT 0;"};
+    "ALTER TABLE generations ADD COLUMN model_revision INTEGER NOT NULL DEFAULT 0;",
+    /* What is there from before is not known by its digest */
+    "ALTER TABLE generations ADD COLUMN xml TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE generations ADD COLUMN xml_next TEXT NOT NULL DEFAULT '';"
+    "UPDATE generations SET xml = '" VR_XML_NOT_KNOWN "';",
+    /* 2, 3 = KEPT, FAILED: since when is not known, so from now on */
+    "ALTER TABLE generations ADD COLUMN born_ns INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE generations ADD COLUMN was INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE generations ADD COLUMN left_us INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE generations ADD COLUMN left_ms INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE generations ADD COLUMN left_boot TEXT;"
+    "UPDATE generations SET left_us = CAST(strftime('%s', 'now') AS INTEGER) * 1000000 WHERE state IN (2, 3);"};
 
 G_STATIC_ASSERT(VR_SWAP_COMMITTED == 5 && VR_SWAP_DISCARDED == 6 && VR_SWAP_UNDONE == 7);
 
@@ -160,12 +171,28 @@ static gboolean insert_swap(VrJournal *journal, const VrSwapRow *row, GError **e
 /* The path of a generation is known only with its number: until then `path` is its directory. */
 static gboolean number_generation(VrJournal *journal, VrSwapRow *row, VrGeneration *made, GError **error)
 {
-    if (!next_number(journal, row->uuid, &made->number, error))
+    guint next;
+
+    if (!next_number(journal, row->uuid, &next, error))
         return FALSE;
-    row->to = made->number;
+    row->to = made->number = MAX(next, made->number);
     g_autofree char *directory = g_steal_pointer(&made->path);
     made->path = g_strdup_printf("%s/g%u.qcow2", directory, made->number);
     return insert_made(journal, made, error);
+}
+
+/* Whatever was seen before: a deletion may have taken it since, by another owner too. */
+static gboolean is_still_kept(VrJournal *journal, const VrSwapRow *row, GError **error)
+{
+    g_autoptr(sqlite3_stmt) stmt =
+        vr_db_prepare(journal->db, error, "SELECT 1 FROM generations WHERE uuid = ? AND number = ? AND state = ?",
+                      "sii", row->uuid, (gint64)row->to, (gint64)VR_GENERATION_KEPT);
+    int found = stmt ? vr_db_step(journal->db, stmt, error) : -1;
+
+    if (found == 0)
+        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "'%s': generation %u is not kept any more", row->domain,
+                    row->to);
+    return found == 1;
 }
 
 gboolean vr_journal_swap_begin(VrJournal *journal, const VrOwner *owner, VrSwapRow *row, VrGeneration *made,
@@ -174,8 +201,8 @@ gboolean vr_journal_swap_begin(VrJournal *journal, const VrOwner *owner, VrSwapR
     if (!vr_owner_begin(journal, owner, error))
         return FALSE;
     return end(journal,
-               (!made || number_generation(journal, row, made, error)) && insert_swap(journal, row, error) &&
-                   add_step(journal, row->id, "begin", NULL, error),
+               (made ? number_generation(journal, row, made, error) : is_still_kept(journal, row, error)) &&
+                   insert_swap(journal, row, error) && add_step(journal, row->id, "begin", NULL, error),
                error);
 }
 
@@ -195,11 +222,17 @@ gboolean vr_journal_swap_write(VrJournal *journal, const VrOwner *owner, const V
     return vr_owner_begin(journal, owner, error) && end(journal, update_swap(journal, row, step, error), error);
 }
 
+/* The retention of one that is kept, or failed, counts from here on. */
 static gboolean set_generation(VrJournal *journal, const char *uuid, guint number, VrGenerationState state,
                                GError **error)
 {
-    return vr_db_run(journal->db, NULL, error, "UPDATE generations SET state = ? WHERE uuid = ? AND number = ?", "isi",
-                     (gint64)state, uuid, (gint64)number);
+    gboolean left = state == VR_GENERATION_KEPT || state == VR_GENERATION_FAILED;
+
+    return vr_db_run(journal->db, NULL, error,
+                     "UPDATE generations SET state = ?, left_us = ?, left_ms = ?, left_boot = ? "
+                     "WHERE uuid = ? AND number = ?",
+                     "iiissi", (gint64)state, left ? vr_clock_wall_us() : 0, left ? vr_clock_now_ms() : 0,
+                     left ? vr_clock_boot_id() : NULL, uuid, (gint64)number);
 }
 
 gboolean vr_journal_swap_end(VrJournal *journal, const VrOwner *owner, const VrSwapRow *row, const char *step,

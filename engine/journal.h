@@ -54,9 +54,13 @@ typedef enum {
     VR_GENERATION_CURRENT,
     VR_GENERATION_KEPT,   /* was current once and can be again */
     VR_GENERATION_FAILED, /* was booted, did not become healthy; kept for a post-mortem, never booted again by itself */
-    VR_GENERATION_DISCARDED /* never booted; its file is gone */
+    VR_GENERATION_DISCARDED, /* never booted; its file is gone */
+    VR_GENERATION_GOING,     /* being deleted: nobody goes back to it */
+    VR_GENERATION_DELETED    /* its files are gone */
 } VrGenerationState;
 const char *vr_generation_state_name(VrGenerationState state);
+
+#define VR_XML_NOT_KNOWN "?" /* in place of a digest: written before digests were */
 
 typedef struct {
     char uuid[VR_UUID_LENGTH + 1];
@@ -66,9 +70,15 @@ typedef struct {
     char *image, *version; /* NULL: not known (generation 0 before adoption) */
     gboolean ours;         /* made by us: may be sealed and deleted; generation 0 never is */
     VrGenerationState state;
-    gint64 made_us;       /* wall clock */
-    guint model_revision; /* of the set's model that it was made by; 0: not known, or not made by us */
-    VrFileId file;        /* of ours: the file that was made; device 0 when not yet */
+    gint64 made_us;        /* wall clock */
+    guint model_revision;  /* of the set's model that it was made by; 0: not known, or not made by us */
+    VrFileId file;         /* of ours: the file that was made; device 0 when not yet */
+    VrGenerationState was; /* of one that is GOING: what it was before */
+    gint64 left_us;        /* since when it is KEPT or FAILED, wall clock; 0: not known, or it is neither */
+    gint64 left_ms;        /* the same on the boot-time clock of the boot left_boot */
+    char *left_boot;       /* NULL: not known */
+    char *xml,
+        *xml_next; /* SHA-256 of its gN.xml: as it was found last, and as it may be since; "": none was written */
 } VrGeneration;
 void vr_generation_free(VrGeneration *generation);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrGeneration, vr_generation_free)
@@ -79,6 +89,9 @@ VrGeneration *vr_journal_generation(VrJournal *journal, const char *uuid, guint 
 
 /* Those of our making that are kept, or failed, of instances of a set that have no open swap: what is to be sealed. */
 GPtrArray *vr_journal_resting(VrJournal *journal, const char *set_name, GError **error);
+
+/* Those of instances of a set that are GOING. As vr_journal_generations(). */
+GPtrArray *vr_journal_going(VrJournal *journal, const char *set_name, GError **error);
 
 /* The current one; NULL without error when the instance has none yet. */
 VrGeneration *vr_journal_current(VrJournal *journal, const char *uuid, GError **error);
@@ -124,8 +137,8 @@ VrSwapRow *vr_swap_row_copy(const VrSwapRow *row);
 void vr_swap_row_free(VrSwapRow *row);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrSwapRow, vr_swap_row_free)
 
-/* A new swap, with its new generation (number = highest ever + 1, filled in) when `made` is given; one transaction. An instance
- * that has an open swap already is VR_ERROR_CONFLICT. */
+/* A new swap, with its new generation when `made` is given; one transaction. Its number is the highest ever + 1, but at least the one that
+ * is given, and is filled in. An instance that has an open swap already is VR_ERROR_CONFLICT. */
 gboolean vr_journal_swap_begin(VrJournal *journal, const VrOwner *owner, VrSwapRow *row, VrGeneration *made,
                                GError **error);
 
@@ -140,6 +153,10 @@ gboolean vr_journal_swap_end(VrJournal *journal, const VrOwner *owner, const VrS
 /* The file that was made for generation `number`: said before it takes its name. */
 gboolean vr_journal_generation_made(VrJournal *journal, const VrOwner *owner, const char *uuid, guint number,
                                     const VrFileId *file, GError **error);
+
+/* What gN.xml of generation `number` is (now), and what it is about to become (next): said before it is written. */
+gboolean vr_journal_generation_xml(VrJournal *journal, const VrOwner *owner, const char *uuid, guint number,
+                                   const char *now, const char *next, GError **error);
 
 /* A mark within a transition ("made", "stop-asked", "off", "intent", "start-asked", "running", "healthy"; on the way
  * back "new-forced-off", "start-old"). */

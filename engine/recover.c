@@ -9,11 +9,12 @@
  *
  * Forward ends in STARTED; when it does not get there, back. Each answer is a function of journal and world
  * alone, so a recovery that is killed is followed by one that decides the same. At last, kept disks that a crash
- * left unsealed are sealed.
+ * left unsealed are sealed, and deletions that it cut are finished.
  */
 #include "engine/recover.h"
 
 #include "base/error.h"
+#include "engine/retire.h"
 #include "engine/swap_private.h"
 
 typedef enum { GO_BACK, GO_FORWARD, GO_NOWHERE } Direction;
@@ -147,7 +148,7 @@ GPtrArray *vr_recover(const VrEngine *engine, gboolean dry_run, GError **error)
         return NULL;
     for (guint i = 0; i < open->len; i++)
         g_ptr_array_add(answer, recover_one(engine, g_ptr_array_index(open, i), dry_run));
-    if (!dry_run && !seal_resting(engine, error))
+    if (!dry_run && (!seal_resting(engine, error) || !vr_retire_finish(engine, error)))
         return NULL;
     return g_steal_pointer(&answer);
 }

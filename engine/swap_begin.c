@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #define BOOT_ID_WAIT_MS 5000
+#define MAX_NUMBER 1000000000 /* of a generation: a file that is called higher is none of ours */
 
 void vr_swap_free(VrSwap *swap)
 {
@@ -128,12 +129,33 @@ static VrGeneration *rollback_target(const VrEngine *engine, const char *domain,
         g_prefix_error(error, "'%s': the disk of generation %u: ", domain, number);
         return NULL;
     }
-    if (to->ours && (id.device != to->file.device || id.inode != to->file.inode)) {
+    if (to->ours && !vr_disk_file_same(&id, &to->file)) {
         g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "'%s': %s is not the file that was made for generation %u",
                     domain, to->path, number);
         return NULL;
     }
     return g_steal_pointer(&to);
+}
+
+/* N of "gN.…", 0 of any other name. */
+static guint number_in_name(const char *name)
+{
+    char *end = NULL;
+    guint64 number = *name == 'g' && g_ascii_isdigit(name[1]) ? g_ascii_strtoull(name + 1, &end, 10) : 0;
+
+    return end && *end == '.' && number < MAX_NUMBER ? (guint)number : 0;
+}
+
+/* A journal that was lost, or is an old copy, does not know of all files: what they are of is never mixed with what is new. */
+static gboolean above_all_files(VrStore *store, const char *uuid, guint *number, GError **error)
+{
+    g_autofree char *relpath = g_build_filename("disks", uuid, NULL);
+    g_autoptr(GPtrArray) names = vr_store_children(store, relpath, error);
+
+    *number = 1;
+    for (guint i = 0; names && i < names->len; i++)
+        *number = MAX(*number, number_in_name(names->pdata[i]) + 1);
+    return names != NULL;
 }
 
 static VrGeneration *new_generation(const VrEngine *engine, const VrSwapRequest *request, GError **error)
@@ -142,7 +164,7 @@ static VrGeneration *new_generation(const VrEngine *engine, const VrSwapRequest 
     g_autoptr(VrGeneration) made = g_new0(VrGeneration, 1);
     vr_autofd dir_fd = vr_store_instance_dir(engine->store, request->uuid, &made->path, error);
 
-    if (dir_fd < 0)
+    if (dir_fd < 0 || !above_all_files(engine->store, request->uuid, &made->number, error))
         return NULL;
     g_strlcpy(made->uuid, request->uuid, sizeof(made->uuid));
     made->format = g_strdup("qcow2");

@@ -22,19 +22,12 @@ static char *disk_name(const VrGeneration *generation)
     return g_path_get_basename(generation->path);
 }
 
-static gboolean write_xml_file(int dir_fd, guint number, const char *xml, GError **error)
-{
-    g_autofree char *name = xml_name(number);
-
-    return vr_durable_write(dir_fd, name, xml, strlen(xml), 0600, TRUE, error);
-}
-
 static char *read_xml_file(int dir_fd, guint number, GError **error)
 {
     g_autofree char *name = xml_name(number);
     g_autofree char *text = NULL;
     gsize got = 0;
-    vr_autofd fd = vr_open_beneath(dir_fd, name, O_RDONLY, 0, error);
+    vr_autofd fd = vr_open_beneath(dir_fd, name, O_RDONLY | O_NONBLOCK, 0, error);
 
     if (fd < 0)
         return NULL;
@@ -43,6 +36,50 @@ static char *read_xml_file(int dir_fd, guint number, GError **error)
         return NULL;
     text[got] = '\0';
     return g_strndup(text, got);
+}
+
+static char *digest_of(const char *text)
+{
+    return g_compute_checksum_for_string(G_CHECKSUM_SHA256, text, -1);
+}
+
+gboolean vr_generation_xml_is_ours(int dir_fd, const VrGeneration *generation, char **digest, GError **error)
+{
+    g_autoptr(GError) local = NULL;
+    g_autofree char *text = read_xml_file(dir_fd, generation->number, &local);
+
+    *digest = text ? digest_of(text) : g_strdup("");
+    if (!text && g_error_matches(local, VR_ERROR, VR_ERROR_NOT_FOUND))
+        return TRUE;
+    if (text && (g_strcmp0(generation->xml, VR_XML_NOT_KNOWN) == 0 || g_strcmp0(*digest, generation->xml) == 0 ||
+                 g_strcmp0(*digest, generation->xml_next) == 0))
+        return TRUE;
+    if (local)
+        g_propagate_error(error, g_steal_pointer(&local));
+    else
+        g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT,
+                    "g%u.xml in the directory of %s is not what was written for generation %u; it is left as it is: "
+                    "move it away if it is of no use, or put back what was there",
+                    generation->number, generation->uuid, generation->number);
+    return FALSE;
+}
+
+/* Killed in between, the file is one of the two that the journal has. */
+static gboolean write_xml_file(VrSwap *swap, int dir_fd, VrGeneration *generation, const char *xml, GError **error)
+{
+    g_autofree char *name = xml_name(generation->number);
+    g_autofree char *now = NULL;
+    g_autofree char *next = digest_of(xml);
+
+    if (!vr_generation_xml_is_ours(dir_fd, generation, &now, error) ||
+        !vr_journal_generation_xml(swap->engine.journal, swap->engine.owner, generation->uuid, generation->number, now,
+                                   next, error))
+        return FALSE;
+    g_free(generation->xml);
+    g_free(generation->xml_next);
+    generation->xml = g_steal_pointer(&now);
+    generation->xml_next = g_steal_pointer(&next);
+    return vr_durable_write(dir_fd, name, xml, strlen(xml), 0600, TRUE, error);
 }
 
 static VrDomainRecord record_of(const VrSwap *swap)
@@ -60,6 +97,7 @@ static char *make_intent(VrSwap *swap, int dir_fd, GError **error)
 {
     VrDomainRecord record = record_of(swap);
     g_autofree char *kept = NULL;
+    g_autofree char *digest = NULL;
 
     if (!swap->row->rollback) {
         VrChainLink chain[] = {{swap->to->path, "qcow2"},
@@ -67,7 +105,8 @@ static char *make_intent(VrSwap *swap, int dir_fd, GError **error)
         return vr_domain_xml_with_chain(swap->before_xml, swap->row->os_target, chain, swap->seat ? 1 : 2, &record,
                                         error);
     }
-    kept = read_xml_file(dir_fd, swap->to->number, error);
+    kept = vr_generation_xml_is_ours(dir_fd, swap->to, &digest, error) ? read_xml_file(dir_fd, swap->to->number, error)
+                                                                       : NULL;
     return kept ? vr_domain_xml_with_kept(swap->before_xml, swap->row->os_target, kept, &record, error) : NULL;
 }
 
@@ -79,8 +118,8 @@ gboolean vr_swap_write_xml(VrSwap *swap, GError **error)
         return FALSE;
     g_free(swap->intent_xml);
     swap->intent_xml = make_intent(swap, dir_fd, error);
-    return swap->intent_xml && write_xml_file(dir_fd, swap->from->number, swap->before_xml, error) &&
-           write_xml_file(dir_fd, swap->to->number, swap->intent_xml, error);
+    return swap->intent_xml && write_xml_file(swap, dir_fd, swap->from, swap->before_xml, error) &&
+           write_xml_file(swap, dir_fd, swap->to, swap->intent_xml, error);
 }
 
 gboolean vr_swap_load_xml(VrSwap *swap, GError **error)
@@ -102,6 +141,7 @@ static int open_own_disk(VrStore *store, const VrGeneration *generation, struct 
     g_autofree char *name = disk_name(generation);
     vr_autofd dir_fd = vr_store_instance_dir(store, generation->uuid, NULL, error);
     vr_autofd fd = dir_fd < 0 ? -1 : vr_open_beneath(dir_fd, name, O_RDONLY | O_NONBLOCK, 0, error);
+    VrFileId id;
 
     if (fd < 0)
         return -1;
@@ -109,7 +149,7 @@ static int open_own_disk(VrStore *store, const VrGeneration *generation, struct 
         vr_set_error_errno(error, errno, "%s", generation->path);
         return -1;
     }
-    if (!S_ISREG(st->st_mode) || st->st_dev != generation->file.device || st->st_ino != generation->file.inode) {
+    if (!vr_disk_file_id_at(fd, "", &id) || !vr_disk_file_same(&id, &generation->file)) {
         g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "%s is not the file that was made for generation %u",
                     generation->path, generation->number);
         return -1;
@@ -193,12 +233,12 @@ void vr_swap_discard_disk(VrSwap *swap)
 void vr_swap_discard_xml(VrSwap *swap)
 {
     g_autofree char *xml = xml_name(swap->to->number);
+    g_autofree char *digest = NULL;
     g_autoptr(GError) local = NULL;
-    gboolean made = FALSE;
+    vr_autofd dir_fd = vr_store_instance_dir(swap->engine.store, swap->row->uuid, NULL, &local);
 
-    /* It is written after this mark. */
-    if (vr_journal_has_mark(swap->engine.journal, swap->row->id, "made", &made, &local) && made)
+    if (dir_fd >= 0 && vr_generation_xml_is_ours(dir_fd, swap->to, &digest, &local))
         discard(swap, xml);
-    else if (local)
+    else
         vr_warning(swap->row->domain, "%s of a discarded generation stays behind: %s", xml, local->message);
 }

@@ -52,7 +52,11 @@ void vr_swap_seal(VrSwap *swap, const VrGeneration *generation);
 void vr_swap_seal_again(VrStore *store, const VrGeneration *generation);
 gboolean vr_swap_unseal(VrSwap *swap, const VrGeneration *generation, GError **error);
 
-/* Unlink the disk of a generation that never booted, if it is the file that was journaled for it; and its XML, if the disk had taken its
- * name before. Best effort, logged. */
+/* TRUE: gN.xml is one that was written for the generation, or is not there; *digest (free with g_free) is that of what is there, "" of
+ * nothing. What somebody put there, or edited, is VR_ERROR_CONFLICT. */
+gboolean vr_generation_xml_is_ours(int dir_fd, const VrGeneration *generation, char **digest, GError **error);
+
+/* Unlink the disk of a generation that never booted, if it is the file that was journaled for it; and its XML likewise. Best effort,
+ * logged. */
 void vr_swap_discard_disk(VrSwap *swap);
 void vr_swap_discard_xml(VrSwap *swap);

@@ -69,8 +69,8 @@ static void test_name_taken(void **state)
 
     close(vr_store_instance_dir(world->store, FAKE_UUID, &dir, NULL));
     path = g_build_filename(dir, "g1.qcow2", NULL);
-    assert_true(g_file_set_contents(path, "somebody's disk", -1, NULL));
     swap = world_begin(world, -1, NULL);
+    assert_true(g_file_set_contents(path, "somebody's disk", -1, NULL));
     assert_false(vr_swap_advance(swap, VR_SWAP_PREPARED, NULL, &error));
     assert_gerror(error, VR_ERROR_CONFLICT);
     assert_true(vr_swap_undo(swap, error->message, NULL));
