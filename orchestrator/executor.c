@@ -23,6 +23,7 @@
 #include "base/handover.h"
 #include "base/log.h"
 #include "orchestrator/current_version.h"
+#include "orchestrator/gc.h"
 
 #define NAMED_UNHEALTHY 5
 
@@ -368,6 +369,24 @@ static char *error_text(const VrExecutor *executor, const VrRolloutView *view)
     return g_strdup(text->str);
 }
 
+static void note_disk(const VrGcDisk *disk, void *data)
+{
+    if (disk->obstacle)
+        vr_warning(disk->domain, "generation %u stays, though %s: %s", disk->generation->number, disk->why,
+                   disk->obstacle);
+    else
+        vr_debug("%s: generation %u is deleted: %s", disk->domain, disk->generation->number, disk->why);
+}
+
+static void apply_retention(const VrExecutor *executor)
+{
+    g_auto(VrGc) gc = {.engine = &executor->engine, .tell = note_disk};
+    g_autoptr(GError) local = NULL;
+
+    if (!vr_gc_set(&gc, executor->request.set, &local))
+        vr_warning(executor->run->set_name, "its kept disks: %s", local->message);
+}
+
 /* What the end of the run means for the set; the run has ended all the same when that cannot be written. */
 static void settle(const VrExecutor *executor)
 {
@@ -379,6 +398,7 @@ static void settle(const VrExecutor *executor)
     g_clear_error(&local);
     if (!vr_history_prune(engine->journal, engine->owner, &executor->request.set->model->history, NULL, &local))
         vr_warning(executor->run->set_name, "its history: %s", local->message);
+    apply_retention(executor);
 }
 
 static gboolean end_run(VrExecutor *executor, GError **error)

@@ -77,9 +77,14 @@ static const VrModelKey retention_keys[] = {
      .min = DAY_MS,
      .max = 3650 * DAY_MS,
      .data = "P1D to P3650D"},
-    {.name = "generations", NOT_YET},
-    {.name = "maxAge", NOT_YET},
-    {.name = "failedDisks", NOT_YET},
+    {.name = "generations", .parse = vr_model_number, .offset = MODEL(retention.generations), .min = 1, .max = 1000},
+    {.name = "maxAge",
+     .parse = vr_model_duration,
+     .offset = MODEL(retention.max_age_ms),
+     .min = DAY_MS,
+     .max = 3650 * DAY_MS,
+     .data = "P1D to P3650D"},
+    {.name = "failedDisks", .parse = vr_model_number, .offset = MODEL(retention.failed_disks), .min = 0, .max = 1000},
     {0},
 };
 
@@ -125,6 +130,7 @@ static VrModel *model_new(void)
     model->temp_disks = g_new0(char *, 1);
     model->stop = (VrStopPolicy){.method = VR_STOP_AUTO, .timeout_ms = 120000};
     model->history = (VrHistoryRetention){.runs = 1000, .max_age_ms = 730 * DAY_MS};
+    model->retention = vr_retention_default;
     model->instances = vr_model_instances_new();
     return model;
 }

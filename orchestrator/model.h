@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "engine/retention.h"
 #include "hv/domain.h"
 
 #include <glib.h>
@@ -102,7 +103,8 @@ typedef struct {
     char **temp_disks; /* targets; may be empty, never NULL */
     VrStopPolicy stop; /* default AUTO, PT2M, force FALSE */
     VrHistoryRetention history;
-    GPtrArray *instances; /* VrModelInstance *, in order of definition, no name twice */
+    VrRetention retention; /* B4 */
+    GPtrArray *instances;  /* VrModelInstance *, in order of definition, no name twice */
 } VrModel;
 
 /* file_name is for messages only. All errors are VR_ERROR_USAGE ("lab.yaml:7: ..."). */

@@ -174,6 +174,9 @@ const VrChangeRule vr_change_rules[] = {
     LIVE("stop.force", boolean, stop.force),
     LIVE("retention.runs", number, history.runs),
     LIVE("retention.runsMaxAge", span, history.max_age_ms),
+    LIVE("retention.generations", number, retention.generations),
+    LIVE("retention.maxAge", span, retention.max_age_ms),
+    LIVE("retention.failedDisks", number, retention.failed_disks),
     {.key = "instances[]", .meaning = VR_CHANGE_LIVE}, /* joins, or leaves */
     {.key = "instances[].role",
      .meaning = VR_CHANGE_LIVE,

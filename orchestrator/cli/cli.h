@@ -32,6 +32,7 @@ typedef enum {
     VR_OPT_KEEP = 1 << 26,
     VR_OPT_AZURE = 1 << 27,
     VR_OPT_NO_APPLY = 1 << 28,
+    VR_OPT_LEFT = 1 << 20,
     VR_OPT_IGNORE = 1 << 29
 } VrCliOptionSet;
 
@@ -45,6 +46,7 @@ typedef struct {
     char *version, *format, *digest, *publisher, *offer, *sku, *reason, *run, *role;
     int to_generation; /* VR_GENERATION_NOT_GIVEN, or from 0 */
     gboolean all, dry_run, no_auto_rollback, azure, walk, replace, detach, now, no_apply;
+    gboolean left;
     char **canary, **ignore;
     int worker_fd; /* of a worker (worker.h); 0: this is none */
 } VrCliOptions;
@@ -130,6 +132,7 @@ gboolean vr_cmd_rollback(const VrCli *cli, GError **error);
 gboolean vr_cmd_status(const VrCli *cli, GError **error);
 gboolean vr_cmd_instance_view(const VrCli *cli, GError **error);
 gboolean vr_cmd_history(const VrCli *cli, GError **error);
+gboolean vr_cmd_gc(const VrCli *cli, GError **error);
 gboolean vr_cmd_generations(const VrCli *cli, GError **error);
 gboolean vr_cmd_retry(const VrCli *cli, GError **error);
 gboolean vr_cmd_pause(const VrCli *cli, GError **error);

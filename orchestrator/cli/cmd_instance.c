@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "orchestrator/cli/instance_state.h"
 #include "orchestrator/cli/targets.h"
+#include "orchestrator/gc.h"
 #include "orchestrator/health_signals.h"
 
 #include <stdio.h>
@@ -24,7 +25,33 @@ static gint64 size_on_disk(const VrGeneration *generation, gboolean *sealed)
     return (gint64)st.st_blocks * 512;
 }
 
-static json_t *generations_json(GPtrArray *all)
+/* What retention will do with one, for a person. Free with g_free. */
+static char *retention_text(const VrVerdict *verdict)
+{
+    g_autofree char *when = verdict->goes_us ? vr_text_time(verdict->goes_us) : NULL;
+
+    if (verdict->goes)
+        return g_strdup_printf("goes next: %s", verdict->why);
+    if (when)
+        return g_strdup_printf("until %s: %s", when, verdict->why);
+    return g_strdup_printf("stays: %s", verdict->why);
+}
+
+static json_t *retention_json(const VrVerdict *verdict)
+{
+    return json_pack("{s:b, s:o, s:s}", "goes", verdict->goes, "goesAt", vr_json_time(verdict->goes_us), "why",
+                     verdict->why);
+}
+
+/* One that was never booted is gone already. */
+static const VrVerdict *verdict_of(const GPtrArray *verdicts, guint index)
+{
+    const VrVerdict *verdict = g_ptr_array_index(verdicts, index);
+
+    return verdict->generation->state == VR_GENERATION_DISCARDED ? NULL : verdict;
+}
+
+static json_t *generations_json(GPtrArray *all, const GPtrArray *verdicts)
 {
     json_t *list = json_array();
 
@@ -35,14 +62,18 @@ static json_t *generations_json(GPtrArray *all)
         gint64 size = size_on_disk(generation, &sealed);
         json_object_set_new(one, "sealed", json_boolean(sealed));
         json_object_set_new(one, "sizeOnDisk", size < 0 ? json_null() : json_integer(size));
+        json_object_set_new(one, "replacedAt", vr_json_time(generation->left_us));
+        json_object_set_new(one, "retention",
+                            verdict_of(verdicts, i) ? retention_json(verdict_of(verdicts, i)) : json_null());
         json_array_append_new(list, one);
     }
     return list;
 }
 
-static void generations_table(const VrCli *cli, GPtrArray *all)
+static void generations_table(const VrCli *cli, GPtrArray *all, const GPtrArray *verdicts)
 {
-    static const char *const headings[] = {">GEN", "VERSION", "STATE", "SEALED", ">ON DISK", "MADE", "DISK", NULL};
+    static const char *const headings[] = {">GEN", "VERSION",  "STATE", "SEALED",    ">ON DISK",
+                                           "MADE", "REPLACED", "DISK",  "RETENTION", NULL};
     g_autoptr(VrTable) table = vr_table_new(cli, headings);
 
     for (guint i = 0; i < all->len; i++) {
@@ -53,9 +84,17 @@ static void generations_table(const VrCli *cli, GPtrArray *all)
         g_autofree char *version = vr_version_text(generation);
         g_autofree char *size = bytes < 0 ? NULL : vr_text_size((guint64)bytes);
         g_autofree char *made = vr_text_time(generation->made_us);
-        const char *const cells[] = {
-            number, version,         vr_generation_state_name(generation->state), sealed ? "yes" : "no", size,
-            made,   generation->path};
+        g_autofree char *replaced = vr_text_time(generation->left_us);
+        g_autofree char *retention = verdict_of(verdicts, i) ? retention_text(verdict_of(verdicts, i)) : NULL;
+        const char *const cells[] = {number,
+                                     version,
+                                     vr_generation_state_name(generation->state),
+                                     sealed ? "yes" : "no",
+                                     size,
+                                     made,
+                                     replaced,
+                                     generation->path,
+                                     retention};
         vr_table_row(table, cells);
     }
     vr_table_print(table);
@@ -66,19 +105,21 @@ gboolean vr_cmd_generations(const VrCli *cli, GError **error)
     g_auto(VrSession) session = {0};
     const VrInstance *instance;
     g_autoptr(GPtrArray) all = NULL;
+    g_autoptr(GPtrArray) verdicts = NULL;
 
     if (!vr_session_open_read(&session, cli, error) || !vr_session_read_set(&session, cli->args[0], error))
         return FALSE;
     instance = vr_session_instance(&session, cli->args[1], error);
     all = instance ? vr_journal_generations(session.journal, instance->uuid, error) : NULL;
-    if (!all)
+    verdicts = all ? vr_gc_judge(session.journal, session.set, instance->uuid, all, error) : NULL;
+    if (!verdicts)
         return FALSE;
     if (cli->options.json)
         vr_json_print(json_pack("{s:o, s:o, s:s, s:o}", "set", vr_json_text(session.set->name), "domain",
                                 vr_json_text(instance->domain), "uuid", instance->uuid, "generations",
-                                generations_json(all)));
+                                generations_json(all, verdicts)));
     else
-        generations_table(cli, all);
+        generations_table(cli, all, verdicts);
     if (all->len == 0)
         vr_tell(cli, "it was neither swapped nor adopted yet; its first swap records generation 0");
     return TRUE;
@@ -146,7 +187,8 @@ static void print_signals(const VrCli *cli, const GPtrArray *signals)
     }
 }
 
-static void print_lines(const VrCli *cli, const VrInstanceState *state, const GPtrArray *signals, GPtrArray *all)
+static void print_lines(const VrCli *cli, const VrInstanceState *state, const GPtrArray *signals, GPtrArray *all,
+                        const GPtrArray *verdicts)
 {
     const VrLook *look = state->look;
     g_autofree char *current = vr_generation_text(state->current);
@@ -172,7 +214,7 @@ static void print_lines(const VrCli *cli, const VrInstanceState *state, const GP
     else
         vr_label(cli, "Last swap", "none yet");
     fputc('\n', stdout);
-    generations_table(cli, all);
+    generations_table(cli, all, verdicts);
 }
 
 static gboolean view(const VrCli *cli, VrSession *session, guint index, GError **error)
@@ -182,6 +224,7 @@ static gboolean view(const VrCli *cli, VrSession *session, guint index, GError *
     g_autoptr(VrImage) image = vr_set_image(session, NULL);
     g_autoptr(GPtrArray) looks = NULL;
     g_autoptr(GPtrArray) all = NULL;
+    g_autoptr(GPtrArray) verdicts = NULL;
     g_autoptr(GPtrArray) signals = NULL;
     g_auto(VrInstanceState) state = {0};
 
@@ -191,17 +234,19 @@ static gboolean view(const VrCli *cli, VrSession *session, guint index, GError *
     }
     looks = vr_look_if_reachable(session, (int)index);
     all = vr_journal_generations(session->journal, vr_set_instance(session->set, index)->uuid, error);
-    if (!all || !vr_instance_state_read(&state, session, index, last, image, looks, error))
+    verdicts = all ? vr_gc_judge(session->journal, session->set, vr_set_instance(session->set, index)->uuid, all, error)
+                   : NULL;
+    if (!verdicts || !vr_instance_state_read(&state, session, index, last, image, looks, error))
         return FALSE;
     signals = signals_of(session, &state);
     if (cli->options.json) {
         json_t *document = vr_instance_state_json(&state);
         json_object_set_new(document, "signals", signals_json(signals));
         json_object_set_new(document, "set", vr_json_text(session->set->name));
-        json_object_set_new(document, "generations", generations_json(all));
+        json_object_set_new(document, "generations", generations_json(all, verdicts));
         vr_json_print(document);
     } else {
-        print_lines(cli, &state, signals, all);
+        print_lines(cli, &state, signals, all, verdicts);
     }
     return TRUE;
 }

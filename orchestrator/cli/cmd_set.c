@@ -259,7 +259,7 @@ gboolean vr_cmd_set_dump(const VrCli *cli, GError **error)
     return TRUE;
 }
 
-/* What no command of ours will delete any more. */
+/* What only gc deletes from now on. */
 static gboolean say_what_stays(const VrSession *session, GError **error)
 {
     for (guint i = 0; i < session->set->instances->len; i++) {
@@ -270,11 +270,17 @@ static gboolean say_what_stays(const VrSession *session, GError **error)
             return FALSE;
         for (guint j = 0; j < all->len; j++) {
             const VrGeneration *generation = g_ptr_array_index(all, j);
-            ours += generation->ours && generation->state != VR_GENERATION_DISCARDED ? 1 : 0;
+            ours += generation->ours && generation->state != VR_GENERATION_DISCARDED &&
+                            generation->state != VR_GENERATION_DELETED
+                        ? 1
+                        : 0;
         }
         if (ours > 0)
-            vr_say(session->cli, "%s goes on as it is; %u OS disk%s of it stay%s in %s/disks/%s", instance->domain,
-                   ours, ours == 1 ? "" : "s", ours == 1 ? "s" : "", vr_store_root(session->store), instance->uuid);
+            vr_say(session->cli,
+                   "%s goes on as it is; %u OS disk%s of it stay%s in %s/disks/%s; '%s gc' deletes what is old, '%s gc "
+                   "--left' all that nobody uses",
+                   instance->domain, ours, ours == 1 ? "" : "s", ours == 1 ? "s" : "", vr_store_root(session->store),
+                   instance->uuid, VR_PROGRAM, VR_PROGRAM);
         else
             vr_say(session->cli, "%s goes on as it is", instance->domain);
     }

@@ -216,6 +216,16 @@ const VrCliCommand vr_cli_commands[] = {
     {"generations", VR_GROUP_VIEWS, "SET INSTANCE", "List the OS disks of an instance that are kept", "",
      "generations shop web-0", FALSE, VR_OPT_JSON, 2, 2, vr_cmd_generations},
 
+    {"gc", VR_GROUP_HOST, "[SET]", "Delete the OS disks that retention does not keep (default: of all sets)",
+     "The end of each run does this for its set. A disk that a domain, an overlay or a process uses stays, with the "
+     "reason.\n"
+     "Files in the directory of disks that were not made here are listed and left. Without SET, also what instances "
+     "left\n"
+     "that are in no set any more: by the default retention (2 disks, 14 days, never the one that was replaced last), "
+     "or "
+     "with\n"
+     "--left all that nobody uses, at once.",
+     "gc shop --dry-run", TRUE, VR_OPT_LEFT | VR_OPT_DRY_RUN | VR_OPT_JSON, 0, 1, vr_cmd_gc},
     {"doctor", VR_GROUP_HOST, "", "Say whether this host is fit: libvirt, KVM, tools, store, space",
      "One line a check: ok, warn or fail, with what to do. Changes nothing. Exit status 1: a check failed.", "doctor",
      FALSE, VR_OPT_JSON, 0, 0, vr_cmd_doctor},

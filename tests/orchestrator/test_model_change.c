@@ -77,6 +77,9 @@ static void test_each_kind_of_value(void **state)
         SECTION("tempDisks: [vdc]", "tempDisks: [vdc, vdd]", "tempDisks: vdc -> vdc vdd: live"),
         SECTION("", "retention: {runs: 50, runsMaxAge: P100D}",
                 "retention.runs: 1000 -> 50: live\nretention.runsMaxAge: 730 d 00 h -> 100 d 00 h: live"),
+        SECTION("retention: {failedDisks: 3}", "retention: {generations: 5, maxAge: P30D, failedDisks: 0}",
+                "retention.generations: 2 -> 5: live\nretention.maxAge: 14 d 00 h -> 30 d 00 h: live\n"
+                "retention.failedDisks: 3 -> -: live"),
         SECTION("", "osDisk: {kind: full}", "osDisk.kind: overlay -> full: at next reimage"),
     };
 
