@@ -15,8 +15,8 @@
 #include "base/durable.h"
 #include "base/error.h"
 #include "base/fd.h"
+#include "disk/backing.h"
 #include "disk/new_disk.h"
-#include "disk/qcow2.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -40,20 +40,10 @@ static gboolean run_qemu_img(const char *path, const VrImage *image, guint64 siz
 
 /* ---- what it made ---- */
 
-/* The backing format in the header's extensions; TRUE when it is `format`. */
 static gboolean has_backing_format(const guint8 *bytes, gsize got, const VrQcow2Header *header, const char *format)
 {
-    gsize at = header->header_length;
-    while (at + 8 <= got) {
-        guint32 type = vr_be32(bytes + at), length = vr_be32(bytes + at + 4);
-        at += 8;
-        if (type == VR_QCOW2_EXT_END || length > got - at)
-            return FALSE;
-        if (type == VR_QCOW2_EXT_BACKING_FORMAT)
-            return length == strlen(format) && memcmp(bytes + at, format, length) == 0;
-        at += ((gsize)length + 7) / 8 * 8;
-    }
-    return FALSE;
+    g_autofree char *said = vr_backing_format(bytes, got, header);
+    return g_strcmp0(said, format) == 0;
 }
 
 static gboolean has_backing_name(const guint8 *bytes, gsize got, const VrQcow2Header *header, const char *path)

@@ -3,19 +3,16 @@
 #include "base/durable.h"
 #include "base/error.h"
 #include "base/fd.h"
-#include "disk/qcow2.h"
+#include "disk/backing.h"
 #include "engine/in_use_private.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
-#define MAX_LINKS 64     /* of a chain */
-#define MAX_NAME 1023    /* of a backing file, as QEMU has it */
-#define MAX_JSON_DEPTH 8 /* of a json: name */
+#define MAX_LINKS 64 /* of a chain */
 
 /* --- a path ------------------------------------------------------------------------------------------ */
 
@@ -60,61 +57,6 @@ static void note_path(VrInUse *in_use, const char *path, const char *key, const 
 
 /* --- backing names ----------------------------------------------------------------------------------- */
 
-/* *name: NULL when there is none. FALSE with an error when it cannot be told; VR_ERROR_INVALID: no qcow2 file. */
-static gboolean read_backing(int fd, char **name, GError **error)
-{
-    VrQcow2Header header;
-    gsize got;
-
-    *name = NULL;
-    if (!vr_qcow2_header_read(fd, &header, error))
-        return FALSE;
-    if (header.backing_offset == 0 || header.backing_length == 0)
-        return TRUE;
-    if (header.backing_length > MAX_NAME) {
-        g_set_error_literal(error, VR_ERROR, VR_ERROR_INVALID, "its backing name is longer than QEMU allows");
-        return FALSE;
-    }
-    g_autofree char *text = g_malloc0((gsize)header.backing_length + 1);
-    if (!vr_pread_all(fd, text, header.backing_length, header.backing_offset, &got, error))
-        return FALSE;
-    *name = g_steal_pointer(&text);
-    return TRUE;
-}
-
-/* Every string in the document that is a path. */
-static void collect_json(const json_t *json, GPtrArray *paths, int depth)
-{
-    const char *text = json_string_value(json), *key;
-    json_t *member;
-    size_t index;
-
-    if (depth > MAX_JSON_DEPTH)
-        return;
-    if (text && (*text == '/' || g_str_has_prefix(text, "file:")))
-        g_ptr_array_add(paths, g_strdup(*text == '/' ? text : text + strlen("file:")));
-    json_object_foreach((json_t *)(gpointer)json, key, member) collect_json(member, paths, depth + 1);
-    json_array_foreach(json, index, member) collect_json(member, paths, depth + 1);
-}
-
-/* The files that a backing name of the file at `path` may mean. */
-static GPtrArray *paths_of(const char *backing, const char *path)
-{
-    GPtrArray *paths = g_ptr_array_new_with_free_func(g_free);
-    g_autofree char *dir = g_path_get_dirname(path);
-
-    if (g_str_has_prefix(backing, "json:")) {
-        json_t *json = json_loads(backing + strlen("json:"), 0, NULL);
-        collect_json(json, paths, 0);
-        json_decref(json);
-        return paths;
-    }
-    if (g_str_has_prefix(backing, "file:"))
-        backing += strlen("file:");
-    g_ptr_array_add(paths, g_canonicalize_filename(backing, dir));
-    return paths;
-}
-
 static void note_links(VrInUse *in_use, const char *path, const char *backing, const char *key, const char *how,
                        guint depth);
 
@@ -136,14 +78,14 @@ static void note_chain(VrInUse *in_use, const char *path, const char *key, const
 
     note_path(in_use, path, key, how);
     vr_autofd fd = depth < MAX_LINKS ? open_disk(path) : -1;
-    if (fd >= 0 && read_backing(fd, &backing, NULL) && backing)
+    if (fd >= 0 && vr_backing_name(fd, &backing, NULL) && backing)
         note_links(in_use, path, backing, key, how, depth + 1);
 }
 
 static void note_links(VrInUse *in_use, const char *path, const char *backing, const char *key, const char *how,
                        guint depth)
 {
-    g_autoptr(GPtrArray) paths = paths_of(backing, path);
+    g_autoptr(GPtrArray) paths = vr_backing_paths(backing, path);
 
     for (guint i = 0; i < paths->len; i++)
         note_chain(in_use, paths->pdata[i], key, how, depth);
@@ -165,7 +107,7 @@ static gboolean read_overlay(VrInUse *in_use, int dir_fd, const char *dir_path, 
     g_autofree char *path = g_build_filename(dir_path, name, NULL);
     vr_autofd fd = vr_open_beneath(dir_fd, name, O_RDONLY | O_NONBLOCK, 0, &local);
 
-    if (fd >= 0 && read_backing(fd, &backing, &local)) {
+    if (fd >= 0 && vr_backing_name(fd, &backing, &local)) {
         if (backing)
             note_links(in_use, path, backing, uuid, name, 0);
         return TRUE;
