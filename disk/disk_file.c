@@ -69,21 +69,33 @@ gboolean vr_disk_file_same(const VrFileId *a, const VrFileId *b)
            (a->born_ns == 0 || b->born_ns == 0 || a->born_ns == b->born_ns);
 }
 
-gboolean vr_disk_file_id(const char *path, VrFileId *id, GError **error)
+/* A device is itself, not the node in /dev that names it. */
+gboolean vr_disk_file_id_of(int fd, const char *path, VrFileId *id, GError **error)
 {
     struct stat st;
-    vr_autofd fd = open_disk(path, &st, error);
-    if (fd < 0)
+    if (fstat(fd, &st) < 0) {
+        vr_set_error_errno(error, errno, "cannot look at %s", path);
         return FALSE;
+    }
     if (S_ISREG(st.st_mode)) {
         if (vr_disk_file_id_at(fd, "", id))
             return TRUE;
         vr_set_error_errno(error, errno, "cannot look at %s", path);
         return FALSE;
     }
-    /* A device is itself, not the node in /dev that names it. */
+    if (!S_ISBLK(st.st_mode)) {
+        g_set_error(error, VR_ERROR, VR_ERROR_INVALID, "%s is neither a file nor a block device", path);
+        return FALSE;
+    }
     *id = (VrFileId){.device = st.st_rdev};
     return size_of(fd, &st, path, &id->size, error);
+}
+
+gboolean vr_disk_file_id(const char *path, VrFileId *id, GError **error)
+{
+    struct stat st;
+    vr_autofd fd = open_disk(path, &st, error);
+    return fd >= 0 && vr_disk_file_id_of(fd, path, id, error);
 }
 
 /* Somebody else's lock of any kind in the range. */

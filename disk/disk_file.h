@@ -12,6 +12,8 @@ typedef struct {
 } VrFileId;
 
 gboolean vr_disk_file_id(const char *path, VrFileId *id, GError **error);
+/* The same of an open file or block device; path is for messages. */
+gboolean vr_disk_file_id_of(int fd, const char *path, VrFileId *id, GError **error);
 
 /* Of what has the name in the directory, or with name "" of the descriptor itself. FALSE with errno: no link is followed, and what is no
  * regular file is EINVAL. */

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "engine/manifest_table.h"
 
 struct VrJournal {
     VrDb *db; /* not owned */
@@ -45,7 +46,8 @@ static const char *const schema[] = {
     "ALTER TABLE generations ADD COLUMN left_us INTEGER NOT NULL DEFAULT 0;"
     "ALTER TABLE generations ADD COLUMN left_ms INTEGER NOT NULL DEFAULT 0;"
     "ALTER TABLE generations ADD COLUMN left_boot TEXT;"
-    "UPDATE generations SET left_us = CAST(strftime('%s', 'now') AS INTEGER) * 1000000 WHERE state IN (2, 3);"};
+    "UPDATE generations SET left_us = CAST(strftime('%s', 'now') AS INTEGER) * 1000000 WHERE state IN (2, 3);",
+    VR_MANIFEST_TABLE};
 
 G_STATIC_ASSERT(VR_SWAP_COMMITTED == 5 && VR_SWAP_DISCARDED == 6 && VR_SWAP_UNDONE == 7);
 
@@ -118,7 +120,8 @@ static gboolean end(VrJournal *journal, gboolean ok, GError **error)
     return FALSE;
 }
 
-static gboolean add_step(VrJournal *journal, const char *swap_id, const char *name, const char *detail, GError **error)
+gboolean vr_journal_add_step(VrJournal *journal, const char *swap_id, const char *name, const char *detail,
+                             GError **error)
 {
     return vr_db_run(journal->db, NULL, error,
                      "INSERT INTO steps (swap_id, name, at_us, at_ms, boot_id, detail) VALUES (?, ?, ?, ?, ?, ?)",
@@ -202,7 +205,7 @@ gboolean vr_journal_swap_begin(VrJournal *journal, const VrOwner *owner, VrSwapR
         return FALSE;
     return end(journal,
                (made ? number_generation(journal, row, made, error) : is_still_kept(journal, row, error)) &&
-                   insert_swap(journal, row, error) && add_step(journal, row->id, "begin", NULL, error),
+                   insert_swap(journal, row, error) && vr_journal_add_step(journal, row->id, "begin", NULL, error),
                error);
 }
 
@@ -213,7 +216,7 @@ static gboolean update_swap(VrJournal *journal, const VrSwapRow *row, const char
                      "reason = ? WHERE id = ?",
                      "iiissss", (gint64)row->state, (gint64)row->reached, (gint64)row->backward, row->old_boot_id,
                      row->new_boot_id, row->reason, row->id) &&
-           add_step(journal, row->id, step, row->backward ? row->reason : NULL, error);
+           vr_journal_add_step(journal, row->id, step, row->backward ? row->reason : NULL, error);
 }
 
 gboolean vr_journal_swap_write(VrJournal *journal, const VrOwner *owner, const VrSwapRow *row, const char *step,
@@ -249,7 +252,7 @@ gboolean vr_journal_mark(VrJournal *journal, const VrOwner *owner, const char *s
                          const char *detail, GError **error)
 {
     return vr_owner_begin(journal, owner, error) &&
-           end(journal, add_step(journal, swap_id, step, detail, error), error);
+           end(journal, vr_journal_add_step(journal, swap_id, step, detail, error), error);
 }
 
 gboolean vr_journal_add_event(VrJournal *journal, const VrOwner *owner, const char *run_id, const char *uuid,

@@ -5,6 +5,7 @@
  *   owners       one row a set: its fencing number (SAFETY invariant 22)
  *   generations  what each swap made, and generation 0 as it was found
  *   swaps        one row a swap: from, to, state; `backward` says that it is on its way back
+ *   data_disks   what each swap found of the disks that it does not replace (engine/manifest)
  *   steps        append-only: each transition and each mark within one, with both clocks
  *   events       append-only audit of every decision (invariant 28), without secrets
  *
@@ -162,6 +163,9 @@ gboolean vr_journal_generation_xml(VrJournal *journal, const VrOwner *owner, con
  * back "new-forced-off", "start-old"). */
 gboolean vr_journal_mark(VrJournal *journal, const VrOwner *owner, const char *swap_id, const char *step,
                          const char *detail, GError **error);
+/* The same within a transaction of the owner. */
+gboolean vr_journal_add_step(VrJournal *journal, const char *swap_id, const char *step, const char *detail,
+                             GError **error);
 gboolean vr_journal_has_mark(VrJournal *journal, const char *swap_id, const char *step, gboolean *has, GError **error);
 /* When (boot-time clock) it was first written; 0 when it was not, or on another boot of the host. */
 gboolean vr_journal_mark_time(VrJournal *journal, const char *swap_id, const char *step, gint64 *at_ms, GError **error);

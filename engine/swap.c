@@ -14,7 +14,8 @@
  *   (made)     a mark in the journal: the new disk has its name, the XML files may be there too.
  *   PREPARED   the new disk, an overlay or a full clone, is whole and flushed, and so are g<from>.xml (the domain
  *              as we read it) and g<to>.xml (the domain as it shall be). The guest still runs. A rollback begins here.
- *   STOPPED    libvirt says off, for a reason that is a stop, and no QEMU holds any of its disks. libvirt's
+ *   STOPPED    libvirt says off, for a reason that is a stop, and no QEMU holds any of its disks. What the other
+ *              disks are is in the journal (engine/manifest.h), and is compared before a guest starts. libvirt's
  *              XML still names the old disk: a host that reboots now starts the old system.
  *   (intent)   a mark in the journal, not a state: from here on libvirt's XML may be either one. Which, is
  *              read back, never assumed: define may return and yet the old XML survive a power cut.

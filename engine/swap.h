@@ -9,7 +9,7 @@
 
 #include "disk/clone.h"
 #include "disk/store.h"
-#include "engine/journal.h"
+#include "engine/manifest.h"
 #include "hv/domain.h"
 
 /* What a swap works with; owned by the caller, outlives the swap. */
@@ -30,6 +30,7 @@ typedef struct {
     guint model_revision; /* of a forward swap: that the new generation is made by; 0: not known */
     gboolean needs_agent; /* the model's health asks for it (preflight) */
     const char *const *ignored; /* findings that a person lets pass, which is written into the audit; NULL: none */
+    VrProofContent data_proof;  /* of the content of data disks, beside what is always compared */
 } VrSwapRequest;
 
 typedef struct VrSwap VrSwap;

@@ -267,7 +267,8 @@ static gboolean look(VrSwap *swap, const VrSwapRequest *request, VrDomainInfo *i
     swap->row = new_row(engine, request, info, disk);
     swap->row->old_boot_id = boot_id_now(engine->hv, info, def);
     swap->from = current_generation(engine, info->uuid, info->name, disk, error);
-    return swap->from && disks_exist(engine->hv, def, disk, info->name, request->image != NULL, error);
+    return swap->from && disks_exist(engine->hv, def, disk, info->name, request->image != NULL, error) &&
+           vr_swap_disks_readable(swap, disk->target, error);
 }
 
 static gboolean note_passed(const VrSwap *swap, const GPtrArray *passed, GError **error)
@@ -304,6 +305,7 @@ VrSwap *vr_swap_begin(const VrEngine *engine, const VrSwapRequest *request, GErr
     swap->engine = *engine;
     swap->image = vr_image_copy(request->image);
     swap->needs_agent = request->needs_agent;
+    swap->data_proof = request->data_proof;
     swap->ignored = g_strdupv((char **)request->ignored);
     if (!look(swap, request, &info, passed, error) || !has_no_open_swap(engine, request->uuid, info.name, error))
         return NULL;

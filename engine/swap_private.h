@@ -10,12 +10,13 @@ struct VrSwap {
     VrEngine engine;
     VrSwapRow *row;
     VrGeneration *from, *to;
-    VrImage *image;       /* of a forward swap that is not PREPARED yet; else NULL */
-    VrCloneSeat *seat;    /* likewise; not owned; NULL: the new disk is an overlay */
-    char *before_xml;     /* the domain as we read it: g<from>.xml; NULL until it was read */
-    char *intent_xml;     /* the domain as it shall be: g<to>.xml; NULL until it was made */
-    gboolean needs_agent; /* of the request, for the second look before the stop */
-    char **ignored;       /* likewise; may be NULL */
+    VrImage *image;            /* of a forward swap that is not PREPARED yet; else NULL */
+    VrCloneSeat *seat;         /* likewise; not owned; NULL: the new disk is an overlay */
+    char *before_xml;          /* the domain as we read it: g<from>.xml; NULL until it was read */
+    char *intent_xml;          /* the domain as it shall be: g<to>.xml; NULL until it was made */
+    gboolean needs_agent;      /* of the request, for the second look before the stop */
+    char **ignored;            /* likewise; may be NULL */
+    VrProofContent data_proof; /* likewise; one that is resumed has it in its manifest */
 };
 
 /* The preflight of this swap's guest: blockers are VR_ERROR_REFUSED. *passed (may be NULL): what a person lets pass, "[id] text" each (char *,
@@ -31,6 +32,15 @@ gboolean vr_swap_step_start(VrSwap *swap, const VrStopPolicy *stop, GError **err
 
 /* The guest back on the old disk, running if it ran. Looks at the world; repeatable. */
 gboolean vr_swap_put_back(VrSwap *swap, GError **error);
+
+/* The disks that are not replaced (swap_disks.c), of a guest that is off and whose disks nobody holds; xml: as it is configured now. */
+
+/* Before the guest is asked to stop: what cannot be read cannot be proven untouched either. VR_ERROR_REFUSED. */
+gboolean vr_swap_disks_readable(VrSwap *swap, const char *os_target, GError **error);
+/* The first reading, into the journal; one that is there stays. */
+gboolean vr_swap_disks_read(VrSwap *swap, VrManifestPhase phase, const char *xml, GError **error);
+/* The same disks as at the first reading, or VR_ERROR_CONFLICT. A swap of an older program has none: that is TRUE. */
+gboolean vr_swap_disks_prove(VrSwap *swap, VrManifestPhase phase, const char *xml, GError **error);
 
 /* The path by which a generation's disk is known: its file or device, or "POOL/VOLUME". Free with g_free. */
 char *vr_swap_disk_path(const VrDomainDisk *disk);

@@ -253,7 +253,7 @@ static gboolean still_fit(VrSwap *swap, GError **error)
         return FALSE;
     def = vr_domain_def_parse(inactive, error);
     return def && vr_swap_preflight_require(swap, &info, def, swap->row->os_target, NULL, error) &&
-           power_unchanged(swap, &info, error);
+           vr_swap_disks_readable(swap, swap->row->os_target, error) && power_unchanged(swap, &info, error);
 }
 
 gboolean vr_swap_step_stop(VrSwap *swap, const VrStopPolicy *stop, GError **error)
@@ -265,11 +265,13 @@ gboolean vr_swap_step_stop(VrSwap *swap, const VrStopPolicy *stop, GError **erro
     if (swap->row->rollback && (!mark(swap, "unseal", NULL, error) || !vr_swap_unseal(swap, swap->to, error)))
         return FALSE;
     if (!swap->row->was_running)
-        return confirm_off(swap, swap->before_xml, error);
+        return confirm_off(swap, swap->before_xml, error) &&
+               vr_swap_disks_read(swap, VR_PHASE_FORWARD, swap->before_xml, error);
     if (!mark(swap, "stop-asked", NULL, error) || !still_owner(swap, error) ||
         !stop_guest(swap, stop, &forced, error) || !confirm_off(swap, swap->before_xml, error))
         return FALSE;
-    return mark(swap, "off", forced ? "forced" : NULL, error);
+    return mark(swap, "off", forced ? "forced" : NULL, error) &&
+           vr_swap_disks_read(swap, VR_PHASE_FORWARD, swap->before_xml, error);
 }
 
 /* --- STOPPED -> SWITCHED ----------------------------------------------------------------------------- */
@@ -336,15 +338,30 @@ static gboolean start_and_compare(VrSwap *swap, const char *intent, GError **err
     return FALSE;
 }
 
+/* Just before the start. Once it was asked for, a guest that is off may have run, and have written what it likes. */
+static gboolean disks_untouched(VrSwap *swap, GError **error)
+{
+    g_autofree char *configured = NULL;
+    gboolean start_asked;
+
+    if (!vr_journal_has_mark(swap->engine.journal, swap->row->id, "start-asked", &start_asked, error))
+        return FALSE;
+    if (start_asked)
+        return TRUE;
+    configured = vr_hv_inactive_xml(swap->engine.hv, swap->row->uuid, error);
+    return configured && vr_swap_disks_prove(swap, VR_PHASE_FORWARD, configured, error);
+}
+
 /* A guest that was off stays off; one that somebody has started meanwhile must run on the new disk (S11). */
-static gboolean is_off_or_on_new(VrSwap *swap, GError **error)
+static gboolean is_off_or_on_new(VrSwap *swap, gboolean *off, GError **error)
 {
     g_auto(VrDomainInfo) info = {0};
     g_autofree char *live = NULL;
 
     if (!read_info(swap, &info, error))
         return FALSE;
-    if (info.state == VR_DOMAIN_OFF)
+    *off = info.state == VR_DOMAIN_OFF;
+    if (*off)
         return !swap->row->was_running || check_off(&info, error);
     live = vr_hv_live_xml(swap->engine.hv, swap->row->uuid, error);
     return live && vr_domain_xml_live_matches(live, swap->intent_xml, swap->row->os_target, error);
@@ -352,7 +369,9 @@ static gboolean is_off_or_on_new(VrSwap *swap, GError **error)
 
 gboolean vr_swap_step_start(VrSwap *swap, const VrStopPolicy *stop, GError **error)
 {
-    if (!is_off_or_on_new(swap, error))
+    gboolean off;
+
+    if (!is_off_or_on_new(swap, &off, error) || (off && !disks_untouched(swap, error)))
         return FALSE;
     if (!swap->row->was_running)
         return TRUE;
@@ -448,6 +467,35 @@ static gboolean old_disk_configured(VrSwap *swap, char **configured, GError **er
            vr_domain_xml_prove(inactive, *configured, swap->row->os_target, error);
 }
 
+/* Best effort: what cannot be read, or written down, does not keep the old system off (invariant 15). */
+static void read_disks_back(VrSwap *swap)
+{
+    g_autoptr(GError) local = NULL;
+    g_autofree char *configured = vr_hv_inactive_xml(swap->engine.hv, swap->row->uuid, &local);
+
+    if (!configured || !confirm_off(swap, configured, &local) ||
+        !vr_swap_disks_read(swap, VR_PHASE_BACK, configured, &local))
+        vr_warning(swap->row->domain, "its data disks are not compared on the way back: %s", local->message);
+}
+
+/* What differs keeps it off: somebody writes to a disk while nobody should. */
+static gboolean disks_untouched_back(VrSwap *swap, const char *configured, GError **error)
+{
+    g_autoptr(GError) local = NULL;
+    gboolean started = FALSE;
+
+    if (!vr_journal_has_mark(swap->engine.journal, swap->row->id, "start-old", &started, &local) || started ||
+        vr_swap_disks_prove(swap, VR_PHASE_BACK, configured, &local))
+        return TRUE;
+    if (!g_error_matches(local, VR_ERROR, VR_ERROR_CONFLICT)) {
+        vr_warning(swap->row->domain, "its data disks were not compared on the way back: %s", local->message);
+        return TRUE;
+    }
+    g_set_error(error, VR_ERROR, VR_ERROR_PERSON, "%s; when that is as it should be, start it yourself",
+                local->message);
+    return FALSE;
+}
+
 gboolean vr_swap_put_back(VrSwap *swap, GError **error)
 {
     g_autofree char *configured = NULL;
@@ -460,11 +508,15 @@ gboolean vr_swap_put_back(VrSwap *swap, GError **error)
     if (swap->row->reached <= VR_SWAP_PREPARED && !stop_asked)
         return TRUE;
     if (!new_disk_off(swap, &runs_on_old, error) ||
-        (runs_on_old && swap->row->reached <= VR_SWAP_PREPARED && !await_late_stop(swap, &runs_on_old, error)) ||
-        !old_disk_configured(swap, &configured, error))
+        (runs_on_old && swap->row->reached <= VR_SWAP_PREPARED && !await_late_stop(swap, &runs_on_old, error)))
+        return FALSE;
+    if (!runs_on_old && swap->row->was_running)
+        read_disks_back(swap);
+    if (!old_disk_configured(swap, &configured, error))
         return FALSE;
     if (runs_on_old || !swap->row->was_running)
         return TRUE;
-    return confirm_off(swap, configured, error) && note(swap, "start-old", NULL, error) &&
-           start_and_compare(swap, configured, error) && note(swap, "running", "on the old disk", error);
+    return confirm_off(swap, configured, error) && disks_untouched_back(swap, configured, error) &&
+           note(swap, "start-old", NULL, error) && start_and_compare(swap, configured, error) &&
+           note(swap, "running", "on the old disk", error);
 }

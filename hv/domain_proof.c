@@ -201,6 +201,61 @@ gboolean vr_domain_xml_same(const char *a, const char *b)
     return left != NULL && right != NULL && difference(left, right) == NULL;
 }
 
+/* -- One disk ------------------------------------------------------------------------------------- */
+
+static gint by_name(gconstpointer a, gconstpointer b)
+{
+    const xmlAttr *left = *(const xmlAttr *const *)a, *right = *(const xmlAttr *const *)b;
+
+    return strcmp((const char *)left->name, (const char *)right->name);
+}
+
+static void append_attributes(GString *text, const xmlNode *node)
+{
+    g_autoptr(GPtrArray) attributes = g_ptr_array_new();
+
+    for (xmlAttr *attribute = node->properties; attribute != NULL; attribute = attribute->next)
+        g_ptr_array_add(attributes, attribute);
+    g_ptr_array_sort(attributes, by_name);
+    for (guint i = 0; i < attributes->len; i++) {
+        const char *name = (const char *)((const xmlAttr *)g_ptr_array_index(attributes, i))->name;
+        g_autofree char *value = vr_dom_attribute(node, name);
+        g_autofree char *escaped = g_markup_escape_text(value != NULL ? value : "", -1);
+        g_string_append_printf(text, " %s='%s'", name, escaped);
+    }
+}
+
+static void append_element(GString *text, const xmlNode *node)
+{
+    g_string_append_printf(text, "<%s", (const char *)node->name);
+    append_attributes(text, node);
+    g_string_append_c(text, '>');
+    for (const xmlNode *child = node->children; child != NULL; child = child->next) {
+        if (child->type == XML_ELEMENT_NODE)
+            append_element(text, child);
+        else if (child->content != NULL) {
+            g_autofree char *escaped = g_markup_escape_text((const char *)child->content, -1);
+            g_string_append(text, escaped);
+        }
+    }
+    g_string_append_printf(text, "</%s>", (const char *)node->name);
+}
+
+char *vr_domain_xml_disk_text(const char *xml, const char *target, GError **error)
+{
+    g_autoptr(xmlDoc) doc = canonical(xml, error);
+    const xmlNode *disk = doc != NULL ? vr_dom_disk(doc, target) : NULL;
+
+    if (disk == NULL) {
+        if (doc != NULL)
+            g_set_error(error, VR_ERROR, VR_ERROR_NOT_FOUND, "domain XML has no disk %s", target);
+        return NULL;
+    }
+    GString *text = g_string_new(NULL);
+    append_element(text, disk);
+    return g_string_free(text, FALSE);
+}
+
 /* -- Old or new? ---------------------------------------------------------------------------------- */
 
 static gboolean same_source(const VrDomainDisk *a, const VrDomainDisk *b)

@@ -80,6 +80,10 @@ char *vr_domain_xml_with_kept(const char *xml, const char *target, const char *k
  * element that differs. before and after may be any mix of our edit and libvirt's dump of it. */
 gboolean vr_domain_xml_prove(const char *before, const char *after, const char *target, GError **error);
 
+/* The <disk> element of `target` as a text that does not depend on white space, comments and the order of attributes: to be compared
+ * or hashed, not parsed again. VR_ERROR_NOT_FOUND when there is none. Free with g_free. */
+char *vr_domain_xml_disk_text(const char *xml, const char *target, GError **error);
+
 /* TRUE when two inactive dumps say the same, our metadata too (white space and attribute order do not matter). */
 gboolean vr_domain_xml_same(const char *a, const char *b);
 

@@ -123,6 +123,7 @@ static void do_prepare(VrExecutor *executor, VrJob *job)
                              .seat = job->seat,
                              .to_generation = executor->request.targets[job->instance].to_generation,
                              .model_revision = executor->request.set->revision,
+                             .data_proof = model->data_proof,
                              .needs_agent = vr_health_needs_agent(&model->health),
                              .ignored = executor->request.ignored};
 

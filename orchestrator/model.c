@@ -67,6 +67,14 @@ static const VrModelKey stop_keys[] = {
     {0},
 };
 
+static const VrModelChoice contents[] = {
+    {"none", VR_PROOF_NONE}, {"sampled", VR_PROOF_SAMPLED}, {"whole", VR_PROOF_WHOLE}, {0}};
+
+static const VrModelKey data_proof_keys[] = {
+    {.name = "content", .parse = vr_model_choice, .offset = MODEL(data_proof), .data = contents},
+    {0},
+};
+
 #define DAY_MS ((gint64)86400000)
 
 static const VrModelKey retention_keys[] = {
@@ -105,6 +113,7 @@ const VrModelKey vr_model_root_keys[] = {
     {.name = "osDisk", SECTION(os_disk_keys)},
     {.name = "tempDisks", .parse = vr_model_texts, .offset = MODEL(temp_disks), .check = disk_target},
     {.name = "stop", SECTION(stop_keys)},
+    {.name = "dataDiskProof", SECTION(data_proof_keys)},
     {.name = "retention", SECTION(retention_keys)},
     {.name = "maintenanceWindow", NOT_YET},
     {.name = "instances", .parse = vr_model_instances, .offset = MODEL(instances), .data = vr_model_instance_keys},

@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "disk/file_proof.h"
 #include "engine/retention.h"
 #include "hv/domain.h"
 
@@ -99,9 +100,10 @@ typedef struct {
     VrUpgradePolicy policy;
     VrHealthProfile health;
     VrOsDiskKind os_disk_kind;
-    char *os_target;   /* NULL: found in the XML */
-    char **temp_disks; /* targets; may be empty, never NULL */
-    VrStopPolicy stop; /* default AUTO, PT2M, force FALSE */
+    char *os_target;           /* NULL: found in the XML */
+    char **temp_disks;         /* targets; may be empty, never NULL */
+    VrStopPolicy stop;         /* default AUTO, PT2M, force FALSE */
+    VrProofContent data_proof; /* dataDiskProof: what of data disks is hashed while it is off; default NONE */
     VrHistoryRetention history;
     VrRetention retention; /* B4 */
     GPtrArray *instances;  /* VrModelInstance *, in order of definition, no name twice */

@@ -90,6 +90,8 @@ static const char *const sources[] = {[VR_HEALTH_SOURCE_POWER] = NULL,
                                       [VR_HEALTH_SOURCE_HTTPS] = "https",
                                       [VR_HEALTH_SOURCE_TCP] = "tcp"};
 static const char *const kinds[] = {[VR_OS_DISK_OVERLAY] = "overlay", [VR_OS_DISK_FULL] = "full"};
+static const char *const contents[] = {
+    [VR_PROOF_NONE] = "none", [VR_PROOF_SAMPLED] = "sampled", [VR_PROOF_WHOLE] = "whole"};
 static const char *const methods[] = {[VR_STOP_AUTO] = "auto", [VR_STOP_AGENT] = "agent", [VR_STOP_ACPI] = "acpi"};
 
 #define SHOWN(how, type, field) .show = show_##how, .offset = G_STRUCT_OFFSET(type, field)
@@ -172,6 +174,7 @@ const VrChangeRule vr_change_rules[] = {
     LIVE_CHOICE("stop.method", stop.method, methods),
     LIVE("stop.timeout", span, stop.timeout_ms),
     LIVE("stop.force", boolean, stop.force),
+    LIVE_CHOICE("dataDiskProof.content", data_proof, contents),
     LIVE("retention.runs", number, history.runs),
     LIVE("retention.runsMaxAge", span, history.max_age_ms),
     LIVE("retention.generations", number, retention.generations),

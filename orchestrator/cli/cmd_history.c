@@ -145,6 +145,23 @@ static void spread_rows(VrTable *table, const GArray *times)
         times_row(table, names[i], "", "", values[i]);
 }
 
+/* NULL: none was taken, or it cannot be read. */
+static VrDataProof *proof_of(const RunView *view, const VrSwapRow *row)
+{
+    return row ? vr_data_proof_of(view->session->journal, row->id, NULL) : NULL;
+}
+
+static void print_disks(const VrCli *cli, const RunView *view)
+{
+    for (guint i = 0; i < view->swaps->len; i++) {
+        const VrSwapRow *row = g_ptr_array_index(view->swaps, i);
+        g_autoptr(VrDataProof) proof = proof_of(view, row);
+        g_autofree char *text = proof ? vr_data_proof_line(proof) : NULL;
+        if (text)
+            vr_say(cli, "data disks of %s: %s", row->domain, text);
+    }
+}
+
 static void run_table(const VrCli *cli, const RunView *view)
 {
     static const char *const headings[] = {"INSTANCE", ">BATCH",   "PHASE", ">PREPARE", ">STOP", ">SWITCH",
@@ -162,6 +179,7 @@ static void run_table(const VrCli *cli, const RunView *view)
     }
     spread_rows(table, view->times);
     vr_table_print(table);
+    print_disks(cli, view);
     for (guint i = 0; i < view->run->instances->len; i++) {
         const VrRunInstance *instance = g_ptr_array_index(view->run->instances, i);
         vr_say_why(cli, instance->domain, instance->reason);
@@ -176,7 +194,8 @@ static json_t *run_instances_json(const RunView *view)
         const VrRunInstance *instance = g_ptr_array_index(view->run->instances, i);
         const VrSwapRow *row = g_hash_table_lookup(view->by_uuid, instance->uuid);
         VrSwapTimes times = times_of(view, row);
-        json_array_append_new(list, json_pack("{s:o, s:s, s:i, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "domain",
+        g_autoptr(VrDataProof) proof = proof_of(view, row);
+        json_array_append_new(list, json_pack("{s:o, s:s, s:i, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "domain",
                                               vr_json_text(instance->domain), "uuid", instance->uuid, "batch",
                                               (int)instance->batch, "phase", vr_instance_phase_name(instance->phase),
                                               "reason", vr_json_text(instance->reason), "targetVersion",
@@ -184,7 +203,7 @@ static json_t *run_instances_json(const RunView *view)
                                               "fromGeneration", row ? json_integer(row->from) : json_null(),
                                               "toGeneration", row ? json_integer(row->to) : json_null(), "swapState",
                                               row ? json_string(vr_swap_state_name(row->state)) : json_null(), "times",
-                                              vr_times_json(&times)));
+                                              vr_times_json(&times), "dataDisks", vr_data_proof_json(proof)));
     }
     return list;
 }

@@ -159,6 +159,15 @@ static void print_swap(const VrCli *cli, const VrInstanceState *state)
     print_times(cli, &state->times);
 }
 
+/* Of the last swap; NULL: it took none. */
+static void print_disks(const VrCli *cli, const VrDataProof *proof)
+{
+    g_autofree char *text = proof ? vr_data_proof_line(proof) : NULL;
+
+    if (text)
+        vr_label(cli, "Data disks", text);
+}
+
 /* What a running guest says beside its health (E12); NULL: nobody can be asked. */
 static GPtrArray *signals_of(const VrSession *session, const VrInstanceState *state)
 {
@@ -188,7 +197,7 @@ static void print_signals(const VrCli *cli, const GPtrArray *signals)
 }
 
 static void print_lines(const VrCli *cli, const VrInstanceState *state, const GPtrArray *signals, GPtrArray *all,
-                        const GPtrArray *verdicts)
+                        const GPtrArray *verdicts, const VrDataProof *proof)
 {
     const VrLook *look = state->look;
     g_autofree char *current = vr_generation_text(state->current);
@@ -213,6 +222,7 @@ static void print_lines(const VrCli *cli, const VrInstanceState *state, const GP
         print_swap(cli, state);
     else
         vr_label(cli, "Last swap", "none yet");
+    print_disks(cli, proof);
     fputc('\n', stdout);
     generations_table(cli, all, verdicts);
 }
@@ -226,6 +236,7 @@ static gboolean view(const VrCli *cli, VrSession *session, guint index, GError *
     g_autoptr(GPtrArray) all = NULL;
     g_autoptr(GPtrArray) verdicts = NULL;
     g_autoptr(GPtrArray) signals = NULL;
+    g_autoptr(VrDataProof) proof = NULL;
     g_auto(VrInstanceState) state = {0};
 
     if (local) {
@@ -238,15 +249,21 @@ static gboolean view(const VrCli *cli, VrSession *session, guint index, GError *
                    : NULL;
     if (!verdicts || !vr_instance_state_read(&state, session, index, last, image, looks, error))
         return FALSE;
+    proof = state.swap ? vr_data_proof_of(session->journal, state.swap->id, &local) : NULL;
+    if (local) {
+        g_propagate_error(error, g_steal_pointer(&local));
+        return FALSE;
+    }
     signals = signals_of(session, &state);
     if (cli->options.json) {
         json_t *document = vr_instance_state_json(&state);
         json_object_set_new(document, "signals", signals_json(signals));
         json_object_set_new(document, "set", vr_json_text(session->set->name));
         json_object_set_new(document, "generations", generations_json(all, verdicts));
+        json_object_set_new(document, "dataDisks", vr_data_proof_json(proof));
         vr_json_print(document);
     } else {
-        print_lines(cli, &state, signals, all, verdicts);
+        print_lines(cli, &state, signals, all, verdicts, proof);
     }
     return TRUE;
 }

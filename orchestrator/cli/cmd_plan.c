@@ -241,7 +241,7 @@ static void print_json(const VrPlan *plan)
     for (guint i = 0; i < warnings->len; i++)
         json_array_append_new(list, vr_json_text(g_ptr_array_index(warnings, i)));
     vr_json_print(json_pack(
-        "{s:o, s:s, s:o, s:s, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "set",
+        "{s:o, s:s, s:o, s:s, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "set",
         vr_json_text(plan->session->set->name), "operation", vr_run_kind_name(targets->kind), "targetImageReference",
         vr_reference_json(plan->session->store, targets->image ? targets->image->name : NULL,
                           targets->image ? targets->image->version : NULL),
@@ -253,7 +253,7 @@ static void print_json(const VrPlan *plan)
                   (json_int_t)vr_plan_needed_bytes(plan), "initialBytesPerInstance", (json_int_t)plan->disk_bytes,
                   "maximumBytesPerInstance", json_integer((json_int_t)plan->most_bytes)),
         "expectedOffMs", vr_spread_json(&plan->off), "expectedDurationMs", vr_json_ms(vr_plan_expected_ms(plan)),
-        "drives", vr_plan_drives_json(plan)));
+        "drives", vr_plan_drives_json(plan), "dataDiskProof", vr_plan_proof_json(plan)));
 }
 
 /* --- lines ------------------------------------------------------------------------------------------- */
@@ -333,6 +333,7 @@ static void print_lines(const VrPlan *plan)
         vr_say(cli, "space: %s free; kept disks are used again, nothing is copied", free_space);
     vr_plan_print_expected(plan);
     vr_plan_print_drives(plan);
+    vr_plan_print_proof(plan);
 }
 
 /* --- what it comes to -------------------------------------------------------------------------------- */

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "orchestrator/cli/look.h"
 
+#include "engine/manifest.h"
+
 #define LOOKERS 16
 #define RUN_DIR "/run"
 #define HEALTH_WAIT_MS 3000 /* a plan is not a run: what does not answer by then counts as down */
@@ -34,6 +36,22 @@ static GPtrArray *cannot_look(const VrInstance *instance, const GError *why)
     return findings;
 }
 
+/* Data disks are read when the guest is off, which is no time to learn that they cannot be. */
+static void look_at_disks(const VrSet *set, VrHv *hv, const char *xml, const VrInstance *instance, VrLook *look)
+{
+    const VrDomainDisk *os_disk = vr_domain_def_os_disk(look->def, set->model->os_target, NULL);
+    g_autoptr(GError) local = NULL;
+    g_autoptr(GPtrArray) manifest = os_disk ? vr_manifest_take(hv, xml, os_disk->target, VR_PROOF_NONE, &local) : NULL;
+
+    if (manifest)
+        look->proof_bytes = vr_manifest_bytes(manifest, set->model->data_proof);
+    else if (local)
+        g_ptr_array_insert(
+            look->findings, 0,
+            vr_finding_new("data-disk-unreadable", g_strdup_printf("%s: %s", instance->domain, local->message),
+                           g_strdup("put it back, make it readable, or take it out of the domain with 'virsh edit'")));
+}
+
 static void look_at(gpointer data, gpointer user_data)
 {
     const Lookers *lookers = user_data;
@@ -57,6 +75,8 @@ static void look_at(gpointer data, gpointer user_data)
     look->findings =
         look->def ? vr_swap_preflight(lookers->session->store, lookers->session->hv, &look->info, look->def, &needs)
                   : cannot_look(instance, local);
+    if (look->def)
+        look_at_disks(set, lookers->session->hv, xml, instance, look);
 }
 
 static void look_at_health(const Lookers *lookers, guint first, guint count)

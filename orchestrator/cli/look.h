@@ -12,6 +12,7 @@ typedef struct {
     VrHealthAnswer health;
     VrDomainDef *def;    /* inactive; NULL: it could not be read */
     GPtrArray *findings; /* VrFinding *, blockers first */
+    guint64 proof_bytes; /* of data disks that are hashed while it is off (dataDiskProof), in each of two readings */
 } VrLook;
 
 /* What a look is for; NULL: a view, which needs no more than power and health. */

@@ -113,3 +113,44 @@ json_t *vr_plan_drives_json(const VrPlan *plan)
     }
     return list;
 }
+
+/* --- what of them is read while a guest is off ------------------------------------------------------- */
+
+static guint64 most_proof_bytes(const VrPlan *plan, const char **domain)
+{
+    guint64 most = 0;
+
+    for (guint i = 0; i < plan->looks->len; i++) {
+        const VrLook *look = g_ptr_array_index(plan->looks, i);
+        if (!plan->targets->targets[i].chosen || look->proof_bytes <= most)
+            continue;
+        most = look->proof_bytes;
+        *domain = vr_set_instance(plan->session->set, i)->domain;
+    }
+    return most;
+}
+
+void vr_plan_print_proof(const VrPlan *plan)
+{
+    VrProofContent content = plan->session->set->model->data_proof;
+    const char *domain = NULL;
+    guint64 bytes = most_proof_bytes(plan, &domain);
+    g_autofree char *size = vr_text_size(bytes);
+
+    if (content == VR_PROOF_NONE || bytes == 0)
+        return;
+    vr_say(
+        plan->session->cli,
+        "data disks: %s twice while a guest is off (dataDiskProof %s), %s each time of '%s', which has the most: that "
+        "is downtime",
+        content == VR_PROOF_WHOLE ? "all bytes are read" : "samples are read", vr_proof_content_name(content), size,
+        domain);
+}
+
+json_t *vr_plan_proof_json(const VrPlan *plan)
+{
+    const char *domain = NULL;
+
+    return json_pack("{s:s, s:I}", "content", vr_proof_content_name(plan->session->set->model->data_proof),
+                     "maximumBytesReadWhileOff", (json_int_t)(2 * most_proof_bytes(plan, &domain)));
+}

@@ -44,5 +44,9 @@ gboolean vr_plan_look_back(VrPlan *plan, GError **error);
 gint64 vr_plan_expected_ms(const VrPlan *plan);
 void vr_plan_print_expected(const VrPlan *plan);
 
+/* What a proof of the content of data disks costs (dataDiskProof): prints nothing where none is asked for. */
+void vr_plan_print_proof(const VrPlan *plan);
+json_t *vr_plan_proof_json(const VrPlan *plan);
+
 /* What is true of the plan as a whole and a person should know. Element: char *, freed with the array. */
 GPtrArray *vr_plan_warnings(const VrPlan *plan);

@@ -31,6 +31,11 @@ json_t *vr_run_json(const VrSession *session, const VrRun *run);
 /* The answer of history --azure, out of all runs, newest first. */
 json_t *vr_history_azure(const VrSession *session, GPtrArray *runs);
 
+/* data_proof_view.c. "2 untouched: vdb /srv/a.qcow2, ...; proven at ...". Free with g_free. */
+char *vr_data_proof_line(const VrDataProof *proof);
+/* null for NULL */
+json_t *vr_data_proof_json(const VrDataProof *proof);
+
 /* A duration of the model: "PT5M" would be its spelling, seconds are what programs read. */
 #define VR_JSON_SECONDS(ms) json_real((double)(ms) / 1000.0)
 

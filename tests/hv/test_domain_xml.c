@@ -296,6 +296,33 @@ static void live_must_be_the_intent(void **state)
     }
 }
 
+/* One text for one disk, however it is written; every other change of it shows. */
+static void a_disk_as_text(void **state)
+{
+    static const char form[] = "<domain><devices><disk type='file' device='disk'>%s</disk></devices></domain>";
+    static const char *const same[] = {
+        "<source file='/a' mode='x'/><target dev='vdb' bus='virtio'/>",
+        "\n  <source mode=\"x\" file=\"/a\"/><!-- a word -->\n <target bus='virtio' dev='vdb'></target>\n"};
+    static const char *const others[] = {
+        "<source file='/b' mode='x'/><target dev='vdb' bus='virtio'/>",
+        "<source file='/a' mode='x'/><target dev='vdb' bus='virtio'/><readonly/>",
+        "<source file='/a' mode='x'/><target dev='vdb' bus='virtio'/><serial>A&amp;B</serial>"};
+    g_autofree char *first = g_strdup_printf(form, same[0]);
+    g_autofree char *second = g_strdup_printf(form, same[1]);
+    g_autofree char *text = vr_domain_xml_disk_text(first, "vdb", NULL);
+    g_autofree char *again = vr_domain_xml_disk_text(second, "vdb", NULL);
+    g_autoptr(GError) error = NULL;
+
+    assert_string_equal(text, again);
+    for (gsize i = 0; i < G_N_ELEMENTS(others); i++) {
+        g_autofree char *xml = g_strdup_printf(form, others[i]);
+        g_autofree char *other = vr_domain_xml_disk_text(xml, "vdb", NULL);
+        assert_string_not_equal(text, other);
+    }
+    assert_null(vr_domain_xml_disk_text(first, "vdc", &error));
+    expect_error(&error, VR_ERROR_NOT_FOUND, "vdc");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -311,6 +338,7 @@ int main(void)
         cmocka_unit_test(proof_does_not_mind_form),
         cmocka_unit_test(tells_old_from_new),
         cmocka_unit_test(live_must_be_the_intent),
+        cmocka_unit_test(a_disk_as_text),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

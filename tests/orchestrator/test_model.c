@@ -69,6 +69,7 @@ static void test_all_keys(void **state)
               "osDisk: {kind: Full, target: vda}\n"
               "tempDisks: [vdc, sdb]\n"
               "stop: {method: ACPI, timeout: PT1M, force: true}\n"
+              "dataDiskProof: {content: Whole}\n"
               "instances:\n"
               "- {domain: web-0}\n"
               "- domain: \"web 1: caf\\u00e9\"\n"
@@ -103,9 +104,10 @@ static void test_all_keys(void **state)
     assert_int_equal(model->stop.method, VR_STOP_ACPI);
     assert_int_equal(model->stop.timeout_ms, 60000);
     assert_true(model->stop.force);
+    assert_int_equal(model->data_proof, VR_PROOF_WHOLE);
     assert_int_equal(model->instances->len, 3);
     assert_string_equal(((VrModelInstance *)model->instances->pdata[1])->domain, "web 1: caf\xc3\xa9");
-    assert_int_equal(((VrModelInstance *)model->instances->pdata[1])->line, 32);
+    assert_int_equal(((VrModelInstance *)model->instances->pdata[1])->line, 33);
     assert_string_equal(((VrModelInstance *)model->instances->pdata[1])->version, "12.20261001.0"); /* A11 */
     assert_null(((VrModelInstance *)model->instances->pdata[0])->version);
 }
@@ -336,6 +338,7 @@ static void test_types(void **state)
         {"stop: {force: yes}", "3: stop.force: yes is neither true nor false"},
         {"stop: {force: \"true\"}", "3: stop.force: \"true\" is neither true nor false"},
         {"stop: {force: {}}", "3: stop.force: must be true or false, not a mapping"},
+        {"dataDiskProof: {content: some}", "3: dataDiskProof.content: \"some\" is not none, sampled or whole"},
         {"stop: {method: kill}", "3: stop.method: \"kill\" is not auto, agent or acpi"},
         {"osDisk: {target: /dev/vda}", "3: osDisk.target: \"/dev/vda\" is no target of a disk, such as vda"},
         {"osDisk: {target: }", "3: osDisk.target: has no value"},

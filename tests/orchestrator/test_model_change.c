@@ -75,6 +75,7 @@ static void test_each_kind_of_value(void **state)
         SECTION("stop: {method: acpi}", "STOP: {METHOD: agent, force: true}",
                 "stop.method: acpi -> agent: live\nstop.force: false -> true: live"),
         SECTION("tempDisks: [vdc]", "tempDisks: [vdc, vdd]", "tempDisks: vdc -> vdc vdd: live"),
+        SECTION("", "dataDiskProof: {content: sampled}", "dataDiskProof.content: none -> sampled: live"),
         SECTION("", "retention: {runs: 50, runsMaxAge: P100D}",
                 "retention.runs: 1000 -> 50: live\nretention.runsMaxAge: 730 d 00 h -> 100 d 00 h: live"),
         SECTION("retention: {failedDisks: 3}", "retention: {generations: 5, maxAge: P30D, failedDisks: 0}",
