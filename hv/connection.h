@@ -17,6 +17,9 @@ typedef struct {
  * running is VR_ERROR_DISCONNECTED with what to do. */
 VrHv *vr_connection_open(const char *uri, const VrConnectionOptions *options, GError **error);
 
+/* qemu:///embed: the driver, and what QEMU needs, is in this very process. uri as above. */
+gboolean vr_connection_is_in_process(const char *uri);
+
 /* The URI that libvirt says it is connected to. Free with g_free. */
 char *vr_connection_uri(VrHv *hv, GError **error);
 

@@ -46,6 +46,7 @@ const VrFindingKind vr_finding_kinds[] = {
     {"os-disk-bus", VR_SEVERITY_WARNING, NULL},
     {"direct-kernel-boot", VR_SEVERITY_WARNING, NULL},
     {"data-disk-no-serial", VR_SEVERITY_WARNING, NULL},
+    {"data-disk-unreadable", VR_SEVERITY_BLOCKER, NULL},
     /* the new image, and what it meets */
     {"uefi-nvram", VR_SEVERITY_BLOCKER, NULL},
     {"secure-boot", VR_SEVERITY_WARNING, NULL},

@@ -8,6 +8,7 @@
  */
 #include "hv/session.h"
 
+#include "base/confine.h"
 #include "base/error.h"
 #include "base/log.h"
 #include <libvirt/virterror.h>
@@ -134,9 +135,18 @@ static void be_silent(void *data, virErrorPtr error)
 {
 }
 
+/* Outside: what it logs to, by its environment, is the admin's choice. */
+static void initialize(void *result)
+{
+    *(int *)result = virInitialize();
+}
+
 static gpointer start_libvirt(gpointer data)
 {
-    if (virInitialize() < 0 || virEventRegisterDefaultImpl() < 0)
+    int result = -1;
+
+    vr_confine_outside(initialize, &result);
+    if (result < 0 || virEventRegisterDefaultImpl() < 0)
         return NULL;
     virSetErrorFunc(NULL, be_silent);
     signal(SIGPIPE, SIG_IGN); /* libvirt writes to the socket of a daemon that may have died a moment ago */

@@ -7,6 +7,7 @@
  * are behind; Rolling and Automatic apply the model to them in a run that begins at once (C11).
  */
 #include "base/child.h"
+#include "base/confine.h"
 #include "base/durable.h"
 #include "base/error.h"
 #include "base/fd.h"
@@ -511,6 +512,12 @@ static gboolean edit(const VrCli *cli, Definition *definition, GError **error)
     return TRUE;
 }
 
+/* A process that owns the set is kept from what is not the store's, and the draft is in /tmp. */
+static void remove_draft(void *path)
+{
+    unlink(path);
+}
+
 gboolean vr_cmd_set_edit(const VrCli *cli, GError **error)
 {
     g_auto(Definition) definition = {.edited = read_set_text(cli, error)};
@@ -522,7 +529,7 @@ gboolean vr_cmd_set_edit(const VrCli *cli, GError **error)
     definition.file = path;
     defined = edit(cli, &definition, error);
     if (defined)
-        unlink(path);
+        vr_confine_outside(remove_draft, path);
     else
         vr_note(cli, "what was edited is in %s, for 'set-define'", path);
     return defined;

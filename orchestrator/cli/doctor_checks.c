@@ -2,6 +2,7 @@
 #include "orchestrator/cli/doctor.h"
 
 #include "base/child.h"
+#include "base/confine.h"
 #include "base/durable.h"
 #include "base/error.h"
 #include "base/fd.h"
@@ -104,6 +105,19 @@ static void check_io_uring(VrDoctor *doctor, VrCheck *check)
         answer(check, VR_CHECK_WARN,
                g_strdup_printf("cannot be used: %s; copies take the plain path", g_strerror(errno)),
                "see the sysctl kernel.io_uring_disabled and the seccomp profile of a container");
+}
+
+static void check_landlock(VrDoctor *doctor, VrCheck *check)
+{
+    int version = vr_confine_version();
+
+    if (version > 0)
+        answer(check, VR_CHECK_OK, g_strdup_printf("version %d: a run can write to nothing but the store", version),
+               NULL);
+    else
+        answer(check, VR_CHECK_WARN,
+               g_strdup("the kernel has none that could be used: nothing but our own care keeps a run from data disks"),
+               "Linux 5.19 or newer with landlock in the parameter lsm=");
 }
 
 static int nameless_file(const char *directory)
@@ -231,6 +245,6 @@ static void check_user(VrDoctor *doctor, VrCheck *check)
 }
 
 const VrDoctorCheck vr_doctor_checks[] = {
-    {"libvirt", check_libvirt},   {"user", check_user},   {"kvm", check_kvm},   {"qemu-img", check_qemu_img},
-    {"io_uring", check_io_uring}, {"store", check_store}, {"path", check_path}, {"space", check_space},
-    {"reflink", check_reflink},   {"pools", check_pools}, {NULL, NULL}};
+    {"libvirt", check_libvirt},   {"user", check_user},         {"kvm", check_kvm},     {"qemu-img", check_qemu_img},
+    {"io_uring", check_io_uring}, {"landlock", check_landlock}, {"store", check_store}, {"path", check_path},
+    {"space", check_space},       {"reflink", check_reflink},   {"pools", check_pools}, {NULL, NULL}};
