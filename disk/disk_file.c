@@ -7,6 +7,7 @@
 #include "disk/image_check.h"
 #include "disk/qcow2.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
@@ -110,13 +111,63 @@ static gboolean ask_lock(int fd, off_t start, gboolean *held, const char *path, 
     return TRUE;
 }
 
+/* The descriptor is open for writing (man 5 proc: fdinfo, the flags are octal). */
+static gboolean writes(int process_fd, const char *number)
+{
+    g_autofree char *name = g_build_filename("fdinfo", number, NULL);
+    char text[256] = {0};
+    vr_autofd fd = openat(process_fd, name, O_RDONLY | O_CLOEXEC);
+    const char *flags = fd >= 0 && read(fd, text, sizeof text - 1) > 0 ? strstr(text, "flags:") : NULL;
+    return flags && (g_ascii_strtoull(flags + strlen("flags:"), NULL, 8) & O_ACCMODE) != O_RDONLY;
+}
+
+static gboolean process_writes(int process_fd, dev_t device)
+{
+    struct stat st;
+    int fd = openat(process_fd, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    gboolean found = FALSE;
+    for (struct dirent *entry; dir && !found && (entry = readdir(dir));)
+        found = fstatat(fd, entry->d_name, &st, 0) == 0 && S_ISBLK(st.st_mode) && st.st_rdev == device &&
+                writes(process_fd, entry->d_name);
+    if (dir)
+        closedir(dir);
+    else if (fd >= 0)
+        close(fd);
+    return found;
+}
+
+/* Locks are on the node that was opened, and libvirt gives each QEMU a /dev of its own: seen on libvirt 9.0, where no lock shows on the
+ * host's node. So a device is held also when a process has it open for writing, by whatever node. */
+static gboolean is_written(dev_t device, gboolean *held, GError **error)
+{
+    DIR *proc = opendir("/proc");
+    if (!proc) {
+        vr_set_error_errno(error, errno, "cannot read /proc");
+        return FALSE;
+    }
+    *held = FALSE;
+    for (struct dirent *entry; !*held && (entry = readdir(proc));) {
+        vr_autofd process = g_ascii_isdigit(entry->d_name[0])
+                                ? openat(dirfd(proc), entry->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+                                : -1;
+        *held = process >= 0 && process_writes(process, device);
+    }
+    closedir(proc);
+    return TRUE;
+}
+
 gboolean vr_disk_file_is_open_by_qemu(const char *path, gboolean *held, GError **error)
 {
     struct stat st;
     vr_autofd fd = open_disk(path, &st, error);
     if (fd < 0 || !ask_lock(fd, QEMU_PERMISSION_BASE, held, path, error))
         return FALSE;
-    return *held || ask_lock(fd, QEMU_SHARED_BASE, held, path, error);
+    if (*held)
+        return TRUE;
+    if (!ask_lock(fd, QEMU_SHARED_BASE, held, path, error))
+        return FALSE;
+    return *held || !S_ISBLK(st.st_mode) || is_written(st.st_rdev, held, error);
 }
 
 gboolean vr_disk_file_virtual_size(const char *path, const char *format, guint64 *bytes, GError **error)

@@ -129,6 +129,11 @@ static VrGeneration *rollback_target(const VrEngine *engine, const char *domain,
         g_prefix_error(error, "'%s': the disk of generation %u: ", domain, number);
         return NULL;
     }
+    if (id.size == 0) { /* a device that is detached keeps its node */
+        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "'%s': the disk of generation %u, %s, holds nothing", domain,
+                    number, file);
+        return NULL;
+    }
     if (to->ours && !vr_disk_file_same(&id, &to->file)) {
         g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "'%s': %s is not the file that was made for generation %u",
                     domain, to->path, number);

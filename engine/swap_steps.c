@@ -218,12 +218,9 @@ static gboolean stop_guest(VrSwap *swap, const VrStopPolicy *stop, gboolean *for
     return still_owner(swap, error) && vr_domain_force_off(swap->engine.hv, swap->row->uuid, error);
 }
 
-static gboolean unchanged_since_prepared(VrSwap *swap, char **inactive, GError **error)
+static gboolean unchanged_since_prepared(VrSwap *swap, const char *inactive, GError **error)
 {
-    *inactive = vr_hv_inactive_xml(swap->engine.hv, swap->row->uuid, error);
-    if (!*inactive)
-        return FALSE;
-    if (vr_domain_xml_same(*inactive, swap->before_xml))
+    if (vr_domain_xml_same(inactive, swap->before_xml))
         return TRUE;
     g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT,
                 "the domain was edited by somebody since the swap was prepared; nothing was overwritten");
@@ -249,10 +246,12 @@ static gboolean still_fit(VrSwap *swap, GError **error)
     g_autofree char *inactive = NULL;
     g_autoptr(VrDomainDef) def = NULL;
 
-    if (!read_info(swap, &info, error) || !unchanged_since_prepared(swap, &inactive, error))
+    if (!read_info(swap, &info, error))
         return FALSE;
-    def = vr_domain_def_parse(inactive, error);
+    inactive = vr_hv_inactive_xml(swap->engine.hv, swap->row->uuid, error);
+    def = inactive ? vr_domain_def_parse(inactive, error) : NULL;
     return def && vr_swap_preflight_require(swap, &info, def, swap->row->os_target, NULL, error) &&
+           unchanged_since_prepared(swap, inactive, error) &&
            vr_swap_disks_readable(swap, swap->row->os_target, error) && power_unchanged(swap, &info, error);
 }
 
@@ -301,10 +300,10 @@ static gboolean define_and_read_back(VrSwap *swap, const char *xml, char **now, 
 
 gboolean vr_swap_step_switch(VrSwap *swap, const VrStopPolicy *stop, GError **error)
 {
-    g_autofree char *inactive = NULL;
+    g_autofree char *inactive = vr_hv_inactive_xml(swap->engine.hv, swap->row->uuid, error);
     g_autofree char *after = NULL;
 
-    if (!unchanged_since_prepared(swap, &inactive, error) || !mark(swap, "intent", NULL, error) ||
+    if (!inactive || !unchanged_since_prepared(swap, inactive, error) || !mark(swap, "intent", NULL, error) ||
         !define_and_read_back(swap, swap->intent_xml, &after, error))
         return FALSE;
     return vr_domain_xml_prove(inactive, after, swap->row->os_target, error);

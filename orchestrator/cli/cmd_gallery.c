@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The gallery: list, info, verify, exclude, include. */
 #include "base/error.h"
+#include "disk/image_boot.h"
 #include "disk/version.h"
 #include "orchestrator/cli/gallery.h"
 #include "orchestrator/cli/output.h"
@@ -115,7 +116,24 @@ gboolean vr_cmd_image_list(const VrCli *cli, GError **error)
 
 /* --- image-info -------------------------------------------------------------------------------------- */
 
-static void info_lines(const VrCli *cli, const VrVersionState *state, const VrInUse *in_use)
+/* "BIOS, UEFI" as far as the first sectors say (B22). Free with g_free. */
+static char *boots_by(const VrImageBoot *boot)
+{
+    return g_strdup_printf("%s%s%s", boot->bios ? "BIOS" : "", boot->bios && boot->uefi ? ", " : "",
+                           boot->uefi   ? "UEFI"
+                           : boot->bios ? ""
+                                        : "no boot code, no EFI system partition");
+}
+
+static json_t *boot_json(const VrImageBoot *boot)
+{
+    return json_pack("{s:b, s:b, s:o, s:o}", "bios", boot->bios, "uefi", boot->uefi, "architecture",
+                     vr_json_text(boot->arch), "sectorSize",
+                     boot->sector ? json_integer((json_int_t)boot->sector) : json_null());
+}
+
+/* boot NULL: it could not be read. */
+static void info_lines(const VrCli *cli, const VrVersionState *state, const VrInUse *in_use, const VrImageBoot *boot)
 {
     const VrImage *image = state->image;
     g_autofree char *size = vr_text_size(image->virtual_size);
@@ -125,6 +143,7 @@ static void info_lines(const VrCli *cli, const VrVersionState *state, const VrIn
     g_autofree char *reason = vr_version_ineligible(state);
     g_autoptr(GPtrArray) users = vr_in_use_of(in_use, image->name, image->version);
     g_autofree char *used = users->len ? vr_in_use_text(users) : NULL;
+    g_autofree char *boots = boot ? boots_by(boot) : NULL;
 
     vr_label(cli, "Name", image->name);
     vr_label(cli, "Version", image->version);
@@ -136,6 +155,8 @@ static void info_lines(const VrCli *cli, const VrVersionState *state, const VrIn
     vr_label(cli, "Size", size);
     vr_label(cli, "In file", in_file);
     vr_label_format(cli, "On disk", "%s, of it shared %s", on_disk, shared);
+    vr_label(cli, "Boots by", boots);
+    vr_label(cli, "Architecture", boot ? boot->arch : NULL);
     vr_label_format(cli, "Source digest", "sha256:%s", image->source_digest);
     vr_label_format(cli, "Stored digest", "sha256:%s", image->stored_digest);
     vr_label(cli, "Signed by key", image->signature_key);
@@ -154,6 +175,8 @@ gboolean vr_cmd_image_info(const VrCli *cli, GError **error)
     g_autoptr(VrInUse) in_use = NULL;
     g_autoptr(VrImage) image = NULL;
     const VrVersionState *state;
+    VrImageBoot read;
+    const VrImageBoot *boot;
 
     if (!vr_session_open_read(&session, cli, error))
         return FALSE;
@@ -163,10 +186,14 @@ gboolean vr_cmd_image_info(const VrCli *cli, GError **error)
     in_use = state ? vr_gallery_uses(&session, FALSE, error) : NULL;
     if (!in_use)
         return FALSE;
-    if (cli->options.json)
-        vr_json_print(state_json(state, in_use));
-    else
-        info_lines(cli, state, in_use);
+    boot = vr_image_boot_read(session.store, image, &read, NULL) ? &read : NULL;
+    if (cli->options.json) {
+        json_t *document = state_json(state, in_use);
+        json_object_set_new(document, "boot", boot ? boot_json(boot) : json_null());
+        vr_json_print(document);
+    } else {
+        info_lines(cli, state, in_use, boot);
+    }
     return TRUE;
 }
 

@@ -3,7 +3,7 @@
 
 It starts in half a second under TCG, says its version on the serial console, and powers
 itself off when its ACPI power button is pressed, as a good guest does.  Options make the bad
-ones: one that ignores the button, one that does not boot.  Everything about it is real to
+ones: one that ignores the button, one that reboots at it, one that does not boot.  Everything about it is real to
 libvirt and QEMU: OS disk, data disks, temp disk, network, agent channel.
 
 A Fleet is a number of them with their files in one directory under /var/lib, where QEMU's user
@@ -64,6 +64,14 @@ CODE = bytes.fromhex(
     "ebed"        # 33         jmp  wait
 )
 JZ_WAIT = 0x2A
+SOFT_OFF = 0x2C
+REBOOT = bytes.fromhex(
+    "b0fe"        # 2c         mov  al, 0xfe
+    "e664"        # 2e         out  0x64, al        the keyboard controller pulses the reset line
+    "f4"          # 30 dead:   hlt
+    "ebfd"        # 31         jmp  dead
+    "9090"
+)
 BANNER_AT = 0x60
 BANNER_MAX = 0x1B8 - BANNER_AT - 1
 
@@ -73,9 +81,11 @@ def banner(version):
     return f"cheap guest version {version}\r\n"
 
 
-def boot_sector(version, ignore_acpi=False, boots=True):
-    """The 512 bytes of the guest's operating system."""
+def boot_sector(version, ignore_acpi=False, boots=True, reboots=False):
+    """The 512 bytes of the guest's operating system.  reboots: it does that when it should power itself off."""
     code = bytearray(CODE)
+    if reboots:
+        code[SOFT_OFF : SOFT_OFF + len(REBOOT)] = REBOOT
     if ignore_acpi:
         code[JZ_WAIT] = 0xEB  # jz becomes jmp: it never looks at the button
     text = banner(version).encode()
@@ -89,11 +99,11 @@ def boot_sector(version, ignore_acpi=False, boots=True):
     return bytes(sector)
 
 
-def write_os_disk(path, version, disk_format="raw", ignore_acpi=False, boots=True, size=MIB):
+def write_os_disk(path, version, disk_format="raw", ignore_acpi=False, boots=True, size=MIB, reboots=False):
     """Makes an OS disk of the version; a qcow2 one has no backing file."""
     raw = path if disk_format == "raw" else path + ".raw"
     with open(raw, "wb") as disk:
-        disk.write(boot_sector(version, ignore_acpi, boots))
+        disk.write(boot_sector(version, ignore_acpi, boots, reboots))
         disk.truncate(size)
     if disk_format != "raw":
         subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", disk_format, raw, path], check=True)

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""B20: the first OS disk of a guest is a volume of a pool, or a block device. It is looked at as a file is: who holds it, how large it is, is it there."""
+import fcntl
+import os
+import re
+import struct
+import subprocess
+import threading
+import time
+
+import libvirt
+import pytest
+
+from conftest import PREFIX
+from lib import cheap_guest
+from program import REFUSED, Program
+
+F_OFD_SETLK = 37
+UNUSED_BYTE = 140  # in the range of QEMU's lock bytes, and none of a permission: QEMU itself does not mind
+SIZE = 8 * 1024 * 1024
+
+
+class Volume:
+    def __init__(self, fleet):
+        self.fleet = fleet
+        self.pool = fleet.connection.storagePoolDefineXML(
+            f"<pool type='dir'><name>{PREFIX}-zero</name><target><path>{fleet.dir}</path></target></pool>")
+        self.pool.create()
+        self.path = fleet[0].os_disk
+
+    def source(self):
+        return (f"<disk type='volume' device='disk'><driver name='qemu' type='raw'/>"
+                f"<source pool='{PREFIX}-zero' volume='{os.path.basename(self.path)}'/>")
+
+    def hold(self):
+        self.fd = os.open(self.path, os.O_RDONLY)
+        fcntl.fcntl(self.fd, F_OFD_SETLK, struct.pack("hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, UNUSED_BYTE, 1, 0))
+
+    def let_go(self):
+        os.close(self.fd)
+
+    def clean_up(self):
+        self.pool.destroy()
+        self.pool.undefine()
+
+
+class Block:
+    """A loop device: QEMU gets a node of its own in its /dev, so locks tell nothing of it."""
+
+    def __init__(self, fleet):
+        self.path = subprocess.run(["losetup", "-f", "--show", fleet[0].os_disk], check=True, capture_output=True,
+                                   text=True).stdout.strip()
+
+    def source(self):
+        return f"<disk type='block' device='disk'><driver name='qemu' type='raw'/><source dev='{self.path}'/>"
+
+    def hold(self):
+        self.fd = os.open(self.path, os.O_RDWR)
+
+    def let_go(self):
+        os.close(self.fd)
+
+    def clean_up(self):
+        subprocess.run(["losetup", "-d", self.path], check=True)
+
+
+@pytest.fixture(scope="module", params=[Volume, Block], name="zero")
+def fixture_zero(request):
+    """One guest that runs on it, with its set, adopted."""
+    with cheap_guest.Fleet(1, f"{PREFIX}-zero", version="1.0.0", os_format="raw", size=SIZE) as fleet:
+        kind = request.param(fleet)
+        try:
+            guest = fleet[0]
+            xml = re.sub(r"<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file=\S*os\.raw\S/>",
+                         kind.source(), guest.xml())
+            assert kind.source() in xml
+            guest.domain = fleet.connection.defineXML(xml)
+            fleet.start_all()
+            kind.guest, kind.program = guest, Program(fleet.path("store"), fleet.dir)
+            for version in ("1.0.0", "2.0.0"):
+                kind.program.publish(version)
+            kind.program("set-define", "-", stdin=kind.program.model("zero", [guest.name]))
+            kind.program("adopt", "zero", guest.name, "--version", "1.0.0")
+            yield kind
+            guest.destroy()
+        finally:
+            kind.clean_up()
+
+
+def names_generation_0(guest):
+    return "g1.qcow2" not in guest.domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
+
+
+def generations(zero):
+    return zero.program.json("generations", "zero", zero.guest.name)["generations"]
+
+
+def test_the_switch_waits_for_who_holds_it(zero):
+    seen = []
+
+    def holder():
+        cheap_guest.wait_for(lambda: not zero.guest.is_running(), 60, "the guest is off")
+        time.sleep(3)
+        seen.append(names_generation_0(zero.guest) and not zero.guest.is_running())
+        zero.let_go()
+
+    zero.hold()
+    thread = threading.Thread(target=holder)
+    thread.start()
+    zero.program("upgrade", "zero", "--version", "2.0.0")
+    thread.join()
+    assert seen == [True]
+    assert [(one["generation"], one["state"], one["ours"]) for one in generations(zero)] == [
+        (0, "kept", False), (1, "current", True)]
+    zero.guest.wait_boot("2.0.0", boots=2)
+    new = generations(zero)[1]["path"]
+    shown = subprocess.run(["qemu-img", "info", "-U", new], check=True, capture_output=True, text=True).stdout
+    assert f"({SIZE} bytes)" in shown  # B13
+
+
+def test_back_to_it_and_forward_again(zero):
+    zero.program("rollback", "zero", zero.guest.name)
+    assert names_generation_0(zero.guest)
+    zero.guest.wait_boot("1.0.0", boots=3)
+    zero.program("rollback", "zero", zero.guest.name, "--to-generation", "1")
+    zero.guest.wait_boot("2.0.0", boots=4)
+
+
+def test_one_that_is_gone_is_not_gone_back_to(zero):
+    """Found before the guest is stopped."""
+    if isinstance(zero, Volume):
+        os.rename(zero.path, zero.path + ".aside")
+        zero.pool.refresh()
+    else:
+        subprocess.run(["losetup", "-d", zero.path], check=True)
+    before = zero.guest.domain.ID()
+    try:
+        result = zero.program.run("rollback", "zero", zero.guest.name)
+    finally:
+        put_back(zero)
+    assert result.status != 0 and "generation 0" in result.err, (result.status, result.err)
+    assert zero.guest.domain.ID() == before
+    zero.program("rollback", "zero", zero.guest.name)
+    zero.guest.wait_boot("1.0.0", boots=5)
+
+
+def put_back(zero):
+    if isinstance(zero, Volume):
+        os.rename(zero.path + ".aside", zero.path)
+        zero.pool.refresh()
+    else:
+        subprocess.run(["losetup", zero.path, zero.guest.os_disk], check=True)
+
+
+def test_a_pool_that_is_off(zero):
+    if not isinstance(zero, Volume):
+        pytest.skip("of volumes only")
+    zero.pool.destroy()
+    line = zero.program.fails(REFUSED, "upgrade", "zero", "--version", "2.0.0")
+    assert "[volume-not-local]" in line
+    zero.pool.create()
+    zero.program("upgrade", "zero", "--version", "2.0.0", "--dry-run")
