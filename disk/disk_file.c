@@ -194,6 +194,21 @@ gboolean vr_disk_file_virtual_size(const char *path, const char *format, guint64
     return TRUE;
 }
 
+gboolean vr_disk_file_growth(const char *path, const char *format, guint64 *bytes, GError **error)
+{
+    struct stat st;
+    guint64 size;
+    if (!vr_disk_file_virtual_size(path, format, &size, error))
+        return FALSE;
+    if (stat(path, &st) < 0) {
+        vr_set_error_errno(error, errno, "%s", path);
+        return FALSE;
+    }
+    guint64 taken = (guint64)st.st_blocks * 512;
+    *bytes = size > taken ? size - taken : 0;
+    return TRUE;
+}
+
 void vr_disk_look_clear(VrDiskLook *look)
 {
     g_clear_pointer(&look->backing, g_free);

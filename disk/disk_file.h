@@ -34,6 +34,9 @@ gboolean vr_disk_file_is_open_by_qemu(const char *path, gboolean *held, GError *
 /* The virtual size in bytes that a disk of this format has (raw: file or device size; qcow2: from its header). */
 gboolean vr_disk_file_virtual_size(const char *path, const char *format, guint64 *bytes, GError **error);
 
+/* How many bytes the file can still take on its file system until all of its disk is written; without metadata. */
+gboolean vr_disk_file_growth(const char *path, const char *format, guint64 *bytes, GError **error);
+
 /* What a disk's header says beside its size; raw says nothing. */
 typedef struct {
     guint snapshots; /* internal ones */

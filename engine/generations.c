@@ -108,6 +108,13 @@ VrGeneration *vr_journal_current(VrJournal *journal, const char *uuid, GError **
     return first_of(rows);
 }
 
+GPtrArray *vr_journal_growing(VrJournal *journal, GError **error)
+{
+    return read_generations(journal,
+                            GENERATION_COLUMNS "?1 = '' AND ours AND device != 0 AND state = ?2 ORDER BY uuid, number",
+                            "", VR_GENERATION_CURRENT, error);
+}
+
 GPtrArray *vr_journal_resting(VrJournal *journal, const char *set_name, GError **error)
 {
     /* 5, 6, 7: as in the index swaps_open */

@@ -94,6 +94,9 @@ GPtrArray *vr_journal_resting(VrJournal *journal, const char *set_name, GError *
 /* Those of instances of a set that are GOING. As vr_journal_generations(). */
 GPtrArray *vr_journal_going(VrJournal *journal, const char *set_name, GError **error);
 
+/* Of all sets: the current ones that we made, which are what can still grow. */
+GPtrArray *vr_journal_growing(VrJournal *journal, GError **error);
+
 /* The current one; NULL without error when the instance has none yet. */
 VrGeneration *vr_journal_current(VrJournal *journal, const char *uuid, GError **error);
 

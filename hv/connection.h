@@ -31,3 +31,6 @@ GPtrArray *vr_connection_pools_over(VrHv *hv, const char *path, GError **error);
 
 /* Resolves a disk of type='volume' to its local path. Free with g_free. */
 char *vr_connection_volume_path(VrHv *hv, const char *pool, const char *volume, GError **error);
+
+/* The security drivers that libvirt confines guests with: "apparmor", "selinux", "dac". Element: char *, freed with the array. */
+GPtrArray *vr_connection_security_models(VrHv *hv, GError **error);

@@ -129,6 +129,33 @@ char *vr_connection_versions(VrHv *hv, GError **error)
     return run(hv, call, "versions", error) ? g_steal_pointer(&call->string) : NULL;
 }
 
+static gboolean do_security_models(VrCall *call, GError **error)
+{
+    char *xml = virConnectGetCapabilities(call->conn);
+    g_autoptr(xmlDoc) doc = xml != NULL ? vr_dom_parse(xml, "capabilities", error) : NULL;
+
+    if (xml == NULL)
+        return vr_libvirt_error(call, error);
+    free(xml);
+    if (doc == NULL)
+        return FALSE;
+    call->strings = g_ptr_array_new_with_free_func(g_free);
+    const xmlNode *model = vr_dom_child(vr_dom_child(xmlDocGetRootElement(doc), "host"), "secmodel");
+    for (; model != NULL; model = vr_dom_next(model, "secmodel")) {
+        char *name = vr_dom_content(vr_dom_child(model, "model"));
+        if (name != NULL)
+            g_ptr_array_add(call->strings, name);
+    }
+    return TRUE;
+}
+
+GPtrArray *vr_connection_security_models(VrHv *hv, GError **error)
+{
+    g_autoptr(VrCall) call = vr_call_new(do_security_models, NULL);
+
+    return run(hv, call, "capabilities", error) ? g_steal_pointer(&call->strings) : NULL;
+}
+
 /* -- Pools ---------------------------------------------------------------------------------------- */
 
 static char *pool_target(virStoragePoolPtr pool)

@@ -249,9 +249,10 @@ static void print_json(const VrPlan *plan)
         (int)targets->count, "chosenInstanceCount", (int)targets->chosen, "batches", batches_json(plan), "skipped",
         skipped_json(plan), "wouldStop", vr_json_text(block), "findings", findings_json(plan), "warnings", list,
         "space",
-        json_pack("{s:I, s:I, s:I, s:o}", "freeBytes", (json_int_t)plan->free_bytes, "neededBytes",
+        json_pack("{s:I, s:I, s:I, s:I, s:o}", "freeBytes", (json_int_t)plan->free_bytes, "neededBytes",
                   (json_int_t)vr_plan_needed_bytes(plan), "initialBytesPerInstance", (json_int_t)plan->disk_bytes,
-                  "maximumBytesPerInstance", json_integer((json_int_t)plan->most_bytes)),
+                  "maximumGrowthBytes", (json_int_t)(plan->sum_bytes + plan->others), "maximumBytesPerInstance",
+                  json_integer((json_int_t)plan->most_bytes)),
         "expectedOffMs", vr_spread_json(&plan->off), "expectedDurationMs", vr_json_ms(vr_plan_expected_ms(plan)),
         "drives", vr_plan_drives_json(plan), "dataDiskProof", vr_plan_proof_json(plan)));
 }

@@ -233,6 +233,27 @@ static void check_pools(VrDoctor *doctor, VrCheck *check)
            "virsh pool-destroy and pool-undefine it, or name another --root");
 }
 
+static void check_security(VrDoctor *doctor, VrCheck *check)
+{
+    g_autoptr(GPtrArray) models = doctor->hv ? vr_connection_security_models(doctor->hv, NULL) : NULL;
+    gboolean confined = FALSE;
+    g_autofree char *names = NULL;
+
+    if (!models) {
+        answer(check, VR_CHECK_OK, g_strdup("not looked at: libvirt cannot be asked"), NULL);
+        return;
+    }
+    for (guint i = 0; i < models->len; i++)
+        confined |= g_str_equal(models->pdata[i], "apparmor") || g_str_equal(models->pdata[i], "selinux");
+    g_ptr_array_add(models, NULL);
+    names = g_strjoinv(", ", (char **)models->pdata);
+    if (confined)
+        answer(check, VR_CHECK_WARN, g_strdup_printf("libvirt confines guests by %s", names),
+               "try one guest first: its new OS disk and the base below it must be allowed to it");
+    else
+        answer(check, VR_CHECK_OK, g_strdup_printf("libvirt confines guests by %s", *names ? names : "nothing"), NULL);
+}
+
 static void check_user(VrDoctor *doctor, VrCheck *check)
 {
     const char *uri = doctor->cli->options.uri;
@@ -244,7 +265,16 @@ static void check_user(VrDoctor *doctor, VrCheck *check)
                "use sudo, or --connect qemu:///session");
 }
 
-const VrDoctorCheck vr_doctor_checks[] = {
-    {"libvirt", check_libvirt},   {"user", check_user},         {"kvm", check_kvm},     {"qemu-img", check_qemu_img},
-    {"io_uring", check_io_uring}, {"landlock", check_landlock}, {"store", check_store}, {"path", check_path},
-    {"space", check_space},       {"reflink", check_reflink},   {"pools", check_pools}, {NULL, NULL}};
+const VrDoctorCheck vr_doctor_checks[] = {{"libvirt", check_libvirt},
+                                          {"user", check_user},
+                                          {"kvm", check_kvm},
+                                          {"qemu-img", check_qemu_img},
+                                          {"io_uring", check_io_uring},
+                                          {"landlock", check_landlock},
+                                          {"store", check_store},
+                                          {"path", check_path},
+                                          {"space", check_space},
+                                          {"reflink", check_reflink},
+                                          {"pools", check_pools},
+                                          {"security", check_security},
+                                          {NULL, NULL}};

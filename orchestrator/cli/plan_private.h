@@ -18,6 +18,7 @@ typedef struct {
     guint64 most_bytes; /* that one can grow to, at most */
     guint64 sum_bytes;  /* that all can grow to */
     guint64 at_once;    /* that all take at once */
+    guint64 others;     /* that the OS disks that stay can still grow by, those of other sets too */
     guint runs_before;  /* of this direction, that moved something: what follows is of their instances (J10) */
     VrSpread off, prepare, os_down;
 } VrPlan;
@@ -29,6 +30,8 @@ gboolean vr_plan_is_full(const VrPlan *plan);
 /* Fills in what is free, and what a new disk takes at once. */
 gboolean vr_plan_measure(VrPlan *plan, GError **error);
 guint64 vr_plan_needed_bytes(const VrPlan *plan);
+/* "when all OS disks are full, ...": there is not room for that; NULL: there is. Free with g_free. */
+char *vr_plan_growth_text(const VrPlan *plan);
 /* VR_ERROR_REFUSED, with what is missing. */
 gboolean vr_plan_reserve(const VrPlan *plan, GError **error);
 

@@ -8,12 +8,36 @@
 
 #include "base/error.h"
 #include "disk/clone.h"
+#include "disk/disk_file.h"
 
 #define BYTES_OF_AN_OVERLAY ((guint64)1 << 20)
 
 gboolean vr_plan_is_full(const VrPlan *plan)
 {
     return plan->targets->kind != VR_RUN_ROLLBACK && plan->session->set->model->os_disk_kind == VR_OS_DISK_FULL;
+}
+
+/* The current disk of one that is moved rests then. */
+static gboolean is_moved(const VrPlan *plan, const char *uuid)
+{
+    for (guint i = 0; i < plan->targets->count; i++)
+        if (g_str_equal(vr_set_instance(plan->session->set, i)->uuid, uuid))
+            return plan->targets->targets[i].chosen;
+    return FALSE;
+}
+
+static gboolean measure_others(VrPlan *plan, GError **error)
+{
+    g_autoptr(GPtrArray) growing = vr_journal_growing(plan->session->journal, error);
+
+    for (guint i = 0; growing && i < growing->len; i++) {
+        const VrGeneration *generation = growing->pdata[i];
+        guint64 bytes;
+        if (!is_moved(plan, generation->uuid) && vr_disk_file_growth(generation->path, generation->format, &bytes,
+                                                                     NULL)) /* one that is gone grows no more */
+            plan->others += bytes;
+    }
+    return growing != NULL;
 }
 
 gboolean vr_plan_measure(VrPlan *plan, GError **error)
@@ -35,7 +59,22 @@ gboolean vr_plan_measure(VrPlan *plan, GError **error)
         plan->at_once += bytes;
         plan->sum_bytes += image->virtual_size;
     }
-    return TRUE;
+    return measure_others(plan, error);
+}
+
+/* A disk that cannot grow pauses its guest (SAFETY 4.16). Room that is promised twice is common, so it is said and not refused. */
+char *vr_plan_growth_text(const VrPlan *plan)
+{
+    guint64 most = plan->sum_bytes + plan->others;
+    g_autofree char *needs = vr_text_size(most);
+    g_autofree char *has = vr_text_size(plan->free_bytes);
+
+    if (plan->targets->kind == VR_RUN_ROLLBACK || most <= plan->free_bytes)
+        return NULL;
+    return g_strdup_printf(
+        "when all OS disks in %s are full they need %s more, and %s are free: a guest whose disk cannot "
+        "grow is paused",
+        vr_store_root(plan->session->store), needs, has);
 }
 
 guint64 vr_plan_needed_bytes(const VrPlan *plan)

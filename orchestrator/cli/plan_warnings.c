@@ -95,6 +95,7 @@ GPtrArray *vr_plan_warnings(const VrPlan *plan)
     const VrTargets *targets = plan->targets;
     GPtrArray *warnings = g_ptr_array_new_with_free_func(g_free);
     const char *weakness = vr_health_weakness(&plan->session->set->model->health);
+    g_autofree char *growth = vr_plan_growth_text(plan);
     g_autofree char *holder = NULL;
 
     warn_of_single_instances(plan, warnings);
@@ -106,8 +107,8 @@ GPtrArray *vr_plan_warnings(const VrPlan *plan)
         g_ptr_array_add(warnings, g_strdup(VR_NOTHING_AUTOMATIC));
     if (weakness)
         g_ptr_array_add(warnings, g_strdup(weakness));
-    if (plan->sum_bytes > plan->free_bytes)
-        g_ptr_array_add(warnings, g_strdup("the new OS disks could grow beyond the free space"));
+    if (growth)
+        g_ptr_array_add(warnings, g_steal_pointer(&growth));
     if (targets->kind == VR_RUN_ROLLBACK)
         g_ptr_array_add(warnings, g_strdup("what the newer system did to data disks is not undone"));
     if (vr_session_is_owned(plan->session, plan->session->set->name, &holder))

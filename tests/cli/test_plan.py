@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What plan says of disks and of time. B10, J10, decision 12."""
+import os
 import re
+import subprocess
 import time
 
 import pytest
+
+from lib import cheap_guest
+from program import Program
 
 KEPT = {"guestRestart": "kept", "hostRestart": "kept", "reimage": "kept", "upgrade": "kept"}
 
@@ -61,3 +66,32 @@ def test_a_rollback_is_compared_with_rollbacks(lab):
     lab.program("rollback", lab.set_name, "--all")
     plan = lab.program.json("rollback", lab.set_name, *lab.names, "--dry-run")
     assert plan["expectedDurationMs"] is not None
+
+
+def grows(answer):
+    return [line for line in answer["warnings"] if "when all OS disks" in line]
+
+
+def test_room_when_all_disks_are_full(lab):
+    """What is on the store already grows too. It is said, and refuses nothing."""
+    root = lab.program.path("narrow")
+    os.mkdir(root, 0o711)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m,mode=0711", "tmpfs", root], check=True)
+    try:
+        narrow = Program(root, lab.program.work)
+        image = cheap_guest.write_os_disk(narrow.path("wide.raw"), "9.0.0", size=40 << 20)
+        narrow("image-publish", "cheap", "9.0.0", image)
+        narrow("set-define", "-", stdin=narrow.model("one", lab.names[:1]))
+        plan = narrow.json("plan", "one")
+        assert grows(plan) == [] and plan["space"]["maximumGrowthBytes"] == 40 << 20
+        narrow("upgrade", "one")
+        narrow("set-define", "-", stdin=narrow.model("two", lab.names[1:]))
+        plan = narrow.json("plan", "two")
+        (warning,) = grows(plan)
+        assert root in warning and "is paused" in warning
+        assert 79 << 20 < plan["space"]["maximumGrowthBytes"] < 80 << 20
+        again = narrow.json("reimage", "one", "--all", "--dry-run")  # its current disk rests then
+        assert grows(again) == [] and again["space"]["maximumGrowthBytes"] == 40 << 20
+        narrow("rollback", "one", "--all")
+    finally:
+        subprocess.run(["umount", "-l", root], check=True)
