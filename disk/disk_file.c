@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "disk/disk_file.h"
 
-#include "base/durable.h"
 #include "base/error.h"
 #include "base/fd.h"
+#include "disk/backing.h"
 #include "disk/image_check.h"
 #include "disk/qcow2.h"
 
@@ -21,8 +21,6 @@
 #define QEMU_PERMISSION_BASE 100
 #define QEMU_SHARED_BASE 200
 #define QEMU_LOCK_BYTES 64
-
-#define MAX_BACKING_NAME 1023 /* QEMU block/qcow2.c */
 
 /* Read-only, following links (a guest's disk may be /dev/vg/lv); never waits for the writer of a FIFO. */
 static int open_disk(const char *path, struct stat *st, GError **error)
@@ -214,22 +212,6 @@ void vr_disk_look_clear(VrDiskLook *look)
     g_clear_pointer(&look->backing, g_free);
 }
 
-static gboolean read_backing(int fd, const VrQcow2Header *header, char **backing, GError **error)
-{
-    gsize got;
-    if (header->backing_offset == 0 || header->backing_length == 0)
-        return TRUE;
-    if (header->backing_length > MAX_BACKING_NAME) {
-        g_set_error_literal(error, VR_ERROR, VR_ERROR_INVALID, "its backing name is longer than QEMU allows");
-        return FALSE;
-    }
-    g_autofree char *name = g_malloc0((gsize)header->backing_length + 1);
-    if (!vr_pread_all(fd, name, header->backing_length, header->backing_offset, &got, error))
-        return FALSE;
-    *backing = g_steal_pointer(&name);
-    return TRUE;
-}
-
 gboolean vr_disk_file_look(const char *path, const char *format, VrDiskLook *look, GError **error)
 {
     struct stat st;
@@ -242,7 +224,7 @@ gboolean vr_disk_file_look(const char *path, const char *format, VrDiskLook *loo
     vr_autofd fd = open_disk(path, &st, error);
     if (fd < 0)
         return FALSE;
-    if (!vr_qcow2_header_read(fd, &header, error) || !read_backing(fd, &header, &look->backing, error)) {
+    if (!vr_qcow2_header_read(fd, &header, error) || !vr_backing_name(fd, &look->backing, error)) {
         g_prefix_error(error, "%s: ", path);
         return FALSE;
     }

@@ -143,8 +143,9 @@ static gboolean do_security_models(VrCall *call, GError **error)
     const xmlNode *model = vr_dom_child(vr_dom_child(xmlDocGetRootElement(doc), "host"), "secmodel");
     for (; model != NULL; model = vr_dom_next(model, "secmodel")) {
         char *name = vr_dom_content(vr_dom_child(model, "model"));
-        if (name != NULL)
-            g_ptr_array_add(call->strings, name);
+        if (name != NULL && strcmp(name, "none") != 0)
+            g_ptr_array_add(call->strings, g_steal_pointer(&name));
+        g_free(name);
     }
     return TRUE;
 }
