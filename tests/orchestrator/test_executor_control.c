@@ -219,7 +219,9 @@ static void test_many_at_once(void **state)
 static void test_goes_on(void **state)
 {
     g_autoptr(Stage) stage = stage_new();
+    static const char *const passed[] = {"internal-snapshot", "image-firmware", NULL};
     VrRunRequest request = request_of(stage), again = {0};
+    request.ignored = passed;
     GThread *thread = begin(stage, &request);
     VrDb *db = vr_journal_db(stage->world->journal);
     g_autoptr(VrRun) done = NULL;
@@ -241,8 +243,10 @@ static void test_goes_on(void **state)
     stage->target = (VrRunTarget){0};
     assert_true(vr_executor_past(stage->set, open, &stage->target, &again, NULL));
     assert_true(stage->target.chosen && again.detached && again.automatic_rollback);
+    assert_true(g_strv_equal(again.ignored, passed));
     request = request_of(stage);
     request.goes_on = open;
+    request.ignored = again.ignored;
     thread = begin(stage, &request);
     wait_for_hold(stage);
     say(stage, VR_EVENT_RESUME, "run ");
