@@ -35,6 +35,8 @@ void vr_domain_def_free(VrDomainDef *def)
     g_free(def->machine);
     g_free(def->loader);
     g_free(def->nvram);
+    g_free(def->nvram_format);
+    g_free(def->nvram_foreign);
     g_free(def->on_poweroff);
     g_free(def->on_reboot);
     g_free(def->kernel);
@@ -172,6 +174,68 @@ static char *nvram_path(const xmlNode *nvram)
     return source != NULL ? vr_dom_attribute(source, "file") : vr_dom_content(nvram);
 }
 
+/* Attributes and children of <nvram> that we do not know of may mean that its bytes are not all there is to it. */
+static char *foreign_nvram_part(const xmlNode *nvram)
+{
+    static const char *const known[] = {"template", "templateFormat", "format", "type", NULL};
+    const xmlNode *child = vr_dom_child(nvram, NULL);
+
+    for (const xmlAttr *a = nvram->properties; a != NULL; a = a->next) {
+        if (!g_strv_contains(known, (const char *)a->name))
+            return g_strdup_printf("'%s'", (const char *)a->name);
+    }
+    if (child != NULL && strcmp((const char *)child->name, "source") != 0)
+        return g_strdup_printf("'%s'", (const char *)child->name);
+    return foreign_part(child);
+}
+
+static char *foreign_nvram(const xmlNode *os)
+{
+    const xmlNode *nvram = vr_dom_child(os, "nvram");
+    g_autofree char *type = attribute_or(nvram, "type", "file");
+    g_autofree char *format = attribute_or(nvram, "format", "raw");
+
+    if (vr_dom_child(os, "varstore") != NULL)
+        return g_strdup("'varstore'");
+    if (vr_dom_attribute_is(vr_dom_child(os, "loader"), "readonly", "no"))
+        return g_strdup("a firmware file that it writes (loader readonly='no')");
+    if (nvram == NULL)
+        return NULL;
+    if (strcmp(type, "file") != 0)
+        return g_strdup_printf("type '%s'", type);
+    if (strcmp(format, "raw") != 0 && strcmp(format, "qcow2") != 0)
+        return g_strdup_printf("format '%s'", format);
+    return foreign_nvram_part(nvram);
+}
+
+/* <os firmware='efi'><firmware><feature enabled='yes' name='secure-boot'/>: libvirt chooses the loader. */
+static gboolean wants_secure_boot(const xmlNode *os)
+{
+    const xmlNode *feature = vr_dom_child(vr_dom_child(os, "firmware"), "feature");
+
+    for (; feature != NULL; feature = vr_dom_next(feature, "feature")) {
+        if (vr_dom_attribute_is(feature, "name", "secure-boot") && vr_dom_attribute_is(feature, "enabled", "yes"))
+            return TRUE;
+    }
+    return FALSE;
+}
+
+static void read_firmware(VrDomainDef *def, const xmlNode *os)
+{
+    const xmlNode *loader = vr_dom_child(os, "loader"), *nvram = vr_dom_child(os, "nvram");
+
+    def->loader = vr_dom_content(loader);
+    def->uefi = vr_dom_attribute_is(os, "firmware", "efi") || vr_dom_attribute_is(loader, "type", "pflash");
+    def->secure_boot = vr_dom_attribute_is(loader, "secure", "yes") || wants_secure_boot(os);
+    def->nvram = nvram_path(nvram);
+    if (def->nvram != NULL)
+        def->nvram_format = attribute_or(nvram, "format", "raw");
+    if (def->uefi)
+        def->nvram_foreign = foreign_nvram(os);
+    def->nvram_unnamed = def->uefi && def->nvram == NULL && def->nvram_foreign == NULL &&
+                         !vr_dom_attribute_is(loader, "stateless", "yes");
+}
+
 static gboolean has_medium(const VrDomainDef *def, const char *device)
 {
     for (guint i = 0; i < def->disks->len; i++) {
@@ -202,29 +266,13 @@ static gboolean boots_from_hd(const VrDomainDef *def, const xmlNode *os)
     return FALSE;
 }
 
-/* <os firmware='efi'><firmware><feature enabled='yes' name='secure-boot'/>: libvirt chooses the loader. */
-static gboolean wants_secure_boot(const xmlNode *os)
-{
-    const xmlNode *feature = vr_dom_child(vr_dom_child(os, "firmware"), "feature");
-
-    for (; feature != NULL; feature = vr_dom_next(feature, "feature")) {
-        if (vr_dom_attribute_is(feature, "name", "secure-boot") && vr_dom_attribute_is(feature, "enabled", "yes"))
-            return TRUE;
-    }
-    return FALSE;
-}
-
 static void read_os(VrDomainDef *def, const xmlNode *os)
 {
     const xmlNode *type = vr_dom_child(os, "type");
-    const xmlNode *loader = vr_dom_child(os, "loader");
 
     def->arch = vr_dom_attribute(type, "arch");
     def->machine = vr_dom_attribute(type, "machine");
-    def->loader = vr_dom_content(loader);
-    def->nvram = nvram_path(vr_dom_child(os, "nvram"));
-    def->uefi = vr_dom_attribute_is(os, "firmware", "efi") || vr_dom_attribute_is(loader, "type", "pflash");
-    def->secure_boot = vr_dom_attribute_is(loader, "secure", "yes") || wants_secure_boot(os);
+    read_firmware(def, os);
     def->os_boot_hd_first = boots_from_hd(def, os);
     def->kernel = vr_dom_content(vr_dom_child(os, "kernel"));
 }

@@ -65,15 +65,22 @@ static void permit_driver(xmlNode *driver)
         vr_dom_remove(driver);
 }
 
+/* The path, in either spelling; an <nvram> that says nothing but a path, and none, are the same then. */
 static void permit_nvram(xmlNode *nvram)
 {
     xmlNode *next;
 
-    for (xmlNode *child = nvram != NULL ? nvram->children : NULL; child != NULL; child = next) {
+    if (nvram == NULL)
+        return;
+    for (xmlNode *child = nvram->children; child != NULL; child = next) {
         next = child->next;
         if (child->type == XML_TEXT_NODE || strcmp((const char *)child->name, "source") == 0)
             vr_dom_remove(child);
     }
+    if (vr_dom_attribute_is(nvram, "type", "file"))
+        xmlUnsetProp(nvram, (const xmlChar *)"type");
+    if (nvram->properties == NULL && nvram->children == NULL)
+        vr_dom_remove(nvram);
 }
 
 /* Takes out of a canonical document what a swap may change. */
@@ -288,6 +295,19 @@ gboolean vr_domain_xml_same_os_disk(const char *a, const char *intent, const cha
     return ours != NULL && theirs != NULL && same_source(ours, theirs) && same_record(a, intent);
 }
 
+static gboolean is_nvram_of(const VrDomainDef *def, const VrDomainDef *intent)
+{
+    return intent->nvram_unnamed || g_strcmp0(def->nvram, intent->nvram) == 0;
+}
+
+gboolean vr_domain_xml_same_nvram(const char *a, const char *intent)
+{
+    g_autoptr(VrDomainDef) left = vr_domain_def_parse(a, NULL);
+    g_autoptr(VrDomainDef) right = vr_domain_def_parse(intent, NULL);
+
+    return left != NULL && right != NULL && is_nvram_of(left, right);
+}
+
 /* -- Live against intent -------------------------------------------------------------------------- */
 
 static gboolean equal_text(const char *what, const char *live, const char *intent, GError **error)
@@ -333,6 +353,6 @@ gboolean vr_domain_xml_live_matches(const char *live, const char *intent, const 
     return want != NULL && equal_os_disk(is, want, target, error) &&
            equal_text("the UUID", is->uuid, want->uuid, error) && equal_macs(is, want, error) &&
            equal_text("the machine type", is->machine, want->machine, error) &&
-           equal_text("the NVRAM", is->nvram, want->nvram, error) &&
+           (is_nvram_of(is, want) || equal_text("the NVRAM", is->nvram, want->nvram, error)) &&
            equal_text("a TPM:", is->tpm ? "yes" : "no", want->tpm ? "yes" : "no", error);
 }

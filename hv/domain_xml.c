@@ -2,8 +2,8 @@
 /*
  * The one edit that we make to a domain.
  *
- * It starts from libvirt's own inactive, secure dump and touches five things: the OS disk's `type`
- * attribute, <driver type>, <source>, <backingStore>, and our element in <metadata>. A forward swap
+ * It starts from libvirt's own inactive, secure dump and touches six things: the OS disk's `type`
+ * attribute, <driver type>, <source>, <backingStore>, our element in <metadata>, and the path of <nvram>. A forward swap
  * writes the whole chain, overlay -> base -> empty <backingStore/>, because libvirt else opens and chowns
  * whatever a backing name points to (SAFETY 4.2):
  *
@@ -198,18 +198,25 @@ static void copy_record(xmlDoc *doc, xmlDoc *from)
 
 /* -- Forward -------------------------------------------------------------------------------------- */
 
-static gboolean link_is_valid(const VrChainLink *link, GError **error)
+static gboolean path_is_valid(const char *path, const char *what, GError **error)
 {
-    if (link->path == NULL || link->path[0] != '/' || !g_utf8_validate(link->path, -1, NULL)) {
-        g_set_error(error, VR_ERROR, VR_ERROR_INVALID, "a link of a chain has no absolute UTF-8 path");
+    if (path == NULL || path[0] != '/' || !g_utf8_validate(path, -1, NULL)) {
+        g_set_error(error, VR_ERROR, VR_ERROR_INVALID, "%s has no absolute UTF-8 path", what);
         return FALSE;
     }
-    for (const char *c = link->path; *c != '\0'; c++) {
+    for (const char *c = path; *c != '\0'; c++) {
         if (g_ascii_iscntrl(*c)) {
             g_set_error(error, VR_ERROR, VR_ERROR_INVALID, "a path with a control character cannot be in domain XML");
             return FALSE;
         }
     }
+    return TRUE;
+}
+
+static gboolean link_is_valid(const VrChainLink *link, GError **error)
+{
+    if (!path_is_valid(link->path, "a link of a chain", error))
+        return FALSE;
     if (g_strcmp0(link->format, "qcow2") != 0 && g_strcmp0(link->format, "raw") != 0) {
         g_set_error(error, VR_ERROR, VR_ERROR_INVALID, "%s: format %s is neither qcow2 nor raw", link->path,
                     link->format != NULL ? link->format : "(null)");
@@ -309,6 +316,57 @@ char *vr_domain_xml_with_chain(const char *xml, const char *target, const VrChai
     return vr_dom_text_of(doc);
 }
 
+/* -- NVRAM ---------------------------------------------------------------------------------------- */
+
+#define OS_CHILD_DEPTH 2 /* domain / os / here */
+
+/* Where libvirt has it: after <loader>, else after <type>. */
+static void insert_nvram(xmlNode *os, xmlNode *nvram)
+{
+    xmlNode *place = vr_dom_child(os, "loader");
+
+    if (place == NULL)
+        place = vr_dom_child(os, "type");
+    if (place != NULL)
+        insert_after(place, nvram, OS_CHILD_DEPTH);
+    else
+        xmlAddChild(os, nvram);
+}
+
+static void drop_children(xmlNode *node)
+{
+    while (node->children != NULL)
+        vr_dom_remove(node->children);
+}
+
+char *vr_domain_xml_with_nvram(const char *xml, const char *path, GError **error)
+{
+    g_autoptr(xmlDoc) doc = path_is_valid(path, "an NVRAM", error) ? vr_dom_parse(xml, "domain", error) : NULL;
+    xmlNode *os = doc != NULL ? vr_dom_child(xmlDocGetRootElement(doc), "os") : NULL;
+    xmlNode *nvram = vr_dom_child(os, "nvram"), *source = vr_dom_child(nvram, "source");
+
+    if (doc == NULL)
+        return NULL;
+    if (os == NULL) {
+        g_set_error_literal(error, VR_ERROR, VR_ERROR_INVALID, "domain XML without an <os>");
+        return NULL;
+    }
+    if (nvram == NULL) {
+        nvram = new_element("nvram");
+        insert_nvram(os, nvram);
+    }
+    if (source != NULL)
+        source = source_element(source, path);
+    drop_children(nvram);
+    if (source == NULL) {
+        xmlAddChild(nvram, xmlNewText((const xmlChar *)path));
+    } else {
+        xmlAddChild(nvram, source);
+        indent(nvram, OS_CHILD_DEPTH);
+    }
+    return vr_dom_text_of(doc);
+}
+
 /* -- Back ----------------------------------------------------------------------------------------- */
 
 static xmlNode *copy_into(xmlDoc *doc, xmlNode *node)
@@ -321,6 +379,39 @@ static void copy_attribute(xmlNode *to, const xmlNode *from, const char *name)
     g_autofree char *value = vr_dom_attribute(from, name);
 
     set_attribute(to, name, value);
+}
+
+static gboolean same_nvram_format(const xmlNode *nvram, const xmlNode *old)
+{
+    g_autofree char *is = vr_dom_attribute(nvram, "format");
+    g_autofree char *was = vr_dom_attribute(old, "format");
+
+    return strcmp(is != NULL ? is : "raw", was != NULL ? was : "raw") == 0;
+}
+
+/* The path is in its text or in its <source>, so all that is in it is taken; its attributes are about the firmware, and stay. */
+static gboolean keep_nvram(xmlDoc *doc, xmlDoc *kept, GError **error)
+{
+    xmlNode *os = vr_dom_child(xmlDocGetRootElement(doc), "os");
+    xmlNode *nvram = vr_dom_child(os, "nvram");
+    xmlNode *old = vr_dom_child(vr_dom_child(xmlDocGetRootElement(kept), "os"), "nvram");
+
+    if (old == NULL || nvram == NULL) {
+        remove_with_space(nvram);
+        if (old != NULL && os != NULL)
+            insert_nvram(os, copy_into(doc, old));
+        return TRUE;
+    }
+    if (!same_nvram_format(nvram, old)) {
+        g_set_error_literal(error, VR_ERROR, VR_ERROR_REFUSED,
+                            "the format of <nvram> was changed since the generation was made; change it back");
+        return FALSE;
+    }
+    copy_attribute(nvram, old, "type");
+    drop_children(nvram);
+    for (xmlNode *child = old->children; child != NULL; child = child->next)
+        xmlAddChild(nvram, copy_into(doc, child));
+    return TRUE;
 }
 
 char *vr_domain_xml_with_kept(const char *xml, const char *target, const char *kept_xml, const VrDomainRecord *record,
@@ -337,6 +428,8 @@ char *vr_domain_xml_with_kept(const char *xml, const char *target, const char *k
         g_set_error(error, VR_ERROR, VR_ERROR_INVALID, "the kept XML has no source for disk %s", target);
         return NULL;
     }
+    if (!keep_nvram(doc, kept, error))
+        return NULL;
     copy_attribute(disk, old, "type");
     copy_attribute(ensure_driver(disk), vr_dom_child(old, "driver"), "type");
     replace_chain(disk, copy_into(doc, vr_dom_child(old, "source")), copy_into(doc, vr_dom_child(old, "backingStore")));

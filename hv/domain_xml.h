@@ -29,9 +29,12 @@ typedef struct {
     char *name, *uuid;
     char *type; /* kvm, qemu */
     char *arch, *machine;
-    char *loader, *nvram; /* NULL when none */
-    gboolean uefi;        /* loader of type pflash, or <os firmware='efi'> */
-    gboolean secure_boot; /* <loader secure='yes'>, or the firmware feature */
+    char *loader, *nvram;   /* NULL when none; nvram: the path of its file */
+    gboolean uefi;          /* loader of type pflash, or <os firmware='efi'> */
+    gboolean secure_boot;   /* <loader secure='yes'>, or the firmware feature */
+    gboolean nvram_unnamed; /* UEFI, and which file is its NVRAM libvirt decides at each start */
+    char *nvram_format;     /* raw, qcow2; NULL when nvram is */
+    char *nvram_foreign;    /* what of its NVRAM a swap cannot carry ("type 'network'", "varstore"), else NULL */
     gboolean tpm;
     gboolean agent_channel; /* org.qemu.guest_agent.0 */
     char *kernel;           /* <os><kernel>: booted from the host's file, whatever the OS disk holds; NULL when none */
@@ -71,10 +74,15 @@ typedef struct {
 char *vr_domain_xml_with_chain(const char *xml, const char *target, const VrChainLink *links, guint n,
                                const VrDomainRecord *record, GError **error);
 
-/* The edit of a rollback: the OS disk's type, driver type, source and chain as they are in kept_xml, all else as in xml.
+/* The edit of a rollback: the OS disk's type, driver type, source and chain, and the path of the NVRAM, as they are in kept_xml, all else
+ * as in xml. An NVRAM of another format than kept_xml's is VR_ERROR_REFUSED.
  * record NULL: our metadata too is as in kept_xml, absent when it has none. */
 char *vr_domain_xml_with_kept(const char *xml, const char *target, const char *kept_xml, const VrDomainRecord *record,
                               GError **error);
+
+/* The domain with `path`, absolute, as the file of its NVRAM, in the spelling that <nvram> has; one that libvirt named itself so far
+ * is named after this. Free with g_free. */
+char *vr_domain_xml_with_nvram(const char *xml, const char *path, GError **error);
 
 /* Proof on two dumps of libvirt: TRUE when nothing differs but what may (above). Else VR_ERROR_CONFLICT names the first
  * element that differs. before and after may be any mix of our edit and libvirt's dump of it. */
@@ -91,6 +99,9 @@ gboolean vr_domain_xml_same(const char *a, const char *b);
  * read-back and recovery, which ask "is it old or new?". */
 gboolean vr_domain_xml_same_os_disk(const char *a, const char *intent, const char *target);
 
-/* After a start: the live XML's OS disk source, UUID, MACs, machine type, nvram path and TPM are those of the intent
- * (invariant 14). Else VR_ERROR_CONFLICT with what differs. */
+/* TRUE when dump `a` names the NVRAM that `intent` names, or intent leaves that to libvirt. */
+gboolean vr_domain_xml_same_nvram(const char *a, const char *intent);
+
+/* After a start: the live XML's OS disk source, UUID, MACs, machine type, nvram path (where the intent names one) and TPM are those of
+ * the intent (invariant 14). Else VR_ERROR_CONFLICT with what differs. */
 gboolean vr_domain_xml_live_matches(const char *live, const char *intent, const char *target, GError **error);

@@ -83,6 +83,11 @@ GPtrArray *vr_hv_leases(VrHv *hv, const char *uuid, GError **error)
     return hv->ops->leases(hv, uuid, error);
 }
 
+char *vr_hv_nvram(VrHv *hv, const char *uuid, GError **error)
+{
+    return hv->ops->nvram(hv, uuid, error);
+}
+
 void vr_hv_close(VrHv *hv)
 {
     if (hv != NULL)

@@ -77,6 +77,9 @@ typedef struct {
     /* The addresses that libvirt's DHCP servers gave to its network cards, the newest lease last. Element: char *, freed with the
      * array. */
     GPtrArray *(*leases)(VrHv *hv, const char *uuid, GError **error);
+    /* The file that the next start would take as the NVRAM of a domain whose XML names none (domain_xml.h, nvram_unnamed); any failure says
+     * that it cannot be told. */
+    char *(*nvram)(VrHv *hv, const char *uuid, GError **error);
     void (*close)(VrHv *hv);
 } VrHvOps;
 
@@ -98,5 +101,6 @@ gboolean vr_hv_destroy(VrHv *hv, const char *uuid, GError **error);
 void vr_hv_wait_change(VrHv *hv, const char *uuid, gint64 deadline_ms);
 char *vr_hv_agent(VrHv *hv, const char *uuid, const char *command, int timeout_s, GError **error);
 GPtrArray *vr_hv_leases(VrHv *hv, const char *uuid, GError **error);
+char *vr_hv_nvram(VrHv *hv, const char *uuid, GError **error);
 void vr_hv_close(VrHv *hv);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrHv, vr_hv_close)

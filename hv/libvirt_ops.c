@@ -311,5 +311,6 @@ const VrHvOps vr_libvirt_ops = {
     .wait_change = op_wait_change,
     .agent = op_agent,
     .leases = vr_libvirt_op_leases,
+    .nvram = vr_libvirt_op_nvram,
     .close = op_close,
 };

@@ -8,13 +8,13 @@
 
 void vr_preflight_firmware(VrPreflightCheck *check)
 {
-    if (check->def->uefi)
+    if (check->def->nvram_foreign != NULL)
         vr_preflight_add(
             check, "uefi-nvram",
-            g_strdup_printf("%s boots by UEFI, and UEFI guests are not supported yet: its NVRAM would not follow the "
-                            "generation",
-                            check->name),
-            g_strdup("leave it out of the set"));
+            g_strdup_printf("%s boots by UEFI, and its NVRAM has what no generation can have a copy of: %s",
+                            check->name, check->def->nvram_foreign),
+            g_strdup_printf("virsh edit %s: give it <nvram> as a plain file, or leave the guest out of the set",
+                            check->typed));
     if (check->def->tpm)
         vr_preflight_add(
             check, "tpm",

@@ -5,7 +5,9 @@
 #include "base/error.h"
 #include "hv/domain_xml.h"
 
+#include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static char *read_part(FakeHv *fake, const char *name)
@@ -43,13 +45,50 @@ void fake_hv_set_state(FakeHv *fake, VrDomainState state)
         write_part(fake, "live.xml", NULL);
 }
 
-static void run(FakeHv *fake)
+/* --- NVRAM ------------------------------------------------------------------------------------------- */
+
+/* The file that the domain runs on; NULL: none. Free with g_free. */
+static char *nvram_of(FakeHv *fake, const char *xml)
+{
+    g_autoptr(VrDomainDef) def = vr_domain_def_parse(xml, NULL);
+
+    return def->nvram_unnamed ? g_build_filename(fake->dir, FAKE_NVRAM, NULL) : g_strdup(def->nvram);
+}
+
+/* As libvirt and the firmware do: an absent file is made of the template, and what runs on it writes its name into it. FALSE: it cannot be
+ * opened for writing by QEMU's user. */
+static gboolean boot_nvram(const char *path)
+{
+    g_autofree char *blank = g_strnfill(FAKE_NVRAM_BYTES, 'T');
+    char mark[FAKE_NVRAM_MARK] = "";
+    struct stat st;
+    int fd;
+
+    if (!g_file_test(path, G_FILE_TEST_EXISTS))
+        g_assert_true(g_file_set_contents_full(path, blank, FAKE_NVRAM_BYTES, G_FILE_SET_CONTENTS_NONE, 0600, NULL));
+    g_assert_cmpint(stat(path, &st), ==, 0);
+    if (!(st.st_mode & 0200))
+        return FALSE;
+    g_assert_cmpuint(g_strlcpy(mark, path, sizeof(mark)), <, sizeof(mark));
+    fd = open(path, O_WRONLY | O_CLOEXEC);
+    g_assert_cmpint(pwrite(fd, mark, sizeof(mark), 0), ==, sizeof(mark));
+    close(fd);
+    return TRUE;
+}
+
+/* FALSE: QEMU ends at once. */
+static gboolean run(FakeHv *fake)
 {
     g_autofree char *xml = read_part(fake, "inactive.xml");
+    g_autofree char *nvram = nvram_of(fake, xml);
+    g_autofree char *live = nvram ? vr_domain_xml_with_nvram(xml, nvram, NULL) : g_strdup(xml);
 
-    write_part(fake, "live.xml", xml);
+    if (nvram && !boot_nvram(nvram))
+        return FALSE;
+    write_part(fake, "live.xml", live);
     fake_hv_set_state(fake, VR_DOMAIN_RUNNING);
     fake->starts++;
+    return TRUE;
 }
 
 char *fake_hv_os_path(FakeHv *fake, gboolean live)
@@ -214,7 +253,10 @@ static gboolean do_start(VrHv *hv, const char *uuid, GError **error)
         g_set_error(error, VR_ERROR, VR_ERROR_HYPERVISOR, "QEMU does not start");
         return FALSE;
     }
-    run(fake);
+    if (!run(fake)) {
+        g_set_error(error, VR_ERROR, VR_ERROR_HYPERVISOR, "QEMU cannot open the NVRAM");
+        return FALSE;
+    }
     if (fake->ends_at_once)
         fake_hv_set_state(fake, VR_DOMAIN_OFF);
     return after(fault, error);
@@ -265,6 +307,16 @@ static GPtrArray *do_leases(VrHv *hv, const char *uuid, GError **error)
     return g_ptr_array_new_with_free_func(g_free);
 }
 
+static char *do_nvram(VrHv *hv, const char *uuid, GError **error)
+{
+    FakeHv *fake = (FakeHv *)hv;
+    FakeFault fault = next_fault(fake);
+
+    if (!before(fault, error) || !after(fault, error))
+        return NULL;
+    return g_build_filename(fake->dir, FAKE_NVRAM, NULL);
+}
+
 static const VrHvOps ops = {.list = do_list,
                             .lookup = do_lookup,
                             .info = do_info,
@@ -278,6 +330,7 @@ static const VrHvOps ops = {.list = do_list,
                             .wait_change = do_wait_change,
                             .agent = do_agent,
                             .leases = do_leases,
+                            .nvram = do_nvram,
                             .close = do_close};
 
 FakeHv *fake_hv_new(const char *dir, const char *xml, gboolean running)

@@ -139,7 +139,6 @@ static void what_the_xml_says(void **state)
         {"vda", "transient-disk", VR_SEVERITY_BLOCKER},
         {"vda", "shareable-disk", VR_SEVERITY_BLOCKER},
         {"vda", "os-disk-not-first-boot", VR_SEVERITY_BLOCKER}, /* <boot dev='network'/> first */
-        {"vda", "uefi-nvram", VR_SEVERITY_BLOCKER},
         {"vda", "tpm", VR_SEVERITY_WARNING},
         {"vda", "on-poweroff", VR_SEVERITY_BLOCKER},
         {"vda", "on-reboot", VR_SEVERITY_WARNING},
@@ -163,6 +162,9 @@ static void what_the_xml_says(void **state)
     Case kernel = new_case("rich.xml");
     kernel.def->kernel = g_strdup("/boot/vmlinuz");
     expect(&kernel, "direct-kernel-boot", VR_SEVERITY_WARNING);
+    Case nvram = new_case("rich.xml");
+    nvram.def->nvram_foreign = g_strdup("type 'network'");
+    expect(&nvram, "uefi-nvram", VR_SEVERITY_BLOCKER);
     Case cdrom = new_case("rich.xml");
     cdrom.needs.os_target = "hda";
     expect(&cdrom, "not-a-disk", VR_SEVERITY_BLOCKER);
@@ -437,7 +439,8 @@ static void require_names_all_blockers_and_blockers_come_first(void **state)
     /* The remedy can be typed: the name is quoted where a shell needs it. */
     assert_non_null(strstr(find(findings, "managed-save")->remedy, "virsh managedsave-remove 'in: a pool ä'"));
     assert_false(vr_preflight_require(findings, "web-0", &error));
-    assert_non_null(strstr(error->message, "[uefi-nvram]"));
+    assert_non_null(strstr(error->message, "[transient-disk]"));
+    assert_null(strstr(error->message, "[uefi-nvram]")); /* its NVRAM is a file */
     expect_error(&error, VR_ERROR_REFUSED, "[managed-save]");
     case_clear(&c);
 }
