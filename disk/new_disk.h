@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What overlay and clone share: a new OS disk is made in a locked temp directory beside its place. Not for others. */
+/* What overlay, clone and nvram share: a new file of a generation is made in a locked temp directory beside its place. Not for others. */
 #pragma once
 
 #include "base/durable.h"
