@@ -43,12 +43,12 @@ static int open_nvram(const char *path, struct stat *st, GError **error)
     return -1;
 }
 
-static VrFileId id_of(const struct stat *st)
+static gboolean identify(int fd, const char *path, VrFileId *id, GError **error)
 {
-    return (VrFileId){.device = st->st_dev,
-                      .inode = st->st_ino,
-                      .size = (guint64)st->st_size,
-                      .mtime_ns = (gint64)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec};
+    if (vr_disk_file_id_at(fd, "", id))
+        return TRUE;
+    vr_set_error_errno(error, errno, "cannot look at the NVRAM %s", path);
+    return FALSE;
 }
 
 gboolean vr_nvram_look(const char *path, VrFileId *id, GError **error)
@@ -56,23 +56,18 @@ gboolean vr_nvram_look(const char *path, VrFileId *id, GError **error)
     struct stat st;
     vr_autofd fd = open_nvram(path, &st, error);
 
-    if (fd < 0)
-        return FALSE;
-    *id = id_of(&st);
-    return TRUE;
+    return fd >= 0 && identify(fd, path, id, error);
 }
 
 /* ---- the copy ---- */
 
 static gboolean is_unchanged(int fd, const VrFileId *before, const char *path, GError **error)
 {
-    struct stat st;
+    VrFileId now;
 
-    if (fstat(fd, &st) < 0) {
-        vr_set_error_errno(error, errno, "cannot look at the NVRAM %s", path);
+    if (!identify(fd, path, &now, error))
         return FALSE;
-    }
-    if ((guint64)st.st_size == before->size && id_of(&st).mtime_ns == before->mtime_ns)
+    if (now.size == before->size && now.mtime_ns == before->mtime_ns)
         return TRUE;
     g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "the NVRAM %s changed while it was read", path);
     return FALSE;
@@ -99,9 +94,8 @@ static guint8 *read_all(const char *path, const char *format, gsize *length, GEr
     g_autofree guint8 *bytes = NULL;
     VrFileId id;
 
-    if (fd < 0)
+    if (fd < 0 || !identify(fd, path, &id, error))
         return NULL;
-    id = id_of(&st);
     bytes = g_malloc(id.size);
     if (!vr_pread_all(fd, bytes, id.size, 0, length, error) || !is_unchanged(fd, &id, path, error) ||
         !stands_alone(bytes, *length, format, path, error))

@@ -23,12 +23,14 @@ void vr_generation_free(VrGeneration *generation)
     g_free(generation->left_boot);
     g_free(generation->xml);
     g_free(generation->xml_next);
+    g_free(generation->nvram);
     g_free(generation);
 }
 
 #define GENERATION_COLUMNS                                                                                             \
     "SELECT uuid, number, path, format, disk_type, image, version, ours, state, made_us, device, inode, "              \
-    "model_revision, xml, xml_next, was, left_us, left_ms, left_boot, born_ns FROM generations WHERE "
+    "model_revision, xml, xml_next, was, left_us, left_ms, left_boot, born_ns, nvram, nvram_device, nvram_inode, "          \
+    "nvram_born_ns FROM generations WHERE "
 
 static VrGeneration *read_generation(sqlite3_stmt *stmt)
 {
@@ -54,6 +56,10 @@ static VrGeneration *read_generation(sqlite3_stmt *stmt)
     generation->left_ms = sqlite3_column_int64(stmt, 17);
     generation->left_boot = vr_db_text(stmt, 18);
     generation->file.born_ns = sqlite3_column_int64(stmt, 19);
+    generation->nvram = vr_db_text(stmt, 20);
+    generation->nvram_file.device = (guint64)sqlite3_column_int64(stmt, 21);
+    generation->nvram_file.inode = (guint64)sqlite3_column_int64(stmt, 22);
+    generation->nvram_file.born_ns = sqlite3_column_int64(stmt, 23);
     return generation;
 }
 
@@ -188,6 +194,22 @@ gboolean vr_journal_generation_xml(VrJournal *journal, const VrOwner *owner, con
         return FALSE;
     if (vr_db_run(db, NULL, error, "UPDATE generations SET xml = ?, xml_next = ? WHERE uuid = ? AND number = ?", "sssi",
                   now, next, uuid, (gint64)number))
+        return vr_db_commit(db, error);
+    vr_db_rollback(db);
+    return FALSE;
+}
+
+gboolean vr_journal_generation_nvram(VrJournal *journal, const VrOwner *owner, const char *uuid, guint number,
+                                     const char *nvram, const VrFileId *file, GError **error)
+{
+    VrDb *db = vr_journal_db(journal);
+
+    if (!vr_owner_begin(journal, owner, error))
+        return FALSE;
+    if (vr_db_run(db, NULL, error,
+                  "UPDATE generations SET nvram = ?, nvram_device = ?, nvram_inode = ?, nvram_born_ns = ? "
+                  "WHERE uuid = ? AND number = ?",
+                  "siiisi", nvram, (gint64)file->device, (gint64)file->inode, file->born_ns, uuid, (gint64)number))
         return vr_db_commit(db, error);
     vr_db_rollback(db);
     return FALSE;

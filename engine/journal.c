@@ -47,7 +47,11 @@ static const char *const schema[] = {
     "ALTER TABLE generations ADD COLUMN left_ms INTEGER NOT NULL DEFAULT 0;"
     "ALTER TABLE generations ADD COLUMN left_boot TEXT;"
     "UPDATE generations SET left_us = CAST(strftime('%s', 'now') AS INTEGER) * 1000000 WHERE state IN (2, 3);",
-    VR_MANIFEST_TABLE};
+    VR_MANIFEST_TABLE,
+    "ALTER TABLE generations ADD COLUMN nvram TEXT;"
+    "ALTER TABLE generations ADD COLUMN nvram_device INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE generations ADD COLUMN nvram_inode INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE generations ADD COLUMN nvram_born_ns INTEGER NOT NULL DEFAULT 0;"};
 
 G_STATIC_ASSERT(VR_SWAP_COMMITTED == 5 && VR_SWAP_DISCARDED == 6 && VR_SWAP_UNDONE == 7);
 
@@ -145,10 +149,10 @@ static gboolean insert_made(VrJournal *journal, const VrGeneration *made, GError
 {
     return vr_db_run(journal->db, NULL, error,
                      "INSERT INTO generations (uuid, number, path, format, disk_type, image, version, ours, state, "
-                     "made_us, model_revision) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                     "sisssssiiii", made->uuid, (gint64)made->number, made->path, made->format, made->disk_type,
+                     "made_us, model_revision, nvram) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                     "sisssssiiiis", made->uuid, (gint64)made->number, made->path, made->format, made->disk_type,
                      made->image, made->version, (gint64)made->ours, (gint64)made->state, made->made_us,
-                     (gint64)made->model_revision);
+                     (gint64)made->model_revision, made->nvram);
 }
 
 static gboolean insert_swap(VrJournal *journal, const VrSwapRow *row, GError **error)
@@ -171,7 +175,7 @@ static gboolean insert_swap(VrJournal *journal, const VrSwapRow *row, GError **e
     return FALSE;
 }
 
-/* The path of a generation is known only with its number: until then `path` is its directory. */
+/* The paths of a generation are known only with its number: until then `path`, and `nvram` if it has one, are its directory. */
 static gboolean number_generation(VrJournal *journal, VrSwapRow *row, VrGeneration *made, GError **error)
 {
     guint next;
@@ -181,6 +185,10 @@ static gboolean number_generation(VrJournal *journal, VrSwapRow *row, VrGenerati
     row->to = made->number = MAX(next, made->number);
     g_autofree char *directory = g_steal_pointer(&made->path);
     made->path = g_strdup_printf("%s/g%u.qcow2", directory, made->number);
+    if (made->nvram) {
+        g_free(made->nvram);
+        made->nvram = g_strdup_printf("%s/g%u.nvram", directory, made->number);
+    }
     return insert_made(journal, made, error);
 }
 
@@ -425,6 +433,7 @@ static const struct {
     {"begin", "PREPARED", offsetof(VrSwapTimes, prepare_ms)},
     {"stop-asked", "off", offsetof(VrSwapTimes, stop_ms)},
     {"off", "SWITCHED", offsetof(VrSwapTimes, switch_ms)},
+    {"STOPPED", "nvram", offsetof(VrSwapTimes, nvram_ms)},
     {"start-asked", "running", offsetof(VrSwapTimes, start_ms)},
     {"running", "healthy", offsetof(VrSwapTimes, healthy_ms)},
     {"off", "running", offsetof(VrSwapTimes, off_ms)},

@@ -80,6 +80,10 @@ typedef struct {
     char *left_boot;       /* NULL: not known */
     char *xml,
         *xml_next; /* SHA-256 of its gN.xml: as it was found last, and as it may be since; "": none was written */
+    char *nvram;          /* path of its NVRAM; NULL: none (BIOS) */
+    /* The NVRAM's file: of ours the one that was made, of generation 0 the one that was seen (it is never touched). device 0: none yet, as
+     * libvirt makes it at the first start, or one that the admin put elsewhere and that is not ours. */
+    VrFileId nvram_file;
 } VrGeneration;
 void vr_generation_free(VrGeneration *generation);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrGeneration, vr_generation_free)
@@ -142,7 +146,7 @@ void vr_swap_row_free(VrSwapRow *row);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrSwapRow, vr_swap_row_free)
 
 /* A new swap, with its new generation when `made` is given; one transaction. Its number is the highest ever + 1, but at least the one that
- * is given, and is filled in. An instance that has an open swap already is VR_ERROR_CONFLICT. */
+ * is given, and is filled in, as are its paths. An instance that has an open swap already is VR_ERROR_CONFLICT. */
 gboolean vr_journal_swap_begin(VrJournal *journal, const VrOwner *owner, VrSwapRow *row, VrGeneration *made,
                                GError **error);
 
@@ -162,7 +166,11 @@ gboolean vr_journal_generation_made(VrJournal *journal, const VrOwner *owner, co
 gboolean vr_journal_generation_xml(VrJournal *journal, const VrOwner *owner, const char *uuid, guint number,
                                    const char *now, const char *next, GError **error);
 
-/* A mark within a transition ("made", "stop-asked", "off", "intent", "start-asked", "running", "healthy"; on the way
+/* What is known of a generation's NVRAM: see VrGeneration. nvram may be NULL. */
+gboolean vr_journal_generation_nvram(VrJournal *journal, const VrOwner *owner, const char *uuid, guint number,
+                                     const char *nvram, const VrFileId *file, GError **error);
+
+/* A mark within a transition ("made", "stop-asked", "off", "nvram", "intent", "start-asked", "running", "healthy"; on the way
  * back "new-forced-off", "start-old"). */
 gboolean vr_journal_mark(VrJournal *journal, const VrOwner *owner, const char *swap_id, const char *step,
                          const char *detail, GError **error);
@@ -186,6 +194,7 @@ typedef struct {
     gint64 prepare_ms; /* begin -> PREPARED */
     gint64 stop_ms;    /* stop asked -> off */
     gint64 switch_ms;  /* off -> SWITCHED */
+    gint64 nvram_ms;   /* STOPPED -> NVRAM copied, of the former; BIOS: did not happen */
     gint64 start_ms;   /* start asked -> running */
     gint64 healthy_ms; /* running -> healthy */
     gint64 off_ms;     /* off -> running */

@@ -17,13 +17,15 @@
  *   STOPPED    libvirt says off, for a reason that is a stop, and no QEMU holds any of its disks. What the other
  *              disks are is in the journal (engine/manifest.h), and is compared before a guest starts. libvirt's
  *              XML still names the old disk: a host that reboots now starts the old system.
+ *   (nvram)    a mark: the new generation of a UEFI guest has its copy of the NVRAM, whole and flushed; which file that is, is
+ *              journaled before it takes its name, as with the disk. Nothing refers to it yet (swap_nvram.c).
  *   (intent)   a mark in the journal, not a state: from here on libvirt's XML may be either one. Which, is
  *              read back, never assumed: define may return and yet the old XML survive a power cut.
- *   SWITCHED   the XML was redefined, read back, and differs from before in what may differ. A host that
+ *   SWITCHED   the XML (disk and NVRAM in one) was redefined, read back, and differs from before in what may differ. A host that
  *              reboots now starts the new system.
  *   STARTED    the live XML is the intent; health is now judged by the orchestrator. (For a guest that was
  *              off, nothing was started.)
- *   COMMITTED  the new disk is the current generation; the old one, if of our making, is sealed (0400).
+ *   COMMITTED  the new disk is the current generation; the old one, if of our making, is sealed (0400), and so is its NVRAM.
  *              (Also where the policy leaves an unhealthy guest on its new disk: the step then says "left".)
  *
  * The way back is one function for all states, because it looks at the world and not at the state: is the
@@ -33,7 +35,7 @@
  * repeatable, needs no space beyond libvirt's own small file, no network and no gallery. `backward` is
  * journaled before the first of them, so a crash on the way back goes on back.
  *
- * The old disk is never opened for writing here, and its bytes do not change between STOPPED and COMMITTED.
+ * The old disk and its NVRAM are never opened for writing here, and their bytes do not change between STOPPED and COMMITTED.
  */
 #include "engine/swap_private.h"
 
@@ -171,10 +173,13 @@ static gboolean end_backward(VrSwap *swap, GError **error)
     if (!was_ever_booted(swap, &was_booted, error))
         return FALSE;
     to_state = rejected_state(swap, was_booted);
-    if (to_state == VR_GENERATION_DISCARDED)
+    if (to_state == VR_GENERATION_DISCARDED) {
         vr_swap_discard_disk(swap);
-    else
+        vr_swap_discard_nvram(swap);
+    } else {
+        vr_swap_nvram_see(swap);
         vr_swap_seal(swap, swap->to);
+    }
     next.state = swap->row->reached <= VR_SWAP_PREPARED ? VR_SWAP_DISCARDED : VR_SWAP_UNDONE;
     if (!vr_journal_swap_end(swap->engine.journal, swap->engine.owner, &next, vr_swap_state_name(next.state),
                              VR_GENERATION_CURRENT, to_state, error))

@@ -163,7 +163,8 @@ static gboolean above_all_files(VrStore *store, const char *uuid, guint *number,
     return names != NULL;
 }
 
-static VrGeneration *new_generation(const VrEngine *engine, const VrSwapRequest *request, GError **error)
+static VrGeneration *new_generation(const VrEngine *engine, const VrSwapRequest *request, gboolean has_nvram,
+                                    GError **error)
 {
     const VrImage *image = request->image;
     g_autoptr(VrGeneration) made = g_new0(VrGeneration, 1);
@@ -180,6 +181,7 @@ static VrGeneration *new_generation(const VrEngine *engine, const VrSwapRequest 
     made->state = VR_GENERATION_NEW;
     made->made_us = vr_clock_wall_us();
     made->model_revision = request->model_revision;
+    made->nvram = has_nvram ? g_strdup(made->path) : NULL; /* the directory, as the path: the journal numbers them */
     return g_steal_pointer(&made);
 }
 
@@ -273,7 +275,7 @@ static gboolean look(VrSwap *swap, const VrSwapRequest *request, VrDomainInfo *i
     swap->row->old_boot_id = boot_id_now(engine->hv, info, def);
     swap->from = current_generation(engine, info->uuid, info->name, disk, error);
     return swap->from && disks_exist(engine->hv, def, disk, info->name, request->image != NULL, error) &&
-           vr_swap_disks_readable(swap, disk->target, error);
+           vr_swap_disks_readable(swap, disk->target, error) && vr_swap_nvram_begin(swap, info, def, error);
 }
 
 static gboolean note_passed(const VrSwap *swap, const GPtrArray *passed, GError **error)
@@ -317,11 +319,11 @@ VrSwap *vr_swap_begin(const VrEngine *engine, const VrSwapRequest *request, GErr
     swap->row->from = swap->from->number;
     if (request->image) {
         swap->seat = request->seat;
-        swap->to = new_generation(engine, request, error);
+        swap->to = new_generation(engine, request, swap->from->nvram != NULL, error);
     } else {
         swap->to = rollback_target(engine, info.name, request->uuid, request->to_generation, error);
     }
-    if (!swap->to)
+    if (!swap->to || (swap->row->rollback && !vr_swap_nvram_check_kept(swap, info.name, error)))
         return NULL;
     swap->row->to = swap->to->number;
     /* A rollback starts at PREPARED, so its files are written before the journal says so. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The files of a generation: its sealed disk and its domain XML (0600: it may hold passwords). */
+/* The files of a generation: its disk and NVRAM, sealed, and its domain XML (0600: it may hold passwords). */
 #include "base/durable.h"
 #include "base/error.h"
 #include "base/fd.h"
@@ -17,9 +17,27 @@ static char *xml_name(guint number)
     return g_strdup_printf("g%u.xml", number);
 }
 
-static char *disk_name(const VrGeneration *generation)
+/* A file that we made for a generation: its path, and which file that is. */
+typedef struct {
+    const VrGeneration *generation;
+    const char *path;
+    const VrFileId *id;
+} Own;
+
+static Own own_disk(const VrGeneration *generation)
 {
-    return g_path_get_basename(generation->path);
+    return (Own){generation, generation->path, &generation->file};
+}
+
+static Own own_nvram(const VrGeneration *generation)
+{
+    return (Own){generation, generation->nvram, &generation->nvram_file};
+}
+
+/* The rule for all of them; a generation that has no such file has no identity of one either. */
+static gboolean is_made(Own own)
+{
+    return own.generation->ours && own.id->device != 0;
 }
 
 static char *read_xml_file(int dir_fd, guint number, GError **error)
@@ -93,7 +111,7 @@ static VrDomainRecord record_of(const VrSwap *swap)
 
 /* A full clone has nothing behind it. A rollback takes the OS disk's element from the kept XML, everything else from the
  * domain as it is now. */
-static char *make_intent(VrSwap *swap, int dir_fd, GError **error)
+static char *intended_disk(VrSwap *swap, int dir_fd, GError **error)
 {
     VrDomainRecord record = record_of(swap);
     g_autofree char *kept = NULL;
@@ -108,6 +126,17 @@ static char *make_intent(VrSwap *swap, int dir_fd, GError **error)
     kept = vr_generation_xml_is_ours(dir_fd, swap->to, &digest, error) ? read_xml_file(dir_fd, swap->to->number, error)
                                                                        : NULL;
     return kept ? vr_domain_xml_with_kept(swap->before_xml, swap->row->os_target, kept, &record, error) : NULL;
+}
+
+/* A rollback takes the NVRAM from the kept XML too, unless that left it to libvirt. */
+static char *make_intent(VrSwap *swap, int dir_fd, GError **error)
+{
+    g_autofree char *xml = intended_disk(swap, dir_fd, error);
+    g_autoptr(VrDomainDef) def = xml ? vr_domain_def_parse(xml, error) : NULL;
+
+    if (!def || !swap->to->nvram || g_strcmp0(def->nvram, swap->to->nvram) == 0)
+        return def ? g_steal_pointer(&xml) : NULL;
+    return vr_domain_xml_with_nvram(xml, swap->to->nvram, error);
 }
 
 gboolean vr_swap_write_xml(VrSwap *swap, GError **error)
@@ -135,79 +164,91 @@ gboolean vr_swap_load_xml(VrSwap *swap, GError **error)
     return swap->intent_xml != NULL;
 }
 
-/* Opens the disk that we made for a generation: the recorded inode and no other. A FIFO under its name is not waited for. */
-static int open_own_disk(VrStore *store, const VrGeneration *generation, struct stat *st, GError **error)
+/* Opens what we made for a generation: the recorded file and no other. A FIFO under its name is not waited for. */
+static int open_own(VrStore *store, Own own, struct stat *st, GError **error)
 {
-    g_autofree char *name = disk_name(generation);
-    vr_autofd dir_fd = vr_store_instance_dir(store, generation->uuid, NULL, error);
+    g_autofree char *name = g_path_get_basename(own.path);
+    vr_autofd dir_fd = vr_store_instance_dir(store, own.generation->uuid, NULL, error);
     vr_autofd fd = dir_fd < 0 ? -1 : vr_open_beneath(dir_fd, name, O_RDONLY | O_NONBLOCK, 0, error);
     VrFileId id;
 
     if (fd < 0)
         return -1;
     if (fstat(fd, st) < 0) {
-        vr_set_error_errno(error, errno, "%s", generation->path);
+        vr_set_error_errno(error, errno, "%s", own.path);
         return -1;
     }
-    if (!vr_disk_file_id_at(fd, "", &id) || !vr_disk_file_same(&id, &generation->file)) {
-        g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "%s is not the file that was made for generation %u",
-                    generation->path, generation->number);
+    if (!vr_disk_file_id_at(fd, "", &id) || !vr_disk_file_same(&id, own.id)) {
+        g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "%s is not the file that was made for generation %u", own.path,
+                    own.generation->number);
         return -1;
     }
     return vr_fd_steal(&fd);
 }
 
-static gboolean set_mode(VrStore *store, const VrGeneration *generation, mode_t mode, GError **error)
+gboolean vr_swap_has_own_nvram(VrStore *store, const VrGeneration *generation, GError **error)
 {
     struct stat st;
-    vr_autofd fd = open_own_disk(store, generation, &st, error);
+    vr_autofd fd = open_own(store, own_nvram(generation), &st, error);
+
+    return fd >= 0;
+}
+
+static gboolean set_mode(VrStore *store, Own own, mode_t mode, GError **error)
+{
+    struct stat st;
+    vr_autofd fd = open_own(store, own, &st, error);
 
     if (fd < 0)
         return FALSE;
     /* libvirt gives the file back to root when QEMU ends, but not when it was killed meanwhile */
     if ((geteuid() == 0 && fchown(fd, 0, 0) < 0) || fchmod(fd, mode) < 0) {
-        vr_set_error_errno(error, errno, "changing the mode of %s", generation->path);
+        vr_set_error_errno(error, errno, "changing the mode of %s", own.path);
         return FALSE;
     }
-    return vr_fsync(fd, generation->path, error);
+    return vr_fsync(fd, own.path, error);
+}
+
+static void seal(VrSwap *swap, Own own)
+{
+    g_autoptr(GError) local = NULL;
+
+    if (is_made(own) && !set_mode(swap->engine.store, own, 0400, &local))
+        vr_warning(swap->row->domain, "what is kept could not be sealed: %s", local->message);
 }
 
 void vr_swap_seal(VrSwap *swap, const VrGeneration *generation)
 {
-    g_autoptr(GError) local = NULL;
-
-    if (generation->ours && generation->file.device != 0 && !set_mode(swap->engine.store, generation, 0400, &local))
-        vr_warning(swap->row->domain, "the kept disk could not be sealed: %s", local->message);
+    seal(swap, own_disk(generation));
+    seal(swap, own_nvram(generation));
 }
 
-void vr_swap_seal_again(VrStore *store, const VrGeneration *generation)
+static void seal_again(VrStore *store, Own own)
 {
     g_autoptr(GError) local = NULL;
     gboolean held = FALSE;
     struct stat st;
-    vr_autofd fd = open_own_disk(store, generation, &st, &local);
+    vr_autofd fd = is_made(own) ? open_own(store, own, &st, &local) : -1;
 
     /* Held: somebody runs it outside of our knowledge, and the next swap says so. */
-    if (fd >= 0 && (st.st_mode & 07777) != 0400 && vr_disk_file_is_open_by_qemu(generation->path, &held, &local) &&
-        !held)
-        set_mode(store, generation, 0400, &local);
+    if (fd >= 0 && (st.st_mode & 07777) != 0400 && vr_disk_file_is_open_by_qemu(own.path, &held, &local) && !held)
+        set_mode(store, own, 0400, &local);
     if (local && !g_error_matches(local, VR_ERROR, VR_ERROR_NOT_FOUND))
-        vr_warning(generation->uuid, "the kept disk could not be sealed: %s", local->message);
+        vr_warning(own.generation->uuid, "what is kept could not be sealed: %s", local->message);
+}
+
+void vr_swap_seal_again(VrStore *store, const VrGeneration *generation)
+{
+    seal_again(store, own_disk(generation));
+    seal_again(store, own_nvram(generation));
 }
 
 gboolean vr_swap_unseal(VrSwap *swap, const VrGeneration *generation, GError **error)
 {
-    return !generation->ours || set_mode(swap->engine.store, generation, 0600, error);
-}
+    Own nvram = own_nvram(generation);
 
-/* Which file is ours is journaled before it takes the name. When it was not, whatever has the name is somebody's; what was made of
- * ours lies in a temp directory, and vr_store_sweep() has that. */
-static gboolean is_our_disk(VrSwap *swap, GError **error)
-{
-    struct stat st;
-    vr_autofd fd = swap->to->file.device == 0 ? -1 : open_own_disk(swap->engine.store, swap->to, &st, error);
-
-    return fd >= 0;
+    return !generation->ours || (set_mode(swap->engine.store, own_disk(generation), 0600, error) &&
+                                 (!is_made(nvram) || set_mode(swap->engine.store, nvram, 0600, error)));
 }
 
 static void discard(VrSwap *swap, const char *name)
@@ -219,15 +260,29 @@ static void discard(VrSwap *swap, const char *name)
         vr_warning(swap->row->domain, "%s of a discarded generation stays behind: %s", name, local->message);
 }
 
-void vr_swap_discard_disk(VrSwap *swap)
+/* Which file is ours is journaled before it takes the name. When it was not, whatever has the name is somebody's; what was made of
+ * ours lies in a temp directory, and vr_store_sweep() has that. */
+static void discard_own(VrSwap *swap, Own own)
 {
     g_autoptr(GError) local = NULL;
-    g_autofree char *disk = disk_name(swap->to);
+    g_autofree char *name = is_made(own) ? g_path_get_basename(own.path) : NULL;
+    struct stat st;
+    vr_autofd fd = name ? open_own(swap->engine.store, own, &st, &local) : -1;
 
-    if (is_our_disk(swap, &local))
-        discard(swap, disk);
+    if (fd >= 0)
+        discard(swap, name);
     else if (local && !g_error_matches(local, VR_ERROR, VR_ERROR_NOT_FOUND))
-        vr_warning(swap->row->domain, "the disk of a discarded generation was not deleted: %s", local->message);
+        vr_warning(swap->row->domain, "%s of a discarded generation was not deleted: %s", name, local->message);
+}
+
+void vr_swap_discard_disk(VrSwap *swap)
+{
+    discard_own(swap, own_disk(swap->to));
+}
+
+void vr_swap_discard_nvram(VrSwap *swap)
+{
+    discard_own(swap, own_nvram(swap->to));
 }
 
 void vr_swap_discard_xml(VrSwap *swap)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What the files of a swap share: swap.c (the table), swap_begin.c (from nothing or the journal to a swap), swap_steps.c (what each
- * step does), swap_files.c (disks and XML files of a generation). */
+ * step does), swap_files.c (disks and XML files of a generation), swap_nvram.c (its NVRAM). */
 #pragma once
 
 #include "engine/swap.h"
@@ -56,7 +56,24 @@ gboolean vr_swap_correct_state(VrSwap *swap, VrSwapState state, GError **error);
 gboolean vr_swap_write_xml(VrSwap *swap, GError **error);
 gboolean vr_swap_load_xml(VrSwap *swap, GError **error);
 
-/* A disk of our making: 0400 root while it is kept, 0600 when it may run. Generation 0 is never touched. */
+/* --- swap_nvram.c --- */
+
+/* At the beginning: records which NVRAM the domain has now. VR_ERROR_REFUSED: it is missing, or no plain file; VR_ERROR_CONFLICT: it is not
+ * the recorded one of a generation of ours. */
+gboolean vr_swap_nvram_begin(VrSwap *swap, const VrDomainInfo *info, const VrDomainDef *def, GError **error);
+/* Of a rollback: the NVRAM to go back to is there, and is the recorded one. */
+gboolean vr_swap_nvram_check_kept(const VrSwap *swap, const char *domain, GError **error);
+/* The guest is off: copies its NVRAM for the new generation and marks it. Repeatable; nothing without NVRAM and in a rollback. */
+gboolean vr_swap_nvram_copy(VrSwap *swap, GError **error);
+/* Records what libvirt made for the new generation, which booted and is not taken. Best effort, logged. */
+void vr_swap_nvram_see(VrSwap *swap);
+
+/* --- swap_files.c --- */
+
+/* The NVRAM of a generation of our making is there, and is the file that was made for it: else VR_ERROR_NOT_FOUND, VR_ERROR_CONFLICT. */
+gboolean vr_swap_has_own_nvram(VrStore *store, const VrGeneration *generation, GError **error);
+
+/* The disk and NVRAM of our making: 0400 root while it is kept, 0600 when it may run. Generation 0 is never touched. */
 void vr_swap_seal(VrSwap *swap, const VrGeneration *generation);
 /* For recovery, of a generation that is in no open swap: what a crash or an error left unsealed, unless a process holds it. */
 void vr_swap_seal_again(VrStore *store, const VrGeneration *generation);
@@ -66,7 +83,8 @@ gboolean vr_swap_unseal(VrSwap *swap, const VrGeneration *generation, GError **e
  * nothing. What somebody put there, or edited, is VR_ERROR_CONFLICT. */
 gboolean vr_generation_xml_is_ours(int dir_fd, const VrGeneration *generation, char **digest, GError **error);
 
-/* Unlink the disk of a generation that never booted, if it is the file that was journaled for it; and its XML likewise. Best effort,
- * logged. */
+/* Unlink the disk or the NVRAM of a generation that never booted, if it is the file that was journaled for it; and its XML likewise. Best
+ * effort, logged. */
 void vr_swap_discard_disk(VrSwap *swap);
+void vr_swap_discard_nvram(VrSwap *swap);
 void vr_swap_discard_xml(VrSwap *swap);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What each transition of the table in swap.c does. Nothing slow happens between STOPPED and STARTED. */
+/* What each transition of the table in swap.c does. Nothing slow happens between STOPPED and STARTED; the NVRAM is small. */
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
@@ -73,16 +73,16 @@ static gboolean size_of_old_disk(VrSwap *swap, guint64 *bytes, GError **error)
 }
 
 /* What has the name already is somebody's: said before the work. The rename into place says it again. */
-static gboolean check_name(VrSwap *swap, GError **error)
+static gboolean is_free(const char *path, GError **error)
 {
     struct stat st;
 
-    if (lstat(swap->to->path, &st) < 0 && errno == ENOENT)
+    if (!path || (lstat(path, &st) < 0 && errno == ENOENT))
         return TRUE;
     g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT,
                 "%s exists already, and state.db does not know it: nothing was changed; if state.db was lost or is an "
                 "old copy, put the right one back",
-                swap->to->path);
+                path);
     return FALSE;
 }
 
@@ -112,8 +112,8 @@ gboolean vr_swap_step_prepare(VrSwap *swap, const VrStopPolicy *stop, GError **e
 {
     guint64 size;
 
-    return size_of_old_disk(swap, &size, error) && check_name(swap, error) && make_disk(swap, size, error) &&
-           mark(swap, "made", NULL, error) && vr_swap_write_xml(swap, error);
+    return size_of_old_disk(swap, &size, error) && is_free(swap->to->path, error) && is_free(swap->to->nvram, error) &&
+           make_disk(swap, size, error) && mark(swap, "made", NULL, error) && vr_swap_write_xml(swap, error);
 }
 
 /* --- PREPARED -> STOPPED ----------------------------------------------------------------------------- */
@@ -160,7 +160,7 @@ static gboolean wait_released(const char *domain, const char *path, gint64 deadl
             break;
         vr_clock_sleep_until(vr_clock_now_ms() + DISK_RELEASE_POLL_MS);
     }
-    g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "'%s' is off, but a process still holds its disk %s", domain, path);
+    g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "'%s' is off, but a process still holds its file %s", domain, path);
     return FALSE;
 }
 
@@ -178,7 +178,7 @@ static gboolean disk_released(VrSwap *swap, const VrDomainDisk *disk, gint64 dea
     return FALSE;
 }
 
-/* Off for good: libvirt says so, for a reason that is a stop, and no QEMU holds any of its disks (invariant 11). */
+/* Off for good: libvirt says so, for a reason that is a stop, and no QEMU holds any of its disks or its NVRAM (invariant 11). */
 static gboolean confirm_off(VrSwap *swap, const char *xml, GError **error)
 {
     gint64 deadline_ms = vr_clock_now_ms() + DISK_RELEASE_WAIT_MS;
@@ -198,7 +198,7 @@ static gboolean confirm_off(VrSwap *swap, const char *xml, GError **error)
         if (!disk->readonly && !disk->shareable && !disk_released(swap, disk, deadline_ms, error))
             return FALSE;
     }
-    return TRUE;
+    return !swap->from->nvram || wait_released(swap->row->domain, swap->from->nvram, deadline_ms, error);
 }
 
 /* Minutes may pass before the deadline, so the owner is asked again before the destroy. */
@@ -288,13 +288,13 @@ static gboolean define_and_read_back(VrSwap *swap, const char *xml, char **now, 
     if (!*now)
         return FALSE;
     /* libvirt's file is flushed after the define: an answer that was lost, or a flush that failed, is asked for again. */
-    if (vr_domain_xml_same_os_disk(*now, xml, swap->row->os_target))
+    if (vr_domain_xml_same_os_disk(*now, xml, swap->row->os_target) && vr_domain_xml_same_nvram(*now, xml))
         return !local || (still_owner(swap, error) && vr_hv_define(swap->engine.hv, swap->row->uuid, xml, error));
     if (local)
         g_propagate_error(error, g_steal_pointer(&local));
     else
         g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT,
-                    "libvirt took the new XML, but its answer names another OS disk");
+                    "libvirt took the new XML, but its answer names another OS disk or NVRAM");
     return FALSE;
 }
 
@@ -303,8 +303,8 @@ gboolean vr_swap_step_switch(VrSwap *swap, const VrStopPolicy *stop, GError **er
     g_autofree char *inactive = vr_hv_inactive_xml(swap->engine.hv, swap->row->uuid, error);
     g_autofree char *after = NULL;
 
-    if (!inactive || !unchanged_since_prepared(swap, inactive, error) || !mark(swap, "intent", NULL, error) ||
-        !define_and_read_back(swap, swap->intent_xml, &after, error))
+    if (!inactive || !unchanged_since_prepared(swap, inactive, error) || !vr_swap_nvram_copy(swap, error) ||
+        !mark(swap, "intent", NULL, error) || !define_and_read_back(swap, swap->intent_xml, &after, error))
         return FALSE;
     return vr_domain_xml_prove(inactive, after, swap->row->os_target, error);
 }

@@ -4,6 +4,7 @@
 #include "base/child.h"
 #include "base/durable.h"
 #include "base/fd.h"
+#include "hv/domain_xml.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -68,6 +69,25 @@ World *world_new(gboolean running)
     publish(world);
     vr_store_close(world->store);
     world_open(world);
+    return world;
+}
+
+World *world_new_uefi(gboolean running, const char *os, gboolean fresh)
+{
+    World *world = world_new(FALSE);
+    g_autofree char *path = strstr(os, "%s") ? g_build_filename(world->top, "old.nvram", NULL)
+                                             : g_build_filename(world->hv_dir, FAKE_NVRAM, NULL);
+    g_autofree char *bytes = g_strnfill(FAKE_NVRAM_BYTES, 'V');
+    g_auto(GStrv) parts = g_strsplit(os, "%s", 2);
+    g_autofree char *filled = g_strjoinv(path, parts);
+    g_autofree char *element = g_strconcat("hvm</type>", filled, NULL);
+
+    if (!fresh)
+        g_assert_true(g_file_set_contents_full(path, bytes, FAKE_NVRAM_BYTES, G_FILE_SET_CONTENTS_NONE, 0600, NULL));
+    fake_hv_edit(world->fake, "hvm</type>", element);
+    if (running)
+        g_assert_true(vr_hv_start(&world->fake->hv, FAKE_UUID, NULL));
+    world->fake->starts = world->fake->point = 0;
     return world;
 }
 
@@ -176,6 +196,56 @@ static void check_bytes(const char *path, const char *digest)
     g_assert_cmpint(world_mode(path), ==, 0640);
 }
 
+/* Which system wrote it last: the path of its NVRAM; "" for none. Free with g_free. */
+static char *nvram_mark(const char *path)
+{
+    g_autofree char *bytes = NULL;
+    gsize length;
+
+    g_assert_true(g_file_get_contents(path, &bytes, &length, NULL));
+    g_assert_cmpuint(length, ==, FAKE_NVRAM_BYTES); /* whole */
+    return bytes[0] == 'V' || bytes[0] == 'T' ? g_strdup("") : g_strndup(bytes, FAKE_NVRAM_MARK);
+}
+
+static void check_nvram_of(const VrGeneration *generation, GPtrArray *generations, gboolean closed)
+{
+    gboolean there = generation->nvram && g_file_test(generation->nvram, G_FILE_TEST_EXISTS);
+    g_autofree char *mark = there ? nvram_mark(generation->nvram) : NULL;
+    gboolean known = !there || !*mark;
+
+    if (generation->state == VR_GENERATION_DISCARDED)
+        g_assert_false(there);
+    for (guint i = 0; i <= generation->number && i < generations->len; i++)
+        known |= g_strcmp0(mark, ((const VrGeneration *)generations->pdata[i])->nvram) == 0;
+    g_assert_true(known);
+    if (closed && generation->ours && generation->state == VR_GENERATION_KEPT && generation->nvram_file.device != 0)
+        g_assert_cmpint(world_mode(generation->nvram), ==, 0400);
+}
+
+void world_check_nvram(World *world, gboolean closed)
+{
+    g_autoptr(GPtrArray) generations = vr_journal_generations(world->journal, FAKE_UUID, NULL);
+    g_autofree char *xml = vr_hv_inactive_xml(&world->fake->hv, FAKE_UUID, NULL);
+    g_autoptr(VrDomainDef) def = vr_domain_def_parse(xml, NULL);
+    const char *disk = vr_domain_def_os_disk(def, "vda", NULL)->source;
+
+    if (!def->uefi)
+        return;
+    for (guint i = 0; i < generations->len; i++) {
+        const VrGeneration *generation = g_ptr_array_index(generations, i);
+        check_nvram_of(generation, generations, closed);
+        if (!g_str_equal(generation->path, disk) || !def->nvram)
+            continue;
+        g_assert_cmpstr(generation->nvram, ==, def->nvram);
+        if (generations->len > 0 && ((const VrGeneration *)generations->pdata[0])->nvram_file.device != 0)
+            g_assert_true(g_file_test(def->nvram, G_FILE_TEST_EXISTS));
+        if (closed && fake_hv_state(world->fake) == VR_DOMAIN_RUNNING) {
+            g_autofree char *mark = nvram_mark(def->nvram);
+            g_assert_cmpstr(mark, ==, def->nvram); /* the system that runs writes its own */
+        }
+    }
+}
+
 void world_check(World *world, gboolean closed)
 {
     g_autoptr(GPtrArray) open_swaps = vr_journal_open_swaps(world->journal, "shop", NULL);
@@ -206,6 +276,7 @@ void world_check(World *world, gboolean closed)
     g_assert_cmpuint(current, ==, generations->len > 0 ? 1 : 0); /* invariant 13 */
     check_bytes(world->old_path, world->old_digest);             /* invariant 9 */
     check_bytes(world->data_path, world->data_digest);           /* invariant 10 */
+    world_check_nvram(world, closed);
     if (closed) {
         g_assert_cmpuint(open_swaps->len, ==, 0);
         if (live)

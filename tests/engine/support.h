@@ -23,6 +23,12 @@ typedef struct {
 
 /* Makes everything; the guest runs on old.raw (or is off). */
 World *world_new(gboolean running);
+/* The same with a UEFI guest: `os` is what its <os> has beside the type, the first %s in it is the path of old.nvram in `top`. Without one
+ * it is the hypervisor that chooses the file. It is there, unless fresh: then the guest was never started. */
+World *world_new_uefi(gboolean running, const char *os, gboolean fresh);
+#define WORLD_LOADER "<loader readonly='yes' type='pflash'>/fw/CODE.fd</loader>"
+#define WORLD_NVRAM WORLD_LOADER "<nvram template='/fw/VARS.fd'>%s</nvram>"
+
 /* Closes the store and the owner's lock, as the end of a process does; files stay. */
 void world_close(World *world);
 /* Opens it again as a new process would. */
@@ -42,4 +48,8 @@ extern const VrStopPolicy world_stop;
  * and the data disk have the bytes and modes that they had; no open swap is left when `closed`. */
 void world_check(World *world, gboolean closed);
 guint world_current(World *world);
+
+/* Of world_check(), for UEFI guests: the configured NVRAM is that of the configured disk's generation, is there and is whole; none was written by
+ * a system of a later generation; what is kept of ours is sealed, what was discarded is gone. */
+void world_check_nvram(World *world, gboolean closed);
 mode_t world_mode(const char *path);

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 vr_test(engine swap LINK vr_engine SOURCES engine/support.c fault/fake_hv.c)
+vr_test(engine swap_nvram LINK vr_engine SOURCES engine/support.c fault/fake_hv.c)
 vr_test(fault kill LINK vr_engine SOURCES engine/support.c fault/fake_hv.c)
 vr_test(engine meanwhile LINK vr_engine SOURCES engine/support.c fault/fake_hv.c)
 vr_test(engine in_use LINK vr_engine SOURCES engine/support.c fault/fake_hv.c)

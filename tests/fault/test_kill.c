@@ -155,11 +155,16 @@ static const struct {
     gboolean running;
     void (*before)(World *world);
     void (*act)(World *world);
+    const char *uefi; /* what its <os> has; NULL: a BIOS guest */
 } scenarios[] = {
     {"forward", TRUE, NULL, scenario_forward},
     {"forward, off", FALSE, NULL, scenario_forward},
     {"undo", TRUE, NULL, scenario_undo},
     {"rollback", TRUE, prepare_two, scenario_rollback},
+    {"UEFI", TRUE, NULL, scenario_forward, WORLD_NVRAM},
+    {"UEFI, undo", TRUE, NULL, scenario_undo, WORLD_NVRAM},
+    {"UEFI, rollback", TRUE, prepare_two, scenario_rollback, WORLD_NVRAM},
+    {"UEFI, off, libvirt chooses the file", FALSE, NULL, scenario_forward, WORLD_LOADER},
     {"full clone", TRUE, NULL, scenario_full_clone},
 };
 
@@ -187,7 +192,9 @@ static gboolean killed(World *world, void (*act)(World *world), CutKind kind, gu
 
 static World *world_for(guint scenario)
 {
-    World *world = world_new(scenarios[scenario].running);
+    const char *uefi = scenarios[scenario].uefi;
+    World *world =
+        uefi ? world_new_uefi(scenarios[scenario].running, uefi, FALSE) : world_new(scenarios[scenario].running);
 
     if (scenarios[scenario].before)
         scenarios[scenario].before(world);
