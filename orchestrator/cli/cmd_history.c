@@ -93,7 +93,7 @@ static VrSwapTimes times_of(const RunView *view, const VrSwapRow *row)
 
     if (row && vr_journal_swap_times(view->session->journal, row->id, &times, NULL))
         return times;
-    return (VrSwapTimes){-1, -1, -1, -1, -1, -1, -1};
+    return (VrSwapTimes){-1, -1, -1, -1, -1, -1, -1, -1};
 }
 
 static void run_lines(const VrCli *cli, const VrRun *run)

@@ -70,10 +70,20 @@ static json_t *generations_json(GPtrArray *all, const GPtrArray *verdicts)
     return list;
 }
 
+static gboolean any_nvram(const GPtrArray *all)
+{
+    for (guint i = 0; i < all->len; i++)
+        if (((const VrGeneration *)g_ptr_array_index(all, i))->nvram)
+            return TRUE;
+    return FALSE;
+}
+
+/* NVRAM has a column where a guest boots by UEFI. */
 static void generations_table(const VrCli *cli, GPtrArray *all, const GPtrArray *verdicts)
 {
-    static const char *const headings[] = {">GEN", "VERSION",  "STATE", "SEALED",    ">ON DISK",
-                                           "MADE", "REPLACED", "DISK",  "RETENTION", NULL};
+    const char *const headings[] = {">GEN", "VERSION",  "STATE", "SEALED",    ">ON DISK",
+                                    "MADE", "REPLACED", "DISK",  "RETENTION", any_nvram(all) ? "NVRAM" : NULL,
+                                    NULL};
     g_autoptr(VrTable) table = vr_table_new(cli, headings);
 
     for (guint i = 0; i < all->len; i++) {
@@ -94,7 +104,8 @@ static void generations_table(const VrCli *cli, GPtrArray *all, const GPtrArray 
                                      made,
                                      replaced,
                                      generation->path,
-                                     retention};
+                                     retention,
+                                     generation->nvram};
         vr_table_row(table, cells);
     }
     vr_table_print(table);
@@ -132,13 +143,15 @@ static void print_times(const VrCli *cli, const VrSwapTimes *times)
     g_autofree char *prepare = vr_text_duration(times->prepare_ms);
     g_autofree char *stop = vr_text_duration(times->stop_ms);
     g_autofree char *switched = vr_text_duration(times->switch_ms);
+    g_autofree char *nvram = vr_text_duration(times->nvram_ms);
     g_autofree char *start = vr_text_duration(times->start_ms);
     g_autofree char *healthy = vr_text_duration(times->healthy_ms);
     g_autofree char *off = vr_text_duration(times->off_ms);
     g_autofree char *os_down = vr_text_duration(times->os_down_ms);
 
-    vr_label_format(cli, "Times", "prepare %s, stop %s, switch %s, start %s, healthy after %s", prepare, stop, switched,
-                    start, healthy);
+    vr_label_format(cli, "Times", "prepare %s, stop %s, switch %s%s%s%s, start %s, healthy after %s", prepare, stop,
+                    switched, times->nvram_ms >= 0 ? " (NVRAM " : "", times->nvram_ms >= 0 ? nvram : "",
+                    times->nvram_ms >= 0 ? ")" : "", start, healthy);
     vr_label_format(cli, "Downtime", "off %s, OS down %s", off, os_down);
 }
 

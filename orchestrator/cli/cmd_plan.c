@@ -83,6 +83,7 @@ static gboolean make_plan(VrPlan *plan, GError **error)
                                    .users = plan->users,
                                    .ignored = (const char *const *)plan->session->cli->options.ignore};
     plan->looks = vr_look_at_set(plan->session, -1, &purpose);
+    vr_plan_measure_nvram(plan);
     leave_out_by_wish(plan);
     plan->batches = batches_of(plan);
     return TRUE;
@@ -253,8 +254,9 @@ static void print_json(const VrPlan *plan)
                   (json_int_t)vr_plan_needed_bytes(plan), "initialBytesPerInstance", (json_int_t)plan->disk_bytes,
                   "maximumGrowthBytes", (json_int_t)(plan->sum_bytes + plan->others), "maximumBytesPerInstance",
                   json_integer((json_int_t)plan->most_bytes)),
-        "expectedOffMs", vr_spread_json(&plan->off), "expectedDurationMs", vr_json_ms(vr_plan_expected_ms(plan)),
-        "drives", vr_plan_drives_json(plan), "dataDiskProof", vr_plan_proof_json(plan)));
+        "nvramCopy", vr_plan_nvram_json(plan), "expectedOffMs", vr_spread_json(&plan->off), "expectedDurationMs",
+        vr_json_ms(vr_plan_expected_ms(plan)), "drives", vr_plan_drives_json(plan), "dataDiskProof",
+        vr_plan_proof_json(plan)));
 }
 
 /* --- lines ------------------------------------------------------------------------------------------- */

@@ -45,7 +45,7 @@ gboolean vr_instance_state_read(VrInstanceState *state, const VrSession *session
     uuid = state->instance->uuid;
     state->look = looks ? g_ptr_array_index(looks, index) : NULL;
     state->in_run = in_run(last, index, uuid);
-    state->times = (VrSwapTimes){-1, -1, -1, -1, -1, -1, -1};
+    state->times = (VrSwapTimes){-1, -1, -1, -1, -1, -1, -1, -1};
     state->current = vr_journal_current(session->journal, uuid, &local);
     state->swap = local ? NULL : vr_journal_last_swap(session->journal, uuid, &local);
     if (local) {

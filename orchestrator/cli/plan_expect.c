@@ -40,8 +40,39 @@ gboolean vr_plan_look_back(VrPlan *plan, GError **error)
         return FALSE;
     plan->off = vr_times_spread(times, G_STRUCT_OFFSET(VrSwapTimes, off_ms));
     plan->prepare = vr_times_spread(times, G_STRUCT_OFFSET(VrSwapTimes, prepare_ms));
+    plan->nvram = vr_times_spread(times, G_STRUCT_OFFSET(VrSwapTimes, nvram_ms));
     plan->os_down = vr_times_spread(times, G_STRUCT_OFFSET(VrSwapTimes, os_down_ms));
     return TRUE;
+}
+
+/* --- the NVRAM, which is copied while its guest is off --- */
+
+static guint count_nvram(const VrPlan *plan)
+{
+    guint count = 0;
+
+    for (guint i = 0; i < plan->targets->count; i++) {
+        const VrLook *look = g_ptr_array_index(plan->looks, i);
+        if (vr_targets_image(plan->targets, i) && plan->targets->targets[i].chosen && look->def &&
+            (look->def->nvram || look->def->nvram_unnamed))
+            count++;
+    }
+    return count;
+}
+
+json_t *vr_plan_nvram_json(const VrPlan *plan)
+{
+    return json_pack("{s:i, s:o}", "instanceCount", (int)count_nvram(plan), "expectedMs", vr_spread_json(&plan->nvram));
+}
+
+static void print_nvram(const VrPlan *plan)
+{
+    guint count = count_nvram(plan);
+    g_autofree char *each = vr_text_duration(plan->nvram.p50);
+
+    if (count > 0)
+        vr_say(plan->session->cli, "while off: the NVRAM of %u UEFI guest%s is copied%s%s", count,
+               count == 1 ? "" : "s", plan->nvram.count > 0 ? ", about " : "", plan->nvram.count > 0 ? each : "");
 }
 
 /* The waits between the batches, and after the last: pauses (D5), checkpoints (D15), the bake time (D16). */
@@ -86,6 +117,7 @@ void vr_plan_print_expected(const VrPlan *plan)
 
     if (plan->batches->len == 0)
         return;
+    print_nvram(plan);
     if (plan->os_down.count == 0) {
         vr_say(cli, "expected: unknown: no run yet%s%s", waits > 0 ? ", but for waits of " : "",
                waits > 0 ? waited : "");

@@ -20,7 +20,7 @@ typedef struct {
     guint64 at_once;    /* that all take at once */
     guint64 others;     /* that the OS disks that stay can still grow by, those of other sets too */
     guint runs_before;  /* of this direction, that moved something: what follows is of their instances (J10) */
-    VrSpread off, prepare, os_down;
+    VrSpread off, prepare, os_down, nvram;
 } VrPlan;
 
 /* --- plan_reserve.c: room for the new disks of the run (D25) --- */
@@ -29,6 +29,8 @@ typedef struct {
 gboolean vr_plan_is_full(const VrPlan *plan);
 /* Fills in what is free, and what a new disk takes at once. */
 gboolean vr_plan_measure(VrPlan *plan, GError **error);
+/* Once the guests were looked at: the NVRAM of those that have one needs room too. */
+void vr_plan_measure_nvram(VrPlan *plan);
 guint64 vr_plan_needed_bytes(const VrPlan *plan);
 /* "when all OS disks are full, ...": there is not room for that; NULL: there is. Free with g_free. */
 char *vr_plan_growth_text(const VrPlan *plan);
@@ -46,6 +48,8 @@ gboolean vr_plan_look_back(VrPlan *plan, GError **error);
 /* How long the whole run takes, if all goes well and nobody is waited for; -1: there was no run to tell from. */
 gint64 vr_plan_expected_ms(const VrPlan *plan);
 void vr_plan_print_expected(const VrPlan *plan);
+/* What is copied while guests are off: the NVRAM of those that boot by UEFI. */
+json_t *vr_plan_nvram_json(const VrPlan *plan);
 
 /* What a proof of the content of data disks costs (dataDiskProof): prints nothing where none is asked for. */
 void vr_plan_print_proof(const VrPlan *plan);

@@ -10,6 +10,8 @@
 #include "disk/clone.h"
 #include "disk/disk_file.h"
 
+#include <sys/stat.h>
+
 #define BYTES_OF_AN_OVERLAY ((guint64)1 << 20)
 
 gboolean vr_plan_is_full(const VrPlan *plan)
@@ -75,6 +77,17 @@ char *vr_plan_growth_text(const VrPlan *plan)
         "when all OS disks in %s are full they need %s more, and %s are free: a guest whose disk cannot "
         "grow is paused",
         vr_store_root(plan->session->store), needs, has);
+}
+
+void vr_plan_measure_nvram(VrPlan *plan)
+{
+    struct stat st;
+
+    for (guint i = 0; i < plan->targets->count; i++) {
+        const VrLook *look = g_ptr_array_index(plan->looks, i);
+        if (vr_targets_image(plan->targets, i) && look->def && look->def->nvram && stat(look->def->nvram, &st) == 0)
+            plan->at_once += (guint64)st.st_size;
+    }
 }
 
 guint64 vr_plan_needed_bytes(const VrPlan *plan)

@@ -68,10 +68,11 @@ json_t *vr_image_json(const VrImage *image)
 
 json_t *vr_times_json(const VrSwapTimes *times)
 {
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "prepareMs", vr_json_ms(times->prepare_ms), "stopMs",
-                     vr_json_ms(times->stop_ms), "switchMs", vr_json_ms(times->switch_ms), "startMs",
-                     vr_json_ms(times->start_ms), "healthyMs", vr_json_ms(times->healthy_ms), "offMs",
-                     vr_json_ms(times->off_ms), "osDownMs", vr_json_ms(times->os_down_ms));
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "prepareMs", vr_json_ms(times->prepare_ms), "stopMs",
+                     vr_json_ms(times->stop_ms), "switchMs", vr_json_ms(times->switch_ms), "nvramMs",
+                     vr_json_ms(times->nvram_ms), "startMs", vr_json_ms(times->start_ms), "healthyMs",
+                     vr_json_ms(times->healthy_ms), "offMs", vr_json_ms(times->off_ms), "osDownMs",
+                     vr_json_ms(times->os_down_ms));
 }
 
 json_t *vr_spread_json(const VrSpread *spread)
@@ -87,12 +88,12 @@ json_t *vr_revision_json(const VrGeneration *generation)
 
 json_t *vr_generation_json(const VrGeneration *generation)
 {
-    return json_pack("{s:i, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:o}", "generation", (int)generation->number,
+    return json_pack("{s:i, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:o}", "generation", (int)generation->number,
                      "state", vr_generation_state_name(generation->state), "image", vr_json_text(generation->image),
                      "version", vr_json_text(generation->version), "modelRevision", vr_revision_json(generation),
-                     "path", vr_json_text(generation->path), "format", vr_json_text(generation->format), "diskType",
-                     vr_json_text(generation->disk_type), "ours", generation->ours, "madeAt",
-                     vr_json_time(generation->made_us));
+                     "path", vr_json_text(generation->path), "nvram", vr_json_text(generation->nvram), "format",
+                     vr_json_text(generation->format), "diskType", vr_json_text(generation->disk_type), "ours",
+                     generation->ours, "madeAt", vr_json_time(generation->made_us));
 }
 
 json_t *vr_reference_json(VrStore *store, const char *name, const char *version)
