@@ -242,7 +242,7 @@ static void print_json(const VrPlan *plan)
     for (guint i = 0; i < warnings->len; i++)
         json_array_append_new(list, vr_json_text(g_ptr_array_index(warnings, i)));
     vr_json_print(json_pack(
-        "{s:o, s:s, s:o, s:s, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "set",
+        "{s:o, s:s, s:o, s:s, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "set",
         vr_json_text(plan->session->set->name), "operation", vr_run_kind_name(targets->kind), "targetImageReference",
         vr_reference_json(plan->session->store, targets->image ? targets->image->name : NULL,
                           targets->image ? targets->image->version : NULL),

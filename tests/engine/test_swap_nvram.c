@@ -4,8 +4,10 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/fd.h"
 #include "hv/domain_xml.h"
 
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -363,6 +365,22 @@ static void test_firmware_changed(void **state)
     assert_true(one->nvram_file.device == 0); /* not ours to delete */
 }
 
+/* Invariant 11: what a QEMU that lingers holds is not copied. The lock is one that QEMU takes. */
+static void test_held(void **state)
+{
+    struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 100, .l_len = 1};
+    g_autoptr(GError) error = NULL;
+    g_autoptr(World) world = world_new_uefi(TRUE, WORLD_NVRAM, FALSE);
+    g_autoptr(VrSwap) swap = world_begin(world, -1, NULL);
+    g_autofree char *old = path_in(world, "old.nvram");
+    vr_autofd fd = open(old, O_RDWR | O_CLOEXEC);
+
+    assert_int_equal(fcntl(fd, F_OFD_SETLK, &lock), 0);
+    assert_false(vr_swap_advance(swap, VR_SWAP_STARTED, &world_stop, &error));
+    expect_error(&error, VR_ERROR_CONFLICT, "a process still holds its file");
+    assert_int_equal(vr_swap_row(swap)->state, VR_SWAP_PREPARED);
+}
+
 /* A step that is done again, as after an error, copies again. */
 static void test_copied_again(void **state)
 {
@@ -446,6 +464,7 @@ int main(void)
         cmocka_unit_test(test_no_plain_file),
         cmocka_unit_test(test_edits),
         cmocka_unit_test(test_firmware_changed),
+        cmocka_unit_test(test_held),
         cmocka_unit_test(test_copied_again),
         cmocka_unit_test(test_read_back),
     };

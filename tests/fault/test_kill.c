@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The kill sweep, first part (row B17): a process is ended before and after each hypervisor call, and before each journal
+ * The kill sweep, first part (rows B14, B17): a process is ended before and after each hypervisor call, and before each journal
  * write, of a forward swap, a swap with its undo, and a rollback. Then a new process recovers, and every invariant is
  * checked; then a third, which finds nothing to do. A second sweep ends the recovery as well, a third the copy of a full clone (B6).
  */

@@ -245,6 +245,10 @@ class Guest:
     def wait_off(self, timeout=20):
         wait_for(lambda: not self.is_running(), timeout, f"{self.name} is off")
 
+    def os_element(self, flags=libvirt.VIR_DOMAIN_XML_INACTIVE):
+        """<os> of its XML; flags 0: the live one."""
+        return ElementTree.fromstring(self.domain.XMLDesc(flags)).find("os")
+
     def configured_os_disk(self):
         """The path that the inactive XML names for vda."""
         root = ElementTree.fromstring(self.domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
@@ -265,6 +269,8 @@ def wait_for(condition, timeout, what):
 
 class Fleet:
     """n guests PREFIX-0 ... with their files in one directory; a context manager that leaves nothing behind."""
+
+    guest_class = Guest
 
     def __init__(self, n, prefix, version="1", os_format="qcow2", n_data=1, temp=False, agent=False, uri=URI,
                  start=False, **os_options):
@@ -290,7 +296,7 @@ class Fleet:
         self.dir = tempfile.mkdtemp(prefix=DIR_PREFIX, dir=STATE_DIR)
         os.chmod(self.dir, 0o711)  # QEMU's user passes through, and lists nothing
         for index in range(self.n):
-            guest = Guest(self, f"{self.prefix}-{index}", index)
+            guest = self.guest_class(self, f"{self.prefix}-{index}", index)
             self.guests.append(guest)
             guest.make_files(self.version, **self.os_options)
             guest.define()
