@@ -60,6 +60,8 @@ gboolean vr_gate_wait(VrGate *gate, gint64 deadline_ms)
     return TRUE;
 }
 
+static gint hanging; /* atomic */
+
 /* -- Call ----------------------------------------------------------------------------------------- */
 
 VrCall *vr_call_new(VrCallFunc func, const char *subject)
@@ -107,6 +109,8 @@ static void *work(void *data)
     call->ok = call->func(call, &call->error);
     vr_gate_lock(&call->gate);
     call->done = TRUE;
+    if (call->abandoned)
+        g_atomic_int_add(&hanging, -1);
     vr_gate_wake(&call->gate);
     vr_gate_unlock(&call->gate);
     vr_call_unref(call);
@@ -145,4 +149,18 @@ gboolean vr_call_run(VrCall *call, gint64 patience_ms)
     gboolean ended = call->done;
     vr_gate_unlock(&call->gate);
     return ended;
+}
+
+void vr_call_abandon(VrCall *call)
+{
+    vr_gate_lock(&call->gate);
+    call->abandoned = !call->done;
+    if (call->abandoned)
+        g_atomic_int_inc(&hanging);
+    vr_gate_unlock(&call->gate);
+}
+
+guint vr_call_hanging(void)
+{
+    return (guint)g_atomic_int_get(&hanging);
 }

@@ -8,7 +8,7 @@
  *
  * Who may touch what: arguments are written by the caller before vr_call_run() and only read after it. Results
  * are written by the worker before it says `done`, and belong to the caller after vr_call_run() returned TRUE.
- * `done` and `refs` are under `gate` while a worker runs. No other lock is taken while a gate is held.
+ * `done`, `abandoned` and `refs` are under `gate` while a worker runs. No other lock is taken while a gate is held.
  *
  * Plain pthread locks rather than GLib's, here and in connection.c: the thread sanitizer knows them.
  */
@@ -33,6 +33,9 @@ void vr_gate_wake(VrGate *gate); /* all waiters; with the gate held */
 /* With the gate held: waits for a wake-up until deadline_ms (boot time); FALSE when that has passed. */
 gboolean vr_gate_wait(VrGate *gate, gint64 deadline_ms);
 
+/* Of a call that another client's job keeps out: libvirt waits 30 s each time. */
+#define VR_MAX_TRIES 3
+
 typedef struct VrSession VrSession;
 typedef struct VrWatch VrWatch;
 typedef struct VrCall VrCall;
@@ -48,7 +51,7 @@ struct VrCall {
     VrWatch *watch;     /* a reference, for the call that opens one */
     char *subject;      /* UUID, name or URI */
     char *text;         /* XML, command, volume */
-    int number;         /* mode, seconds */
+    int number;         /* mode, seconds; of "state": how often it was asked */
 
     /* Results. */
     char *string;
@@ -62,6 +65,7 @@ struct VrCall {
     VrGate gate;
     guint refs;
     gboolean done;
+    gboolean abandoned; /* and not done: it counts as one that hangs */
 };
 
 VrCall *vr_call_new(VrCallFunc func, const char *subject);
@@ -71,3 +75,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrCall, vr_call_unref)
 /* Runs it on a worker and waits. TRUE: it ended, ok and the other results say how. FALSE: it still runs and is the
  * worker's; only vr_call_unref() may follow. An ended call may be run again. */
 gboolean vr_call_run(VrCall *call, gint64 patience_ms);
+
+/* After vr_call_run() said FALSE, of a call that libvirt does not end by itself: it hangs until its worker returns, if ever. */
+void vr_call_abandon(VrCall *call);
+
+/* How many calls of this process hang now. */
+guint vr_call_hanging(void);

@@ -24,7 +24,7 @@
 #define CLOSE_TIMEOUT_MS (3 * 1000)
 #define BACKOFF_FIRST_MS 100
 #define BACKOFF_MAX_MS 2000
-#define MAX_TRIES 3 /* of a call that another client's job keeps out: libvirt waits 30 s each time */
+#define MAX_HANGING 5 /* calls; then libvirt is not asked any more */
 
 VrConnection *vr_connection_of(VrHv *hv, GError **error)
 {
@@ -84,6 +84,7 @@ static VrSession *open_session(VrConnection *self, gint64 not_before_ms, char **
     vr_clock_sleep_until(not_before_ms);
     call->watch = vr_watch_ref(self->watch);
     if (!vr_call_run(call, timeout)) {
+        vr_call_abandon(call);
         g_set_error(error, VR_ERROR, VR_ERROR_DISCONNECTED,
                     "libvirt did not answer at %s within %" G_GINT64_FORMAT " s",
                     self->uri != NULL ? self->uri : "its default URI", timeout / 1000);
@@ -197,10 +198,26 @@ static void set_overrun_error(const char *what, gint64 patience_ms, VrOverrun ov
                     "%s: libvirt did not answer within %.0f s; the outcome is unknown", what, seconds);
 }
 
+/* Each call that hangs holds a thread and a connection. After a few of them libvirt is taken for gone: what goes on now is brought to an end by
+ * its own errors, and a new process recovers (SAFETY 4.13). When they return after all, libvirt is asked again. */
+static gboolean is_worth_asking(const char *what, GError **error)
+{
+    guint hanging = vr_call_hanging();
+
+    if (hanging < MAX_HANGING)
+        return TRUE;
+    g_set_error(
+        error, VR_ERROR, VR_ERROR_DISCONNECTED,
+        "%s: libvirt is not asked any more, as %u calls of this process hang in it; look at libvirtd and at the guests "
+        "that do not answer ('systemctl restart libvirtd' leaves guests running), then run 'virt-reimage recover'",
+        what, hanging);
+    return FALSE;
+}
+
 static gboolean try_call(VrConnection *self, VrCall *call, const char *what, gint64 patience_ms, VrOverrun overrun,
                          GError **error)
 {
-    VrSession *session = acquire(self, error);
+    VrSession *session = is_worth_asking(what, error) ? acquire(self, error) : NULL;
 
     if (session == NULL)
         return FALSE;
@@ -210,6 +227,7 @@ static gboolean try_call(VrConnection *self, VrCall *call, const char *what, gin
     if (!vr_call_run(call, patience_ms)) {
         /* The call's reference is the worker's now; the pointer is only compared. */
         if (overrun == VR_OVERRUN_DROP) {
+            vr_call_abandon(call);
             vr_warning(NULL, "%s: abandoned after %" G_GINT64_FORMAT " ms with its libvirt connection", what,
                        patience_ms);
             drop(self, session);
@@ -235,7 +253,7 @@ gboolean vr_connection_call(VrConnection *self, VrCall *call, const char *what, 
         if (try_call(self, call, what, patience_ms, overrun, &local))
             return TRUE;
         gboolean refused = g_error_matches(local, VR_ERROR, VR_ERROR_HYPERVISOR);
-        if (!refused || !call->retry || i == MAX_TRIES) {
+        if (!refused || !call->retry || i == VR_MAX_TRIES) {
             g_propagate_error(error, g_steal_pointer(&local));
             return FALSE;
         }

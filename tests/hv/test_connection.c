@@ -251,6 +251,35 @@ static void a_hanging_libvirtd(void **state)
     expect_error(&error, VR_ERROR_NOT_FOUND, "look-up");
 }
 
+/* Calls that hang pile up to a bound: from there on nothing is asked, so nothing can hang, until they return. */
+static void too_many_hanging_calls(void **state)
+{
+    g_autoptr(VrHv) hv = open_private(state, 200);
+    const Private *private = *state;
+    g_autoptr(GError) error = NULL;
+    char uuid[VR_UUID_LENGTH + 1];
+    int asked = 0;
+
+    vr_hv_lookup(hv, "x", uuid, NULL);
+    kill(private->libvirtd, SIGSTOP);
+    do {
+        g_clear_error(&error);
+        assert_false(vr_hv_lookup(hv, "x", uuid, &error));
+    } while (!strstr(error->message, "not asked any more") && ++asked < 20);
+    assert_int_equal(asked, 5);
+    assert_true(g_error_matches(error, VR_ERROR, VR_ERROR_DISCONNECTED));
+    gint64 before = vr_clock_now_ms();
+    assert_false(vr_hv_lookup(hv, "x", uuid, NULL));
+    assert_in_range(vr_clock_now_ms() - before, 0, 50);
+    kill(private->libvirtd, SIGCONT);
+    for (int i = 0; i < 50 && !g_error_matches(error, VR_ERROR, VR_ERROR_NOT_FOUND); i++) {
+        g_clear_error(&error);
+        vr_hv_lookup(hv, "x", uuid, &error);
+        g_usleep(100 * 1000);
+    }
+    expect_error(&error, VR_ERROR_NOT_FOUND, "look-up");
+}
+
 /* Keepalive ends a call before its deadline, when that is longer than 20 s. */
 static void keepalive_ends_a_call(void **state)
 {
@@ -296,7 +325,7 @@ int main(void)
         cmocka_unit_test(test_driver_power),  cmocka_unit_test(test_driver_pools),
         cmocka_unit_test(test_driver_events), cmocka_unit_test(many_threads_share_a_connection),
         private_test(a_hanging_libvirtd),     private_test(keepalive_ends_a_call),
-        private_test(a_killed_libvirtd),
+        private_test(a_killed_libvirtd),      private_test(too_many_hanging_calls),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
 
