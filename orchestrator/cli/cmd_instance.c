@@ -89,6 +89,8 @@ static void generations_table(const VrCli *cli, GPtrArray *all, const GPtrArray 
     for (guint i = 0; i < all->len; i++) {
         const VrGeneration *generation = g_ptr_array_index(all, i);
         gboolean sealed;
+        if (generation->state == VR_GENERATION_DELETED)
+            continue; /* they become many; --json has them */
         gint64 bytes = size_on_disk(generation, &sealed);
         g_autofree char *number = vr_text_number(generation->number);
         g_autofree char *version = vr_version_text(generation);

@@ -65,6 +65,7 @@ def test_generations_says_what_goes_and_when(lab):
     assert shown[4]["retention"]["why"] == "the guest's own" and shown[4]["replacedAt"] is None
     assert shown[3]["sizeOnDisk"] > 0 and shown[3]["sealed"] and shown[3]["replacedAt"]
     table = lab.program("generations", lab.set_name, lab.names[0]).out
+    assert "deleted" not in table
     assert re.search(r"until \d{4}-.*: one of 2 that are kept", table) and "stays: 'rollback' goes to it" in table
 
 

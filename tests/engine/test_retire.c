@@ -344,6 +344,19 @@ static void test_others_are_asked(void **state)
     assert_int_equal(state_of(world, 1), VR_GENERATION_KEPT);
 }
 
+/* Invariant 22: one who lost the set deletes nothing. */
+static void test_another_owner(void **state)
+{
+    g_autoptr(World) world = world_with_kept();
+    g_autoptr(GError) error = NULL;
+
+    run_sql(world, "UPDATE owners SET fence = fence + 1");
+    assert_false(retire(world, 1, &error));
+    assert_gerror(error, VR_ERROR_FENCED);
+    assert_int_equal(state_of(world, 1), VR_GENERATION_KEPT);
+    assert_true(is_there(world, "g1.qcow2") && is_there(world, "g1.xml"));
+}
+
 static void test_never_found_or_current(void **state)
 {
     g_autoptr(World) world = world_with_kept();
@@ -400,14 +413,23 @@ static void test_recovery_keeps_what_is_used_by_now(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_disk_and_xml_go),         cmocka_unit_test(test_its_version_is_free),
-        cmocka_unit_test(test_a_disk_that_is_gone),     cmocka_unit_test(test_a_foreign_file_in_its_place),
-        cmocka_unit_test(test_its_inode_is_used_again), cmocka_unit_test(test_an_xml_that_was_edited_stays),
-        cmocka_unit_test(test_an_overlay_on_it),        cmocka_unit_test(test_a_domain_names_it),
-        cmocka_unit_test(test_a_process_holds_it),      cmocka_unit_test(test_unlink_fails),
-        cmocka_unit_test(test_a_rollback_was_first),    cmocka_unit_test(test_gc_was_first),
-        cmocka_unit_test(test_others_are_asked),        cmocka_unit_test(test_never_found_or_current),
-        cmocka_unit_test(test_recovery_finishes),       cmocka_unit_test(test_recovery_keeps_what_is_used_by_now),
+        cmocka_unit_test(test_disk_and_xml_go),
+        cmocka_unit_test(test_its_version_is_free),
+        cmocka_unit_test(test_a_disk_that_is_gone),
+        cmocka_unit_test(test_a_foreign_file_in_its_place),
+        cmocka_unit_test(test_its_inode_is_used_again),
+        cmocka_unit_test(test_an_xml_that_was_edited_stays),
+        cmocka_unit_test(test_an_overlay_on_it),
+        cmocka_unit_test(test_a_domain_names_it),
+        cmocka_unit_test(test_a_process_holds_it),
+        cmocka_unit_test(test_unlink_fails),
+        cmocka_unit_test(test_a_rollback_was_first),
+        cmocka_unit_test(test_gc_was_first),
+        cmocka_unit_test(test_others_are_asked),
+        cmocka_unit_test(test_another_owner),
+        cmocka_unit_test(test_never_found_or_current),
+        cmocka_unit_test(test_recovery_finishes),
+        cmocka_unit_test(test_recovery_keeps_what_is_used_by_now),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
