@@ -5,7 +5,7 @@
  *   1. it is asked who uses the disk: domains, overlays, processes; and whether it is the recorded file
  *   2. journal: the generation is GOING, if it still is what it was when it was judged and no swap of its instance is open
  *   3. the disk is unlinked, the directory flushed
- *   4. g<n>.xml is unlinked likewise
+ *   4. g<n>.nvram and g<n>.xml are unlinked likewise
  *   5. journal: DELETED
  *
  * The second step is the point of no return. A rollback that was journaled before it makes it fail (its swap is open), and one that
@@ -40,14 +40,22 @@ static int open_directory(VrStore *store, const VrGeneration *generation, GError
 typedef enum { DISK_GONE, DISK_OURS, DISK_FOREIGN } Found;
 
 /* By the name that the recorded path has in the directory. */
-static Found look_in(int dir_fd, const VrGeneration *generation)
+static Found look_in(int dir_fd, const char *path, const VrFileId *recorded)
 {
-    g_autofree char *name = g_path_get_basename(generation->path);
+    g_autofree char *name = g_path_get_basename(path);
     VrFileId id;
 
     if (!vr_disk_file_id_at(dir_fd, name, &id))
         return errno == ENOENT ? DISK_GONE : DISK_FOREIGN;
-    return generation->file.device != 0 && vr_disk_file_same(&id, &generation->file) ? DISK_OURS : DISK_FOREIGN;
+    return recorded->device != 0 && vr_disk_file_same(&id, recorded) ? DISK_OURS : DISK_FOREIGN;
+}
+
+/* NVRAM that an admin put elsewhere is his. */
+static gboolean has_nvram(VrStore *store, const VrGeneration *generation)
+{
+    g_autofree char *directory = g_strdup_printf("%s/disks/%s/", vr_store_root(store), generation->uuid);
+
+    return generation->nvram && g_str_has_prefix(generation->nvram, directory);
 }
 
 static Found look(VrStore *store, const VrGeneration *generation)
@@ -56,7 +64,7 @@ static Found look(VrStore *store, const VrGeneration *generation)
     vr_autofd dir_fd = open_directory(store, generation, &local);
 
     if (dir_fd >= 0)
-        return look_in(dir_fd, generation);
+        return look_in(dir_fd, generation->path, &generation->file);
     return g_error_matches(local, VR_ERROR, VR_ERROR_NOT_FOUND) ? DISK_GONE : DISK_FOREIGN;
 }
 
@@ -65,14 +73,14 @@ gboolean vr_retire_is_there(VrStore *store, const VrGeneration *generation)
     return look(store, generation) == DISK_OURS;
 }
 
-static char *user_of(const VrGeneration *generation, const VrInUse *in_use)
+static char *user_of(const VrGeneration *generation, const char *path, const VrInUse *in_use)
 {
     g_autofree char *directory = g_build_filename("disks", generation->uuid, NULL);
-    g_autofree char *name = g_path_get_basename(generation->path);
+    g_autofree char *name = g_path_get_basename(path);
     g_autoptr(GPtrArray) users = vr_in_use_of(in_use, directory, name);
     g_autofree char *text = vr_in_use_text(users);
 
-    return users->len > 0 ? g_strdup_printf("in use by %s", text) : NULL;
+    return users->len > 0 ? g_strdup_printf("%s is in use by %s", name, text) : NULL;
 }
 
 char *vr_retire_obstacle(VrStore *store, const VrGeneration *generation, const VrRetireCheck *check)
@@ -85,7 +93,9 @@ char *vr_retire_obstacle(VrStore *store, const VrGeneration *generation, const V
     if (found == DISK_FOREIGN)
         return g_strdup_printf("%s is not the file that was made for generation %u", generation->path,
                                generation->number);
-    user = user_of(generation, check->in_use);
+    user = user_of(generation, generation->path, check->in_use);
+    if (!user && has_nvram(store, generation))
+        user = user_of(generation, generation->nvram, check->in_use);
     if (user || found == DISK_GONE)
         return user;
     if (!vr_disk_file_is_open_by_qemu(generation->path, &held, &local))
@@ -147,7 +157,7 @@ static gboolean unlink_disk(int dir_fd, const VrGeneration *generation, GError *
 {
     g_autofree char *name = g_path_get_basename(generation->path);
 
-    if (look_in(dir_fd, generation) != DISK_FOREIGN)
+    if (look_in(dir_fd, generation->path, &generation->file) != DISK_FOREIGN)
         return vr_durable_unlink(dir_fd, name, error);
     g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "%s is not the file that was made for generation %u",
                 generation->path, generation->number);
@@ -168,13 +178,29 @@ static gboolean unlink_xml(int dir_fd, const VrGeneration *generation, GError **
     return TRUE;
 }
 
+/* Only the file that was recorded, like the disk; another one stays and is listed. */
+static gboolean unlink_nvram(VrStore *store, int dir_fd, const VrGeneration *generation, GError **error)
+{
+    g_autofree char *name = NULL;
+
+    if (!has_nvram(store, generation))
+        return TRUE;
+    name = g_path_get_basename(generation->nvram);
+    if (look_in(dir_fd, name, &generation->nvram_file) != DISK_FOREIGN)
+        return vr_durable_unlink(dir_fd, name, error);
+    vr_warning(generation->uuid, "%s stays: it is not the file that was recorded for generation %u", name,
+               generation->number);
+    return TRUE;
+}
+
 static gboolean unlink_files(const VrEngine *engine, const VrGeneration *generation, GError **error)
 {
     g_autoptr(GError) local = NULL;
     vr_autofd dir_fd = open_directory(engine->store, generation, &local);
 
     if (dir_fd >= 0)
-        return unlink_disk(dir_fd, generation, error) && unlink_xml(dir_fd, generation, error);
+        return unlink_disk(dir_fd, generation, error) && unlink_nvram(engine->store, dir_fd, generation, error) &&
+               unlink_xml(dir_fd, generation, error);
     if (g_error_matches(local, VR_ERROR, VR_ERROR_NOT_FOUND))
         return TRUE;
     g_propagate_error(error, g_steal_pointer(&local));

@@ -126,7 +126,7 @@ def test_what_is_used_stays(lab):
     ended = lab.program("reimage", lab.set_name, lab.names[0])
     assert disks(lab) == ["g3.qcow2", "g4.qcow2", "g5.qcow2", "look.qcow2"]
     assert "generation 3 stays" in ended.err and "look.qcow2" in ended.err
-    for use, word in ((None, "look.qcow2"), (Use(lab).domain, f"in use by {lab.names[1]} (its domain"), (Use(lab).process, "a process holds it")):
+    for use, word in ((None, "look.qcow2"), (Use(lab).domain, f"is in use by {lab.names[1]} (its domain"), (Use(lab).process, "a process holds it")):
         done = use() if use else done
         try:
             for more in (["--dry-run"], []):

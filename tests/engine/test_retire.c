@@ -203,6 +203,53 @@ static void test_an_xml_that_was_edited_stays(void **state)
     assert_true(is_there(world, "g1.xml"));
 }
 
+/* --- its NVRAM --------------------------------------------------------------------------------------- */
+
+static char *give_nvram(World *world, guint number)
+{
+    g_autofree char *name = g_strdup_printf("g%u.nvram", number);
+    char *path = beside(world, name);
+    VrFileId file;
+
+    assert_true(g_file_set_contents(path, "boot entries", -1, NULL));
+    assert_true(vr_disk_file_id(path, &file, NULL));
+    assert_true(vr_journal_generation_nvram(world->journal, world->owner, FAKE_UUID, number, path, &file, NULL));
+    return path;
+}
+
+static void test_nvram_goes_with_it(void **state)
+{
+    g_autoptr(World) world = world_with_kept();
+    g_autofree char *one = give_nvram(world, 1);
+    g_autofree char *two = give_nvram(world, 2);
+    g_autofree char *named = g_strdup_printf("hvm</type><nvram>%s</nvram>", one);
+
+    fake_hv_edit(world->fake, "hvm</type>", named);
+    assert_kept(world, VR_ERROR_REFUSED, "g1.nvram is in use by fake (its domain)");
+    fake_hv_edit(world->fake, named, "hvm</type>");
+    assert_true(retire(world, 1, NULL));
+    assert_false(is_there(world, "g1.nvram"));
+    /* another file in its place stays */
+    assert_int_equal(unlink(two), 0);
+    assert_true(g_file_set_contents(two, "precious", -1, NULL));
+    assert_true(retire(world, 2, NULL));
+    assert_true(is_there(world, "g2.nvram"));
+}
+
+/* An admin's own file, elsewhere. */
+static void test_nvram_elsewhere_stays(void **state)
+{
+    g_autoptr(World) world = world_with_kept();
+    g_autofree char *path = g_build_filename(world->top, "g1.nvram", NULL);
+    VrFileId file;
+
+    assert_true(g_file_set_contents(path, "boot entries", -1, NULL));
+    assert_true(vr_disk_file_id(path, &file, NULL));
+    assert_true(vr_journal_generation_nvram(world->journal, world->owner, FAKE_UUID, 1, path, &file, NULL));
+    assert_true(retire(world, 1, NULL));
+    assert_true(g_file_test(path, G_FILE_TEST_EXISTS));
+}
+
 /* --- somebody uses it (invariant 6) -------------------------------------------------------------------- */
 
 static void test_an_overlay_on_it(void **state)
@@ -232,7 +279,7 @@ static void test_a_domain_names_it(void **state)
     assert_true(vr_child_run(argv, NULL, NULL, NULL));
     for (guint i = 0; i < G_N_ELEMENTS(names); i++) {
         fake_hv_edit(world->fake, world->data_path, names[i]);
-        assert_kept(world, VR_ERROR_REFUSED, "in use by fake (its domain)");
+        assert_kept(world, VR_ERROR_REFUSED, "is in use by fake (its domain)");
         fake_hv_edit(world->fake, names[i], world->data_path);
     }
     assert_true(retire(world, 1, NULL));
@@ -419,6 +466,8 @@ int main(void)
         cmocka_unit_test(test_a_foreign_file_in_its_place),
         cmocka_unit_test(test_its_inode_is_used_again),
         cmocka_unit_test(test_an_xml_that_was_edited_stays),
+        cmocka_unit_test(test_nvram_goes_with_it),
+        cmocka_unit_test(test_nvram_elsewhere_stays),
         cmocka_unit_test(test_an_overlay_on_it),
         cmocka_unit_test(test_a_domain_names_it),
         cmocka_unit_test(test_a_process_holds_it),
