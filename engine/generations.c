@@ -29,7 +29,7 @@ void vr_generation_free(VrGeneration *generation)
 
 #define GENERATION_COLUMNS                                                                                             \
     "SELECT uuid, number, path, format, disk_type, image, version, ours, state, made_us, device, inode, "              \
-    "model_revision, xml, xml_next, was, left_us, left_ms, left_boot, born_ns, nvram, nvram_device, nvram_inode, "          \
+    "model_revision, xml, xml_next, was, left_us, left_ms, left_boot, born_ns, nvram, nvram_device, nvram_inode, "     \
     "nvram_born_ns FROM generations WHERE "
 
 static VrGeneration *read_generation(sqlite3_stmt *stmt)

@@ -80,7 +80,7 @@ typedef struct {
     char *left_boot;       /* NULL: not known */
     char *xml,
         *xml_next; /* SHA-256 of its gN.xml: as it was found last, and as it may be since; "": none was written */
-    char *nvram;          /* path of its NVRAM; NULL: none (BIOS) */
+    char *nvram;   /* path of its NVRAM; NULL: none (BIOS) */
     /* The NVRAM's file: of ours the one that was made, of generation 0 the one that was seen (it is never touched). device 0: none yet, as
      * libvirt makes it at the first start, or one that the admin put elsewhere and that is not ours. */
     VrFileId nvram_file;

@@ -176,7 +176,7 @@ def as_volume(guest, pool):
 
 @pytest.mark.parametrize("kind", ["overlay", "full"])
 def test_a_volume_does_not_shrink_either(kind):
-    """B13: what libvirt says where the volume is counts."""
+    """B13, B20: what libvirt says where the volume is counts."""
     prefix = f"{PREFIX}-volume"
     with cheap_guest.Fleet(1, prefix, version="1.0.0", os_format="raw", size=8 * MIB) as fleet:
         guest, program = fleet[0], Program(fleet.path("store"), fleet.dir)
