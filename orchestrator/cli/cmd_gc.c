@@ -153,9 +153,10 @@ static gboolean gc_all(const VrCli *cli, Answer *answer, GError **error)
         else
             vr_warn(cli, "%s", local->message);
     }
-    if (first)
-        g_propagate_error(error, g_steal_pointer(&first));
-    return names && (!error || !*error);
+    if (!first)
+        return names != NULL;
+    g_propagate_error(error, g_steal_pointer(&first));
+    return FALSE;
 }
 
 gboolean vr_cmd_gc(const VrCli *cli, GError **error)
