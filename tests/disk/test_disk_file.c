@@ -65,6 +65,56 @@ static void virtual_sizes(void **state)
     expect_error(&error, VR_ERROR_USAGE, "vmdk");
 }
 
+static void what_a_header_says(void **state)
+{
+    TestDir *dir = *state;
+    g_auto(VrDiskLook) plain = {0};
+    g_auto(VrDiskLook) top = {0};
+    g_auto(VrDiskLook) raw = {0};
+    g_autoptr(GError) error = NULL;
+    make_qcow2(dir, "a.qcow2", NULL, 8 * MIB);
+    g_autofree char *base = in_dir(dir, "a.qcow2");
+    g_autofree char *above = in_dir(dir, "b.qcow2");
+    tool("qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", base, above);
+    tool("qemu-img", "snapshot", "-c", "one", above);
+    tool("qemu-img", "snapshot", "-c", "two", above);
+    assert_true(vr_disk_file_look(base, "qcow2", &plain, NULL));
+    assert_int_equal(plain.snapshots, 0);
+    assert_null(plain.backing);
+    assert_true(vr_disk_file_look(above, "qcow2", &top, NULL));
+    assert_int_equal(top.snapshots, 2);
+    assert_string_equal(top.backing, base);
+    assert_true(vr_disk_file_look(above, "raw", &raw, NULL)); /* the format is known, and never probed */
+    assert_int_equal(raw.snapshots, 0);
+    assert_null(raw.backing);
+    make_raw(dir, "c.raw", MIB, 1);
+    g_autofree char *other = in_dir(dir, "c.raw");
+    assert_false(vr_disk_file_look(other, "qcow2", &raw, &error));
+    expect_error(&error, VR_ERROR_INVALID, "c.raw: it has no qcow2 header");
+}
+
+static void how_much_a_disk_can_grow(void **state)
+{
+    TestDir *dir = *state;
+    guint64 bytes;
+    struct stat st;
+    g_autofree char *sparse = in_dir(dir, "sparse.raw");
+    g_autofree char *qcow2 = in_dir(dir, "a.qcow2");
+    tool("truncate", "-s", "8M", sparse);
+    assert_true(vr_disk_file_growth(sparse, "raw", &bytes, NULL));
+    assert_int_equal(bytes, 8 * MIB);
+    tool("fallocate", "-l", "8M", sparse);
+    assert_true(vr_disk_file_growth(sparse, "raw", &bytes, NULL));
+    assert_int_equal(bytes, 0);
+    make_qcow2(dir, "a.qcow2", NULL, 33 * MIB);
+    assert_int_equal(stat(qcow2, &st), 0);
+    assert_true(vr_disk_file_growth(qcow2, "qcow2", &bytes, NULL));
+    assert_int_equal(bytes, 33 * MIB - st.st_blocks * 512);
+    tool("fallocate", "-l", "40M", qcow2); /* its metadata, or what it has no use for, is no negative growth */
+    assert_true(vr_disk_file_growth(qcow2, "qcow2", &bytes, NULL));
+    assert_int_equal(bytes, 0);
+}
+
 static gboolean is_held(const char *path)
 {
     g_autoptr(GError) error = NULL;
@@ -165,6 +215,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         dir_test(a_file_has_an_identity), dir_test(a_fifo_does_not_hang_us),         dir_test(virtual_sizes),
         dir_test(a_running_qemu_is_seen), dir_test(a_base_under_an_overlay_is_seen), dir_test(other_locks_are_no_qemu),
+        dir_test(what_a_header_says),     dir_test(how_much_a_disk_can_grow),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
