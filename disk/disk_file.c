@@ -109,35 +109,36 @@ static gboolean ask_lock(int fd, off_t start, gboolean *held, const char *path, 
     return TRUE;
 }
 
-/* The descriptor is open for writing (man 5 proc: fdinfo, the flags are octal). */
-static gboolean writes(int process_fd, const char *number)
+/* One of the paths below /dev in a command line is this device. */
+static gboolean names_device(const char *words, gsize length, dev_t device)
 {
-    g_autofree char *name = g_build_filename("fdinfo", number, NULL);
-    char text[256] = {0};
-    vr_autofd fd = openat(process_fd, name, O_RDONLY | O_CLOEXEC);
-    const char *flags = fd >= 0 && read(fd, text, sizeof text - 1) > 0 ? strstr(text, "flags:") : NULL;
-    return flags && (g_ascii_strtoull(flags + strlen("flags:"), NULL, 8) & O_ACCMODE) != O_RDONLY;
+    const char *end = words + length;
+    struct stat st;
+    for (const char *at = words; (at = memmem(at, (gsize)(end - at), "/dev/", 5)); at += 5) {
+        g_autofree char *path = g_strndup(at, strcspn(at, ",\"'\\ "));
+        if (stat(path, &st) == 0 && S_ISBLK(st.st_mode) && st.st_rdev == device)
+            return TRUE;
+    }
+    return FALSE;
 }
 
-static gboolean process_writes(int process_fd, dev_t device)
+/* A QEMU, qemu-img or qemu-nbd, by the name that it was started under. */
+static gboolean is_qemu_on(const char *process, dev_t device)
 {
-    struct stat st;
-    int fd = openat(process_fd, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
-    gboolean found = FALSE;
-    for (struct dirent *entry; dir && !found && (entry = readdir(dir));)
-        found = fstatat(fd, entry->d_name, &st, 0) == 0 && S_ISBLK(st.st_mode) && st.st_rdev == device &&
-                writes(process_fd, entry->d_name);
-    if (dir)
-        closedir(dir);
-    else if (fd >= 0)
-        close(fd);
-    return found;
+    g_autofree char *path = g_build_filename("/proc", process, "cmdline", NULL);
+    g_autofree char *words = NULL;
+    gsize length = 0;
+    if (!g_file_get_contents(path, &words, &length, NULL) || length == 0)
+        return FALSE;
+    g_autofree char *program = g_path_get_basename(words);
+    return (g_str_has_prefix(program, "qemu") || g_str_has_prefix(program, "kvm")) &&
+           names_device(words, length, device);
 }
 
 /* Locks are on the node that was opened, and libvirt gives each QEMU a /dev of its own: seen on libvirt 9.0, where no lock shows on the
- * host's node. So a device is held also when a process has it open for writing, by whatever node. */
-static gboolean is_written(dev_t device, gboolean *held, GError **error)
+ * host's node. So a device is held also while a QEMU runs that was started on it. (What files a process has open is not to be seen
+ * under Landlock.) */
+static gboolean is_on_command_line(dev_t device, gboolean *held, GError **error)
 {
     DIR *proc = opendir("/proc");
     if (!proc) {
@@ -145,12 +146,8 @@ static gboolean is_written(dev_t device, gboolean *held, GError **error)
         return FALSE;
     }
     *held = FALSE;
-    for (struct dirent *entry; !*held && (entry = readdir(proc));) {
-        vr_autofd process = g_ascii_isdigit(entry->d_name[0])
-                                ? openat(dirfd(proc), entry->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-                                : -1;
-        *held = process >= 0 && process_writes(process, device);
-    }
+    for (struct dirent *entry; !*held && (entry = readdir(proc));)
+        *held = g_ascii_isdigit(entry->d_name[0]) && is_qemu_on(entry->d_name, device);
     closedir(proc);
     return TRUE;
 }
@@ -165,7 +162,7 @@ gboolean vr_disk_file_is_open_by_qemu(const char *path, gboolean *held, GError *
         return TRUE;
     if (!ask_lock(fd, QEMU_SHARED_BASE, held, path, error))
         return FALSE;
-    return *held || !S_ISBLK(st.st_mode) || is_written(st.st_rdev, held, error);
+    return *held || !S_ISBLK(st.st_mode) || is_on_command_line(st.st_rdev, held, error);
 }
 
 gboolean vr_disk_file_virtual_size(const char *path, const char *format, guint64 *bytes, GError **error)

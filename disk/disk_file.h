@@ -27,8 +27,8 @@ gboolean vr_disk_file_same(const VrFileId *a, const VrFileId *b);
 typedef gboolean (*VrDiskBefore)(const VrFileId *id, void *data, GError **error);
 
 /* TRUE in *held when some process holds a QEMU image lock (OFD locks on bytes 100..., 200... of the file; QEMU
- * block/file-posix.c). Opens read-only; asks with F_OFD_GETLK and takes no lock. A block device is also held when a process that we may
- * look at has it open for writing: QEMU's locks are on a node of its own there. */
+ * block/file-posix.c). Opens read-only; asks with F_OFD_GETLK and takes no lock. A block device is also held while a QEMU runs that was started
+ * on it: its locks are on a node of its own there. */
 gboolean vr_disk_file_is_open_by_qemu(const char *path, gboolean *held, GError **error);
 
 /* The virtual size in bytes that a disk of this format has (raw: file or device size; qcow2: from its header). */

@@ -22,7 +22,7 @@ static void partition(const char *path, const char *script)
 /* As a disk of sectors of 4 KiB has the same table: header and entries in its second and third sector. */
 static void widen(char *bytes)
 {
-    memcpy(bytes + 8192, bytes + 1024, 16384);
+    memmove(bytes + 8192, bytes + 1024, 16384);
     memcpy(bytes + 4096, bytes + 512, 512);
     memset(bytes + 512, 0, 512);
     memset(bytes + 1024, 0, 2048);
