@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "base/confine.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "orchestrator/cli/cli.h"
@@ -6,6 +7,9 @@
 
 #include <errno.h>
 #include <locale.h>
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/lsan_interface.h>
+#endif
 #include <stdio.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -46,7 +50,20 @@ static void raise_open_files(void)
     }
 }
 
-int main(int argc, char **argv)
+/* LeakSanitizer stops every thread by ptrace, and Landlock forbids that to a thread that is restricted of one that is not: so it looks from
+ * outside. */
+#ifdef __SANITIZE_ADDRESS__
+static void check_leaks(void *unused)
+{
+    __lsan_do_leak_check();
+}
+#else
+static void check_leaks(void *unused)
+{
+}
+#endif
+
+static int run(int argc, char **argv)
 {
     g_autoptr(GError) error = NULL;
 
@@ -58,4 +75,12 @@ int main(int argc, char **argv)
     if (!vr_cli_main(argc, argv, &error))
         return report(error);
     return flush_stdout(&error) ? 0 : report(error);
+}
+
+int main(int argc, char **argv)
+{
+    int status = run(argc, argv);
+
+    vr_confine_outside(check_leaks, NULL);
+    return status;
 }

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """B2: the process of a run cannot open a data disk for writing (Landlock), does not try to, and a gate is free of that."""
-import ctypes
 import os
 import shutil
 import subprocess
@@ -9,8 +8,6 @@ import pytest
 
 from program import DONE
 
-SYS_LANDLOCK_CREATE_RULESET = 444
-VERSION_FLAG = 1
 EACCES = 13
 
 # Each flush is followed by a try to open a data disk for writing, on the thread that flushes.
@@ -51,13 +48,14 @@ int fdatasync(int fd)
 }
 """
 
-needs_landlock = pytest.mark.skipif(
-    ctypes.CDLL(None).syscall(SYS_LANDLOCK_CREATE_RULESET, None, 0, VERSION_FLAG) < 2, reason="the kernel has no Landlock")
-
-
 @pytest.fixture(scope="module", name="lab")
 def fixture_lab(make_lab):
     return make_lab(2, "confined")
+
+
+def landlock(lab):
+    """What doctor says."""
+    return {one["check"]: one for one in lab.program.json("doctor")["checks"]}["landlock"]
 
 
 def tries(lab, *arguments):
@@ -77,10 +75,11 @@ def tries(lab, *arguments):
         os.unlink(log)
 
 
-@needs_landlock
 @pytest.mark.parametrize("words", [("upgrade",), ("rollback", "--all")])
 def test_no_thread_of_a_run_can_write_to_a_data_disk(lab, words):
     """Before it takes the set a process flushes a little, unrestricted; from then on every try fails."""
+    if landlock(lab)["result"] != "ok":
+        pytest.skip(landlock(lab)["text"])
     done, answers = tries(lab, words[0], lab.set_name, *words[1:])
     assert done.returncode == DONE, done.stderr
     first = answers.index(EACCES)
@@ -95,7 +94,8 @@ def test_a_run_does_not_even_try(lab):
     log = lab.program.path("trace")
     command = lab.program.command("upgrade", lab.set_name)
     subprocess.run(["strace", "-f", "-qq", "-e", "trace=open,openat,openat2,creat,truncate,unlink,unlinkat,rename,renameat,renameat2", "-s", "300",
-                    "-o", log, *command], check=True, timeout=300, capture_output=True)
+                    "-o", log, *command], check=True, timeout=300, capture_output=True,
+                   env=dict(os.environ, ASAN_OPTIONS="detect_leaks=0"))  # which wants to trace the process itself
     with open(log, encoding="utf-8", errors="replace") as lines:
         seen = [line for line in lines if any(path in line for guest in lab.fleet for path, _, _ in guest.data)]
     assert seen, "the proof of the data disks opens them"
@@ -116,5 +116,4 @@ def test_a_gate_writes_where_it_likes(lab):
 
 
 def test_doctor_says_it(lab):
-    checks = {one["check"]: one for one in lab.program.json("doctor")["checks"]}
-    assert "landlock" in checks and checks["landlock"]["text"]
+    assert landlock(lab)["text"]
