@@ -133,7 +133,7 @@ static void measure_labels(VrRoom *room)
     for (guint i = 0; i < room->count && room->roles + room->pair_count > 2; i++) {
         const VrCandidate *candidate = &room->candidates[i];
 
-        sizes[candidate->role.number] += candidate->off ? 0 : 1;
+        sizes[candidate->role.number] += vr_planner_is_counted(candidate) ? 1 : 0;
         room->spare[candidate->role.number] += serves(candidate) ? 1 : 0;
         room->pairs[candidate->pair.number] |= candidate->down && !room->ignore_limits ? VR_PAIR_DOWN : 0;
     }

@@ -81,6 +81,30 @@ static void test_off_serves_nobody(void **state)
     assert_string_equal(launch(&run), "begin prepare 0 prepare 2");
 }
 
+/* D8: one that this run has left on neither disk is off, but not on purpose: the other of its role stays. */
+static void test_failed_and_off_is_of_its_role(void **state)
+{
+    g_auto(Run) run = {0};
+
+    set_up_labels(&run, 3);
+    run.instances[1].role = run.instances[2].role = web;
+    run.instances[0].phase = 1; /* comes good, so that the run goes on */
+    run.instances[1].phase = 2;
+    launch(&run);
+    TO_PROBES(&run, 0);
+    comes_good(&run, 0);
+    assert_string_equal(say(&run, VR_EVENT_SURVEY), "begin prepare 1");
+    TO_PROBES(&run, 1);
+    bad(&run, VR_EVENT_PROBED, 1, VR_OUTCOME_FAILED, "it never answered");
+    assert_string_equal(bad(&run, VR_EVENT_RESTORED, 1, VR_OUTCOME_FAILED, "it does not start"), "end survey");
+    run.answers[1] = VR_SURVEY_OFF;
+    assert_string_equal(say(&run, VR_EVENT_SURVEY), "wake");
+    run.now_ms += 300000;
+    say(&run, VR_EVENT_WAKE);
+    assert_string_equal(say(&run, VR_EVENT_SURVEY), "finish");
+    expect_text(&run, "the last instance of role web that serves");
+}
+
 /* D10 */
 static void test_pair_stops(void **state)
 {
@@ -279,6 +303,7 @@ int main(void)
         cmocka_unit_test(test_last_of_a_role),
         cmocka_unit_test(test_last_of_a_role_stops),
         cmocka_unit_test(test_off_serves_nobody),
+        cmocka_unit_test(test_failed_and_off_is_of_its_role),
         cmocka_unit_test(test_pair_stops),
         cmocka_unit_test(test_by_domain),
         cmocka_unit_test(test_canary_before_phases),
