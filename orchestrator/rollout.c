@@ -173,7 +173,6 @@ static void on_swapped(VrStep *step, guint i)
     VrRollout *rollout = step->rollout;
 
     note_off_time(rollout, i, step->event->off_ms);
-    rollout->entries[i].tried = step->event->outcome == VR_OUTCOME_OK || step->event->outcome == VR_OUTCOME_FAILED;
     switch (step->event->outcome) {
     case VR_OUTCOME_OK:
         if (rollout->cancel_now) {

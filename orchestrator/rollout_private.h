@@ -53,7 +53,6 @@ typedef struct {
     gboolean named;     /* or a canary */
     gboolean asked_out; /* by its guest, in this run (D14) */
     gboolean off;       /* the survey before its batch found it off: outside the health counts (decision 14) */
-    gboolean tried;     /* its new disk was started, or that was tried: what it says counts for the version */
     gboolean left;      /* unhealthy, and still on its new disk: without automatic rollback */
     char *reason;       /* why it failed, went back or was left out, for the view */
     const char *cause;  /* the key of the first failure's reason, from reasons; NULL: did not fail */

@@ -91,7 +91,8 @@ static RoleCount *count_roles(const VrRollout *rollout)
     for (guint i = 0; i < rollout->count; i++) {
         const VrRolloutEntry *entry = &rollout->entries[i];
         RoleCount *role = &roles[rollout->candidates[i].role.number];
-        gboolean bad = entry->phase == VR_PHASE_RESTORED || (entry->phase == VR_PHASE_FAILED && entry->tried);
+        gboolean bad = entry->phase == VR_PHASE_RESTORED ||
+                       (entry->phase == VR_PHASE_FAILED && entry->failure != VR_FAILURE_UNTOUCHED);
 
         role->name = rollout->candidates[i].role.name;
         role->bad += bad ? 1 : 0;

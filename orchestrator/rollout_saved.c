@@ -71,10 +71,10 @@ static json_t *entries_of(const VrRollout *rollout)
     for (guint i = 0; i < rollout->count; i++) {
         const VrRolloutEntry *entry = &rollout->entries[i];
 
-        if (entry->off || entry->tried || entry->cause != NULL || entry->named || rollout->candidates[i].left_failed)
-            json_array_append_new(list, json_pack("{s:i, s:b, s:b, s:i, s:s?, s:b, s:b}", "instance", (int)i, "off",
-                                                  entry->off, "tried", entry->tried, "failure", (int)entry->failure,
-                                                  "cause", vr_reasons_text(&rollout->reasons, entry->cause), "named",
+        if (entry->off || entry->cause != NULL || entry->named || rollout->candidates[i].left_failed)
+            json_array_append_new(list, json_pack("{s:i, s:b, s:i, s:s?, s:b, s:b}", "instance", (int)i, "off",
+                                                  entry->off, "failure", (int)entry->failure, "cause",
+                                                  vr_reasons_text(&rollout->reasons, entry->cause), "named",
                                                   entry->named, "leftFailed", rollout->candidates[i].left_failed));
     }
     return list;
@@ -175,7 +175,6 @@ static gboolean take_entry(VrRollout *rollout, const json_t *item)
         return FALSE;
     entry = &rollout->entries[json_integer_value(index)];
     entry->off = json_is_true(json_object_get(item, "off"));
-    entry->tried = json_is_true(json_object_get(item, "tried"));
     if (entry->phase == VR_PHASE_FAILED)
         entry->failure = (VrFailure)failure;
     entry->named = json_is_true(json_object_get(item, "named"));

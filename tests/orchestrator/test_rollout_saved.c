@@ -179,6 +179,26 @@ static void test_counts_survive(void **state)
     assert_non_null(strstr(view_of(&run).error_text, "(2 of 3): no answer after 12 s"));
 }
 
+/* D8, E14: one that failed when its process was gone counts in its role as it does in the set. */
+static void test_role_counts_survive(void **state)
+{
+    static const VrRolloutPast past[10] = {
+        [0] = {VR_PHASE_COMMITTED, NULL}, [5] = {VR_PHASE_FAILED, "recovered: not healthy in time"}};
+    g_auto(Run) run = {0};
+
+    set_up(&run, 10);
+    run.config.policy.automatic_rollback = FALSE;
+    run.config.policy.max_unhealthy_upgraded_percent = 50;
+    run.instances[5].role = (VrLabel){"worker", 1};
+    launch(&run);
+    ok(&run, VR_EVENT_PREPARED, 0);
+    ok(&run, VR_EVENT_PREPARED, 5);
+    die_and_settle(&run, past, 0, BOOT);
+    assert_string_equal(say(&run, VR_EVENT_START), "finish");
+    expect_end(&run, VR_RUN_FAULTED, VR_CODE_UPGRADED);
+    expect_text(&run, "1 of 1 upgraded (100%) of role worker failed, at most 50% may");
+}
+
 static void test_deadline_survives(void **state)
 {
     g_auto(Run) run = {0};
@@ -382,6 +402,7 @@ int main(void)
         cmocka_unit_test(test_words_survive),
         cmocka_unit_test(test_marks_survive),
         cmocka_unit_test(test_counts_survive),
+        cmocka_unit_test(test_role_counts_survive),
         cmocka_unit_test(test_deadline_survives),
         cmocka_unit_test(test_cancel_survives),
         cmocka_unit_test(test_pause_after_a_batch_that_died),
