@@ -29,6 +29,7 @@ static gboolean something_comes_first(VrRollout *rollout)
     const VrUpgradePolicy *policy = &rollout->policy;
 
     return rollout->cancel || rollout->withdrawn || rollout->timed_out || rollout->paused || rollout->walk ||
+           rollout->phases[VR_PHASE_UNKNOWN] > 0 || /* ends it at the border */
            (rollout->checkpoint < VR_CHECKPOINTS && policy->checkpoints[rollout->checkpoint] > 0 &&
             policy->checkpoints[rollout->checkpoint] <= vr_rollout_percent_done(rollout));
 }

@@ -322,6 +322,19 @@ static void test_not_in_a_rollback(void **state)
     assert_string_equal(ok(&run, VR_EVENT_SWAPPED, 0), "probe 0");
 }
 
+/* SAFETY 16: a run of which one is not known ends with its batch, so nothing follows that one could prepare. */
+static void test_nothing_is_prepared_beside_an_unknown_one(void **state)
+{
+    g_auto(Run) run = {0};
+
+    set_up_ahead(&run, 10);
+    assert_string_equal(launch(&run), "begin prepare 0 prepare 5");
+    ok(&run, VR_EVENT_PREPARED, 0);
+    ok(&run, VR_EVENT_PREPARED, 5);
+    bad(&run, VR_EVENT_SWAPPED, 0, VR_OUTCOME_UNKNOWN, "libvirt is gone");
+    assert_string_equal(ok(&run, VR_EVENT_SWAPPED, 5), "probe 5");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -342,6 +355,7 @@ int main(void)
         cmocka_unit_test(test_skips_beside_one_that_is_wanted),
         cmocka_unit_test(test_a_failed_discard_is_no_failure),
         cmocka_unit_test(test_a_protected_one_is_discarded),
+        cmocka_unit_test(test_nothing_is_prepared_beside_an_unknown_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
