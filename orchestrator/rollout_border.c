@@ -281,7 +281,7 @@ static void note_survey(VrRollout *rollout, const VrSurveyAnswer *answers)
         candidate->left_failed = candidate->left_failed && candidate->down;
         rollout->counted += vr_planner_is_counted(candidate) ? 1 : 0;
         rollout->down += vr_planner_holds_place(candidate) ? 1 : 0;
-        rollout->fell_ill += candidate->down && phase == VR_PHASE_COMMITTED && !rollout->entries[i].off ? 1 : 0;
+        rollout->fell_ill += vr_rollout_fell_ill(rollout, i) ? 1 : 0;
     }
 }
 

@@ -197,6 +197,9 @@ guint vr_rollout_in_flight(const VrRollout *rollout);
 /* How many more the host lets be there (D24). */
 guint vr_rollout_free_to_start(const VrRollout *rollout);
 
+/* Came good in this run, and the last survey found it down. */
+gboolean vr_rollout_fell_ill(const VrRollout *rollout, guint i);
+
 /* Looks at the batch that has just ended: did it fail as one, for one reason (decision 9)? */
 void vr_rollout_compare_reasons(VrRollout *rollout);
 

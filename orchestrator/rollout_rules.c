@@ -78,9 +78,16 @@ static char *upgraded_rule(const VrRollout *rollout)
     return conclude(rollout, text);
 }
 
+gboolean vr_rollout_fell_ill(const VrRollout *rollout, guint i)
+{
+    const VrRolloutEntry *entry = &rollout->entries[i];
+
+    return rollout->candidates[i].down && entry->phase == VR_PHASE_COMMITTED && !entry->off;
+}
+
 typedef struct {
     const char *name;
-    guint tried, bad;
+    guint tried, bad, ill; /* ill: came good at first */
 } RoleCount;
 
 /* By number of the role, from 1. Free with g_free. */
@@ -96,29 +103,43 @@ static RoleCount *count_roles(const VrRollout *rollout)
 
         role->name = rollout->candidates[i].role.name;
         role->bad += bad ? 1 : 0;
+        role->ill += vr_rollout_fell_ill(rollout, i) ? 1 : 0;
         role->tried += bad || (entry->phase == VR_PHASE_COMMITTED && !entry->off) ? 1 : 0;
     }
     return roles;
 }
 
+static char *judge_role(const VrRollout *rollout, const RoleCount *role, guint ill)
+{
+    guint limit = rollout->policy.max_unhealthy_upgraded_percent, bad = role->bad + ill;
+    GString *text;
+
+    if ((guint64)bad * 100 <= (guint64)role->tried * limit)
+        return NULL;
+    text = g_string_new(NULL);
+    vr_text_append_share(text, bad, role->tried, done_word(rollout));
+    if (ill > 0)
+        g_string_append_printf(text, " of role %s are not healthy, %u of them came good at first; at most %u%% may",
+                               role->name, ill, limit);
+    else
+        g_string_append_printf(text, " of role %s failed, at most %u%% may", role->name, limit);
+    return conclude(rollout, text);
+}
+
 /* D8, E14: the same limit within each role: one in ten may be all of a role. What was never touched is no fault of the version. */
+static char *judge_roles(const VrRollout *rollout, gboolean with_ill)
+{
+    g_autofree RoleCount *roles = rollout->roles > 0 ? count_roles(rollout) : NULL;
+    char *text = NULL;
+
+    for (guint number = 1; number <= rollout->roles && text == NULL; number++)
+        text = judge_role(rollout, &roles[number], with_ill ? roles[number].ill : 0);
+    return text;
+}
+
 static char *role_rule(const VrRollout *rollout)
 {
-    guint limit = rollout->policy.max_unhealthy_upgraded_percent;
-    g_autofree RoleCount *roles = rollout->roles > 0 ? count_roles(rollout) : NULL;
-
-    for (guint number = 1; number <= rollout->roles; number++) {
-        const RoleCount *role = &roles[number];
-        GString *text;
-
-        if ((guint64)role->bad * 100 <= (guint64)role->tried * limit)
-            continue;
-        text = g_string_new(NULL);
-        vr_text_append_share(text, role->bad, role->tried, done_word(rollout));
-        g_string_append_printf(text, " of role %s failed, at most %u%% may", role->name, limit);
-        return conclude(rollout, text);
-    }
-    return NULL;
+    return judge_roles(rollout, FALSE);
 }
 
 static char *untouched_rule(const VrRollout *rollout)
@@ -235,8 +256,10 @@ static char *fell_ill_rule(const VrRollout *rollout)
     guint limit = rollout->policy.max_unhealthy_upgraded_percent;
     GString *text;
 
-    if (rollout->fell_ill == 0 || (guint64)bad * 100 <= (guint64)tried * limit)
+    if (rollout->fell_ill == 0)
         return NULL;
+    if ((guint64)bad * 100 <= (guint64)tried * limit)
+        return judge_roles(rollout, TRUE);
     text = g_string_new(NULL);
     vr_text_append_share(text, bad, tried, done_word(rollout));
     g_string_append_printf(text, " are not healthy, %u of them came good at first; at most %u%% may", rollout->fell_ill,

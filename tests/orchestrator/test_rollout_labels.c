@@ -266,6 +266,37 @@ static void test_limit_within_a_role(void **state)
     expect_text(&run, "1 of 1 upgraded (100%) of role worker failed, at most 20% may");
 }
 
+/* E14: who came good and fell ill later counts in his role, too: one in ten is within the limit of the set. */
+static void test_falls_ill_within_a_role(void **state)
+{
+    g_auto(Run) run = {0};
+
+    set_up(&run, 10);
+    for (guint i = 0; i < 10; i++)
+        run.instances[i].role = i < 8 ? web : worker;
+    run.config.policy.bake_ms = 600000;
+    launch(&run);
+    for (guint i = 0; i < 5; i++) {
+        TO_PROBES(&run, i, i + 5);
+        comes_good(&run, i);
+        comes_good(&run, i + 5);
+        say(&run, VR_EVENT_SURVEY);
+    }
+    assert_int_equal(view_of(&run).point, VR_POINT_BAKE);
+    run.answers[0] = VR_SURVEY_UNHEALTHY; /* one of eight of its role */
+    run.now_ms += 60000;
+    say(&run, VR_EVENT_WAKE);
+    assert_string_equal(say(&run, VR_EVENT_SURVEY), "wake");
+    run.answers[0] = VR_SURVEY_HEALTHY;
+    run.answers[8] = VR_SURVEY_UNHEALTHY;
+    run.now_ms += 60000;
+    say(&run, VR_EVENT_WAKE);
+    assert_string_equal(say(&run, VR_EVENT_SURVEY), "finish");
+    expect_end(&run, VR_RUN_FAULTED, VR_CODE_UPGRADED);
+    expect_text(&run,
+                "1 of 2 upgraded (50%) of role worker are not healthy, 1 of them came good at first; at most 20%");
+}
+
 /* What was never touched is no fault of the version, in a role as in the set. */
 static void test_untouched_within_a_role(void **state)
 {
@@ -312,6 +343,7 @@ int main(void)
         cmocka_unit_test(test_all_guests_skip),
         cmocka_unit_test(test_word_of_a_person),
         cmocka_unit_test(test_limit_within_a_role),
+        cmocka_unit_test(test_falls_ill_within_a_role),
         cmocka_unit_test(test_untouched_within_a_role),
         cmocka_unit_test(test_walk_takes_the_domain),
     };
