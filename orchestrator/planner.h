@@ -16,7 +16,7 @@
  *     but for one that an earlier run left failed and that this run is still to move: it holds none, and goes first (decision 6);
  *     and but for one that is protected and that this run has not moved (G7): a person has taken it out
  *   - takes the last one that serves of a role of two or more (those that are off on purpose are no part of this)
- *   - has two of one pair, or one whose pair has another that is down
+ *   - has two of one pair, or one that is not down itself and whose pair has another that is
  * ignore_limits (a rollback, decision 6): what is down elsewhere does not shrink the batch and keeps nothing back.
  *
  * Each call looks at each candidate a fixed number of times.
