@@ -35,9 +35,9 @@ set_tests_properties(orchestrator/executor_control PROPERTIES LABELS threads)
 vr_test(orchestrator executor_batch LINK vr_orchestrator SOURCES engine/support.c fault/fake_hv.c)
 
 # The simulator of tests/sim: the rollout core in random worlds.
-add_executable(sim sim/check.c sim/check_ahead.c sim/check_bake.c sim/check_batch.c sim/check_border.c sim/check_limits.c
-    sim/check_restart.c sim/check_view.c sim/sim.c sim/world.c sim/world_draw.c sim/world_person.c sim/world_restart.c
-    sim/world_stopped.c)
+add_executable(sim sim/check.c sim/check_ahead.c sim/check_bake.c sim/check_batch.c sim/check_border.c sim/check_group.c
+    sim/check_limits.c sim/check_restart.c sim/check_view.c sim/sim.c sim/world.c sim/world_draw.c sim/world_labels.c
+    sim/world_person.c sim/world_restart.c sim/world_stopped.c)
 target_link_libraries(sim PRIVATE vr_orchestrator)
 add_test(NAME sim/rollout COMMAND sim --seeds 100000)
 set_tests_properties(sim/rollout PROPERTIES TIMEOUT 300)

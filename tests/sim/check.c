@@ -20,6 +20,27 @@ const char *check_violation(const Check *check)
     return check->violation;
 }
 
+static void meet(Check *check, guint i, const VrRolloutInstance *instance)
+{
+    Shadow *shadow = &check->shadows[i];
+
+    *shadow = (Shadow){.fate = instance->chosen ? FATE_FRESH : FATE_SKIP,
+                       .domain = instance->upgrade_domain,
+                       .role = instance->role,
+                       .zone = instance->zone.number,
+                       .pair = instance->pair,
+                       .phase = instance->phase > 0 ? instance->phase : G_MAXUINT,
+                       .canary = instance->chosen && instance->canary && check->kind != VR_RUN_ROLLBACK,
+                       .left_failed = instance->left_failed,
+                       .guarded = instance->is_protected,
+                       .number = G_MAXUINT64};
+    g_assert(instance->role.number < ROLES && instance->pair.number < PAIRS);
+    shadow->named = instance->named || shadow->canary;
+    check->fates[shadow->fate]++;
+    check->canaries += shadow->canary ? 1 : 0;
+    check->has_roles = check->has_roles || shadow->role.number > 0;
+}
+
 Check *check_new(const VrRolloutConfig *config)
 {
     Check *check = g_new0(Check, 1);
@@ -36,19 +57,8 @@ Check *check_new(const VrRolloutConfig *config)
     check->walk_domain = -1;
     check->deadline = G_MAXINT64;
     check->pause_until = LONG_AGO;
-    for (guint i = 0; i < config->count; i++) {
-        const VrRolloutInstance *instance = &config->instances[i];
-
-        check->shadows[i].fate = instance->chosen ? FATE_FRESH : FATE_SKIP;
-        check->shadows[i].domain = instance->upgrade_domain;
-        check->shadows[i].canary = instance->chosen && instance->canary && config->kind != VR_RUN_ROLLBACK;
-        check->shadows[i].left_failed = instance->left_failed;
-        check->shadows[i].guarded = instance->is_protected;
-        check->shadows[i].named = instance->named || check->shadows[i].canary;
-        check->shadows[i].number = G_MAXUINT64;
-        check->fates[check->shadows[i].fate]++;
-        check->canaries += check->shadows[i].canary ? 1 : 0;
-    }
+    for (guint i = 0; i < config->count; i++)
+        meet(check, i, &config->instances[i]);
     check->canaries_left = check->canaries;
     if (check->kind == VR_RUN_ROLLBACK) {
         check->policy.approval = FALSE;
@@ -56,8 +66,9 @@ Check *check_new(const VrRolloutConfig *config)
         check->policy.checkpoints[0] = 0;
         check->policy.bake_ms = check->policy.max_off_ms = 0;
     }
-    check->most_batch =
-        check->walk ? config->count : check_most(config->count, config->policy.max_batch_percent); /* D30 */
+    check->most_batch = check->walk || config->policy.by_domain /* D30 */
+                            ? config->count
+                            : check_most(config->count, config->policy.max_batch_percent);
     if (config->policy.max_in_flight > 0 && config->policy.max_in_flight < check->most_batch)
         check->most_batch = config->policy.max_in_flight; /* D24 */
     return check;

@@ -84,8 +84,8 @@ gboolean check_ahead_answered(Check *check, guint i)
 static gboolean may_look_ahead(const Check *check)
 {
     if (!check->policy.prepare_ahead || check->kind == VR_RUN_ROLLBACK || check->walk || check->looked_ahead ||
-        check->cancel || check->withdrawn || check->pause_asked || check->now_ms >= check_deadline(check) ||
-        check_checkpoints(check) > check->checkpoints)
+        check->cancel || check->withdrawn || check->fates[FATE_LOST] > 0 || check->pause_asked ||
+        check->now_ms >= check_deadline(check) || check_checkpoints(check) > check->checkpoints)
         return FALSE;
     for (guint k = 0; k < check->members->len; k++) {
         const Shadow *shadow = &check->shadows[g_array_index(check->members, guint, k)];
@@ -97,25 +97,32 @@ static gboolean may_look_ahead(const Check *check)
     return TRUE;
 }
 
+static gboolean holds_number(const GArray *numbers, guint number)
+{
+    for (guint k = 0; k < numbers->len; k++) {
+        if (g_array_index(numbers, guint, k) == number)
+            return TRUE;
+    }
+    return FALSE;
+}
+
 void check_looks_ahead(Check *check)
 {
-    guint size = 0, domain = 0;
+    g_autoptr(GArray) next = NULL;
 
-    if (check_next_type(check) == VR_COMMAND_PREPARE && !may_look_ahead(check))
+    if (check_next_type(check) != VR_COMMAND_PREPARE)
+        return;
+    if (!may_look_ahead(check))
         check_fail(check, "something is prepared ahead though it may not be");
+    next = check_foresee(check);
     while (check_next_type(check) == VR_COMMAND_PREPARE) {
         const VrCommand *prepare = check_expect(check, VR_COMMAND_PREPARE);
-        const Shadow *shadow;
 
         if (prepare == NULL)
             return;
-        shadow = &check->shadows[prepare->instance];
-        domain = size == 0 ? shadow->domain : domain;
-        if (!check_has_turn(check, shadow) || shadow->ahead != AHEAD_NOT || shadow->domain != domain)
+        if (!holds_number(next, prepare->instance) || check->shadows[prepare->instance].ahead != AHEAD_NOT)
             check_fail(check, "instance %u is prepared ahead, and it is not its turn", prepare->instance);
-        if (shadow->said_out && !shadow->named)
-            check_fail(check, "instance %u is prepared ahead, and its guest asks to be left out", prepare->instance);
-        if (prepare->batch_number != check->batches + 1 || ++size > check->most_batch)
+        if (prepare->batch_number != check->batches + 1)
             check_fail(check, "instance %u is prepared ahead for no batch", prepare->instance);
         check_set_ahead(check, prepare->instance, AHEAD_OUT);
         check->looked_ahead = TRUE;

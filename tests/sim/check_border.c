@@ -15,9 +15,11 @@ gboolean check_is_idle(const Check *check)
            !check->gate_out && !check->clearing;
 }
 
-/* D17, G4: it is to be moved, and nothing else goes before it. */
+/* D17, G4: it is to be moved, and no word of a person puts others before it. Whose guest asks to be left out goes at the next border (D14). */
 gboolean check_has_turn(const Check *check, const Shadow *shadow)
 {
+    if (check->in_batch && shadow->said_out && !shadow->named)
+        return FALSE;
     return shadow->fate == FATE_FRESH && (!check->walk || shadow->domain == check->walk_domain) &&
            ((check->canaries_left == 0 && (check->canaries == 0 || check->promoted)) || shadow->canary);
 }

@@ -122,6 +122,31 @@ static gboolean version_is_bad(const Check *check)
     return bad * 100.0 / (bad + proofs) > check->policy.max_unhealthy_upgraded_percent;
 }
 
+/* Was upgraded, ran then, and is not well now. */
+static gboolean fell_ill(const Shadow *shadow)
+{
+    return shadow->fate == FATE_GOOD && !shadow->moved_off && shadow->down;
+}
+
+/* D8, E14: the limit holds within each role, too. What was never touched is no fault of the version. */
+static gboolean a_role_is_bad(const Check *check, gboolean with_ill)
+{
+    guint bad[ROLES] = {0}, of[ROLES] = {0};
+
+    for (guint i = 0; i < check->count && check->has_roles; i++) {
+        const Shadow *shadow = &check->shadows[i];
+        gboolean failed = shadow->fate == FATE_BACK || (shadow->fate == FATE_BAD && shadow->bad != BAD_UNTOUCHED);
+
+        bad[shadow->role.number] += failed || (with_ill && fell_ill(shadow)) ? 1 : 0;
+        of[shadow->role.number] += failed || (shadow->fate == FATE_GOOD && !shadow->moved_off) ? 1 : 0;
+    }
+    for (guint role = 1; role < ROLES; role++) {
+        if (bad[role] > 0 && bad[role] * 100.0 / of[role] > check->policy.max_unhealthy_upgraded_percent)
+            return TRUE;
+    }
+    return FALSE;
+}
+
 static gboolean must_end(const Check *check, VrRunStatus *status, const char **code)
 {
     gboolean forward = check->kind != VR_RUN_ROLLBACK;
@@ -135,7 +160,7 @@ static gboolean must_end(const Check *check, VrRunStatus *status, const char **c
         *code = NULL;
         return TRUE;
     }
-    if (forward && version_is_bad(check)) {
+    if (forward && (version_is_bad(check) || a_role_is_bad(check, FALSE))) {
         *code = VR_CODE_UPGRADED;
         return TRUE;
     }
@@ -166,12 +191,10 @@ gboolean check_fell_ill(const Check *check)
     guint ill = check->fates[FATE_BACK] + check->fates[FATE_BAD] + check->fates[FATE_LOST];
     guint of = ill + check->fates[FATE_GOOD] - check->good_off, fell = 0;
 
-    for (guint i = 0; i < check->count; i++) {
-        const Shadow *shadow = &check->shadows[i];
-
-        fell += shadow->fate == FATE_GOOD && !shadow->moved_off && shadow->down ? 1 : 0;
-    }
-    return fell > 0 && (ill + fell) * 100.0 / of > check->policy.max_unhealthy_upgraded_percent;
+    for (guint i = 0; i < check->count; i++)
+        fell += fell_ill(&check->shadows[i]) ? 1 : 0;
+    return fell > 0 &&
+           ((ill + fell) * 100.0 / of > check->policy.max_unhealthy_upgraded_percent || a_role_is_bad(check, TRUE));
 }
 
 /* J5: those that failed within the limit are told. */

@@ -4,6 +4,8 @@
 #include "tests/sim/check.h"
 
 #define LONG_AGO (G_MININT64 / 2)
+#define ROLES 8 /* their numbers are lower */
+#define PAIRS 64
 
 /* What is known of one instance. */
 typedef enum {
@@ -35,6 +37,9 @@ typedef struct {
     gboolean left; /* on its new disk though it is not healthy, by the process that works on it now (F3) */
     VrCommandType out;
     guint domain;
+    VrLabel role, pair;
+    guint zone;         /* its number; 0: none */
+    guint phase;        /* of the model; the largest number for none (D10) */
     gboolean down;      /* last survey, or left bad or lost by this run */
     gboolean off;       /* last survey */
     gboolean moved_off; /* the survey before its batch */
@@ -49,17 +54,35 @@ typedef struct {
     char reason[16]; /* the first word of why it failed; "" if it did not */
 } Shadow;
 
+/* How the set stands, and how it would with those that go. */
+typedef struct {
+    guint down;           /* decision 2 */
+    guint parts[ROLES];   /* of each role, those that are not off on purpose (D8, decision 14) */
+    guint serving[ROLES]; /* ... and serve */
+    guint served[ROLES];  /* ... before any went */
+    guint64 ill, gone;    /* a bit for each pair of which one is down, or goes (D10) */
+} Stand;
+
+/* What the documents let a batch begin with. */
+typedef struct {
+    Stand stand;
+    guint phase;        /* whose turn it is (D10) */
+    guint64 number;     /* ... of those that guests gave (D14) */
+    const Shadow *next; /* one of the upgrade domain and zone that go next; NULL: none may go */
+} Choice;
+
 struct Check {
     VrRunKind kind;
     VrUpgradePolicy policy; /* without what a rollback does not know (decision 6) */
     gint64 health_timeout_ms;
     gboolean same_reason_stops;
     gboolean walk;
+    gboolean has_roles;
     guint count;
     Shadow *shadows;
     guint fates[FATE_COUNT];
     guint most_down;  /* decision 1, of those that are not off (decision 14) */
-    guint most_batch; /* D1, D24 */
+    guint most_batch; /* D1, D24, D30 */
     guint canaries, canaries_left;
 
     const VrEvent *event;
@@ -157,6 +180,27 @@ gboolean check_fell_ill(const Check *check);
 
 /* check_batch.c */
 void check_surveyed(Check *check);
+
+/* check_group.c */
+gboolean check_goes_first(const Check *check, const Shadow *shadow);
+Choice check_choose(const Check *check);
+
+/* Is it of the phase, and has it the number, whose turn it is? */
+gboolean check_fits_order(const Check *check, const Choice *choice, const Shadow *shadow);
+
+/* No batch crosses what is between them. */
+gboolean check_same_group(const Check *check, const Shadow *a, const Shadow *b);
+
+/* What keeps it from going now, in words, or NULL. The second: now it goes. */
+const char *check_obstacle(const Check *check, const Stand *stand, const Shadow *shadow);
+void check_takes(Stand *stand, const Shadow *shadow);
+
+/* The next batch to the last member: guint, free with g_array_unref. The second: if all of this one comes good. */
+GArray *check_foretell(const Check *check, const Choice *choice);
+GArray *check_foresee(Check *check);
+
+/* It has waited in vain, and says for what. */
+void check_kept_back(Check *check, const Choice *choice);
 
 /* check_border.c */
 gint64 check_deadline(const Check *check);

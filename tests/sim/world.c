@@ -138,13 +138,19 @@ void world_add_errand(World *world, GArray *errands, const VrCommand *command, g
     g_array_append_val(errands, errand);
 }
 
-/* 17, in truth: only where nothing changes by itself under a batch. */
+/* Nothing changes by itself under a batch, and no host vanishes: what cannot be reached counts as down. */
+gboolean world_stands_still(const World *world)
+{
+    return world->chances.quiet && world->chances.vanish == 0;
+}
+
+/* 17, in truth: only in a world that stands still. */
 static void count_down(World *world)
 {
     guint percent = world->config.policy.max_unhealthy_percent;
     guint down = world->taken + world->sick;
 
-    if (!world->chances.quiet || world->config.kind == VR_RUN_ROLLBACK || world->violation != NULL)
+    if (!world_stands_still(world) || world->config.kind == VR_RUN_ROLLBACK || world->violation != NULL)
         return;
     if (down > 1 && (guint64)down * 100 > (guint64)world->config.count * percent)
         world->violation =
@@ -160,6 +166,7 @@ static void begins_swap(World *world, guint i)
         world->violation = g_strdup_printf("instance %u is moved once more", i);
     guest->ran = !guest->off;
     guest->swapping = TRUE;
+    guest->dark = world_chance(world, 500);
     guest->ran_new = FALSE;
     guest->open = SWAP_OVER;
     world_guest_becomes(world, i, !guest->off, FALSE);
@@ -167,6 +174,7 @@ static void begins_swap(World *world, guint i)
 
 static void obey(World *world)
 {
+    RoleCounts before = {0};
     gboolean swapped = FALSE;
 
     for (guint k = 0; k < world->commands->len; k++) {
@@ -186,6 +194,8 @@ static void obey(World *world)
         case VR_COMMAND_FINISH:
             break;
         case VR_COMMAND_SWAP:
+            if (!swapped)
+                before = world_count_roles(world);
             begins_swap(world, command->instance);
             swapped = TRUE;
             world_add_errand(world, world->errands, command, FALSE);
@@ -194,8 +204,10 @@ static void obey(World *world)
             world_add_errand(world, world->errands, command, FALSE);
         }
     }
-    if (swapped)
+    if (swapped) {
         count_down(world);
+        world_look_at_roles(world, &before);
+    }
 }
 
 /* The run has seen them well now. */
@@ -319,11 +331,16 @@ static void settle(World *world, guint i, VrEventType type, VrOutcome outcome)
 }
 
 /* D14: guests keep to what they said, or do not; one that is not well may say anything, or nothing. */
+static gboolean is_off(const Guest *guest)
+{
+    return guest->off || guest->fell || (guest->taken && guest->dark);
+}
+
 static VrGuestWish say_wish(World *world, Guest *guest)
 {
     if (world_chance(world, world->chances.fickle))
         guest->wish = world_draw_wish(world);
-    if (guest->off || guest->fell || ((guest->sick || guest->taken) && world_chance(world, 700)))
+    if (is_off(guest) || ((guest->sick || guest->taken) && world_chance(world, 700)))
         return (VrGuestWish){0};
     return guest->wish;
 }
@@ -337,7 +354,7 @@ void world_survey(World *world, VrEvent *event)
         if (world->wishes[i].phase > 0 || world->wishes[i].skip)
             world_tell(world, "    guest %u asks for phase %d%s", i, (int)world->wishes[i].phase - 1,
                        world->wishes[i].skip ? " and to be left out" : "");
-        if (guest->off || guest->fell)
+        if (is_off(guest))
             world->answers[i] = VR_SURVEY_OFF;
         else if (has_vanished(world, i) || (guest->taken ? !world_chance(world, world->chances.lies) : guest->sick))
             world->answers[i] = VR_SURVEY_UNHEALTHY;

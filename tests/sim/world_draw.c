@@ -176,6 +176,8 @@ static void draw_config(World *world)
         if (world->instances[i].is_protected && world_chance(world, 800))
             world->instances[i].chosen = FALSE;
     }
+    if (world_chance(world, 333))
+        world_draw_labels(world);
     config->instances = world->instances;
 }
 
@@ -184,6 +186,8 @@ static void tell_seed(World *world, guint64 seed)
     const VrRolloutConfig *config = &world->config;
     const VrUpgradePolicy *policy = &config->policy;
 
+    if (world->story == NULL)
+        return;
     world_tell(
         world,
         "seed %" G_GUINT64_FORMAT ": %s of %u, batch %u%%, unhealthy %u%%, upgraded %u%%, pause %" G_GINT64_FORMAT
@@ -191,16 +195,19 @@ static void tell_seed(World *world, guint64 seed)
         seed, vr_run_kind_name(config->kind), config->count, policy->max_batch_percent, policy->max_unhealthy_percent,
         policy->max_unhealthy_upgraded_percent, policy->pause_ms, config->health_timeout_ms,
         policy->prioritize_unhealthy, policy->automatic_rollback, config->same_reason_stops);
-    world_tell(
-        world,
-        "checkpoints from %u%% for %" G_GINT64_FORMAT " ms, bake %" G_GINT64_FORMAT " ms, all in %" G_GINT64_FORMAT
-        " ms, off at most %" G_GINT64_FORMAT " ms, approval %d, gate %d, walk %d, in flight %u, restore on breach %d",
-        policy->checkpoints[0], policy->checkpoint_wait_ms, policy->bake_ms, policy->timeout_ms, policy->max_off_ms,
-        policy->approval, policy->gate != NULL, config->walk, policy->max_in_flight, policy->restore_on_breach);
+    world_tell(world,
+               "checkpoints from %u%% for %" G_GINT64_FORMAT " ms, bake %" G_GINT64_FORMAT
+               " ms, all in %" G_GINT64_FORMAT " ms, off at most %" G_GINT64_FORMAT
+               " ms, approval %d, gate %d, walk %d, in flight %u, restore on breach %d, "
+               "by domain %d, cross zone %d",
+               policy->checkpoints[0], policy->checkpoint_wait_ms, policy->bake_ms, policy->timeout_ms,
+               policy->max_off_ms, policy->approval, policy->gate != NULL, config->walk, policy->max_in_flight,
+               policy->restore_on_breach, policy->by_domain, policy->cross_zone);
     for (guint i = 0; i < config->count; i++) {
         const VrRolloutInstance *instance = &world->instances[i];
+        g_autofree char *labels = world_label_words(instance);
 
-        world_tell(world, "  %u: upgrade domain %u%s%s%s%s%s%s%s", i, instance->upgrade_domain,
+        world_tell(world, "  %u: upgrade domain %u%s%s%s%s%s%s%s%s", i, instance->upgrade_domain, labels,
                    instance->chosen ? ", chosen" : "", instance->canary ? ", canary" : "",
                    instance->named ? ", named" : "", instance->left_failed ? ", left failed" : "",
                    instance->is_protected ? ", protected" : "", world->guests[i].off ? ", off" : "",

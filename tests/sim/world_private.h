@@ -26,6 +26,7 @@ typedef struct {
     gboolean
         guarded; /* protected, and this run has neither taken it while it was well, nor found it well since it took it (G7) */
     gboolean taken; /* by a swap, until it is proven healthy or restored */
+    gboolean dark;  /* ... and off by now: neither disk runs, or it has crashed */
     VrGuestWish wish;
     gboolean swapping; /* its SWAP was begun */
     gboolean ran_new;  /* ... and its new disk has run */
@@ -97,6 +98,21 @@ guint world_below(World *world, guint limit);
 gboolean world_chance(World *world, guint thousandths);
 VrGuestWish world_draw_wish(World *world);
 
+/* world_labels.c */
+typedef struct {
+    guint parts[4]; /* of each role, those that are not off on purpose */
+    guint serving[4];
+} RoleCounts;
+RoleCounts world_count_roles(const World *world);
+
+/* D8, in truth: after a batch has gone down. */
+void world_look_at_roles(World *world, const RoleCounts *before);
+
+void world_draw_labels(World *world);
+
+/* ", role web, phase 1", or nothing. Free with g_free. */
+char *world_label_words(const VrRolloutInstance *instance);
+
 /* world.c */
 void world_tell(World *world, const char *format, ...) G_GNUC_PRINTF(2, 3);
 void world_deliver(World *world, const VrEvent *event);
@@ -104,6 +120,7 @@ void world_deliver(World *world, const VrEvent *event);
 /* Does the process die in this step? */
 Crash world_draw_crash(World *world);
 const char *world_event_name(VrEventType type);
+gboolean world_stands_still(const World *world);
 void world_add_errand(World *world, GArray *errands, const VrCommand *command, gboolean fenced);
 
 /* Takes the errand that is answered next out of the list. */
