@@ -64,8 +64,10 @@ gboolean vr_disk_file_id_at(int fd, const char *name, VrFileId *id)
 
 gboolean vr_disk_file_same(const VrFileId *a, const VrFileId *b)
 {
-    return a->device == b->device && a->inode == b->inode &&
-           (a->born_ns == 0 || b->born_ns == 0 || a->born_ns == b->born_ns);
+    if (a->inode != b->inode)
+        return FALSE;
+    /* The number of a device may be another one after a reboot (btrfs, device-mapper, the order of discovery). */
+    return a->born_ns != 0 && b->born_ns != 0 ? a->born_ns == b->born_ns : a->device == b->device;
 }
 
 /* A device is itself, not the node in /dev that names it. */

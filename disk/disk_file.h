@@ -19,7 +19,7 @@ gboolean vr_disk_file_id_of(int fd, const char *path, VrFileId *id, GError **err
  * regular file is EINVAL. */
 gboolean vr_disk_file_id_at(int fd, const char *name, VrFileId *id);
 
-/* The same file: device, inode, and birth where both know it. */
+/* The same file: inode, and birth where both know it, else device. A device may have another number after a reboot. */
 gboolean vr_disk_file_same(const VrFileId *a, const VrFileId *b);
 
 /* Told of a new disk that is whole and flushed, before it takes its place: who writes the identity down then never has to guess

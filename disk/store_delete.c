@@ -149,6 +149,8 @@ gboolean vr_store_delete(VrStore *store, const char *name, const char *version, 
     if (!find_version(&d, error))
         return FALSE;
     if (!take_away(&d, error)) {
+        if (error && *error && ((*error)->code == VR_ERROR_IO || (*error)->code == VR_ERROR_NO_SPACE))
+            g_prefix_error(error, "%s cannot be deleted: ", d.path);
         (void)vr_store_settle_deletions(store, NULL); /* the error that matters is set */
         return FALSE;
     }
@@ -161,7 +163,7 @@ gboolean vr_store_delete(VrStore *store, const char *name, const char *version, 
 
 typedef struct {
     char *opid, *relpath;
-    struct stat found;
+    ino_t inode;
 } Open;
 
 static void open_free(gpointer data)
@@ -180,15 +182,14 @@ static GPtrArray *read_open(VrDb *db, GError **error)
         return NULL;
     {
         g_autoptr(sqlite3_stmt) stmt = vr_db_prepare(
-            db, error, "SELECT opid, name, version, device, inode FROM image_deletions WHERE outcome IS NULL", NULL);
+            db, error, "SELECT opid, name, version, inode FROM image_deletions WHERE outcome IS NULL", NULL);
         while (stmt && (more = vr_db_step(db, stmt, error)) > 0) {
             Open *one = g_new0(Open, 1);
             g_autofree char *name = vr_db_text(stmt, 1);
             g_autofree char *version = vr_db_text(stmt, 2);
             one->opid = vr_db_text(stmt, 0);
             one->relpath = g_build_filename("images", name, version, NULL);
-            one->found.st_dev = (dev_t)sqlite3_column_int64(stmt, 3);
-            one->found.st_ino = (ino_t)sqlite3_column_int64(stmt, 4);
+            one->inode = (ino_t)sqlite3_column_int64(stmt, 3);
             g_ptr_array_add(rows, one);
         }
     }
@@ -212,7 +213,8 @@ gboolean vr_store_settle_deletions(VrStore *store, GError **error)
         const Open *one = rows->pdata[i];
         struct stat now;
         vr_autofd fd = vr_open_beneath(store->root_fd, one->relpath, O_RDONLY | O_DIRECTORY, 0, NULL);
-        gboolean stayed = fd >= 0 && fstat(fd, &now) == 0 && is_same(&now, &one->found);
+        /* The number of a device may be another one after a reboot of the host. */
+        gboolean stayed = fd >= 0 && fstat(fd, &now) == 0 && now.st_ino == one->inode;
         if (is_alive(store, one))
             continue;
         if (!write_end(store->db, one->opid, stayed ? STAYED : GONE, error))

@@ -138,6 +138,14 @@ GPtrArray *vr_journal_going(VrJournal *journal, const char *set_name, GError **e
                             set_name, VR_GENERATION_GOING, error);
 }
 
+GPtrArray *vr_journal_discarded(VrJournal *journal, const char *set_name, GError **error)
+{
+    return read_generations(journal,
+                            GENERATION_COLUMNS "ours AND device != 0 AND state = ?2 "
+                                               "AND uuid IN (SELECT uuid FROM swaps WHERE set_name = ?1)",
+                            set_name, VR_GENERATION_DISCARDED, error);
+}
+
 G_STATIC_ASSERT(VR_GENERATION_FAILED == VR_GENERATION_KEPT + 1);
 
 gboolean vr_journal_last_revision(VrJournal *journal, const char *uuid, guint *revision, GError **error)

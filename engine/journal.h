@@ -101,6 +101,9 @@ GPtrArray *vr_journal_going(VrJournal *journal, const char *set_name, GError **e
 /* Of all sets: the current ones that we made, which are what can still grow. */
 GPtrArray *vr_journal_growing(VrJournal *journal, GError **error);
 
+/* Those that never booted and whose disk was made: a disk that could not be deleted then is deleted later. */
+GPtrArray *vr_journal_discarded(VrJournal *journal, const char *set_name, GError **error);
+
 /* The current one; NULL without error when the instance has none yet. */
 VrGeneration *vr_journal_current(VrJournal *journal, const char *uuid, GError **error);
 

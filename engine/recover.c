@@ -9,7 +9,7 @@
  *
  * Forward ends in STARTED; when it does not get there, back. Each answer is a function of journal and world
  * alone, so a recovery that is killed is followed by one that decides the same. At last, kept disks that a crash
- * left unsealed are sealed, and deletions that it cut are finished.
+ * left unsealed are sealed, deletions that it cut are finished, and disks that an undo could not delete are deleted.
  */
 #include "engine/recover.h"
 
@@ -139,6 +139,16 @@ static gboolean seal_resting(const VrEngine *engine, GError **error)
     return resting != NULL;
 }
 
+/* A file system that failed in the undo let go of no file. */
+static gboolean discard_again(const VrEngine *engine, GError **error)
+{
+    g_autoptr(GPtrArray) discarded = vr_journal_discarded(engine->journal, engine->owner->set_name, error);
+
+    for (guint i = 0; discarded && i < discarded->len; i++)
+        vr_swap_discard_again(engine->store, g_ptr_array_index(discarded, i));
+    return discarded != NULL;
+}
+
 GPtrArray *vr_recover(const VrEngine *engine, gboolean dry_run, GError **error)
 {
     g_autoptr(GPtrArray) open = vr_journal_open_swaps(engine->journal, engine->owner->set_name, error);
@@ -148,7 +158,7 @@ GPtrArray *vr_recover(const VrEngine *engine, gboolean dry_run, GError **error)
         return NULL;
     for (guint i = 0; i < open->len; i++)
         g_ptr_array_add(answer, recover_one(engine, g_ptr_array_index(open, i), dry_run));
-    if (!dry_run && (!seal_resting(engine, error) || !vr_retire_finish(engine, error)))
+    if (!dry_run && (!seal_resting(engine, error) || !discard_again(engine, error) || !vr_retire_finish(engine, error)))
         return NULL;
     return g_steal_pointer(&answer);
 }

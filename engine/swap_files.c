@@ -147,8 +147,11 @@ gboolean vr_swap_write_xml(VrSwap *swap, GError **error)
         return FALSE;
     g_free(swap->intent_xml);
     swap->intent_xml = make_intent(swap, dir_fd, error);
-    return swap->intent_xml && write_xml_file(swap, dir_fd, swap->from, swap->before_xml, error) &&
-           write_xml_file(swap, dir_fd, swap->to, swap->intent_xml, error);
+    if (swap->intent_xml && write_xml_file(swap, dir_fd, swap->from, swap->before_xml, error) &&
+        write_xml_file(swap, dir_fd, swap->to, swap->intent_xml, error))
+        return TRUE;
+    g_prefix_error(error, "%s/disks/%s: ", vr_store_root(swap->engine.store), swap->row->uuid);
+    return FALSE;
 }
 
 gboolean vr_swap_load_xml(VrSwap *swap, GError **error)
@@ -251,38 +254,44 @@ gboolean vr_swap_unseal(VrSwap *swap, const VrGeneration *generation, GError **e
                                  (!is_made(nvram) || set_mode(swap->engine.store, nvram, 0600, error)));
 }
 
-static void discard(VrSwap *swap, const char *name)
+static void discard(VrStore *store, const char *uuid, const char *name)
 {
     g_autoptr(GError) local = NULL;
-    vr_autofd dir_fd = vr_store_instance_dir(swap->engine.store, swap->row->uuid, NULL, &local);
+    vr_autofd dir_fd = vr_store_instance_dir(store, uuid, NULL, &local);
 
     if (dir_fd < 0 || !vr_durable_unlink(dir_fd, name, &local))
-        vr_warning(swap->row->domain, "%s of a discarded generation stays behind: %s", name, local->message);
+        vr_warning(uuid, "%s of a discarded generation stays behind until the next recovery: %s", name, local->message);
 }
 
 /* Which file is ours is journaled before it takes the name. When it was not, whatever has the name is somebody's; what was made of
  * ours lies in a temp directory, and vr_store_sweep() has that. */
-static void discard_own(VrSwap *swap, Own own)
+static void discard_own(VrStore *store, Own own)
 {
     g_autoptr(GError) local = NULL;
     g_autofree char *name = is_made(own) ? g_path_get_basename(own.path) : NULL;
     struct stat st;
-    vr_autofd fd = name ? open_own(swap->engine.store, own, &st, &local) : -1;
+    vr_autofd fd = name ? open_own(store, own, &st, &local) : -1;
 
     if (fd >= 0)
-        discard(swap, name);
+        discard(store, own.generation->uuid, name);
     else if (local && !g_error_matches(local, VR_ERROR, VR_ERROR_NOT_FOUND))
-        vr_warning(swap->row->domain, "%s of a discarded generation was not deleted: %s", name, local->message);
+        vr_warning(own.generation->uuid, "%s of a discarded generation was not deleted: %s", name, local->message);
 }
 
 void vr_swap_discard_disk(VrSwap *swap)
 {
-    discard_own(swap, own_disk(swap->to));
+    discard_own(swap->engine.store, own_disk(swap->to));
 }
 
 void vr_swap_discard_nvram(VrSwap *swap)
 {
-    discard_own(swap, own_nvram(swap->to));
+    discard_own(swap->engine.store, own_nvram(swap->to));
+}
+
+void vr_swap_discard_again(VrStore *store, const VrGeneration *generation)
+{
+    discard_own(store, own_disk(generation));
+    discard_own(store, own_nvram(generation));
 }
 
 void vr_swap_discard_xml(VrSwap *swap)
@@ -293,7 +302,7 @@ void vr_swap_discard_xml(VrSwap *swap)
     vr_autofd dir_fd = vr_store_instance_dir(swap->engine.store, swap->row->uuid, NULL, &local);
 
     if (dir_fd >= 0 && vr_generation_xml_is_ours(dir_fd, swap->to, &digest, &local))
-        discard(swap, xml);
+        discard(swap->engine.store, swap->row->uuid, xml);
     else
         vr_warning(swap->row->domain, "%s of a discarded generation stays behind: %s", xml, local->message);
 }

@@ -12,6 +12,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -80,6 +81,31 @@ static gboolean names_base(World *world, guint number)
 }
 
 /* A full clone, then an overlay, and back to each: every generation keeps the disk that it was made with. */
+/* A reboot may give the file system's device another number: the same inode beside us is still ours. */
+static void test_device_has_another_number(void **state) /* B5 B17 */
+{
+    g_autoptr(World) world = world_new(TRUE);
+    g_autofree char *one = NULL;
+    g_autofree char *two = NULL;
+    g_autoptr(GPtrArray) recovered = NULL;
+
+    world_swap(world, -1);
+    world_swap(world, -1);
+    one = generation_path(world, 1);
+    two = generation_path(world, 2);
+    assert_true(vr_db_begin(vr_store_db(world->store), NULL));
+    assert_true(
+        vr_db_run(vr_store_db(world->store), NULL, NULL, "UPDATE generations SET device = device + 1 WHERE ours", ""));
+    assert_true(vr_db_commit(vr_store_db(world->store), NULL));
+    assert_int_equal(chmod(one, 0600), 0);
+    recovered = vr_recover(&world->engine, FALSE, NULL);
+    assert_non_null(recovered);
+    assert_int_equal(world_mode(one), 0400);
+    world_swap(world, 1);
+    assert_int_equal(world_mode(two), 0400);
+    world_check(world, TRUE);
+}
+
 static void test_full_clone(void **state) /* B4 B5 B6 */
 {
     g_autoptr(World) world = world_new(TRUE);
@@ -408,6 +434,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_forward),
         cmocka_unit_test(test_back_and_forth),
+        cmocka_unit_test(test_device_has_another_number),
         cmocka_unit_test(test_full_clone),
         cmocka_unit_test(test_full_clone_keeps_the_size),
         cmocka_unit_test(test_numbers),
