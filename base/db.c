@@ -41,11 +41,35 @@ struct VrDb {
 
 /* ---- errors ---- */
 
+static gboolean is_errno_no_space(int errnum)
+{
+    return errnum == ENOSPC || errnum == EDQUOT;
+}
+
+/* SQLite itself tells only ENOSPC at a write. A quota, or a flush that finds no room, is the same to whoever must make some: so its files
+ * are asked for the last errno that they had. */
+static gboolean is_no_space(VrDb *db, int rc)
+{
+    sqlite3_file *log = NULL;
+    int errnum = 0;
+
+    if ((rc & 0xff) == SQLITE_FULL)
+        return TRUE;
+    if (((rc & 0xff) != SQLITE_IOERR && (rc & 0xff) != SQLITE_CANTOPEN) || !db->handle)
+        return FALSE;
+    if (is_errno_no_space(sqlite3_system_errno(db->handle)))
+        return TRUE;
+    if (sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_LAST_ERRNO, &errnum) == SQLITE_OK &&
+        is_errno_no_space(errnum))
+        return TRUE;
+    return sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log) == SQLITE_OK && log &&
+           log->pMethods && log->pMethods->xFileControl(log, SQLITE_FCNTL_LAST_ERRNO, &errnum) == SQLITE_OK &&
+           is_errno_no_space(errnum);
+}
+
 static VrErrorCode code_of_sqlite(int rc)
 {
     switch (rc & 0xff) {
-    case SQLITE_FULL:
-        return VR_ERROR_NO_SPACE;
     case SQLITE_IOERR:
         return VR_ERROR_IO;
     case SQLITE_CONSTRAINT:
@@ -64,6 +88,9 @@ static gboolean fail(VrDb *db, int rc, GError **error)
     else if ((rc & 0xff) == SQLITE_BUSY)
         g_set_error(error, VR_ERROR, VR_ERROR_DATABASE, "%s is locked by another process for more than %d s", db->path,
                     BUSY_MS / 1000);
+    else if (is_no_space(db, rc))
+        g_set_error(error, VR_ERROR, VR_ERROR_NO_SPACE,
+                    "%s cannot be written: its file system is full, or a quota is used up; make room there", db->path);
     else
         g_set_error(error, VR_ERROR, code_of_sqlite(rc), "%s: %s", db->path, sqlite3_errmsg(db->handle));
     return FALSE;

@@ -100,6 +100,8 @@ int vr_mkdir_beneath(int dirfd, const char *relpath, mode_t mode, GError **error
 {
     g_auto(GStrv) parts = g_strsplit(relpath, "/", -1);
     vr_autofd fd = vr_open_beneath(dirfd, ".", O_RDONLY | O_DIRECTORY, 0, error);
+    if (fd < 0)
+        g_prefix_error(error, "%s: ", relpath);
     for (gsize i = 0; fd >= 0 && parts[i]; i++) {
         if (strcmp(parts[i], ".") == 0 || (*parts[i] == '\0' && i > 0))
             continue;

@@ -159,7 +159,7 @@ GPtrArray *vr_store_names(VrStore *store, const char *relpath, GError **error)
     if (fd < 0) {
         if (g_error_matches(local, VR_ERROR, VR_ERROR_NOT_FOUND))
             return g_steal_pointer(&names);
-        g_propagate_error(error, g_steal_pointer(&local));
+        g_propagate_prefixed_error(error, g_steal_pointer(&local), "%s: ", store->root);
         return NULL;
     }
     g_autofree char *path = g_strdup_printf("/proc/self/fd/%d", fd); /* the directory that was checked, no other */
@@ -190,7 +190,9 @@ int vr_store_instance_dir(VrStore *store, const char *uuid, char **path, GError 
     vr_autofd fd = vr_db_is_read_only(store->db)
                        ? vr_open_beneath(store->root_fd, relpath, O_RDONLY | O_DIRECTORY, 0, error)
                        : vr_mkdir_beneath(store->root_fd, relpath, VR_DIR_MODE, error);
-    if (fd >= 0 && path)
+    if (fd < 0)
+        g_prefix_error(error, "%s: ", store->root);
+    else if (path)
         *path = g_build_filename(store->root, relpath, NULL);
     return vr_fd_steal(&fd);
 }

@@ -245,14 +245,23 @@ static VrTmpdir *make_tmpdir(Publication *p, const char *relpath, GError **error
     }
 }
 
+/* What the kernel says is of one file or the other; what it is about is the version. */
+static void name_object(const Publication *p, GError **error)
+{
+    if (error && *error && ((*error)->code == VR_ERROR_IO || (*error)->code == VR_ERROR_NO_SPACE))
+        g_prefix_error(error, "%s %s cannot be made in %s: ", p->asked->name, p->asked->version, p->store->root);
+}
+
 static gboolean make(Publication *p, gboolean *already, GError **error)
 {
     g_autofree char *relpath = g_build_filename("images", p->asked->name, NULL);
     VrTmpdir *tmp = make_tmpdir(p, relpath, error);
     gboolean ok = tmp && make_in(p, tmp, already, error);
     vr_tmpdir_free(tmp);
-    if (!ok)
+    if (!ok) {
         vr_store_drop_empty(p->store, relpath);
+        name_object(p, error);
+    }
     return ok;
 }
 

@@ -351,7 +351,10 @@ static gboolean check_image(const Publication *p, VrSource *s, int fd, GError **
                                   .max_virtual_size = MIN(p->asked->max_size, MAX_IMAGE),
                                   .allow_compressed = TRUE,
                                   .allow_backing = p->n_sources > 1};
-    return vr_image_check(fd, &policy, &s->verdict, error) && vr_image_verdict_require(&s->verdict, s->shown, error);
+    if (vr_image_check(fd, &policy, &s->verdict, error))
+        return vr_image_verdict_require(&s->verdict, s->shown, error);
+    g_prefix_error(error, "%s: ", s->shown);
+    return FALSE;
 }
 
 gboolean vr_publication_check(Publication *p, VrSource *source, GError **error)

@@ -45,8 +45,10 @@ VrOwner *vr_owner_acquire(VrJournal *journal, int root_fd, const char *set_name,
     VrDb *db = vr_journal_db(journal);
     vr_autofd locks = vr_mkdir_beneath(root_fd, "locks", 0700, error);
 
-    if (locks < 0)
+    if (locks < 0) {
+        g_prefix_error(error, "set '%s': ", set_name);
         return NULL;
+    }
     owner->set_name = g_strdup(set_name);
     owner->lock = vr_lock_acquire(locks, set_name, holder, &local);
     if (!owner->lock) {

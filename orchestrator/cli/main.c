@@ -22,6 +22,10 @@ static int report(const GError *error)
 
     fflush(stdout);
     fprintf(stderr, "error: %s\n", shown);
+    if (g_error_matches(error, VR_ERROR, VR_ERROR_NO_SPACE))
+        fprintf(stderr,
+                "hint: 'virt-reimage image-list' shows what each version takes, and 'virt-reimage image-prune' and "
+                "'image-delete' take away what nothing needs\n");
     return vr_error_exit_status(error);
 }
 
