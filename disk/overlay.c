@@ -30,6 +30,16 @@
 /* SAFETY section 3: 30 s of CPU and 1 GiB for any tool that opens an image. */
 static const VrChildLimits limits = {.timeout_ms = 60000, .max_memory = 1024 * 1024 * 1024, .max_cpu_s = 30};
 
+/* qemu-img tells in its words only, so the file system is asked: with less than this it does not hold an overlay and its records. */
+#define LEAST_ROOM (1024 * 1024)
+
+static void tell_no_space(VrStore *store, GError **error)
+{
+    guint64 available;
+    if (error && *error && vr_store_free_bytes(store, &available, NULL) && available < LEAST_ROOM)
+        (*error)->code = VR_ERROR_NO_SPACE;
+}
+
 static gboolean run_qemu_img(const char *path, const VrImage *image, guint64 size, GError **error)
 {
     g_autofree char *bytes = g_strdup_printf("%" G_GUINT64_FORMAT, size);
@@ -91,11 +101,13 @@ static gboolean seal(int fd, const char *name, const VrImage *image, guint64 siz
 }
 
 /* Gives a descriptor of what it made, or -1. */
-static int make_in(const VrNewDisk *disk, const VrImage *image, guint64 size, GError **error)
+static int make_in(VrStore *store, const VrNewDisk *disk, const VrImage *image, guint64 size, GError **error)
 {
     g_autofree char *path = g_build_filename(disk->dir_path, disk->tmp->name, disk->name, NULL);
-    if (!run_qemu_img(path, image, size, error))
+    if (!run_qemu_img(path, image, size, error)) {
+        tell_no_space(store, error);
         return -1;
+    }
     vr_autofd fd = vr_open_beneath(disk->tmp->dir_fd, disk->name, O_RDWR, 0, error);
     return fd >= 0 && seal(fd, disk->name, image, size, error) ? vr_fd_steal(&fd) : -1;
 }
@@ -106,7 +118,7 @@ gboolean vr_overlay_create(VrStore *store, const char *uuid, const char *name, c
     g_auto(VrNewDisk) disk = {0};
     if (!vr_image_require(store, image, error) || !vr_new_disk_begin(&disk, store, uuid, name, error))
         return FALSE;
-    vr_autofd fd = make_in(&disk, image, vr_new_disk_size(image, min_size), error);
+    vr_autofd fd = make_in(store, &disk, image, vr_new_disk_size(image, min_size), error);
     if (fd >= 0 && vr_new_disk_end(&disk, fd, before, data, error))
         return TRUE;
     g_prefix_error(error, "cannot make %s/%s on %s %s: ", disk.dir_path, name, image->name, image->version);

@@ -162,12 +162,21 @@ static gboolean open_stdin(VrSource *s, GError **error)
     return FALSE;
 }
 
+/* What is there of the first `length` bytes. */
+static gboolean read_begin(const VrSource *s, int fd, guint8 *bytes, gsize length, gsize *got, GError **error)
+{
+    if (vr_pread_all(fd, bytes, length, 0, got, error))
+        return TRUE;
+    g_prefix_error(error, "%s: ", s->shown);
+    return FALSE;
+}
+
 /* A file that is compressed and does not say so would be stored as a raw image that no guest boots. */
 static gboolean check_name(const VrSource *s, GError **error)
 {
     guint8 bytes[MAGIC_BYTES];
     gsize got;
-    if (!vr_pread_all(s->fd, bytes, sizeof bytes, 0, &got, error))
+    if (!read_begin(s, s->fd, bytes, sizeof bytes, &got, error))
         return FALSE;
     VrCompression found = vr_compression_of_bytes(bytes, got);
     if (found == s->compression || (found == VR_COMPRESSION_NONE && got == 0))
@@ -269,7 +278,7 @@ static gboolean verify_legacy(const Publication *p, const VrSource *s, GError **
         g_set_error(error, VR_ERROR, VR_ERROR_FAILED, "there is no memory for the legacy signature of %s", s->shown);
         return FALSE;
     }
-    if (!vr_pread_all(s->fd, bytes, length, 0, &got, error))
+    if (!read_begin(s, s->fd, bytes, length, &got, error))
         return FALSE;
     g_autofree char *sum = g_compute_checksum_for_data(G_CHECKSUM_SHA256, bytes, got);
     if (got != length || strcmp(sum, s->digest) != 0) {
@@ -366,7 +375,7 @@ static gboolean check_magic(const VrSource *s, GError **error)
 {
     guint8 bytes[MAGIC_BYTES];
     gsize got;
-    if (!vr_pread_all(s->own_fd, bytes, sizeof bytes, 0, &got, error))
+    if (!read_begin(s, s->own_fd, bytes, sizeof bytes, &got, error))
         return FALSE;
     VrCompression found = vr_compression_of_bytes(bytes, got);
     if (found == VR_COMPRESSION_NONE)
