@@ -61,7 +61,7 @@ static gboolean is_local_qemu(GUri *uri)
     return (strcmp(scheme, "qemu") == 0 || strcmp(scheme, "qemu+unix") == 0) && (host == NULL || host[0] == '\0');
 }
 
-static gboolean flush_dir(const char *dir, GError **error)
+gboolean vr_libvirt_flush_dir(const char *dir, GError **error)
 {
     vr_autofd fd = vr_dir_open(dir, error);
 
@@ -84,7 +84,7 @@ gboolean vr_libvirt_flush_config(virConnectPtr conn, GError **error)
         sync();
         return TRUE;
     }
-    if (flush_dir(dir, error))
+    if (vr_libvirt_flush_dir(dir, error))
         return TRUE;
     g_prefix_error(error, "the domain is configured, but may be lost at a power cut: ");
     return FALSE;

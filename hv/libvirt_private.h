@@ -22,6 +22,8 @@ gboolean vr_libvirt_do_info(VrCall *call, GError **error);
 /* libvirt renames a definition into place and does not flush the directory (SAFETY 4.6): we do, where the
  * directory is on this host. An error means: configured, and perhaps not yet durable. */
 gboolean vr_libvirt_flush_config(virConnectPtr conn, GError **error);
+/* That flush, of the directory that is known. */
+gboolean vr_libvirt_flush_dir(const char *dir, GError **error);
 
 /* Of the table: libvirt_refs.c. */
 GPtrArray *vr_libvirt_op_list(VrHv *hv, GError **error);

@@ -2,6 +2,7 @@
 #include "engine/support.h"
 
 #include "base/child.h"
+#include "base/clock.h"
 #include "base/durable.h"
 #include "base/fd.h"
 #include "hv/domain_xml.h"
@@ -10,6 +11,7 @@
 #include <fcntl.h>
 #include <glib/gstdio.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #define DISK_BYTES (1024 * 1024)
 
@@ -27,49 +29,78 @@ static const char domain_xml[] =
     "<interface type='user'><mac address='52:54:00:00:00:01'/></interface>"
     "</devices></domain>";
 
-static void make_disk(const char *path, char fill, char digest[VR_DIGEST_HEX_LENGTH + 1])
+static void make_disk(const char *path, char fill)
 {
-    g_autofree char *bytes = g_malloc(DISK_BYTES);
-    vr_autofd fd = -1;
+    g_autofree char *bytes = g_strnfill(DISK_BYTES, fill);
 
-    memset(bytes, fill, DISK_BYTES);
     g_assert_true(g_file_set_contents_full(path, bytes, DISK_BYTES, G_FILE_SET_CONTENTS_NONE, 0640, NULL));
-    fd = open(path, O_RDONLY | O_CLOEXEC);
-    g_assert_true(vr_digest_fd(fd, DISK_BYTES, digest, NULL));
 }
 
-static void publish(World *world)
+static void digest_of(const char *bytes, char digest[VR_DIGEST_HEX_LENGTH + 1])
 {
-    g_autofree char *file = g_build_filename(world->top, "image.raw", NULL);
-    char digest[VR_DIGEST_HEX_LENGTH + 1];
-    VrPublication publication = {.name = "os", .version = "2.0.0", .file = file, .as_given = TRUE, .as = VR_FORMAT_RAW};
+    g_autofree char *hex = g_compute_checksum_for_data(G_CHECKSUM_SHA256, (const guchar *)bytes, DISK_BYTES);
+
+    g_strlcpy(digest, hex, VR_DIGEST_HEX_LENGTH + 1);
+}
+
+char *world_image_file(World *world, char fill)
+{
+    g_autofree char *name = g_strdup_printf("image-%c.raw", fill);
+    char *file = g_build_filename(world->top, name, NULL);
+
+    if (!g_file_test(file, G_FILE_TEST_EXISTS))
+        make_disk(file, fill);
+    return file;
+}
+
+gboolean world_publish(World *world, const char *version, char fill, GError **error)
+{
+    g_autofree char *file = world_image_file(world, fill);
+    VrPublication publication = {.name = "os", .version = version, .file = file, .as_given = TRUE, .as = VR_FORMAT_RAW};
     gboolean already;
 
-    make_disk(file, 'N', digest);
-    g_assert_true(vr_store_publish(world->store, &publication, NULL, &already, NULL));
+    return vr_store_publish(world->store, &publication, NULL, &already, error);
 }
 
-World *world_new(gboolean running)
+World *world_attach(const char *top)
 {
     World *world = g_new0(World, 1);
+    g_autofree char *same = g_strnfill(DISK_BYTES, 'O');
+
+    world->top = g_strdup(top);
+    world->root = g_build_filename(top, "root", NULL);
+    world->hv_dir = g_build_filename(top, "hv", NULL);
+    world->old_path = g_build_filename(top, "old.raw", NULL);
+    world->data_path = g_build_filename(top, "data.raw", NULL);
+    digest_of(same, world->old_digest);
+    memset(same, 'D', DISK_BYTES);
+    digest_of(same, world->data_digest);
+    return world;
+}
+
+World *world_make(const char *top, gboolean running)
+{
+    World *world = world_attach(top);
     g_autofree char *xml = NULL;
 
-    world->top = g_dir_make_tmp("vr-engine-XXXXXX", NULL);
-    world->root = g_build_filename(world->top, "root", NULL);
-    world->hv_dir = g_build_filename(world->top, "hv", NULL);
-    world->old_path = g_build_filename(world->top, "old.raw", NULL);
-    world->data_path = g_build_filename(world->top, "data.raw", NULL);
     g_assert_cmpint(g_mkdir(world->hv_dir, 0700), ==, 0);
-    make_disk(world->old_path, 'O', world->old_digest);
-    make_disk(world->data_path, 'D', world->data_digest);
+    make_disk(world->old_path, 'O');
+    make_disk(world->data_path, 'D');
     xml = g_strdup_printf(domain_xml, world->old_path, world->data_path);
     fake_hv_free(fake_hv_new(world->hv_dir, xml, running));
     world->store = vr_store_open(world->root, FALSE, NULL);
     g_assert_nonnull(world->store);
-    publish(world);
+    g_assert_true(world_publish(world, "2.0.0", 'N', NULL));
     vr_store_close(world->store);
     world_open(world);
     return world;
+}
+
+World *world_new(gboolean running)
+{
+    g_autofree char *top = g_dir_make_tmp("vr-engine-XXXXXX", NULL);
+
+    return world_make(top, running);
 }
 
 World *world_new_uefi(gboolean running, const char *os, gboolean fresh)
@@ -104,6 +135,7 @@ void world_open(World *world)
     world->image = vr_store_get(world->store, "os", "latest", &error);
     g_assert_no_error(error);
     world->fake = fake_hv_new(world->hv_dir, NULL, FALSE);
+    world->fake->run_dir = g_strdup(world->run_dir);
     world->engine =
         (VrEngine){.store = world->store, .hv = &world->fake->hv, .journal = world->journal, .owner = world->owner};
 }
@@ -124,12 +156,46 @@ void world_free(World *world)
 
     world_close(world);
     vr_child_run(argv, NULL, NULL, NULL);
+    world_detach(world);
+}
+
+void world_detach(World *world)
+{
+    world_close(world);
+    g_free(world->run_dir);
     g_free(world->top);
     g_free(world->root);
     g_free(world->hv_dir);
     g_free(world->old_path);
     g_free(world->data_path);
     g_free(world);
+}
+
+static gint64 skipped_ms;
+
+static gint64 jumping_now_ms(void *data)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_BOOTTIME, &now);
+    return (gint64)now.tv_sec * 1000 + now.tv_nsec / 1000000 + skipped_ms;
+}
+
+static gint64 real_wall_us(void *data)
+{
+    return g_get_real_time();
+}
+
+static void jump(gint64 deadline_ms, void *data)
+{
+    skipped_ms += MAX(0, deadline_ms - jumping_now_ms(NULL)) + 200;
+}
+
+void world_skip_waiting(void)
+{
+    static const VrClockSource source = {jumping_now_ms, real_wall_us, jump, NULL};
+
+    vr_clock_set_source(&source);
 }
 
 static VrSwap *begin_in_run(World *world, int to_generation, const char *run_id, GError **error)
@@ -263,7 +329,7 @@ void world_check(World *world, gboolean closed)
         current += generation->state == VR_GENERATION_CURRENT;
         if (closed && is_it)
             g_assert_cmpint(generation->state, ==, VR_GENERATION_CURRENT);
-        if (generation->state == VR_GENERATION_DISCARDED)
+        if (generation->state == VR_GENERATION_DISCARDED && (closed || !world->is_discard_late))
             g_assert_false(g_file_test(generation->path, G_FILE_TEST_EXISTS));
         if (closed && generation->ours && generation->state == VR_GENERATION_KEPT)
             g_assert_cmpint(world_mode(generation->path), ==, 0400);

@@ -9,6 +9,7 @@
 typedef struct {
     char *top; /* temp directory: root/, hv/, old.raw, data.raw */
     char *old_path, *data_path, *hv_dir, *root;
+    char *run_dir; /* of the scripted hypervisor; NULL: hv_dir */
     char old_digest[VR_DIGEST_HEX_LENGTH + 1], data_digest[VR_DIGEST_HEX_LENGTH + 1];
     VrStore *store;
     VrJournal *journal;
@@ -16,9 +17,10 @@ typedef struct {
     VrImage *image;
     FakeHv *fake;
     VrEngine engine;
-    gboolean full;        /* new disks are full clones */
-    VrCloneSeat *seat;    /* of the last one */
-    guint model_revision; /* of the next swaps */
+    gboolean full;            /* new disks are full clones */
+    VrCloneSeat *seat;        /* of the last one */
+    guint model_revision;     /* of the next swaps */
+    gboolean is_discard_late; /* the disk of a discarded generation may be there until a recovery */
 } World;
 
 /* Makes everything; the guest runs on old.raw (or is off). */
@@ -29,11 +31,17 @@ World *world_new_uefi(gboolean running, const char *os, gboolean fresh);
 #define WORLD_LOADER "<loader readonly='yes' type='pflash'>/fw/CODE.fd</loader>"
 #define WORLD_NVRAM WORLD_LOADER "<nvram template='/fw/VARS.fd'>%s</nvram>"
 
+/* The same in a directory that is there. */
+World *world_make(const char *top, gboolean running);
+/* A world that another process made in `top`; it is not open yet. */
+World *world_attach(const char *top);
 /* Closes the store and the owner's lock, as the end of a process does; files stay. */
 void world_close(World *world);
 /* Opens it again as a new process would. */
 void world_open(World *world);
 void world_free(World *world);
+/* Closes it and leaves its files. */
+void world_detach(World *world);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(World, world_free)
 
 /* A forward swap, or with to_generation >= 0 a rollback; NULL on an error. */
@@ -43,6 +51,13 @@ void world_swap(World *world, int to_generation);
 void world_swap_in_run(World *world, int to_generation, const char *run_id);
 
 extern const VrStopPolicy world_stop;
+
+/* A file with 1 MiB of `fill`, made when it is not there. Free with g_free. */
+char *world_image_file(World *world, char fill);
+/* Publishes version `version` of the image "os" from that file; FALSE with an error. */
+gboolean world_publish(World *world, const char *version, char fill, GError **error);
+/* From here on nobody sleeps: time jumps instead. */
+void world_skip_waiting(void);
 
 /* The invariants that hold at any instant: the configured disk is one of the generations, exists, and is complete; generation 0
  * and the data disk have the bytes and modes that they had; no open swap is left when `closed`. */

@@ -3,16 +3,26 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/fd.h"
 #include "hv/domain_xml.h"
+#include "hv/libvirt_private.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+static char *part_path(FakeHv *fake, const char *name)
+{
+    gboolean runtime = g_str_equal(name, "state") || g_str_equal(name, "live.xml");
+
+    return g_build_filename(runtime && fake->run_dir ? fake->run_dir : fake->dir, name, NULL);
+}
+
 static char *read_part(FakeHv *fake, const char *name)
 {
-    g_autofree char *path = g_build_filename(fake->dir, name, NULL);
+    g_autofree char *path = part_path(fake, name);
     char *text = NULL;
 
     g_file_get_contents(path, &text, NULL, NULL);
@@ -21,12 +31,25 @@ static char *read_part(FakeHv *fake, const char *name)
 
 static void write_part(FakeHv *fake, const char *name, const char *text)
 {
-    g_autofree char *path = g_build_filename(fake->dir, name, NULL);
+    g_autofree char *path = part_path(fake, name);
 
     if (text)
         g_assert_true(g_file_set_contents(path, text, -1, NULL));
     else
         unlink(path);
+}
+
+/* As libvirt does: a file beside it, flushed, renamed into place, and the directory is not flushed. Then what we do after it. */
+static gboolean write_definition(FakeHv *fake, const char *xml, GError **error)
+{
+    g_autofree char *path = g_build_filename(fake->dir, "inactive.xml", NULL);
+    g_autofree char *new_path = g_strconcat(path, ".new", NULL);
+    vr_autofd fd = open(new_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+    g_assert_cmpint(write(fd, xml, strlen(xml)), ==, (gssize)strlen(xml));
+    g_assert_cmpint(fsync(fd), ==, 0);
+    g_assert_cmpint(rename(new_path, path), ==, 0);
+    return vr_libvirt_flush_dir(fake->dir, error);
 }
 
 VrDomainState fake_hv_state(FakeHv *fake)
@@ -89,6 +112,13 @@ static gboolean run(FakeHv *fake)
     fake_hv_set_state(fake, VR_DOMAIN_RUNNING);
     fake->starts++;
     return TRUE;
+}
+
+void fake_hv_boot_host(FakeHv *fake, gboolean autostart)
+{
+    fake_hv_set_state(fake, VR_DOMAIN_OFF);
+    if (autostart)
+        run(fake);
 }
 
 char *fake_hv_os_path(FakeHv *fake, gboolean live)
@@ -233,8 +263,7 @@ static gboolean do_define(VrHv *hv, const char *uuid, const char *xml, GError **
     if (!before(fault, error))
         return FALSE;
     ((FakeHv *)hv)->defines++;
-    write_part((FakeHv *)hv, "inactive.xml", xml);
-    return after(fault, error);
+    return write_definition((FakeHv *)hv, xml, error) && after(fault, error);
 }
 
 static gboolean do_start(VrHv *hv, const char *uuid, GError **error)
@@ -354,5 +383,6 @@ void fake_hv_free(FakeHv *fake)
     if (!fake)
         return;
     g_free(fake->dir);
+    g_free(fake->run_dir);
     g_free(fake);
 }

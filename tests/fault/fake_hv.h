@@ -27,7 +27,8 @@ typedef enum {
 
 typedef struct {
     VrHv hv;
-    char *dir;      /* inactive.xml, live.xml, state */
+    char *dir;      /* inactive.xml, kept.xml */
+    char *run_dir;  /* live.xml, state: what is gone when the host is; NULL: dir */
     guint point;    /* calls so far */
     guint fault_at; /* the point (from 1) at which the fault fires; 0: never */
     FakeFault fault;
@@ -53,5 +54,7 @@ VrDomainState fake_hv_state(FakeHv *fake);
 /* The source path of the disk vda in inactive.xml or live.xml (NULL when off). Free with g_free. */
 char *fake_hv_os_path(FakeHv *fake, gboolean live);
 void fake_hv_set_state(FakeHv *fake, VrDomainState state);
+/* The host comes back after a power cut: the guest is off, or with autostart runs on what inactive.xml names. */
+void fake_hv_boot_host(FakeHv *fake, gboolean autostart);
 /* Somebody else's edit of the inactive XML: replaces the first `from` by `to`. */
 void fake_hv_edit(FakeHv *fake, const char *from, const char *to);
