@@ -116,6 +116,11 @@ static gboolean gc_left(const VrCli *cli, Answer *answer, GError **error)
     return paths != NULL;
 }
 
+static gboolean has_answer(const Answer *answer)
+{
+    return json_array_size(answer->deleted) + json_array_size(answer->kept) + json_array_size(answer->unknown) > 0;
+}
+
 static void end(Answer *answer)
 {
     const VrCli *cli = answer->cli;
@@ -159,6 +164,14 @@ static gboolean gc_all(const VrCli *cli, Answer *answer, GError **error)
     return FALSE;
 }
 
+/* A store that is not there is not made for this. */
+static gboolean has_store(const VrCli *cli, GError **error)
+{
+    g_auto(VrSession) probe = {0};
+
+    return vr_session_open_read(&probe, cli, error);
+}
+
 gboolean vr_cmd_gc(const VrCli *cli, GError **error)
 {
     g_auto(Answer) answer = {.cli = cli, .deleted = json_array(), .kept = json_array(), .unknown = json_array()};
@@ -170,11 +183,14 @@ gboolean vr_cmd_gc(const VrCli *cli, GError **error)
                     name);
         return FALSE;
     }
+    if (!has_store(cli, error))
+        return FALSE;
     if (name)
         (void)(gc_set(cli, name, &answer, &local) && list_of_set(cli, name, &answer, &local));
     else
         (void)gc_all(cli, &answer, &local);
-    end(&answer);
+    if (!local || has_answer(&answer))
+        end(&answer);
     if (!local)
         return TRUE;
     g_propagate_error(error, g_steal_pointer(&local));

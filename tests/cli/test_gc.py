@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from program import DONE, IMAGE, OWNED, REFUSED, USAGE, crashing_image
+from program import DONE, FAILED, IMAGE, OWNED, REFUSED, USAGE, crashing_image
 
 DAY = 86400
 
@@ -36,6 +36,13 @@ def deleted(answer):
 
 def make_another(lab, *names):
     lab.program("reimage", lab.set_name, *(names or lab.names))
+
+
+def test_nothing_is_made_where_there_is_nothing(program):
+    for arguments in ([], ["shop"], ["--dry-run"]):
+        failed = program("gc", *arguments, status=FAILED)
+        assert "nothing was published" in failed.error() and failed.out == ""
+    assert not os.path.exists(program.root)
 
 
 def test_a_run_applies_it_at_its_end(lab):
