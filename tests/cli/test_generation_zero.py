@@ -173,9 +173,8 @@ def put_back(zero):
         resize(zero, zero.content)
 
 
+@pytest.mark.parametrize("zero", [Volume], indirect=True)
 def test_a_pool_that_is_off(zero):
-    if not isinstance(zero, Volume):
-        pytest.skip("of volumes only")
     zero.pool.destroy()
     line = zero.program.fails(REFUSED, "upgrade", "zero", "--version", "2.0.0")
     assert "[volume-not-local]" in line
