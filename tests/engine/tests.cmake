@@ -2,6 +2,7 @@
 vr_test(engine swap LINK vr_engine SOURCES engine/support.c fault/fake_hv.c)
 vr_test(engine swap_nvram LINK vr_engine SOURCES engine/support.c fault/fake_hv.c)
 vr_test(fault kill LINK vr_engine SOURCES engine/support.c fault/fake_hv.c)
+set_tests_properties(fault/kill PROPERTIES TIMEOUT 900) # some hundred swaps with all their flushes, on a slow disk
 vr_test(engine meanwhile LINK vr_engine SOURCES engine/support.c fault/fake_hv.c)
 vr_test(engine in_use LINK vr_engine SOURCES engine/support.c fault/fake_hv.c)
 vr_test(engine swap_preflight LINK vr_engine SOURCES engine/support.c fault/fake_hv.c)
