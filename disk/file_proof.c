@@ -243,7 +243,8 @@ char *vr_file_proof_difference(const VrFileProof *before, const VrFileProof *now
 {
     if (before->is_local != now->is_local || strcmp(before->path, now->path) != 0)
         return g_strdup_printf("its file: %s, %s before", now->path, before->path);
-    if (before->file.device != now->file.device || before->file.inode != now->file.inode)
+    /* The device of a file may have another number when the host was booted in between; a block device has no inode. */
+    if (before->file.inode != now->file.inode || (now->file.inode == 0 && before->file.device != now->file.device))
         return g_strdup_printf("%s is another file: inode %" G_GUINT64_FORMAT ", %" G_GUINT64_FORMAT " before",
                                now->path, now->file.inode, before->file.inode);
     if (before->file.size != now->file.size)

@@ -106,6 +106,25 @@ static void test_device_has_another_number(void **state) /* B5 B17 */
     world_check(world, TRUE);
 }
 
+/* The same for the data disks of a swap that the power cut: they are the same files. */
+static void test_device_of_data_disks(void **state) /* B17 */
+{
+    g_autoptr(World) world = world_new(TRUE);
+    g_autoptr(VrSwap) swap = world_begin(world, -1, NULL);
+    g_autoptr(GPtrArray) recovered = NULL;
+    int changes = 0;
+
+    assert_true(vr_swap_advance(swap, VR_SWAP_SWITCHED, &world_stop, NULL));
+    assert_true(vr_db_begin(vr_store_db(world->store), NULL));
+    assert_true(vr_db_run(vr_store_db(world->store), &changes, NULL, "UPDATE data_disks SET device = device + 1", ""));
+    assert_true(vr_db_commit(vr_store_db(world->store), NULL));
+    assert_true(changes > 0);
+    recovered = vr_recover(&world->engine, FALSE, NULL);
+    assert_int_equal(recovered->len, 1);
+    assert_int_equal(((VrRecovered *)recovered->pdata[0])->row->state, VR_SWAP_STARTED);
+    assert_int_equal(fake_hv_state(world->fake), VR_DOMAIN_RUNNING);
+}
+
 static void test_full_clone(void **state) /* B4 B5 B6 */
 {
     g_autoptr(World) world = world_new(TRUE);
@@ -435,6 +454,7 @@ int main(void)
         cmocka_unit_test(test_forward),
         cmocka_unit_test(test_back_and_forth),
         cmocka_unit_test(test_device_has_another_number),
+        cmocka_unit_test(test_device_of_data_disks),
         cmocka_unit_test(test_full_clone),
         cmocka_unit_test(test_full_clone_keeps_the_size),
         cmocka_unit_test(test_numbers),
