@@ -337,6 +337,7 @@ static guint recover_once(World *world)
     for (guint i = 0; i < recovered->len; i++) {
         const VrRecovered *one = g_ptr_array_index(recovered, i);
         g_autoptr(VrSwap) swap = NULL;
+        fprintf(stderr, "%s\n", one->told);
         if (one->row->state != VR_SWAP_STARTED)
             continue;
         swap = vr_swap_resume(&world->engine, one->row, NULL);
