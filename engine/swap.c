@@ -42,6 +42,9 @@
 #include "base/clock.h"
 #include "base/error.h"
 
+#define PUT_BACK_TRIES 3
+#define PUT_BACK_AGAIN_MS 1000
+
 typedef gboolean (*VrSwapAction)(VrSwap *swap, const VrStopPolicy *stop, GError **error);
 
 static const struct {
@@ -215,6 +218,28 @@ static gboolean give_up_on_undo(VrSwap *swap, GError *cause, GError **error)
     return FALSE;
 }
 
+static gboolean may_pass(const GError *error)
+{
+    return g_error_matches(error, VR_ERROR, VR_ERROR_DISCONNECTED) ||
+           g_error_matches(error, VR_ERROR, VR_ERROR_HYPERVISOR);
+}
+
+/* A guest is off meanwhile, so one call that libvirt loses or refuses does not end the way back: each try looks at the world anew. */
+static gboolean put_back(VrSwap *swap, GError **error)
+{
+    for (guint tries = 1;; tries++) {
+        g_autoptr(GError) local = NULL;
+
+        if (vr_swap_put_back(swap, &local))
+            return TRUE;
+        if (tries == PUT_BACK_TRIES || !may_pass(local)) {
+            g_propagate_error(error, g_steal_pointer(&local));
+            return FALSE;
+        }
+        vr_clock_sleep_until(vr_clock_now_ms() + PUT_BACK_AGAIN_MS);
+    }
+}
+
 gboolean vr_swap_undo(VrSwap *swap, const char *reason, GError **error)
 {
     GError *cause = NULL;
@@ -228,11 +253,11 @@ gboolean vr_swap_undo(VrSwap *swap, const char *reason, GError **error)
         return FALSE;
     }
     journaled = begin_backward(swap, reason, &cause);
-    if (journaled && vr_swap_put_back(swap, &cause) && end_backward(swap, &cause))
+    if (journaled && put_back(swap, &cause) && end_backward(swap, &cause))
         return TRUE;
     /* A journal that is full or fails does not keep a guest off (invariant 15): whatever is put back now, a recovery finds
      * and brings to its end. */
     if (!journaled && !g_error_matches(cause, VR_ERROR, VR_ERROR_FENCED))
-        vr_swap_put_back(swap, NULL);
+        put_back(swap, NULL);
     return give_up_on_undo(swap, cause, error);
 }
