@@ -288,21 +288,26 @@ void vr_swap_discard_nvram(VrSwap *swap)
     discard_own(swap->engine.store, own_nvram(swap->to));
 }
 
-void vr_swap_discard_again(VrStore *store, const VrGeneration *generation)
+static void discard_xml(VrStore *store, const VrGeneration *generation)
 {
-    discard_own(store, own_disk(generation));
-    discard_own(store, own_nvram(generation));
+    g_autofree char *xml = xml_name(generation->number);
+    g_autofree char *digest = NULL;
+    g_autoptr(GError) local = NULL;
+    vr_autofd dir_fd = vr_store_instance_dir(store, generation->uuid, NULL, &local);
+
+    if (dir_fd < 0 || !vr_generation_xml_is_ours(dir_fd, generation, &digest, &local) ||
+        (*digest && !vr_durable_unlink(dir_fd, xml, &local)))
+        vr_warning(generation->uuid, "%s of a discarded generation stays behind: %s", xml, local->message);
 }
 
 void vr_swap_discard_xml(VrSwap *swap)
 {
-    g_autofree char *xml = xml_name(swap->to->number);
-    g_autofree char *digest = NULL;
-    g_autoptr(GError) local = NULL;
-    vr_autofd dir_fd = vr_store_instance_dir(swap->engine.store, swap->row->uuid, NULL, &local);
+    discard_xml(swap->engine.store, swap->to);
+}
 
-    if (dir_fd >= 0 && vr_generation_xml_is_ours(dir_fd, swap->to, &digest, &local))
-        discard(swap->engine.store, swap->row->uuid, xml);
-    else
-        vr_warning(swap->row->domain, "%s of a discarded generation stays behind: %s", xml, local->message);
+void vr_swap_discard_again(VrStore *store, const VrGeneration *generation)
+{
+    discard_own(store, own_disk(generation));
+    discard_own(store, own_nvram(generation));
+    discard_xml(store, generation);
 }

@@ -88,5 +88,5 @@ gboolean vr_generation_xml_is_ours(int dir_fd, const VrGeneration *generation, c
 void vr_swap_discard_disk(VrSwap *swap);
 void vr_swap_discard_nvram(VrSwap *swap);
 void vr_swap_discard_xml(VrSwap *swap);
-/* For recovery: the disk that could not be deleted then. */
+/* For recovery: what could not be deleted then, or was not since the process ended before. */
 void vr_swap_discard_again(VrStore *store, const VrGeneration *generation);
