@@ -1,0 +1,431 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "fault/sweep_check.h"
+
+#include "hv/domain_xml.h"
+
+#include <string.h>
+#include <sys/stat.h>
+
+#define DISKS "root/disks/"
+#define IMAGES "root/images/"
+
+typedef struct {
+    char *uuid, *path;
+    guint number;
+    gboolean ours;
+    VrGenerationState state;
+    guint64 device, inode;
+} Row;
+
+typedef struct {
+    const World *world;
+    Tree *now;
+    gboolean settled;
+    GPtrArray *rows; /* Row */
+    char *wrong;     /* the first thing that does not hold */
+} Check;
+
+static G_GNUC_PRINTF(2, 3) void wrong(Check *check, const char *format, ...)
+{
+    va_list args;
+
+    if (check->wrong)
+        return;
+    va_start(args, format);
+    check->wrong = g_strdup_vprintf(format, args);
+    va_end(args);
+}
+
+static const TreeNode *node_at(const Check *check, const char *path)
+{
+    g_autofree char *plain = g_canonicalize_filename(path, "/");
+    gsize length = strlen(check->now->dir);
+
+    return strncmp(plain, check->now->dir, length) == 0 && plain[length] == '/'
+               ? tree_get(check->now, plain + length + 1)
+               : NULL;
+}
+
+/* --- the journal's rows ------------------------------------------------------------------------------ */
+
+static void row_free(gpointer data)
+{
+    Row *row = data;
+
+    g_free(row->uuid);
+    g_free(row->path);
+    g_free(row);
+}
+
+static void add_row(char **columns, void *data)
+{
+    Row *row = g_new0(Row, 1);
+
+    row->uuid = g_strdup(columns[0]);
+    row->number = (guint)strtoul(columns[1], NULL, 10);
+    row->path = g_strdup(columns[2]);
+    row->ours = columns[3][0] == '1';
+    row->state = (VrGenerationState)atoi(columns[4]);
+    row->device = strtoull(columns[5], NULL, 10);
+    row->inode = strtoull(columns[6], NULL, 10);
+    g_ptr_array_add(data, row);
+}
+
+static void note_text(char **columns, void *data)
+{
+    char **text = data;
+
+    if (!*text)
+        *text = g_strdup(columns[0]);
+}
+
+/* What the query says must be `expected`. */
+static void expect(Check *check, const char *sql, const char *expected, const char *what)
+{
+    g_autofree char *found = NULL;
+
+    if (!tree_query(check->now, sql, note_text, &found))
+        wrong(check, "state.db cannot be read: %s", sql);
+    else if (g_strcmp0(found, expected) != 0)
+        wrong(check, "%s: %s", what, found);
+}
+
+static const Row *row_of_file(const Check *check, const char *relpath)
+{
+    g_autofree char *path = g_build_filename(check->now->dir, relpath, NULL);
+    g_autofree char *stem = g_strdup(path);
+
+    if (g_str_has_suffix(stem, ".xml"))
+        stem[strlen(stem) - strlen(".xml")] = '\0';
+    if (g_str_has_suffix(stem, ".qcow2"))
+        stem[strlen(stem) - strlen(".qcow2")] = '\0';
+    for (guint i = 0; i < check->rows->len; i++) {
+        const Row *row = check->rows->pdata[i];
+        g_autofree char *own = g_strdup_printf("%s/" DISKS "%s/g%u", check->now->dir, row->uuid, row->number);
+        if (g_str_equal(own, stem))
+            return row;
+    }
+    return NULL;
+}
+
+/* --- domains (invariants 8, 10, 11, 14) -------------------------------------------------------------- */
+
+/* As generations have it: a path, or POOL/VOLUME. NULL: there is none. */
+static char *os_path_of(const TreeNode *node)
+{
+    g_autofree char *text = node ? g_strndup(g_bytes_get_data(node->bytes, NULL), g_bytes_get_size(node->bytes)) : NULL;
+    g_autoptr(VrDomainDef) def = text ? vr_domain_def_parse(text, NULL) : NULL;
+    const VrDomainDisk *disk = def ? vr_domain_def_os_disk(def, "vda", NULL) : NULL;
+
+    if (!disk)
+        return NULL;
+    return disk->source ? g_strdup(disk->source) : g_strdup_printf("%s/%s", disk->pool, disk->volume);
+}
+
+static char *os_path(const Check *check, guint guest, const char *part)
+{
+    g_autofree char *path = g_strdup_printf("hv/%u/%s", guest, part);
+
+    return os_path_of(tree_get(check->now, path));
+}
+
+/* The bytes that the file has when nothing cuts the scenario; before it has ended once nothing is known of new ones. */
+static gboolean is_as_made(const Check *check, const char *relpath, const TreeNode *node)
+{
+    const TreeNode *was = tree_get(check->world->before, relpath);
+
+    if (!was && check->world->after)
+        was = tree_get(check->world->after, relpath);
+    return !was || tree_same_content(was, node);
+}
+
+/* It exists, is whole, and QEMU's user could open it. */
+static void check_startable(Check *check, guint guest, const char *path)
+{
+    g_autofree char *volume = g_str_has_prefix(path, "guests/")
+                                  ? g_build_filename(check->now->dir, "disks", path + strlen("guests/"), NULL)
+                                  : g_strdup(path);
+    const TreeNode *node = node_at(check, volume);
+
+    if (!node || !node->bytes)
+        wrong(check, "8: %s names %s, which is not there", sweep_guest_name(guest), path);
+    else if (!(node->mode & S_IWUSR))
+        wrong(check, "8: %s names %s, which is sealed", sweep_guest_name(guest), path);
+    else if (!is_as_made(check, volume + strlen(check->now->dir) + 1, node))
+        wrong(check, "8: %s names %s, which is not whole", sweep_guest_name(guest), path);
+}
+
+static gboolean is_generation(const Check *check, guint guest, const char *path)
+{
+    gboolean any = FALSE;
+
+    for (guint i = 0; i < check->rows->len; i++) {
+        const Row *row = check->rows->pdata[i];
+        if (!g_str_equal(row->uuid, sweep_guest_uuid(guest)))
+            continue;
+        any = TRUE;
+        if (g_str_equal(row->path, path))
+            return row->state < VR_GENERATION_DISCARDED;
+    }
+    return !any;
+}
+
+static void check_domain(Check *check, guint guest)
+{
+    g_autofree char *configured = os_path(check, guest, "inactive.xml");
+    g_autofree char *live = os_path(check, guest, "live.xml");
+
+    if (!configured) {
+        wrong(check, "8: %s has no OS disk", sweep_guest_name(guest));
+        return;
+    }
+    check_startable(check, guest, configured);
+    if (!is_generation(check, guest, configured))
+        wrong(check, "8: %s names %s, which is no generation of it", sweep_guest_name(guest), configured);
+    if (live && !g_str_equal(live, configured))
+        wrong(check, "14: %s runs on %s and names %s", sweep_guest_name(guest), live, configured);
+}
+
+/* All but the OS disk and our metadata is as it was. */
+static void check_rest_of_domain(Check *check, guint guest)
+{
+    static const char *const parts[] = {"inactive.xml", "live.xml"};
+
+    for (guint i = 0; i < G_N_ELEMENTS(parts); i++) {
+        g_autofree char *path = g_strdup_printf("hv/%u/inactive.xml", guest);
+        g_autofree char *now_path = g_strdup_printf("hv/%u/%s", guest, parts[i]);
+        const TreeNode *was = tree_get(check->world->before, path), *is = tree_get(check->now, now_path);
+        g_autoptr(GError) error = NULL;
+        if (!is)
+            continue;
+        g_autofree char *before = g_strndup(g_bytes_get_data(was->bytes, NULL), g_bytes_get_size(was->bytes));
+        g_autofree char *after = g_strndup(g_bytes_get_data(is->bytes, NULL), g_bytes_get_size(is->bytes));
+        if (!vr_domain_xml_prove(before, after, "vda", &error))
+            wrong(check, "10: %s: %s", sweep_guest_name(guest), error->message);
+    }
+}
+
+static void check_power(Check *check, guint guest)
+{
+    g_autofree char *path = g_strdup_printf("hv/%u/live.xml", guest);
+    gboolean runs = tree_get(check->now, path) != NULL;
+
+    if (runs == check->world->scenario->off)
+        wrong(check, "%s is %s", sweep_guest_name(guest), runs ? "running, and was off" : "off, and was running");
+}
+
+/* --- files (invariants 1, 2, 7, 9, 10) --------------------------------------------------------------- */
+
+static gboolean changes_by_itself(const char *path)
+{
+    return g_str_has_prefix(path, "root/state.db") || g_str_has_prefix(path, "root/locks") ||
+           g_str_has_prefix(path, "hv/");
+}
+
+static void check_old_file(Check *check, const char *path, const TreeNode *was)
+{
+    const TreeNode *is = tree_get(check->now, path);
+    const char *may_delete = check->world->scenario->may_delete;
+    gboolean is_disk = g_str_has_prefix(path, DISKS) && row_of_file(check, path);
+
+    if (!is) {
+        if (!may_delete || !g_str_has_prefix(path, may_delete))
+            wrong(check, "7: %s is gone", path);
+        return;
+    }
+    if (is_disk && g_str_has_suffix(path, ".xml"))
+        return;
+    if (!tree_same_content(was, is))
+        wrong(check, "9: %s has other bytes", path);
+    if (!is_disk && is->mode != was->mode)
+        wrong(check, "7: %s has mode %o, and had %o", path, is->mode, was->mode);
+}
+
+static gboolean is_temp(const char *path)
+{
+    return strstr(path, "/.tmp-") != NULL;
+}
+
+static void check_image(Check *check, const char *path, const TreeNode *node)
+{
+    g_autofree char *dir = g_path_get_dirname(path);
+    g_autofree char *record = g_build_filename(dir, "image.json", NULL);
+
+    if (!tree_get(check->now, record))
+        wrong(check, "1: %s is visible without image.json", dir);
+    if (strstr(path, "/disk.") && (!is_as_made(check, path, node) || (node->mode & 07777) != 0444))
+        wrong(check, "1: %s is visible and not as it was made", path);
+}
+
+static void check_new_file(Check *check, const char *path, const TreeNode *node)
+{
+    const Row *row = row_of_file(check, path);
+
+    if (is_temp(path)) {
+        if (check->settled)
+            wrong(check, "%s is left behind", path);
+    } else if (g_str_has_prefix(path, IMAGES)) {
+        check_image(check, path, node);
+    } else if (!g_str_has_prefix(path, DISKS) || !row) {
+        wrong(check, "%s is nobody's", path);
+    } else if (check->settled && row->state == VR_GENERATION_DISCARDED) {
+        wrong(check, "%s of a discarded generation is left behind", path);
+    } else if (g_str_has_suffix(path, ".xml") && (node->mode & 07777) != 0600) {
+        wrong(check, "29: %s has mode %o", path, node->mode);
+    }
+}
+
+static void check_files(Check *check)
+{
+    g_autoptr(GPtrArray) old = tree_paths(check->world->before, "");
+    g_autoptr(GPtrArray) now = tree_paths(check->now, "root/");
+
+    for (guint i = 0; i < old->len; i++)
+        if (!changes_by_itself(old->pdata[i]))
+            check_old_file(check, old->pdata[i], tree_get(check->world->before, old->pdata[i]));
+    for (guint i = 0; i < now->len; i++) {
+        const TreeNode *node = tree_get(check->now, now->pdata[i]);
+        if (node->bytes && !changes_by_itself(now->pdata[i]) && !tree_get(check->world->before, now->pdata[i]))
+            check_new_file(check, now->pdata[i], node);
+        if (!node->bytes && check->settled && is_temp(now->pdata[i]) && !tree_get(check->world->before, now->pdata[i]))
+            wrong(check, "%s is left behind", (char *)now->pdata[i]);
+    }
+}
+
+/* --- generations (invariants 6, 12, 13) -------------------------------------------------------------- */
+
+/* A rollback runs from it (invariant 15). */
+static void check_xml(Check *check, const Row *row)
+{
+    g_autofree char *path = g_strdup_printf(DISKS "%s/g%u.xml", row->uuid, row->number);
+    g_autofree char *os = os_path_of(tree_get(check->now, path));
+
+    gboolean kept = row->state == VR_GENERATION_KEPT || row->state == VR_GENERATION_FAILED;
+
+    if (row->state >= VR_GENERATION_DISCARDED || (!kept && !tree_get(check->now, path)))
+        return;
+    if (!tree_get(check->now, path))
+        wrong(check, "15: %s is not there, and generation %u is %s", path, row->number,
+              vr_generation_state_name(row->state));
+    else if (g_strcmp0(os, row->path) != 0)
+        wrong(check, "15: %s names %s, and not %s", path, os, row->path);
+}
+
+static void check_generation(Check *check, const Row *row)
+{
+    const TreeNode *node = node_at(check, row->path);
+    mode_t mode = node ? node->mode & 07777 : 0;
+    gboolean kept = row->state == VR_GENERATION_KEPT || row->state == VR_GENERATION_FAILED;
+
+    if (row->state == VR_GENERATION_NEW)
+        wrong(check, "13: generation %u is new, and no swap is open", row->number);
+    if (row->state == VR_GENERATION_GOING)
+        wrong(check, "14: generation %u is still going", row->number);
+    if (row->state == VR_GENERATION_DELETED && node)
+        wrong(check, "14: generation %u is deleted, and its disk is there", row->number);
+    if (!row->ours || row->state >= VR_GENERATION_DISCARDED)
+        return;
+    if (!node)
+        wrong(check, "generation %u is %s, and has no file", row->number, vr_generation_state_name(row->state));
+    else if (node->device != row->device || node->inode != row->inode)
+        wrong(check, "7: generation %u is another file than the journal says", row->number);
+    else if (mode != (kept ? 0400 : 0600))
+        wrong(check, "generation %u is %s, and has mode %o", row->number, vr_generation_state_name(row->state), mode);
+}
+
+static void check_current(Check *check, guint guest)
+{
+    g_autofree char *configured = os_path(check, guest, "inactive.xml");
+    guint rows = 0, current = 0;
+
+    for (guint i = 0; i < check->rows->len; i++) {
+        const Row *row = check->rows->pdata[i];
+        if (!g_str_equal(row->uuid, sweep_guest_uuid(guest)))
+            continue;
+        rows++;
+        if (row->state != VR_GENERATION_CURRENT)
+            continue;
+        current++;
+        if (g_strcmp0(row->path, configured) != 0)
+            wrong(check, "13: generation %u is current, and %s names %s", row->number, sweep_guest_name(guest),
+                  configured);
+    }
+    if (current != (rows > 0 ? 1 : 0))
+        wrong(check, "13: %s has %u current generations", sweep_guest_name(guest), current);
+}
+
+/* The last swap of each guest has ended where its generations say. 5: COMMITTED. */
+#define ENDED_ELSEWHERE                                                                                                \
+    "SELECT s.domain FROM swaps s JOIN generations g ON g.uuid = s.uuid AND g.number = "                               \
+    "CASE s.state WHEN 5 THEN s.to_number ELSE s.from_number END WHERE g.state != 1 AND "                              \
+    "s.seq = (SELECT max(seq) FROM swaps WHERE uuid = s.uuid)"
+
+/* A disk that ran once is kept for a post-mortem (F11); one that is on its way back is not started any more. */
+#define BOOTED_AND_DISCARDED                                                                                           \
+    "SELECT s.domain FROM swaps s JOIN generations g ON g.uuid = s.uuid AND g.number = s.to_number "                   \
+    "JOIN steps ON swap_id = s.id AND name = 'start-asked' WHERE g.state = 4"
+#define STARTED_ON_THE_WAY_BACK                                                                                        \
+    "SELECT s.domain FROM swaps s JOIN steps a ON a.swap_id = s.id JOIN steps b ON b.swap_id = s.id "                  \
+    "WHERE a.name IN ('undo', 'new-forced-off') AND b.name = 'start-asked' AND b.seq > a.seq"
+
+static void check_rows(Check *check)
+{
+    expect(check, BOOTED_AND_DISCARDED, NULL, "12: a disk that was booted is discarded");
+    expect(check, STARTED_ON_THE_WAY_BACK, NULL, "2: the new disk is started again on the way back");
+    expect(check, "SELECT domain FROM swaps WHERE state NOT IN (5, 6, 7)", NULL, "a swap is open");
+    expect(check, ENDED_ELSEWHERE, NULL, "13: the swap ended otherwise than the generations say");
+    expect(check, "SELECT path FROM image_deletions WHERE outcome IS NULL", NULL,
+           "the record of a deletion has no end");
+    for (guint i = 0; i < check->rows->len; i++)
+        check_generation(check, check->rows->pdata[i]);
+    for (guint i = 0; i < check->rows->len; i++)
+        check_xml(check, check->rows->pdata[i]);
+    for (guint i = 0; i < check->world->scenario->guests; i++) {
+        check_current(check, i);
+        check_power(check, i);
+    }
+}
+
+/* What is read without a name in it: a version is there with both files or not at all. */
+static void check_versions(Check *check)
+{
+    g_autoptr(GPtrArray) records = tree_paths(check->now, IMAGES);
+
+    for (guint i = 0; i < records->len; i++) {
+        g_autofree char *dir = g_path_get_dirname(records->pdata[i]);
+        g_autofree char *raw = g_build_filename(dir, "disk.raw", NULL);
+        g_autofree char *qcow2 = g_build_filename(dir, "disk.qcow2", NULL);
+        if (g_str_has_suffix(records->pdata[i], "/image.json") && !is_temp(records->pdata[i]) &&
+            !tree_get(check->now, raw) && !tree_get(check->now, qcow2))
+            wrong(check, "1: %s is visible without its disk", dir);
+    }
+}
+
+static char *run(const World *world, Tree *now, gboolean settled)
+{
+    g_autoptr(GPtrArray) rows = g_ptr_array_new_with_free_func(row_free);
+    Check check = {.world = world, .now = now, .settled = settled, .rows = rows};
+
+    /* no table yet is no row: a database that was cut while it was made */
+    tree_query(now, "SELECT uuid, number, path, ours, state, device, inode FROM generations", add_row, rows);
+    expect(&check, "PRAGMA integrity_check", "ok", "state.db is damaged");
+    for (guint i = 0; i < world->scenario->guests; i++) {
+        check_domain(&check, i);
+        check_rest_of_domain(&check, i);
+    }
+    check_files(&check);
+    check_versions(&check);
+    if (settled)
+        check_rows(&check);
+    return check.wrong;
+}
+
+char *check_instant(const World *world, Tree *now)
+{
+    return run(world, now, FALSE);
+}
+
+char *check_settled(const World *world, Tree *now)
+{
+    return run(world, now, TRUE);
+}
