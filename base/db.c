@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "base/lock.h"
 #include "base/log.h"
 
 #include <errno.h>
@@ -19,6 +20,7 @@
 #include <limits.h>
 #include <linux/magic.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -79,6 +81,42 @@ static VrErrorCode code_of_sqlite(int rc)
     }
 }
 
+/* Who holds the lock for writing, by /proc/locks; 0: that cannot be told. To open the file and ask would drop SQLite's own locks. The
+ * write lock of a WAL is byte 120 of its index (https://www.sqlite.org/walformat.html, "WAL Locks"). */
+static int writer_of(VrDb *db)
+{
+    g_autofree char *index = g_strconcat(db->path, "-shm", NULL);
+    g_autofree char *text = NULL;
+    g_auto(GStrv) lines = NULL;
+    struct stat st;
+
+    if (stat(index, &st) < 0 || !g_file_get_contents("/proc/locks", &text, NULL, NULL))
+        return 0;
+    lines = g_strsplit(text, "\n", -1);
+    for (guint i = 0; lines[i]; i++) {
+        guint64 inode, start;
+        int pid;
+        if (sscanf(lines[i], "%*d: POSIX ADVISORY WRITE %d %*x:%*x:%" G_GUINT64_FORMAT " %" G_GUINT64_FORMAT, &pid,
+                   &inode, &start) == 3 &&
+            inode == st.st_ino && start == 120)
+            return pid;
+    }
+    return 0;
+}
+
+static void set_busy(VrDb *db, GError **error)
+{
+    int pid = writer_of(db);
+    g_autofree char *who = pid > 0 ? g_strdup_printf("process %d", pid) : g_strdup("another process");
+    g_autofree char *advice =
+        pid > 0 && vr_process_is_stopped(pid)
+            ? g_strdup_printf(", which is stopped: 'kill -CONT %d' lets it go on, 'kill -KILL %d' ends it", pid, pid)
+            : NULL;
+
+    g_set_error(error, VR_ERROR, VR_ERROR_DATABASE, "%s is locked by %s for more than %d s%s", db->path, who,
+                BUSY_MS / 1000, advice ? advice : "");
+}
+
 static gboolean fail(VrDb *db, int rc, GError **error)
 {
     if ((rc & 0xff) == SQLITE_NOTADB)
@@ -86,8 +124,7 @@ static gboolean fail(VrDb *db, int rc, GError **error)
     else if ((rc & 0xff) == SQLITE_CORRUPT)
         g_set_error(error, VR_ERROR, VR_ERROR_DATABASE, "%s is damaged: %s", db->path, sqlite3_errmsg(db->handle));
     else if ((rc & 0xff) == SQLITE_BUSY)
-        g_set_error(error, VR_ERROR, VR_ERROR_DATABASE, "%s is locked by another process for more than %d s", db->path,
-                    BUSY_MS / 1000);
+        set_busy(db, error);
     else if (is_no_space(db, rc))
         g_set_error(error, VR_ERROR, VR_ERROR_NO_SPACE,
                     "%s cannot be written: its file system is full, or a quota is used up; make room there", db->path);

@@ -8,13 +8,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define HOLDER_MAX 512
 
 /* The file is never unlinked: two processes could otherwise hold locks on two files of one name. */
 struct VrLock {
-    int fd; /* owned: the lock goes with it */
+    int fd;     /* owned: the lock goes with it */
+    char *left; /* vr_lock_left() */
 };
 
 static char *read_holder(int fd)
@@ -56,11 +58,32 @@ VrLock *vr_lock_acquire(int dirfd, const char *name, const char *holder, GError 
         }
         return NULL;
     }
+    struct stat st;
+    g_autofree char *left = fstat(fd, &st) == 0 && st.st_size > 0 ? read_holder(fd) : NULL;
     if (!write_holder(fd, holder, error))
         return NULL;
     VrLock *taken = g_new0(VrLock, 1);
+    taken->left = g_steal_pointer(&left);
     taken->fd = vr_fd_steal(&fd);
     return taken;
+}
+
+const char *vr_lock_left(const VrLock *lock)
+{
+    return lock->left;
+}
+
+/* 'T' or 't' of /proc/PID/stat: stopped by a signal, or by a debugger. */
+gboolean vr_process_is_stopped(int pid)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/stat", pid);
+    g_autofree char *text = NULL;
+    const char *after;
+
+    if (!g_file_get_contents(path, &text, NULL, NULL))
+        return FALSE;
+    after = strrchr(text, ')'); /* the name of the program may hold anything */
+    return after && after[1] == ' ' && (after[2] == 'T' || after[2] == 't');
 }
 
 gboolean vr_lock_is_held(int dirfd, const char *name, char **holder)
@@ -83,5 +106,6 @@ void vr_lock_release(VrLock *lock)
     /* Best effort: a line that stays behind misleads nobody, the lock itself is asked first. */
     (void)!ftruncate(lock->fd, 0);
     vr_fd_clear(&lock->fd);
+    g_free(lock->left);
     g_free(lock);
 }

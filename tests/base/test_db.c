@@ -3,6 +3,10 @@
 
 #include "base/db.h"
 
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 static const char *const steps[] = {"CREATE TABLE t(a TEXT PRIMARY KEY, n INTEGER, d REAL)",
                                     "ALTER TABLE t ADD COLUMN b TEXT; CREATE TABLE u(t TEXT REFERENCES t(a))"};
 
@@ -385,6 +389,34 @@ static void first_openers_may_meet(void **state)
     }
 }
 
+/* A process that is stopped in a transaction keeps all others out: it is named, with the ways out. */
+static void a_stopped_writer_is_named(void **state)
+{
+    const TestDir *dir = *state;
+    g_autoptr(GError) error = NULL;
+    g_autofree char *named = NULL;
+    int status;
+
+    g_autoptr(VrDb) ours = open_with_tables(dir);
+    pid_t child = fork();
+    if (child == 0) {
+        VrDb *theirs = open_db(dir, FALSE, NULL);
+        if (vr_db_begin(theirs, NULL))
+            raise(SIGSTOP);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, &status, WUNTRACED), child);
+    assert_true(WIFSTOPPED(status));
+    named = g_strdup_printf("locked by process %d for more than 10 s, which is stopped: 'kill -CONT %d'", child, child);
+    gboolean begun = vr_db_begin(ours, &error);
+    assert_int_equal(kill(child, SIGKILL), 0);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_false(begun);
+    expect_error(&error, VR_ERROR_DATABASE, named);
+    assert_true(vr_db_begin(ours, NULL)); /* what it had not committed is gone */
+    vr_db_rollback(ours);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -406,6 +438,7 @@ int main(void)
         dir_test(other_things_of_that_name_are_refused),
         dir_test(threads_share_handles),
         dir_test(first_openers_may_meet),
+        dir_test(a_stopped_writer_is_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
