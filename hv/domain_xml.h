@@ -69,6 +69,17 @@ typedef struct {
     const char *swap_id;
 } VrDomainRecord;
 
+/* The record as a domain's XML has it. Strings are owned; they are what the file says, unchecked. */
+typedef struct {
+    char *set, *image, *version; /* NULL: not said */
+    guint generation;
+} VrDomainRecordRead;
+void vr_domain_record_clear(VrDomainRecordRead *record);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VrDomainRecordRead, vr_domain_record_clear)
+
+/* FALSE: it has none, or none that says a generation. */
+gboolean vr_domain_xml_record(const char *xml, VrDomainRecordRead *record);
+
 /* The edit of a forward swap: the OS disk `target` becomes type='file' with the explicit chain links[0..n-1], each base
  * with relabel='no' for dac and selinux, ended by an empty <backingStore/>. Returns the new XML; free with g_free. */
 char *vr_domain_xml_with_chain(const char *xml, const char *target, const VrChainLink *links, guint n,

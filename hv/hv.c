@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "hv/hv.h"
 
+#include "base/error.h"
+
 const char *vr_domain_state_name(VrDomainState state)
 {
     static const char *const names[] = {
@@ -48,24 +50,52 @@ GPtrArray *vr_hv_kept_xml(VrHv *hv, const char *uuid, GError **error)
     return hv->ops->kept_xml(hv, uuid, error);
 }
 
+/* The end of a call that changes a domain: a lost outcome is counted. Takes local. */
+static gboolean changed(VrHv *hv, gboolean ok, GError *local, GError **error)
+{
+    if (ok)
+        return TRUE;
+    if (g_error_matches(local, VR_ERROR, VR_ERROR_DISCONNECTED))
+        g_atomic_int_inc(&hv->lost);
+    g_propagate_error(error, local);
+    return FALSE;
+}
+
+guint vr_hv_lost_calls(VrHv *hv)
+{
+    return (guint)g_atomic_int_get(&hv->lost);
+}
+
 gboolean vr_hv_define(VrHv *hv, const char *uuid, const char *xml, GError **error)
 {
-    return hv->ops->define(hv, uuid, xml, error);
+    GError *local = NULL;
+    gboolean ok = hv->ops->define(hv, uuid, xml, &local);
+
+    return changed(hv, ok, local, error);
 }
 
 gboolean vr_hv_start(VrHv *hv, const char *uuid, GError **error)
 {
-    return hv->ops->start(hv, uuid, error);
+    GError *local = NULL;
+    gboolean ok = hv->ops->start(hv, uuid, &local);
+
+    return changed(hv, ok, local, error);
 }
 
 gboolean vr_hv_shutdown(VrHv *hv, const char *uuid, VrShutdownMode mode, GError **error)
 {
-    return hv->ops->shutdown(hv, uuid, mode, error);
+    GError *local = NULL;
+    gboolean ok = hv->ops->shutdown(hv, uuid, mode, &local);
+
+    return changed(hv, ok, local, error);
 }
 
 gboolean vr_hv_destroy(VrHv *hv, const char *uuid, GError **error)
 {
-    return hv->ops->destroy(hv, uuid, error);
+    GError *local = NULL;
+    gboolean ok = hv->ops->destroy(hv, uuid, &local);
+
+    return changed(hv, ok, local, error);
 }
 
 void vr_hv_wait_change(VrHv *hv, const char *uuid, gint64 deadline_ms)

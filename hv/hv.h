@@ -85,6 +85,7 @@ typedef struct {
 
 struct VrHv {
     const VrHvOps *ops;
+    gint lost; /* atomic; vr_hv_lost_calls() */
 };
 
 /* Thin wrappers, so that callers do not spell the table out. Strings are freed with g_free. */
@@ -98,6 +99,9 @@ gboolean vr_hv_define(VrHv *hv, const char *uuid, const char *xml, GError **erro
 gboolean vr_hv_start(VrHv *hv, const char *uuid, GError **error);
 gboolean vr_hv_shutdown(VrHv *hv, const char *uuid, VrShutdownMode mode, GError **error);
 gboolean vr_hv_destroy(VrHv *hv, const char *uuid, GError **error);
+/* Calls so far that change a domain (define, start, shutdown, destroy) and whose outcome nobody heard: any of them may still take
+ * effect. */
+guint vr_hv_lost_calls(VrHv *hv);
 void vr_hv_wait_change(VrHv *hv, const char *uuid, gint64 deadline_ms);
 char *vr_hv_agent(VrHv *hv, const char *uuid, const char *command, int timeout_s, GError **error);
 GPtrArray *vr_hv_leases(VrHv *hv, const char *uuid, GError **error);
