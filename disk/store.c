@@ -89,19 +89,28 @@ static gboolean is_lost(VrStore *store, const char *path, GError **error)
         if (!names || names->len == 0)
             continue;
         g_set_error(error, VR_ERROR, VR_ERROR_DATABASE,
-                    "%s is missing or empty, but %s/%s is not: put the right state.db back; nothing was changed", path,
-                    store->root, places[i]);
+                    "%s is missing or empty, but %s/%s is not: put the right state.db back, or restore what can be "
+                    "known without "
+                    "it with 'virt-reimage recover --rebuild'; nothing was changed",
+                    path, store->root, places[i]);
         return TRUE;
     }
     return FALSE;
 }
 
-static gboolean open_db(VrStore *store, gboolean read_only, GError **error)
+static gboolean open_db(VrStore *store, gboolean read_only, gboolean lost, GError **error)
 {
     g_autoptr(GError) local = NULL;
+    g_autoptr(GError) missing = NULL;
     g_autofree char *path = g_build_filename(store->root, "state.db", NULL);
-    if (is_lost(store, path, error))
-        return FALSE;
+    if (is_lost(store, path, &missing)) {
+        if (lost && read_only)
+            return TRUE;
+        if (!lost) {
+            g_propagate_error(error, g_steal_pointer(&missing));
+            return FALSE;
+        }
+    }
     store->db = vr_db_open(path, read_only, &local);
     if (store->db)
         return vr_store_schema(store->db, error);
@@ -111,7 +120,7 @@ static gboolean open_db(VrStore *store, gboolean read_only, GError **error)
     return FALSE;
 }
 
-VrStore *vr_store_open(const char *root, gboolean read_only, GError **error)
+static VrStore *open_store(const char *root, gboolean read_only, gboolean lost, GError **error)
 {
     g_autoptr(VrStore) store = g_new0(VrStore, 1);
     store->root_fd = -1;
@@ -119,9 +128,20 @@ VrStore *vr_store_open(const char *root, gboolean read_only, GError **error)
     if (!store->root)
         return NULL;
     store->root_fd = vr_dir_open(store->root, error);
-    if (store->root_fd < 0 || !check_root(store->root, store->root_fd, error) || !open_db(store, read_only, error))
+    if (store->root_fd < 0 || !check_root(store->root, store->root_fd, error) ||
+        !open_db(store, read_only, lost, error))
         return NULL;
     return g_steal_pointer(&store);
+}
+
+VrStore *vr_store_open(const char *root, gboolean read_only, GError **error)
+{
+    return open_store(root, read_only, FALSE, error);
+}
+
+VrStore *vr_store_open_lost(const char *root, gboolean read_only, GError **error)
+{
+    return open_store(root, read_only, TRUE, error);
 }
 
 void vr_store_close(VrStore *store)

@@ -39,6 +39,9 @@ char *vr_store_default_root(const char *uri);
 /* Opens the store at root (made, 0711, when absent, unless read_only: then VR_ERROR_NOT_FOUND says that nothing was
  * published yet), canonicalises the path, opens ROOT/state.db. */
 VrStore *vr_store_open(const char *root, gboolean read_only, GError **error);
+/* As vr_store_open(), also where state.db is missing beside images and disks: `recover --rebuild` makes a new one. read_only: then the
+ * store has no database (vr_store_db() is NULL), and only its places can be looked at. */
+VrStore *vr_store_open_lost(const char *root, gboolean read_only, GError **error);
 void vr_store_close(VrStore *store);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrStore, vr_store_close)
 

@@ -222,3 +222,71 @@ gboolean vr_journal_generation_nvram(VrJournal *journal, const VrOwner *owner, c
     vr_db_rollback(db);
     return FALSE;
 }
+
+/* --- without the journal that made them --------------------------------------------------------------- */
+
+/* Within a transaction. */
+static gboolean read_known(VrDb *db, const char *uuid, gboolean *known, GError **error)
+{
+    g_autoptr(sqlite3_stmt) stmt = vr_db_prepare(db, error,
+                                                 "SELECT EXISTS (SELECT 1 FROM generations WHERE uuid = ?1) OR "
+                                                 "EXISTS (SELECT 1 FROM swaps WHERE uuid = ?1)",
+                                                 "s", uuid);
+
+    if (!stmt || vr_db_step(db, stmt, error) != 1)
+        return FALSE;
+    *known = sqlite3_column_int(stmt, 0) != 0;
+    return TRUE;
+}
+
+gboolean vr_journal_knows(VrJournal *journal, const char *uuid, gboolean *known, GError **error)
+{
+    VrDb *db = vr_journal_db(journal);
+    gboolean ok;
+
+    if (!vr_db_begin(db, error))
+        return FALSE;
+    ok = read_known(db, uuid, known, error);
+    vr_db_rollback(db);
+    return ok;
+}
+
+static gboolean insert_found(VrDb *db, const VrGeneration *found, GError **error)
+{
+    return vr_db_run(db, NULL, error,
+                     "INSERT INTO generations (uuid, number, path, format, disk_type, image, version, ours, state, "
+                     "made_us, device, inode, born_ns, left_us, xml) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
+                     "'" VR_XML_NOT_KNOWN "')",
+                     "sisssssiiiiiii", found->uuid, (gint64)found->number, found->path, found->format, found->disk_type,
+                     found->image, found->version, (gint64)found->ours, (gint64)found->state, found->made_us,
+                     (gint64)found->file.device, (gint64)found->file.inode, found->file.born_ns, found->left_us);
+}
+
+static gboolean restore(VrJournal *journal, const VrOwner *owner, const char *uuid, const GPtrArray *generations,
+                        const char *text, GError **error)
+{
+    gboolean known;
+
+    if (!read_known(vr_journal_db(journal), uuid, &known, error))
+        return FALSE;
+    if (known) {
+        g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "state.db knows instance %s by now; nothing of it was changed",
+                    uuid);
+        return FALSE;
+    }
+    for (guint i = 0; i < generations->len; i++)
+        if (!insert_found(vr_journal_db(journal), g_ptr_array_index(generations, i), error))
+            return FALSE;
+    return vr_journal_add_event(journal, owner, NULL, uuid, "rebuilt", text, error);
+}
+
+gboolean vr_journal_restore(VrJournal *journal, const VrOwner *owner, const char *uuid, const GPtrArray *generations,
+                            const char *text, GError **error)
+{
+    if (!vr_owner_begin(journal, owner, error))
+        return FALSE;
+    if (restore(journal, owner, uuid, generations, text, error))
+        return vr_db_commit(vr_journal_db(journal), error);
+    vr_db_rollback(vr_journal_db(journal));
+    return FALSE;
+}

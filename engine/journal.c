@@ -279,6 +279,50 @@ gboolean vr_journal_event(VrJournal *journal, const VrOwner *owner, const char *
            end(journal, vr_journal_add_event(journal, owner, run_id, uuid, kind, text, error), error);
 }
 
+/* Within a transaction. */
+static gboolean read_last_event(VrJournal *journal, const char *run_id, const char *uuid, const char *kind,
+                                gint64 *at_us, char **text, GError **error)
+{
+    g_autoptr(sqlite3_stmt) stmt = vr_db_prepare(journal->db, error,
+                                                 "SELECT at_us, text FROM events WHERE run_id IS ? AND uuid IS ? AND "
+                                                 "kind = ? ORDER BY seq DESC LIMIT 1",
+                                                 "sss", run_id, uuid, kind);
+    int row = stmt ? vr_db_step(journal->db, stmt, error) : -1;
+
+    *at_us = row == 1 ? sqlite3_column_int64(stmt, 0) : 0;
+    *text = row == 1 ? vr_db_text(stmt, 1) : NULL;
+    return row >= 0;
+}
+
+static gboolean add_event_once(VrJournal *journal, const VrOwner *owner, const char *run_id, const char *uuid,
+                               const char *kind, const char *text, GError **error)
+{
+    g_autofree char *last = NULL;
+    gint64 at_us;
+
+    return read_last_event(journal, run_id, uuid, kind, &at_us, &last, error) &&
+           (g_strcmp0(last, text) == 0 || vr_journal_add_event(journal, owner, run_id, uuid, kind, text, error));
+}
+
+gboolean vr_journal_event_once(VrJournal *journal, const VrOwner *owner, const char *run_id, const char *uuid,
+                               const char *kind, const char *text, GError **error)
+{
+    return vr_owner_begin(journal, owner, error) &&
+           end(journal, add_event_once(journal, owner, run_id, uuid, kind, text, error), error);
+}
+
+gboolean vr_journal_last_event(VrJournal *journal, const char *run_id, const char *uuid, const char *kind,
+                               gint64 *at_us, char **text, GError **error)
+{
+    gboolean ok;
+
+    if (!vr_db_begin(journal->db, error))
+        return FALSE;
+    ok = read_last_event(journal, run_id, uuid, kind, at_us, text, error);
+    vr_db_rollback(journal->db);
+    return ok;
+}
+
 /* --- forgetting ------------------------------------------------------------------------------------- */
 
 gboolean vr_journal_run_outcome(VrJournal *journal, const char *run_id, gboolean *moved, gboolean *open, GError **error)
@@ -410,10 +454,10 @@ gboolean vr_journal_mark_time(VrJournal *journal, const char *swap_id, const cha
     if (!vr_db_begin(journal->db, error))
         return FALSE;
     {
-        g_autoptr(sqlite3_stmt) stmt =
-            vr_db_prepare(journal->db, error,
-                          "SELECT at_ms FROM steps WHERE swap_id = ? AND name = ? AND boot_id = ? ORDER BY seq LIMIT 1",
-                          "sss", swap_id, step, vr_clock_boot_id());
+        g_autoptr(sqlite3_stmt) stmt = vr_db_prepare(
+            journal->db, error,
+            "SELECT at_ms FROM steps WHERE swap_id = ? AND name = ? AND boot_id = ? ORDER BY seq DESC LIMIT 1", "sss",
+            swap_id, step, vr_clock_boot_id());
         if (stmt)
             row = vr_db_step(journal->db, stmt, error);
         if (row == 1)

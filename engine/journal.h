@@ -37,8 +37,12 @@ typedef struct {
 } VrOwner;
 
 /* Becomes the owner of a set: takes the lock on locks/SET beneath root_fd and raises the fencing number. what: the command,
- * for the next one's error ("upgrade shop"). Owned by another process: VR_ERROR_BUSY, the holder named. */
+ * for the next one's error ("upgrade shop"). Owned by another process: VR_ERROR_BUSY, the holder named. That one before ended without
+ * giving the set back, or that the lock file was removed, is logged and goes into the audit as "took-over". */
 VrOwner *vr_owner_acquire(VrJournal *journal, int root_fd, const char *set_name, const char *what, GError **error);
+/* What to do about the holder of a lock, by his line: wait, or where its process is stopped, let it go on or end it. Free with g_free. */
+char *vr_owner_advice(const char *holder);
+
 void vr_owner_release(VrOwner *owner);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrOwner, vr_owner_release)
 
@@ -113,6 +117,13 @@ gboolean vr_journal_last_revision(VrJournal *journal, const char *uuid, guint *r
 /* Records generation 0 as found (state CURRENT), or changes what version it is said to be. */
 gboolean vr_journal_record_found(VrJournal *journal, const VrOwner *owner, const VrGeneration *found, GError **error);
 
+/* FALSE in *known: neither a generation nor a swap of the instance is recorded. */
+gboolean vr_journal_knows(VrJournal *journal, const char *uuid, gboolean *known, GError **error);
+
+/* Writes generations of an instance of which nothing is recorded, with an event that says so, in one transaction. Else VR_ERROR_CONFLICT. */
+gboolean vr_journal_restore(VrJournal *journal, const VrOwner *owner, const char *uuid, const GPtrArray *generations,
+                            const char *text, GError **error);
+
 /* --- swaps ----------------------------------------------------------------------------------------- */
 
 typedef enum {
@@ -173,6 +184,9 @@ gboolean vr_journal_generation_xml(VrJournal *journal, const VrOwner *owner, con
 gboolean vr_journal_generation_nvram(VrJournal *journal, const VrOwner *owner, const char *uuid, guint number,
                                      const char *nvram, const VrFileId *file, GError **error);
 
+/* The step of the end of a swap that was forgotten (vr_swap_forget). */
+#define VR_STEP_FORGOTTEN "forgotten"
+
 /* A mark within a transition ("made", "stop-asked", "off", "nvram", "intent", "start-asked", "running", "healthy"; on the way
  * back "new-forced-off", "start-old"). */
 gboolean vr_journal_mark(VrJournal *journal, const VrOwner *owner, const char *swap_id, const char *step,
@@ -181,7 +195,7 @@ gboolean vr_journal_mark(VrJournal *journal, const VrOwner *owner, const char *s
 gboolean vr_journal_add_step(VrJournal *journal, const char *swap_id, const char *step, const char *detail,
                              GError **error);
 gboolean vr_journal_has_mark(VrJournal *journal, const char *swap_id, const char *step, gboolean *has, GError **error);
-/* When (boot-time clock) it was first written; 0 when it was not, or on another boot of the host. */
+/* When (boot-time clock) it was last written; 0 when it was not, or on another boot of the host. */
 gboolean vr_journal_mark_time(VrJournal *journal, const char *swap_id, const char *step, gint64 *at_ms, GError **error);
 
 /* Open swaps of a set (NULL: of all), oldest first. Element: VrSwapRow *, freed with the array. */
@@ -223,6 +237,13 @@ GPtrArray *vr_journal_forward_swaps(VrJournal *journal, const char *set_name, GE
 /* run_id and uuid may be NULL. */
 gboolean vr_journal_event(VrJournal *journal, const VrOwner *owner, const char *run_id, const char *uuid,
                           const char *kind, const char *text, GError **error);
+/* As vr_journal_event(), but not again what the last event of that kind about the instance in that run says already: a recovery that
+ * finds what the one before it left writes nothing. */
+gboolean vr_journal_event_once(VrJournal *journal, const VrOwner *owner, const char *run_id, const char *uuid,
+                               const char *kind, const char *text, GError **error);
+/* The last event of that kind about the instance in that run; *text NULL: there is none. Free with g_free. at_us: wall clock. */
+gboolean vr_journal_last_event(VrJournal *journal, const char *run_id, const char *uuid, const char *kind,
+                               gint64 *at_us, char **text, GError **error);
 /* The same within a transaction of the owner. */
 gboolean vr_journal_add_event(VrJournal *journal, const VrOwner *owner, const char *run_id, const char *uuid,
                               const char *kind, const char *text, GError **error);

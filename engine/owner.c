@@ -3,14 +3,23 @@
  * Ownership of a set. The lock says who works on it now and goes with the process; the fencing number says
  * whose writes count. Both are needed: a process that was stopped for a minute still has its descriptors, and
  * one that lost its lock (a file system that was remounted, an admin who removed the file) would not know.
+ *
+ * A process that is stopped (SIGSTOP) keeps its lock, so nobody takes the set over from it: VR_ERROR_BUSY says that it is stopped. When
+ * its lock file was removed, another can; what wakes up then is fenced: no write of its passes, and it reads the number again before
+ * each libvirt call that changes something. What the number cannot stop is a call that was checked and not yet sent when
+ * its process was stopped: that one goes out when it wakes, and engine/swap.c says how a late call is met.
  */
 #include "base/clock.h"
 #include "base/durable.h"
 #include "base/error.h"
 #include "base/fd.h"
+#include "base/log.h"
 #include "engine/journal.h"
 
+#include <fcntl.h>
 #include <pwd.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 /* The line that the next one reads when it is refused. */
@@ -20,6 +29,37 @@ static char *holder_line(const char *what)
     const struct passwd *user = getpwuid(getuid());
 
     return g_strdup_printf("%s (pid %d, by %s, since %s)", what, (int)getpid(), user ? user->pw_name : "?", since);
+}
+
+char *vr_owner_advice(const char *holder)
+{
+    const char *at = strstr(holder, "(pid ");
+    int pid = at ? atoi(at + strlen("(pid ")) : 0;
+
+    if (pid > 0 && vr_process_is_stopped(pid))
+        return g_strdup_printf(
+            "its process is stopped: 'kill -CONT %d' lets it go on; 'kill -KILL %d' ends it, and the next "
+            "command recovers what it left",
+            pid, pid);
+    return g_strdup("wait until it ends; cancel ends a run");
+}
+
+/* A set that has had an owner has a lock file, which we never remove. */
+static gboolean note_take_over(VrJournal *journal, const VrOwner *owner, gboolean had_file, GError **error)
+{
+    const char *left = vr_lock_left(owner->lock);
+    g_autofree char *text = NULL;
+
+    if (left)
+        text = g_strdup_printf("taken over from %s, which ended without giving it back", left);
+    else if (!had_file && owner->fence > 1)
+        text =
+            g_strdup("taken over: its lock file had been removed; whoever held that, if it lives, can change nothing "
+                     "any more");
+    if (!text)
+        return TRUE;
+    vr_warning(owner->set_name, "%s", text);
+    return vr_journal_event(journal, owner, NULL, NULL, "took-over", text, error);
 }
 
 static gboolean raise_fence(VrJournal *journal, const char *set_name, gint64 *fence, GError **error)
@@ -44,16 +84,20 @@ VrOwner *vr_owner_acquire(VrJournal *journal, int root_fd, const char *set_name,
     g_autoptr(GError) local = NULL;
     VrDb *db = vr_journal_db(journal);
     vr_autofd locks = vr_mkdir_beneath(root_fd, "locks", 0700, error);
+    gboolean had_file;
 
     if (locks < 0) {
         g_prefix_error(error, "set '%s': ", set_name);
         return NULL;
     }
+    had_file = faccessat(locks, set_name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
     owner->set_name = g_strdup(set_name);
     owner->lock = vr_lock_acquire(locks, set_name, holder, &local);
     if (!owner->lock) {
-        g_set_error(error, VR_ERROR, local->code, "set '%s': %s%s", set_name, local->message,
-                    local->code == VR_ERROR_BUSY ? "; wait until it ends; cancel ends a run" : "");
+        g_autofree char *advice = vr_owner_advice(local->message);
+        gboolean busy = local->code == VR_ERROR_BUSY;
+        g_set_error(error, VR_ERROR, local->code, "set '%s': %s%s%s", set_name, local->message, busy ? "; " : "",
+                    busy ? advice : "");
         return NULL;
     }
     if (!vr_db_begin(db, error))
@@ -62,7 +106,7 @@ VrOwner *vr_owner_acquire(VrJournal *journal, int root_fd, const char *set_name,
         vr_db_rollback(db);
         return NULL;
     }
-    if (!vr_db_commit(db, error))
+    if (!vr_db_commit(db, error) || !note_take_over(journal, owner, had_file, error))
         return NULL;
     return g_steal_pointer(&owner);
 }

@@ -5,7 +5,7 @@
  *   undo had begun                         back, whatever the state
  *   PLANNED, PREPARED, STOPPED             back: nothing says new yet
  *   STOPPED with the intent journaled,     libvirt's XML decides: new -> forward, old -> back,
- *   SWITCHED, STARTED                      neither -> UNKNOWN
+ *   SWITCHED, STARTED                      neither, or no such domain -> UNKNOWN
  *
  * Forward ends in STARTED; when it does not get there, back. Each answer is a function of journal and world
  * alone, so a recovery that is killed is followed by one that decides the same. At last, kept disks that a crash
@@ -14,8 +14,13 @@
 #include "engine/recover.h"
 
 #include "base/error.h"
+#include "base/handover.h"
+#include "base/log.h"
 #include "engine/retire.h"
 #include "engine/swap_private.h"
+
+/* Of the swaps that stand open, after a crash of the host perhaps 200. */
+#define MAX_AT_ONCE 16
 
 typedef enum { GO_BACK, GO_FORWARD, GO_NOWHERE } Direction;
 
@@ -28,41 +33,54 @@ void vr_recovered_free(VrRecovered *recovered)
     g_free(recovered);
 }
 
-static gboolean by_xml(VrSwap *swap, Direction *direction, const char **why, GError **error)
-{
-    g_autofree char *now = vr_hv_inactive_xml(swap->engine.hv, swap->row->uuid, error);
+/* What is to be done, and why: a function of journal and world alone. */
+typedef struct {
+    Direction direction;
+    const char *why; /* static */
+    GError *lost;    /* GO_NOWHERE: what keeps it from being decided */
+} Decision;
 
+static void decision_clear(Decision *decision)
+{
+    g_clear_error(&decision->lost);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Decision, decision_clear)
+
+static void by_xml(VrSwap *swap, Decision *decision)
+{
+    g_autofree char *now = vr_hv_inactive_xml(swap->engine.hv, swap->row->uuid, &decision->lost);
+
+    decision->direction = GO_NOWHERE;
+    decision->why = "the switch was intended, and the domain cannot be read";
     if (!now)
-        return FALSE;
+        return;
     if (vr_domain_xml_same_os_disk(now, swap->intent_xml, swap->row->os_target)) {
-        *direction = GO_FORWARD;
-        *why = "the domain names the new disk";
+        decision->direction = GO_FORWARD;
+        decision->why = "the domain names the new disk";
     } else if (vr_domain_xml_same_os_disk(now, swap->before_xml, swap->row->os_target)) {
-        *direction = GO_BACK;
-        *why = "the domain names the old disk";
+        decision->direction = GO_BACK;
+        decision->why = "the domain names the old disk";
     } else {
-        *direction = GO_NOWHERE;
-        *why = "the domain names neither the old nor the new disk";
+        decision->why = "the domain names neither the old nor the new disk";
+        g_set_error_literal(&decision->lost, VR_ERROR, VR_ERROR_PERSON, "somebody changed it");
     }
-    return TRUE;
 }
 
-static gboolean decide(VrSwap *swap, Direction *direction, const char **why, GError **error)
+static void decide(VrSwap *swap, Decision *decision)
 {
     gboolean intent = FALSE;
 
-    *direction = GO_BACK;
-    if (swap->row->backward) {
-        *why = "its way back had begun";
-        return TRUE;
-    }
+    *decision = (Decision){.direction = GO_BACK, .why = "its way back had begun"};
+    if (swap->row->backward)
+        return;
+    decision->why = "the switch had not begun";
     if (swap->row->reached == VR_SWAP_STOPPED &&
-        !vr_journal_has_mark(swap->engine.journal, swap->row->id, "intent", &intent, error))
-        return FALSE;
-    if (intent || swap->row->reached >= VR_SWAP_SWITCHED)
-        return by_xml(swap, direction, why, error);
-    *why = "the switch had not begun";
-    return TRUE;
+        !vr_journal_has_mark(swap->engine.journal, swap->row->id, "intent", &intent, &decision->lost)) {
+        decision->direction = GO_NOWHERE;
+        decision->why = "the journal cannot be read";
+    } else if (intent || swap->row->reached >= VR_SWAP_SWITCHED) {
+        by_xml(swap, decision);
+    }
 }
 
 /* The new disk is configured: run it, if the guest ran. A host that rebooted has it off again. */
@@ -70,38 +88,68 @@ static gboolean forward(VrSwap *swap, GError **error)
 {
     gboolean was_started = swap->row->reached == VR_SWAP_STARTED;
 
+    if (swap->row->reached == VR_SWAP_STOPPED && !vr_swap_switch_again(swap, error))
+        return FALSE;
     return vr_swap_correct_state(swap, was_started ? VR_SWAP_STARTED : VR_SWAP_SWITCHED, error) &&
            (was_started ? vr_swap_step_start(swap, NULL, error) : vr_swap_advance(swap, VR_SWAP_STARTED, NULL, error));
 }
 
-static char *act(VrSwap *swap, Direction direction, const char *why)
+static char *unknown(VrSwap *swap, const char *why, const GError *cause)
+{
+    g_autofree char *advice = vr_swap_advice(swap, cause);
+
+    return g_strdup_printf("%s: it is UNKNOWN: %s; %s", why, cause->message, advice);
+}
+
+static char *act(VrSwap *swap, const Decision *decision)
 {
     g_autoptr(GError) ahead = NULL;
     g_autoptr(GError) back = NULL;
-    g_autofree char *reason = g_strdup_printf("recovered: %s", why);
+    g_autofree char *reason = g_strdup_printf("recovered: %s%s%s", decision->why, decision->lost ? ": " : "",
+                                              decision->lost ? decision->lost->message : "");
 
-    if (direction == GO_NOWHERE) {
+    if (decision->direction == GO_NOWHERE) {
         vr_swap_give_up(swap, reason, NULL);
-        return g_strdup_printf("%s: UNKNOWN; look at 'virsh dumpxml %s'", why, swap->row->domain);
+        return unknown(swap, decision->why, decision->lost);
     }
-    if (direction == GO_FORWARD && forward(swap, &ahead))
-        return g_strdup_printf("%s: brought to STARTED on generation %u", why, swap->row->to);
+    if (decision->direction == GO_FORWARD && forward(swap, &ahead))
+        return g_strdup_printf("%s: brought to STARTED on generation %u", decision->why, swap->row->to);
     if (ahead && g_error_matches(ahead, VR_ERROR, VR_ERROR_DISCONNECTED)) {
         vr_swap_give_up(swap, ahead->message, NULL);
-        return g_strdup_printf("%s: UNKNOWN: %s", why, ahead->message);
+        return unknown(swap, decision->why, ahead);
     }
     if (vr_swap_undo(swap, ahead ? ahead->message : reason, &back))
-        return g_strdup_printf("%s%s%s: put back on generation %u", why, ahead ? ", but " : "",
+        return g_strdup_printf("%s%s%s: put back on generation %u", decision->why, ahead ? ", but " : "",
                                ahead ? ahead->message : "", swap->row->from);
-    return g_strdup_printf("%s: %s", why, back->message);
+    return g_strdup_printf("%s: %s", decision->why, back->message);
 }
 
-static char *would_act(const VrSwap *swap, Direction direction, const char *why)
+static char *would_act(const VrSwap *swap, const Decision *decision)
 {
-    static const char *const verbs[] = {"would be put back on its old disk", "would be brought to STARTED",
-                                        "would be UNKNOWN"};
+    g_autofree char *advice = NULL;
 
-    return g_strdup_printf("%s: %s", why, verbs[direction]);
+    if (decision->direction == GO_BACK)
+        return g_strdup_printf("%s: would be put back on generation %u", decision->why, swap->row->from);
+    if (decision->direction == GO_FORWARD)
+        return g_strdup_printf("%s: would be brought to STARTED on generation %u, and its health judged", decision->why,
+                               swap->row->to);
+    advice = vr_swap_advice(swap, decision->lost);
+    return g_strdup_printf("%s: would be UNKNOWN: %s; %s", decision->why, decision->lost->message, advice);
+}
+
+/* The decision is in the audit before anything is done (invariant 28). A journal that takes no more does not keep a guest off. */
+static void note_decision(const VrSwap *swap, const Decision *decision)
+{
+    static const char *const verbs[] = {"goes back to its old disk", "goes forward on its new disk",
+                                        "is left as it is"};
+    const VrSwapRow *row = swap->row;
+    g_autofree char *text = g_strdup_printf("in %s: %s: it %s", vr_swap_state_name(row->reached), decision->why,
+                                            verbs[decision->direction]);
+    g_autoptr(GError) local = NULL;
+
+    if (!vr_journal_event_once(swap->engine.journal, swap->engine.owner, row->run_id, row->uuid, "recovering", text,
+                               &local))
+        vr_warning(row->domain, "recovering, %s: not in the audit: %s", text, local->message);
 }
 
 static VrRecovered *recover_one(const VrEngine *engine, const VrSwapRow *row, gboolean dry_run)
@@ -109,22 +157,21 @@ static VrRecovered *recover_one(const VrEngine *engine, const VrSwapRow *row, gb
     g_autoptr(GError) local = NULL;
     g_autoptr(VrSwap) swap = vr_swap_resume(engine, row, &local);
     g_autoptr(VrRecovered) recovered = g_new0(VrRecovered, 1);
-    const char *why = NULL;
-    Direction direction;
+    g_auto(Decision) decision = {0};
 
     recovered->found = row->state;
     if (!swap) {
         recovered->row = vr_swap_row_copy(row);
-        recovered->told = g_strdup_printf("stays as it is, its record cannot be read: %s", local->message);
+        recovered->told = g_strdup_printf(
+            "stays as it is, its record cannot be read: %s; see that %s/disks/%s and state.db are whole, "
+            "then run 'virt-reimage recover %s'",
+            local->message, vr_store_root(engine->store), row->uuid, row->set_name);
         return g_steal_pointer(&recovered);
     }
-    if (!decide(swap, &direction, &why, &local)) {
-        if (!dry_run)
-            vr_swap_give_up(swap, local->message, NULL);
-        recovered->told = g_strdup_printf("cannot be decided: %s", local->message);
-    } else {
-        recovered->told = dry_run ? would_act(swap, direction, why) : act(swap, direction, why);
-    }
+    decide(swap, &decision);
+    if (!dry_run)
+        note_decision(swap, &decision);
+    recovered->told = dry_run ? would_act(swap, &decision) : act(swap, &decision);
     recovered->row = g_steal_pointer(&swap->row);
     return g_steal_pointer(&recovered);
 }
@@ -149,16 +196,96 @@ static gboolean discard_again(const VrEngine *engine, GError **error)
     return discarded != NULL;
 }
 
+/* One swap of many. */
+typedef struct {
+    const VrSwapRow *row; /* not owned */
+    VrRecovered *recovered;
+} Task;
+
+typedef struct {
+    const VrEngine *engine;
+    gboolean dry_run;
+} Recovery;
+
+static void recover_job(gpointer data, gpointer user_data)
+{
+    const Recovery *recovery = user_data;
+    Task *task = data;
+
+    vr_handover_take(task);
+    task->recovered = recover_one(recovery->engine, task->row, recovery->dry_run);
+    vr_handover_give(task);
+}
+
+/* Guests that are off wait for each other no longer than the bound makes them. In the order of the journal. */
+static GPtrArray *recover_each(const VrEngine *engine, GPtrArray *open, gboolean dry_run)
+{
+    Recovery recovery = {engine, dry_run};
+    g_autofree Task *tasks = g_new0(Task, open->len);
+    GThreadPool *pool = g_thread_pool_new(recover_job, &recovery, MAX_AT_ONCE, FALSE, NULL);
+    GPtrArray *answer = g_ptr_array_new_with_free_func((GDestroyNotify)vr_recovered_free);
+
+    for (guint i = 0; i < open->len; i++) {
+        tasks[i].row = g_ptr_array_index(open, i);
+        vr_handover_give(&tasks[i]);
+        g_thread_pool_push(pool, &tasks[i], NULL);
+    }
+    g_thread_pool_free(pool, FALSE, TRUE);
+    for (guint i = 0; i < open->len; i++) {
+        vr_handover_take(&tasks[i]);
+        g_ptr_array_add(answer, tasks[i].recovered);
+    }
+    return answer;
+}
+
 GPtrArray *vr_recover(const VrEngine *engine, gboolean dry_run, GError **error)
 {
     g_autoptr(GPtrArray) open = vr_journal_open_swaps(engine->journal, engine->owner->set_name, error);
-    g_autoptr(GPtrArray) answer = g_ptr_array_new_with_free_func((GDestroyNotify)vr_recovered_free);
+    g_autoptr(GPtrArray) answer = NULL;
 
     if (!open || (!dry_run && !vr_store_sweep(engine->store, NULL, error)))
         return NULL;
-    for (guint i = 0; i < open->len; i++)
-        g_ptr_array_add(answer, recover_one(engine, g_ptr_array_index(open, i), dry_run));
+    answer = recover_each(engine, open, dry_run);
     if (!dry_run && (!seal_resting(engine, error) || !discard_again(engine, error) || !vr_retire_finish(engine, error)))
         return NULL;
     return g_steal_pointer(&answer);
+}
+
+/* --- a person's word ---------------------------------------------------------------------------------- */
+
+static gboolean is_gone(const VrEngine *engine, const VrSwapRow *row, GError **error)
+{
+    g_autoptr(GError) local = NULL;
+    g_auto(VrDomainInfo) info = {0};
+
+    if (vr_hv_info(engine->hv, row->uuid, &info, &local)) {
+        g_set_error(
+            error, VR_ERROR, VR_ERROR_REFUSED,
+            "'%s': libvirt has the domain (%s), so its swap is not forgotten: 'virt-reimage recover %s' finishes it "
+            "or says what to do",
+            row->domain, vr_domain_state_name(info.state), row->set_name);
+        return FALSE;
+    }
+    if (g_error_matches(local, VR_ERROR, VR_ERROR_NOT_FOUND))
+        return TRUE;
+    g_propagate_error(error, g_steal_pointer(&local));
+    return FALSE;
+}
+
+gboolean vr_swap_forget(const VrEngine *engine, const VrSwapRow *row, gboolean dry_run, GError **error)
+{
+    VrSwapRow next = *row;
+    g_autofree char *text = g_strdup_printf("in %s: libvirt has no domain of this UUID; forgotten by a person's word",
+                                            vr_swap_state_name(row->reached));
+
+    if (!is_gone(engine, row, error))
+        return FALSE;
+    if (dry_run)
+        return TRUE;
+    next.state = VR_SWAP_UNDONE;
+    next.backward = TRUE;
+    next.reason = text;
+    return vr_journal_event_once(engine->journal, engine->owner, row->run_id, row->uuid, "forgotten", text, error) &&
+           vr_journal_swap_end(engine->journal, engine->owner, &next, VR_STEP_FORGOTTEN, VR_GENERATION_CURRENT,
+                               row->rollback ? VR_GENERATION_KEPT : VR_GENERATION_FAILED, error);
 }

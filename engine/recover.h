@@ -18,3 +18,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrRecovered, vr_recovered_free)
 /* Recovers every open swap of the owner's set. dry_run: only says what it would do. Element: VrRecovered *, freed with the array. A swap that
  * cannot be decided is UNKNOWN in the answer, not an error. */
 GPtrArray *vr_recover(const VrEngine *engine, gboolean dry_run, GError **error);
+
+/* A person's word that ends an open swap of a domain that libvirt does not have any more. Its files and generations stay: the old one is current,
+ * the new one failed (or kept, of a rollback). VR_ERROR_REFUSED while the domain exists. dry_run: only asks. */
+gboolean vr_swap_forget(const VrEngine *engine, const VrSwapRow *row, gboolean dry_run, GError **error);

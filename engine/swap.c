@@ -35,6 +35,14 @@
  * repeatable, needs no space beyond libvirt's own small file, no network and no gallery. `backward` is
  * journaled before the first of them, so a crash on the way back goes on back.
  *
+ * A call of libvirt that was given up at its deadline, or whose process was killed, may take effect late: a define that hangs is not
+ * cancelled by us going away. What bounds it is libvirtd's queue. Calls that change something are taken out of one queue
+ * in their order, so when a later one was answered, the earlier is at work already, and all it can still wait for is the domain's
+ * lock. (A read proves less: libvirtd keeps workers for reads alone.) So as long as a call may be under way, the way back
+ * defines the old XML even where it is there, lets LATE_CALL_MS pass after the answer, and looks again; what it finds undone it
+ * does anew, three rounds at most. When libvirt does not answer, or the world still changes, the swap is UNKNOWN and keeps
+ * its slot. On the way forward nothing is needed: a late define or start of the new disk is what was wanted.
+ *
  * The old disk and its NVRAM are never opened for writing here, and their bytes do not change between STOPPED and COMMITTED.
  */
 #include "engine/swap_private.h"
@@ -196,6 +204,9 @@ static gboolean end_backward(VrSwap *swap, GError **error)
 
 gboolean vr_swap_give_up(VrSwap *swap, const char *reason, GError **error)
 {
+    /* Nothing is new: a recovery that finds what the one before it left writes nothing. */
+    if (swap->row->state == VR_SWAP_UNKNOWN && g_strcmp0(swap->row->reason, reason) == 0)
+        return TRUE;
     g_free(swap->row->reason);
     swap->row->reason = g_strdup(reason);
     return enter(swap, VR_SWAP_UNKNOWN, error);
@@ -205,16 +216,15 @@ gboolean vr_swap_give_up(VrSwap *swap, const char *reason, GError **error)
 static gboolean give_up_on_undo(VrSwap *swap, GError *cause, GError **error)
 {
     g_autoptr(GError) why = cause;
+    g_autofree char *advice = vr_swap_advice(swap, why);
 
     if (g_error_matches(why, VR_ERROR, VR_ERROR_FENCED) || !vr_swap_give_up(swap, why->message, error)) {
         if (error && !*error)
             g_propagate_error(error, g_steal_pointer(&why));
         return FALSE;
     }
-    g_set_error(error, VR_ERROR, VR_ERROR_PERSON,
-                "'%s' could not be put back and its state is UNKNOWN: %s; look at 'virsh domstate' and 'virsh dumpxml' "
-                "of it, mend what is said here, then run 'virt-reimage recover %s'",
-                swap->row->domain, why->message, swap->row->set_name);
+    g_set_error(error, VR_ERROR, VR_ERROR_PERSON, "'%s' could not be put back and its state is UNKNOWN: %s; %s",
+                swap->row->domain, why->message, advice);
     return FALSE;
 }
 

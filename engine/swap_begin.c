@@ -73,7 +73,7 @@ static gboolean is_unknown_of_ours(const VrEngine *engine, const char *uuid, con
     g_set_error(
         error, VR_ERROR, VR_ERROR_CONFLICT,
         "'%s' runs on %s, which state.db does not know: it was lost or is an old copy; put the right state.db back "
-        "into %s, nothing was changed",
+        "into %s, or, when there is none, run 'virt-reimage recover --rebuild'; nothing was changed",
         domain, path, vr_store_root(engine->store));
     return TRUE;
 }
@@ -310,6 +310,7 @@ VrSwap *vr_swap_begin(const VrEngine *engine, const VrSwapRequest *request, GErr
     g_auto(VrDomainInfo) info = {0};
 
     swap->engine = *engine;
+    swap->lost_before = vr_hv_lost_calls(engine->hv);
     swap->image = vr_image_copy(request->image);
     swap->needs_agent = request->needs_agent;
     swap->data_proof = request->data_proof;
@@ -340,6 +341,8 @@ VrSwap *vr_swap_resume(const VrEngine *engine, const VrSwapRow *row, GError **er
     g_autoptr(VrSwap) swap = g_new0(VrSwap, 1);
 
     swap->engine = *engine;
+    swap->resumed = TRUE;
+    swap->lost_before = vr_hv_lost_calls(engine->hv);
     swap->row = vr_swap_row_copy(row);
     swap->from = vr_journal_generation(engine->journal, row->uuid, row->from, error);
     swap->to = swap->from ? vr_journal_generation(engine->journal, row->uuid, row->to, error) : NULL;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What the files of a swap share: swap.c (the table), swap_begin.c (from nothing or the journal to a swap), swap_steps.c (what each
- * step does), swap_files.c (disks and XML files of a generation), swap_nvram.c (its NVRAM). */
+ * step does), swap_back.c (the way back), swap_files.c (disks and XML files of a generation), swap_nvram.c (its NVRAM). */
 #pragma once
 
 #include "engine/swap.h"
@@ -17,6 +17,8 @@ struct VrSwap {
     gboolean needs_agent;      /* of the request, for the second look before the stop */
     char **ignored;            /* likewise; may be NULL */
     VrProofContent data_proof; /* likewise; one that is resumed has it in its manifest */
+    gboolean resumed;          /* begun by a process that ended: a call of its may still be under way */
+    guint lost_before;         /* vr_hv_lost_calls() when this process took it up */
 };
 
 /* The preflight of this swap's guest: blockers are VR_ERROR_REFUSED. *passed (may be NULL): what a person lets pass, "[id] text" each (char *,
@@ -30,6 +32,22 @@ gboolean vr_swap_step_stop(VrSwap *swap, const VrStopPolicy *stop, GError **erro
 gboolean vr_swap_step_switch(VrSwap *swap, const VrStopPolicy *stop, GError **error);
 gboolean vr_swap_step_start(VrSwap *swap, const VrStopPolicy *stop, GError **error);
 
+/* For recovery, when libvirt's XML names the new disk and SWITCHED was not journaled: the define may not be flushed, and was not proven. */
+gboolean vr_swap_switch_again(VrSwap *swap, GError **error);
+
+/* What the steps and the way back have in common. */
+gboolean vr_swap_mark(VrSwap *swap, const char *step, const char *detail, GError **error);
+gboolean vr_swap_still_owner(VrSwap *swap, GError **error);
+/* The first look of a step: a libvirtd that is being restarted is waited for. */
+gboolean vr_swap_read_info(VrSwap *swap, VrDomainInfo *info, GError **error);
+/* Off because of a migration or a save it runs, or will, elsewhere or with other disks: never started by us (S6-S7). */
+gboolean vr_swap_check_off(const VrDomainInfo *info, GError **error);
+/* Off for good: libvirt says so, for a reason that is a stop, and no QEMU holds any of its disks or its NVRAM (invariant 11). */
+gboolean vr_swap_confirm_off(VrSwap *swap, const char *xml, GError **error);
+/* Define, and whatever it answers, read back what is true (invariant 16): *now. */
+gboolean vr_swap_define(VrSwap *swap, const char *xml, char **now, GError **error);
+gboolean vr_swap_start(VrSwap *swap, const char *intent, GError **error);
+
 /* The guest back on the old disk, running if it ran. Looks at the world; repeatable. */
 gboolean vr_swap_put_back(VrSwap *swap, GError **error);
 
@@ -41,6 +59,9 @@ gboolean vr_swap_disks_readable(VrSwap *swap, const char *os_target, GError **er
 gboolean vr_swap_disks_read(VrSwap *swap, VrManifestPhase phase, const char *xml, GError **error);
 /* The same disks as at the first reading, or VR_ERROR_CONFLICT. A swap of an older program has none: that is TRUE. */
 gboolean vr_swap_disks_prove(VrSwap *swap, VrManifestPhase phase, const char *xml, GError **error);
+
+/* What a person looks at and types, for a swap that could not be finished because of `cause`. Free with g_free. */
+char *vr_swap_advice(const VrSwap *swap, const GError *cause);
 
 /* The path by which a generation's disk is known: its file or device, or "POOL/VOLUME". Free with g_free. */
 char *vr_swap_disk_path(const VrDomainDisk *disk);

@@ -95,3 +95,10 @@ gboolean vr_executor_past(const VrSet *set, VrRun *run, VrRunTarget *targets, Vr
 /* Recovery of a set, health included: vr_recover(), then each swap that stands in STARTED is probed and committed or undone, and open runs are closed as
  * Faulted. *told: lines for a person, one a swap (char *, freed with the array). VR_ERROR_PERSON when one is UNKNOWN. */
 gboolean vr_recover_set(const VrEngine *engine, const VrSet *set, gboolean dry_run, GPtrArray **told, GError **error);
+
+/* Of the audit: what a recovery found about an instance and did. */
+#define VR_EVENT_KIND_RECOVERED "recovered"
+
+/* Ends the open swap of a domain (by its name in the journal, or UUID) that libvirt does not have any more: vr_swap_forget(), and its line in
+ * the history. What was, or with dry_run would be, done, for a person; free with g_free. NULL: error. */
+char *vr_recover_forget(const VrEngine *engine, const char *domain, gboolean dry_run, GError **error);

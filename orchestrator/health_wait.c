@@ -21,7 +21,9 @@ typedef struct {
     gint64 healthy_ms;  /* of the first healthy one; -1: none yet */
     gint64 lost_ms;     /* since when libvirt is away; -1: it is not */
     gint64 away_ms;     /* for how long it was, before */
-    char *boot_id;      /* the last one heard */
+    gint64 least_ms;    /* it does not end as too late before this, if the first look found it healthy */
+    gboolean looked;
+    char *boot_id; /* the last one heard */
     int domain_id;
 } Watch;
 
@@ -71,7 +73,17 @@ static gint64 deadline_ms(const Watch *watch)
 {
     gboolean from_answer = watch->profile->start_timeout_ms > 0 && watch->answered_ms >= 0;
 
-    return (from_answer ? watch->answered_ms : watch->wait->started_ms) + limit_ms(watch) + forgiven_ms(watch);
+    return MAX(watch->least_ms,
+               (from_answer ? watch->answered_ms : watch->wait->started_ms) + limit_ms(watch) + forgiven_ms(watch));
+}
+
+/* A guest that runs for long already when the wait begins, because a process ended before it, and is healthy at the first look: the
+ * looks that prove it are taken, however late they are. */
+static gint64 least_of(const VrHealthProfile *profile)
+{
+    gint64 looks = MAX(1, (gint64)profile->number_of_probes) + AGENT_PATIENCE;
+
+    return vr_clock_now_ms() + MIN(profile->timeout_ms, looks * profile->interval_ms + LAST_LOOK_MS);
 }
 
 /* The last look, at the deadline itself, gets the time that a look needs. A question over the network that hangs is asked anew
@@ -165,6 +177,9 @@ static void look(Watch *watch)
     vr_health_probe(watch->hv, watch->profile, &watch->wait->subject, look_until(watch), watch->wait->aborted, answer);
     if (answer->answered && watch->answered_ms < 0)
         watch->answered_ms = vr_clock_now_ms();
+    if (!watch->looked && answer->state != VR_HEALTH_HEALTHY)
+        watch->least_ms = 0;
+    watch->looked = TRUE;
     check_identity(watch);
     answer->state = vr_health_track_answer(&watch->track, answer->state, note_boot(watch), vr_clock_now_ms());
 }
@@ -215,6 +230,7 @@ gboolean vr_health_wait(VrHv *hv, const VrHealthProfile *profile, const VrHealth
                    .answered_ms = -1,
                    .healthy_ms = -1,
                    .lost_ms = -1,
+                   .least_ms = least_of(profile),
                    .domain_id = -1};
     gboolean healthy;
 

@@ -35,6 +35,15 @@ static VrHealthSubject subject_of(const VrSet *set, const char *uuid)
     return (VrHealthSubject){.uuid = uuid, .address = index >= 0 ? vr_set_address(set, (guint)index) : NULL};
 }
 
+/* The time of the model goes on from when the guest began to run. After a reboot of the host it begins again (invariant 24). */
+static gint64 running_since(const Judges *judges, const VrSwapRow *row)
+{
+    gint64 at_ms = 0;
+
+    vr_journal_mark_time(judges->engine->journal, row->id, "running", &at_ms, NULL);
+    return at_ms > 0 ? at_ms : vr_clock_now_ms();
+}
+
 /* A guest that is healthy on its new disk stays there; another goes back, where the policy lets it. */
 static void judge_started(const Judges *judges, VrRecovered *recovered)
 {
@@ -43,7 +52,7 @@ static void judge_started(const Judges *judges, VrRecovered *recovered)
     g_autoptr(VrSwap) swap = vr_swap_resume(judges->engine, row, &local);
     VrHealthWait wait = {.subject = subject_of(judges->set, row->uuid),
                          .old_boot_id = row->old_boot_id,
-                         .started_ms = vr_clock_now_ms()};
+                         .started_ms = running_since(judges, row)};
     g_auto(VrHealthAnswer) answer = {0};
     g_autofree char *before = g_steal_pointer(&recovered->told);
     g_autofree char *end = NULL;
@@ -118,9 +127,10 @@ static void leave_unjudged(const VrSet *set, GPtrArray *found)
 static gboolean phase_of(const VrEngine *engine, const VrRun *run, const VrSwapRow *row, VrInstancePhase *phase,
                          GError **error)
 {
-    gboolean left, ran;
+    gboolean left, ran, forgotten;
 
     if (!vr_journal_has_mark(engine->journal, row->id, "left", &left, error) ||
+        !vr_journal_has_mark(engine->journal, row->id, VR_STEP_FORGOTTEN, &forgotten, error) ||
         !vr_journal_has_mark(engine->journal, row->id, vr_swap_state_name(VR_SWAP_STARTED), &ran, error))
         return FALSE;
     switch (row->state) {
@@ -129,6 +139,8 @@ static gboolean phase_of(const VrEngine *engine, const VrRun *run, const VrSwapR
         break;
     case VR_SWAP_UNDONE:
         *phase = run->detached && !ran ? VR_PHASE_PENDING : VR_PHASE_RESTORED;
+        if (forgotten)
+            *phase = VR_PHASE_FAILED;
         break;
     case VR_SWAP_DISCARDED:
         *phase = VR_PHASE_PENDING;
@@ -226,8 +238,8 @@ static gboolean write_all(const VrEngine *engine, GPtrArray *found, GError **err
 {
     for (guint i = 0; i < found->len; i++) {
         const VrRecovered *recovered = g_ptr_array_index(found, i);
-        if (!vr_journal_event(engine->journal, engine->owner, recovered->row->run_id, recovered->row->uuid, "recovered",
-                              recovered->told, error) ||
+        if (!vr_journal_event_once(engine->journal, engine->owner, recovered->row->run_id, recovered->row->uuid,
+                                   VR_EVENT_KIND_RECOVERED, recovered->told, error) ||
             !write_history(engine, recovered, error))
             return FALSE;
     }
@@ -277,4 +289,43 @@ gboolean vr_recover_set(const VrEngine *engine, const VrSet *set, gboolean dry_r
     if (told)
         *told = g_steal_pointer(&lines);
     return dry_run || none_unknown(set, found, error);
+}
+
+/* --- a person's word ---------------------------------------------------------------------------------- */
+
+static VrSwapRow *open_swap_of(const VrEngine *engine, const char *domain, GError **error)
+{
+    g_autoptr(GPtrArray) open = vr_journal_open_swaps(engine->journal, engine->owner->set_name, error);
+
+    for (guint i = 0; open && i < open->len; i++) {
+        const VrSwapRow *row = g_ptr_array_index(open, i);
+        if (g_str_equal(row->domain, domain) || g_ascii_strcasecmp(row->uuid, domain) == 0)
+            return g_ptr_array_steal_index(open, i);
+    }
+    if (open)
+        g_set_error(
+            error, VR_ERROR, VR_ERROR_NOT_FOUND,
+            "set '%s': no swap of '%s' is open, so there is nothing to forget; 'virt-reimage status %s' shows its "
+            "instances",
+            engine->owner->set_name, domain, engine->owner->set_name);
+    return NULL;
+}
+
+char *vr_recover_forget(const VrEngine *engine, const char *domain, gboolean dry_run, GError **error)
+{
+    g_autoptr(VrSwapRow) row = open_swap_of(engine, domain, error);
+    g_autofree char *told = NULL;
+
+    if (!row || !vr_swap_forget(engine, row, dry_run, error))
+        return NULL;
+    told = g_strdup_printf("the domain is gone: its swap %s; generations %u and %u and their files in %s/disks/%s stay",
+                           dry_run ? "would be forgotten" : "is forgotten", row->from, row->to,
+                           vr_store_root(engine->store), row->uuid);
+    if (!dry_run) {
+        VrRecovered forgotten = {.row = row, .found = row->state, .told = told};
+        row->state = VR_SWAP_UNDONE;
+        if (!write_history(engine, &forgotten, error))
+            return NULL;
+    }
+    return g_steal_pointer(&told);
 }

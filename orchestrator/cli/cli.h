@@ -33,7 +33,8 @@ typedef enum {
     VR_OPT_AZURE = 1 << 27,
     VR_OPT_NO_APPLY = 1 << 28,
     VR_OPT_LEFT = 1 << 20,
-    VR_OPT_IGNORE = 1 << 29
+    VR_OPT_IGNORE = 1 << 29,
+    VR_OPT_RECOVER = 1 << 22 /* --forget --rebuild */
 } VrCliOptionSet;
 
 #define VR_GENERATION_NOT_GIVEN G_MININT /* so that a negative number is told from none */
@@ -48,6 +49,8 @@ typedef struct {
     gboolean all, dry_run, no_auto_rollback, azure, walk, replace, detach, now, no_apply;
     gboolean left;
     char **canary, **ignore;
+    char *forget;
+    gboolean rebuild;
     int worker_fd; /* of a worker (worker.h); 0: this is none */
 } VrCliOptions;
 
@@ -142,4 +145,5 @@ gboolean vr_cmd_walk(const VrCli *cli, GError **error);
 gboolean vr_cmd_promote(const VrCli *cli, GError **error);
 gboolean vr_cmd_approve(const VrCli *cli, GError **error);
 gboolean vr_cmd_recover(const VrCli *cli, GError **error);
+gboolean vr_recover_rebuild(const VrCli *cli, GError **error); /* recover --rebuild */
 gboolean vr_cmd_doctor(const VrCli *cli, GError **error);

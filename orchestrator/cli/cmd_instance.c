@@ -157,6 +157,40 @@ static void print_times(const VrCli *cli, const VrSwapTimes *times)
     vr_label_format(cli, "Downtime", "off %s, OS down %s", off, os_down);
 }
 
+/* What the last recovery found about its last swap, and did. */
+typedef struct {
+    gint64 at_us;
+    char *text; /* NULL: none was needed */
+} Recovery;
+
+static void recovery_clear(Recovery *recovery)
+{
+    g_free(recovery->text);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Recovery, recovery_clear)
+
+static gboolean read_recovery(const VrSession *session, const VrInstanceState *state, Recovery *recovery,
+                              GError **error)
+{
+    return !state->swap || vr_journal_last_event(session->journal, state->swap->run_id, state->instance->uuid,
+                                                 VR_EVENT_KIND_RECOVERED, &recovery->at_us, &recovery->text, error);
+}
+
+static json_t *recovery_json(const Recovery *recovery)
+{
+    return recovery->text
+               ? json_pack("{s:o, s:o}", "time", vr_json_time(recovery->at_us), "text", vr_json_text(recovery->text))
+               : json_null();
+}
+
+static void print_recovery(const VrCli *cli, const Recovery *recovery)
+{
+    g_autofree char *at = recovery->text ? vr_text_time(recovery->at_us) : NULL;
+
+    if (recovery->text)
+        vr_label_format(cli, "Recovered", "%s: %s", at, recovery->text);
+}
+
 static void print_swap(const VrCli *cli, const VrInstanceState *state)
 {
     const VrSwapRow *swap = state->swap;
@@ -212,7 +246,7 @@ static void print_signals(const VrCli *cli, const GPtrArray *signals)
 }
 
 static void print_lines(const VrCli *cli, const VrInstanceState *state, const GPtrArray *signals, GPtrArray *all,
-                        const GPtrArray *verdicts, const VrDataProof *proof)
+                        const GPtrArray *verdicts, const VrDataProof *proof, const Recovery *recovery)
 {
     const VrLook *look = state->look;
     g_autofree char *current = vr_generation_text(state->current);
@@ -237,6 +271,7 @@ static void print_lines(const VrCli *cli, const VrInstanceState *state, const GP
         print_swap(cli, state);
     else
         vr_label(cli, "Last swap", "none yet");
+    print_recovery(cli, recovery);
     print_disks(cli, proof);
     fputc('\n', stdout);
     generations_table(cli, all, verdicts);
@@ -253,6 +288,7 @@ static gboolean view(const VrCli *cli, VrSession *session, guint index, GError *
     g_autoptr(GPtrArray) signals = NULL;
     g_autoptr(VrDataProof) proof = NULL;
     g_auto(VrInstanceState) state = {0};
+    g_auto(Recovery) recovery = {0};
 
     if (local) {
         g_propagate_error(error, g_steal_pointer(&local));
@@ -262,7 +298,8 @@ static gboolean view(const VrCli *cli, VrSession *session, guint index, GError *
     all = vr_journal_generations(session->journal, vr_set_instance(session->set, index)->uuid, error);
     verdicts = all ? vr_gc_judge(session->journal, session->set, vr_set_instance(session->set, index)->uuid, all, error)
                    : NULL;
-    if (!verdicts || !vr_instance_state_read(&state, session, index, last, image, looks, error))
+    if (!verdicts || !vr_instance_state_read(&state, session, index, last, image, looks, error) ||
+        !read_recovery(session, &state, &recovery, error))
         return FALSE;
     proof = state.swap ? vr_data_proof_of(session->journal, state.swap->id, &local) : NULL;
     if (local) {
@@ -273,12 +310,13 @@ static gboolean view(const VrCli *cli, VrSession *session, guint index, GError *
     if (cli->options.json) {
         json_t *document = vr_instance_state_json(&state);
         json_object_set_new(document, "signals", signals_json(signals));
+        json_object_set_new(document, "lastRecovery", recovery_json(&recovery));
         json_object_set_new(document, "set", vr_json_text(session->set->name));
         json_object_set_new(document, "generations", generations_json(all, verdicts));
         json_object_set_new(document, "dataDisks", vr_data_proof_json(proof));
         vr_json_print(document);
     } else {
-        print_lines(cli, &state, signals, all, verdicts, proof);
+        print_lines(cli, &state, signals, all, verdicts, proof, &recovery);
     }
     return TRUE;
 }

@@ -38,7 +38,8 @@ static gboolean dry_run(const VrCli *cli, const char *name, GError **error)
     if (!session.set)
         return FALSE;
     if (vr_session_is_owned(&session, name, &holder)) {
-        vr_say(cli, "set %s: owned now by %s; there is nothing to recover while it works", name, holder);
+        g_autofree char *advice = vr_owner_advice(holder);
+        vr_say(cli, "set %s: owned now by %s; there is nothing to recover while it works; %s", name, holder, advice);
         return TRUE;
     }
     if (!vr_session_connect(&session, error) || !would_recover(&session, &told, error))
@@ -70,12 +71,84 @@ static GPtrArray *all_sets(const VrCli *cli, GError **error)
     return vr_session_open(&session, cli, error) ? vr_registry_list(vr_store_db(session.store), error) : NULL;
 }
 
+/* --- --forget ---------------------------------------------------------------------------------------- */
+
+/* What else is open in the set keeps it from being done. */
+static gboolean none_open(const VrSession *session, const char *name, GError **error)
+{
+    g_autoptr(GPtrArray) open = vr_journal_open_swaps(session->journal, name, error);
+
+    if (!open || open->len == 0)
+        return open != NULL;
+    g_set_error(error, VR_ERROR, VR_ERROR_PERSON,
+                "set '%s': %u more swap%s open; '%s recover %s' says what is to be done about them", name, open->len,
+                open->len == 1 ? " is" : "s are", VR_PROGRAM, name);
+    return FALSE;
+}
+
+static gboolean would_forget(const VrCli *cli, const char *name, GError **error)
+{
+    g_auto(VrSession) session = {0};
+    VrOwner nobody = {.set_name = (char *)name, .fence = -1};
+    g_autofree char *told = NULL;
+
+    if (!vr_session_open_read(&session, cli, error) || !vr_session_connect(&session, error))
+        return FALSE;
+    VrEngine engine = {.store = session.store, .hv = session.hv, .journal = session.journal, .owner = &nobody};
+    told = vr_recover_forget(&engine, cli->options.forget, TRUE, error);
+    if (told)
+        vr_say(cli, "set %s: '%s': %s", name, cli->options.forget, told);
+    return told != NULL;
+}
+
+/* Taking the set recovers it first; that an instance is UNKNOWN is why one is here. */
+static gboolean forget(const VrCli *cli, const char *name, GError **error)
+{
+    g_auto(VrSession) session = {.open_run = VR_OPEN_RUN_KEEP};
+    g_autoptr(GError) local = NULL;
+    g_autofree char *told = NULL;
+
+    if (cli->options.dry_run)
+        return would_forget(cli, name, error);
+    if (!vr_session_open_write(&session, cli, error))
+        return FALSE;
+    if (!vr_session_take_any_set(&session, name, &local) && !g_error_matches(local, VR_ERROR, VR_ERROR_PERSON)) {
+        g_propagate_error(error, g_steal_pointer(&local));
+        return FALSE;
+    }
+    told = vr_recover_forget(&session.engine, cli->options.forget, FALSE, error);
+    if (!told)
+        return FALSE;
+    vr_say(cli, "set %s: '%s': %s", name, cli->options.forget, told);
+    return none_open(&session, name, error);
+}
+
+static gboolean check_usage(const VrCli *cli, GError **error)
+{
+    const VrCliOptions *options = &cli->options;
+
+    if (options->rebuild && (options->forget || cli->n_args > 0))
+        g_set_error(error, VR_ERROR, VR_ERROR_USAGE,
+                    "--rebuild is for the whole store: no set and no --forget beside it");
+    else if (options->forget && cli->n_args != 1)
+        g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "--forget INSTANCE needs the set of that instance");
+    else
+        return TRUE;
+    return FALSE;
+}
+
 /* One set that cannot be recovered does not keep the others from it; the first error is the answer. */
 gboolean vr_cmd_recover(const VrCli *cli, GError **error)
 {
     g_autoptr(GPtrArray) names = NULL;
     g_autoptr(GError) first = NULL;
 
+    if (!check_usage(cli, error))
+        return FALSE;
+    if (cli->options.rebuild)
+        return vr_recover_rebuild(cli, error);
+    if (cli->options.forget)
+        return forget(cli, cli->args[0], error);
     if (cli->n_args == 0)
         names = all_sets(cli, error);
     else

@@ -199,9 +199,23 @@ const VrCliCommand vr_cli_commands[] = {
     {"approve", VR_GROUP_RUNS, "SET", "Let a run begin whose model asks for an approval", CONTROL_TEXT, "approve shop",
      TRUE, VR_OPT_DRY_RUN | VR_OPT_JSON, 1, 1, vr_cmd_approve},
     {"recover", VR_GROUP_RUNS, "[SET…]", "Finish or undo what a crash left open (default: in all sets)",
-     "Every command that changes a set does this first. Exit status 7: an instance is UNKNOWN and a person must look,\n"
-     "or was started and the model that says how its health is judged cannot be read.",
-     "recover shop --dry-run", TRUE, VR_OPT_DRY_RUN, 0, MANY, vr_cmd_recover},
+     "Every command that changes a set does this first. It says of each open swap what it found and did; of an "
+     "instance\n"
+     "that is UNKNOWN, what to look at and what to type. With --dry-run it says so and changes nothing.\n"
+     "\n"
+     "recover SET --forget INSTANCE ends the open swap of an instance whose domain libvirt does not have any more. "
+     "Its\n"
+     "generations and files stay. It is refused while the domain exists.\n"
+     "\n"
+     "recover --rebuild restores instances and their generations when state.db is lost, from the metadata of domains\n"
+     "and the store: what runs, and what can be gone back to with --to-generation. It never changes what state.db "
+     "knows. Sets\n"
+     "must be defined again; runs, protections and excluded versions are not restored. To rebuild over an old copy\n"
+     "of state.db, move that away first.\n"
+     "\n"
+     "Exit status 7: an instance is UNKNOWN or not restored and a person must look, or was started and the model that\n"
+     "says how its health is judged cannot be read.",
+     "recover shop --dry-run", TRUE, VR_OPT_DRY_RUN | VR_OPT_RECOVER, 0, MANY, vr_cmd_recover},
 
     {"status", VR_GROUP_VIEWS, "SET", "Show versions, the last run, and each instance", "", "status shop --json", FALSE,
      VR_OPT_JSON, 1, 1, vr_cmd_status},

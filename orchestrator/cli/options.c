@@ -66,6 +66,10 @@ static const Option table[] = {
      "let this finding pass, if it is one of those that may. Once more for each", "FINDING"},
     {VR_OPT_LEFT, "left", 0, G_OPTION_ARG_NONE, AT(left),
      "also what instances left that are in no set any more, at once", NULL},
+    {VR_OPT_RECOVER, "forget", 0, G_OPTION_ARG_STRING, AT(forget), "end the swap of this one, whose domain is gone",
+     "INSTANCE"},
+    {VR_OPT_RECOVER, "rebuild", 0, G_OPTION_ARG_NONE, AT(rebuild), "restore what a lost state.db knew of instances",
+     NULL},
     {VR_OPT_REASON, "reason", 0, G_OPTION_ARG_STRING, AT(reason), "why, for the record", "TEXT"},
     {VR_OPT_DRY_RUN, "dry-run", 0, G_OPTION_ARG_NONE, AT(dry_run), "say what would be done, change nothing", NULL},
 };

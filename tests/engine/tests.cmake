@@ -11,3 +11,5 @@ vr_test(engine retention LINK vr_engine SOURCES engine/support.c fault/fake_hv.c
 vr_test(engine retire LINK vr_engine SOURCES engine/support.c fault/fake_hv.c)
 vr_test(fault kill_gc LINK vr_engine SOURCES engine/support.c fault/fake_hv.c)
 vr_test(engine manifest LINK vr_engine SOURCES engine/support.c fault/fake_hv.c)
+vr_test(engine recover LINK vr_engine SOURCES engine/support.c fault/fake_hv.c)
+vr_test(engine rebuild LINK vr_engine SOURCES engine/support.c fault/fake_hv.c)

@@ -141,9 +141,50 @@ void fake_hv_edit(FakeHv *fake, const char *from, const char *to)
 
 /* --- the script -------------------------------------------------------------------------------------- */
 
+void fake_hv_late(FakeHv *fake, char what, const char *xml, guint by)
+{
+    g_free(fake->late.xml);
+    fake->late.what = what;
+    fake->late.xml = g_strdup(xml);
+    fake->late.left = by;
+    fake->late.answered_ms = 0;
+}
+
+static void land(FakeHv *fake)
+{
+    char what = fake->late.what;
+
+    fake->late.what = 0;
+    if (what == 'd')
+        write_part(fake, "inactive.xml", fake->late.xml);
+    else if (what == 's' && fake_hv_state(fake) == VR_DOMAIN_OFF)
+        run(fake);
+    else if (what == 'x')
+        fake_hv_set_state(fake, VR_DOMAIN_OFF);
+    g_string_append_printf(fake->log, "(%c)", what);
+}
+
+static void land_if_due(FakeHv *fake)
+{
+    if (fake->late.what == 0)
+        return;
+    if (--fake->late.left == 0 ||
+        (fake->late.answered_ms > 0 && vr_clock_now_ms() > fake->late.answered_ms + FAKE_LATE_MS))
+        land(fake);
+}
+
+/* A call that changes something takes effect. */
+static void note_effect(FakeHv *fake, char what)
+{
+    g_string_append_c(fake->log, what);
+    if (fake->late.what && fake->late.answered_ms == 0)
+        fake->late.answered_ms = vr_clock_now_ms();
+}
+
 static FakeFault next_fault(FakeHv *fake)
 {
     fake->point++;
+    land_if_due(fake);
     if (fake->fault_at == 0 || fake->point < fake->fault_at || (fake->point > fake->fault_at && !fake->fault_stays))
         return FAKE_NONE;
     if (fake->fault == FAKE_KILL_BEFORE)
@@ -156,9 +197,9 @@ static gboolean before(FakeFault fault, GError **error)
 {
     if (fault == FAKE_REFUSE)
         g_set_error(error, VR_ERROR, VR_ERROR_HYPERVISOR, "scripted refusal");
-    else if (fault == FAKE_LOST_BEFORE)
+    else if (fault == FAKE_LOST_BEFORE || fault == FAKE_LATE)
         g_set_error(error, VR_ERROR, VR_ERROR_DISCONNECTED, "scripted loss of the connection");
-    return fault != FAKE_REFUSE && fault != FAKE_LOST_BEFORE;
+    return fault != FAKE_REFUSE && fault != FAKE_LOST_BEFORE && fault != FAKE_LATE;
 }
 
 static gboolean after(FakeFault fault, GError **error)
@@ -260,9 +301,12 @@ static gboolean do_define(VrHv *hv, const char *uuid, const char *xml, GError **
 {
     FakeFault fault = next_fault((FakeHv *)hv);
 
+    if (fault == FAKE_LATE)
+        fake_hv_late((FakeHv *)hv, 'd', xml, ((FakeHv *)hv)->late_by);
     if (!before(fault, error))
         return FALSE;
     ((FakeHv *)hv)->defines++;
+    note_effect((FakeHv *)hv, 'd');
     return write_definition((FakeHv *)hv, xml, error) && after(fault, error);
 }
 
@@ -272,6 +316,8 @@ static gboolean do_start(VrHv *hv, const char *uuid, GError **error)
     FakeFault fault = next_fault(fake);
     g_autofree char *path = fake_hv_os_path(fake, FALSE);
 
+    if (fault == FAKE_LATE)
+        fake_hv_late(fake, 's', NULL, fake->late_by);
     if (!before(fault, error))
         return FALSE;
     if (fake_hv_state(fake) != VR_DOMAIN_OFF) {
@@ -286,6 +332,7 @@ static gboolean do_start(VrHv *hv, const char *uuid, GError **error)
         g_set_error(error, VR_ERROR, VR_ERROR_HYPERVISOR, "QEMU cannot open the NVRAM");
         return FALSE;
     }
+    note_effect(fake, 's');
     if (fake->ends_at_once)
         fake_hv_set_state(fake, VR_DOMAIN_OFF);
     return after(fault, error);
@@ -310,8 +357,11 @@ static gboolean do_destroy(VrHv *hv, const char *uuid, GError **error)
 {
     FakeFault fault = next_fault((FakeHv *)hv);
 
+    if (fault == FAKE_LATE)
+        fake_hv_late((FakeHv *)hv, 'x', NULL, ((FakeHv *)hv)->late_by);
     if (!before(fault, error))
         return FALSE;
+    note_effect((FakeHv *)hv, 'x');
     fake_hv_set_state((FakeHv *)hv, VR_DOMAIN_OFF);
     return after(fault, error);
 }
@@ -367,6 +417,7 @@ FakeHv *fake_hv_new(const char *dir, const char *xml, gboolean running)
     FakeHv *fake = g_new0(FakeHv, 1);
 
     fake->hv.ops = &ops;
+    fake->log = g_string_new(NULL);
     fake->dir = g_strdup(dir);
     if (!xml)
         return fake;
@@ -384,5 +435,7 @@ void fake_hv_free(FakeHv *fake)
         return;
     g_free(fake->dir);
     g_free(fake->run_dir);
+    g_free(fake->late.xml);
+    g_string_free(fake->log, TRUE);
     g_free(fake);
 }

@@ -13,7 +13,8 @@ typedef enum {
     FAKE_LOST_BEFORE, /* nothing happens, VR_ERROR_DISCONNECTED */
     FAKE_LOST_AFTER,  /* it happens, VR_ERROR_DISCONNECTED */
     FAKE_KILL_BEFORE, /* _exit before it happens */
-    FAKE_KILL_AFTER
+    FAKE_KILL_AFTER,
+    FAKE_LATE /* of define, start and destroy: VR_ERROR_DISCONNECTED, and it happens `late_by` calls later */
 } FakeFault;
 
 #define FAKE_UUID "11111111-2222-4333-8444-555555555555"
@@ -43,7 +44,18 @@ typedef struct {
     guint snapshots, checkpoints;
     const char *job;
     guint starts, defines, shutdowns; /* in this process */
+    guint late_by;                    /* of FAKE_LATE */
+    struct {
+        char what;          /* d, s, x for destroy; 0: none */
+        char *xml;          /* of d */
+        guint left;         /* calls until it takes effect */
+        gint64 answered_ms; /* when a later call that changes something was answered; 0: none was */
+    } late;                 /* a call that was given up and is under way */
+    GString *log;           /* of this process: d, s, x for each define, start, destroy that took effect */
 } FakeHv;
+
+/* Once a later call that changes something was answered, one that is under way takes effect within this time (engine/swap.c). */
+#define FAKE_LATE_MS 1500
 
 /* The domain is made with `xml` in dir, running or off, unless dir holds one already (xml NULL). */
 FakeHv *fake_hv_new(const char *dir, const char *xml, gboolean running);
@@ -56,5 +68,7 @@ char *fake_hv_os_path(FakeHv *fake, gboolean live);
 void fake_hv_set_state(FakeHv *fake, VrDomainState state);
 /* The host comes back after a power cut: the guest is off, or with autostart runs on what inactive.xml names. */
 void fake_hv_boot_host(FakeHv *fake, gboolean autostart);
+/* A call of a process that ended is under way: as FAKE_LATE. xml: of a define. */
+void fake_hv_late(FakeHv *fake, char what, const char *xml, guint by);
 /* Somebody else's edit of the inactive XML: replaces the first `from` by `to`. */
 void fake_hv_edit(FakeHv *fake, const char *from, const char *to);

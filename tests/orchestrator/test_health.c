@@ -523,6 +523,30 @@ static void test_aborted(void **state)
     assert_int_equal(answer.state, VR_HEALTH_UNKNOWN);
 }
 
+/* A recovery an hour later: the time of the model is over. A guest that is healthy at the first look stays, whatever the number of probes; one that
+ * is not is called late at once (SAFETY S12). */
+static void test_late(void **state) /* B17 */
+{
+    VrHealthWait wait = {.subject = subject, .old_boot_id = OLD_BOOT};
+    g_auto(VrHealthAnswer) answer = {0};
+
+    for (guint probes = 1; probes <= 12; probes += 11) {
+        now_ms += 3600 * 1000;
+        wait.started_ms = now_ms - 1800 * 1000;
+        profile.number_of_probes = probes;
+        assert_true(vr_health_wait(&hv, &profile, &wait, &answer));
+    }
+    guest.body = "{\"ApplicationHealthState\": \"Unhealthy\"}";
+    wait.started_ms = now_ms - 1800 * 1000;
+    gint64 before_ms = now_ms;
+    assert_false(vr_health_wait(&hv, &profile, &wait, &answer));
+    assert_in_range(now_ms, before_ms, before_ms + 1000);
+    wait.started_ms = now_ms - 45000; /* 15 s of the minute are left */
+    before_ms = now_ms;
+    assert_false(vr_health_wait(&hv, &profile, &wait, &answer));
+    assert_in_range(now_ms, before_ms + 14000, before_ms + 21000);
+}
+
 static void test_power(void **state) /* E6: it must have run for an interval */
 {
     g_auto(VrHealthAnswer) answer = {0};
@@ -557,6 +581,7 @@ int main(void)
         cmocka_unit_test_setup(test_gone, setup),
         cmocka_unit_test_setup(test_aborted, setup),
         cmocka_unit_test_setup(test_aborted_while_it_hangs, setup),
+        cmocka_unit_test_setup(test_late, setup),
         cmocka_unit_test_setup(test_power, setup),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The way back to the old disk: looks at the world, not at the state, and is repeatable. See swap.c. */
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "engine/swap_private.h"
+
+/* How long a guest that was asked to stop, and then not to be swapped, may still go off because of it: since it was
+ * asked, and at the least from now on. */
+#define LATE_STOP_MS 30000
+#define LATE_STOP_LEAST_MS 5000
+/* How long a call that was given up may still take effect once libvirt has answered a later one (swap.c). */
+#define LATE_CALL_MS 2000
+#define LATE_CALL_ROUNDS 3
+
+/* A mark on the way back: a journal that is full does not keep a guest off. */
+static gboolean note(VrSwap *swap, const char *step, const char *detail, GError **error)
+{
+    g_autoptr(GError) local = NULL;
+
+    if (vr_swap_mark(swap, step, detail, &local))
+        return TRUE;
+    if (g_error_matches(local, VR_ERROR, VR_ERROR_FENCED)) {
+        g_propagate_error(error, g_steal_pointer(&local));
+        return FALSE;
+    }
+    vr_warning(swap->row->domain, "the journal does not take '%s': %s", step, local->message);
+    return TRUE;
+}
+
+static gboolean names_disk(VrSwap *swap, const char *xml, const VrGeneration *generation, gboolean *is_it,
+                           GError **error)
+{
+    g_autoptr(VrDomainDef) def = vr_domain_def_parse(xml, error);
+    const VrDomainDisk *disk = def ? vr_domain_def_os_disk(def, swap->row->os_target, error) : NULL;
+    g_autofree char *path = disk ? vr_swap_disk_path(disk) : NULL;
+
+    *is_it = path && g_str_equal(path, generation->path);
+    return disk != NULL;
+}
+
+/* Off with a guest that runs on the new disk, and on no other. */
+static gboolean force_off_new(VrSwap *swap, const char *live, GError **error)
+{
+    gboolean runs_on_new;
+
+    if (!names_disk(swap, live, swap->to, &runs_on_new, error))
+        return FALSE;
+    if (!runs_on_new) {
+        g_set_error(error, VR_ERROR, VR_ERROR_PERSON,
+                    "it runs neither on the old disk %s nor on the new one %s; somebody changed it", swap->from->path,
+                    swap->to->path);
+        return FALSE;
+    }
+    return note(swap, "new-forced-off", NULL, error) && vr_swap_still_owner(swap, error) &&
+           vr_domain_force_off(swap->engine.hv, swap->row->uuid, error);
+}
+
+/* A guest that runs on the new disk goes off; one that somebody runs on the old disk is left alone. */
+static gboolean new_disk_off(VrSwap *swap, gboolean *runs_on_old, GError **error)
+{
+    g_auto(VrDomainInfo) info = {0};
+    g_autofree char *live = NULL;
+
+    *runs_on_old = FALSE;
+    if (!vr_swap_read_info(swap, &info, error))
+        return FALSE;
+    if (info.state == VR_DOMAIN_OFF)
+        return vr_swap_check_off(&info, error);
+    live = vr_hv_live_xml(swap->engine.hv, swap->row->uuid, error);
+    return live && names_disk(swap, live, swap->from, runs_on_old, error) &&
+           (*runs_on_old || force_off_new(swap, live, error));
+}
+
+/* A guest that was asked to stop may do so late, after all was given up, and nobody would start it again. So it is given a
+ * while: *runs becomes FALSE when it went off in it. */
+static gboolean await_late_stop(VrSwap *swap, gboolean *runs, GError **error)
+{
+    g_autoptr(GError) local = NULL;
+    gint64 now = vr_clock_now_ms();
+    gint64 asked_ms;
+
+    if (!vr_journal_mark_time(swap->engine.journal, swap->row->id, "stop-asked", &asked_ms, error))
+        return FALSE;
+    *runs = !vr_domain_wait_state(swap->engine.hv, swap->row->uuid, VR_DOMAIN_OFF,
+                                  CLAMP(asked_ms + LATE_STOP_MS, now + LATE_STOP_LEAST_MS, now + LATE_STOP_MS), NULL,
+                                  &local);
+    if (!local || g_error_matches(local, VR_ERROR, VR_ERROR_TIMEOUT))
+        return TRUE;
+    g_propagate_error(error, g_steal_pointer(&local));
+    return FALSE;
+}
+
+/* The XML names the old disk again; what somebody changed elsewhere in it meanwhile stays. *configured is how it is then. again: defined
+ * and flushed anew where it does already. */
+static gboolean old_disk_configured(VrSwap *swap, gboolean again, char **configured, GError **error)
+{
+    g_autofree char *inactive = vr_hv_inactive_xml(swap->engine.hv, swap->row->uuid, error);
+    g_autofree char *back = NULL;
+
+    if (!inactive)
+        return FALSE;
+    if (vr_domain_xml_same_os_disk(inactive, swap->before_xml, swap->row->os_target)) {
+        if (again)
+            return vr_swap_define(swap, inactive, configured, error);
+        *configured = g_steal_pointer(&inactive);
+        return TRUE;
+    }
+    if (!vr_domain_xml_same_os_disk(inactive, swap->intent_xml, swap->row->os_target)) {
+        g_set_error(error, VR_ERROR, VR_ERROR_PERSON,
+                    "its XML names neither the old disk %s nor the new one %s; somebody changed it", swap->from->path,
+                    swap->to->path);
+        return FALSE;
+    }
+    back = vr_domain_xml_with_kept(inactive, swap->row->os_target, swap->before_xml, NULL, error);
+    return back && vr_swap_define(swap, back, configured, error) &&
+           vr_domain_xml_prove(inactive, *configured, swap->row->os_target, error);
+}
+
+/* Best effort: what cannot be read, or written down, does not keep the old system off (invariant 15). */
+static void read_disks_back(VrSwap *swap)
+{
+    g_autoptr(GError) local = NULL;
+    g_autofree char *configured = vr_hv_inactive_xml(swap->engine.hv, swap->row->uuid, &local);
+
+    if (!configured || !vr_swap_confirm_off(swap, configured, &local) ||
+        !vr_swap_disks_read(swap, VR_PHASE_BACK, configured, &local))
+        vr_warning(swap->row->domain, "its data disks are not compared on the way back: %s", local->message);
+}
+
+/* What differs keeps it off: somebody writes to a disk while nobody should. */
+static gboolean disks_untouched_back(VrSwap *swap, const char *configured, GError **error)
+{
+    g_autoptr(GError) local = NULL;
+    gboolean started = FALSE;
+
+    if (!vr_journal_has_mark(swap->engine.journal, swap->row->id, "start-old", &started, &local) || started ||
+        vr_swap_disks_prove(swap, VR_PHASE_BACK, configured, &local))
+        return TRUE;
+    if (!g_error_matches(local, VR_ERROR, VR_ERROR_CONFLICT)) {
+        vr_warning(swap->row->domain, "its data disks were not compared on the way back: %s", local->message);
+        return TRUE;
+    }
+    g_set_error(error, VR_ERROR, VR_ERROR_PERSON, "%s; when that is as it should be, start it yourself",
+                local->message);
+    return FALSE;
+}
+
+/* May a call be under way of which nobody heard the end? */
+static gboolean is_unsettled(const VrSwap *swap)
+{
+    return swap->resumed || vr_hv_lost_calls(swap->engine.hv) != swap->lost_before;
+}
+
+/* A define of ours may not be flushed, or may still land. */
+static gboolean define_may_land(VrSwap *swap, gboolean *may, GError **error)
+{
+    *may = FALSE;
+    return !is_unsettled(swap) || vr_journal_has_mark(swap->engine.journal, swap->row->id, "intent", may, error);
+}
+
+static gboolean put_back_once(VrSwap *swap, GError **error)
+{
+    g_autofree char *configured = NULL;
+    gboolean runs_on_old, again;
+
+    if (!define_may_land(swap, &again, error) || !new_disk_off(swap, &runs_on_old, error) ||
+        (runs_on_old && swap->row->reached <= VR_SWAP_PREPARED && !await_late_stop(swap, &runs_on_old, error)))
+        return FALSE;
+    if (!runs_on_old && swap->row->was_running)
+        read_disks_back(swap);
+    if (!old_disk_configured(swap, again, &configured, error))
+        return FALSE;
+    if (runs_on_old || !swap->row->was_running)
+        return TRUE;
+    return vr_swap_confirm_off(swap, configured, error) && disks_untouched_back(swap, configured, error) &&
+           note(swap, "start-old", NULL, error) && vr_swap_start(swap, configured, error) &&
+           note(swap, "running", "on the old disk", error);
+}
+
+/* Is it as the round left it? A guest that went off by itself may do that again: it is started again once. */
+static gboolean is_back(VrSwap *swap, guint round, gboolean *back, GError **error)
+{
+    g_auto(VrDomainInfo) info = {0};
+    g_autofree char *live = NULL;
+    g_autofree char *inactive = vr_hv_inactive_xml(swap->engine.hv, swap->row->uuid, error);
+
+    if (!inactive || !vr_swap_read_info(swap, &info, error))
+        return FALSE;
+    *back = vr_domain_xml_same_os_disk(inactive, swap->before_xml, swap->row->os_target);
+    if (!*back)
+        return TRUE;
+    if (info.state == VR_DOMAIN_OFF) {
+        *back = !swap->row->was_running || (round > 1 && info.reason != VR_REASON_DESTROYED);
+        return TRUE;
+    }
+    live = vr_hv_live_xml(swap->engine.hv, swap->row->uuid, error);
+    return live && names_disk(swap, live, swap->from, back, error);
+}
+
+static gboolean await_late_calls(VrSwap *swap, guint round, gboolean *back, GError **error)
+{
+    vr_clock_sleep_until(vr_clock_now_ms() + LATE_CALL_MS);
+    if (!is_back(swap, round, back, error))
+        return FALSE;
+    if (!*back)
+        vr_warning(swap->row->domain, "a call of libvirt that was given up took effect late; it is put back again");
+    return TRUE;
+}
+
+/* What a late call may have brought about, rather than what no second round mends. */
+static gboolean may_be_late_call(const GError *error)
+{
+    return g_error_matches(error, VR_ERROR, VR_ERROR_CONFLICT) ||
+           g_error_matches(error, VR_ERROR, VR_ERROR_HYPERVISOR) || g_error_matches(error, VR_ERROR, VR_ERROR_TIMEOUT);
+}
+
+static gboolean put_back_for_good(VrSwap *swap, GError **error)
+{
+    for (guint round = 1; round <= LATE_CALL_ROUNDS; round++) {
+        g_autoptr(GError) local = NULL;
+        gboolean back = put_back_once(swap, &local);
+
+        if (back && !is_unsettled(swap))
+            return TRUE;
+        if (back && !await_late_calls(swap, round, &back, &local))
+            back = FALSE;
+        if (back)
+            return TRUE;
+        if (local && (!is_unsettled(swap) || !may_be_late_call(local) || round == LATE_CALL_ROUNDS)) {
+            g_propagate_error(error, g_steal_pointer(&local));
+            return FALSE;
+        }
+    }
+    g_set_error(error, VR_ERROR, VR_ERROR_PERSON,
+                "calls of libvirt that were given up keep taking effect: it did not stay on its old disk %s",
+                swap->from->path);
+    return FALSE;
+}
+
+gboolean vr_swap_put_back(VrSwap *swap, GError **error)
+{
+    gboolean stop_asked;
+
+    if (!vr_journal_has_mark(swap->engine.journal, swap->row->id, "stop-asked", &stop_asked, error))
+        return FALSE;
+    /* Before the stop was asked for there is nothing to put back, even when libvirt cannot be reached. */
+    return (swap->row->reached <= VR_SWAP_PREPARED && !stop_asked) || put_back_for_good(swap, error);
+}
