@@ -77,7 +77,7 @@ gboolean sweep_move(Sweep *sweep, guint guest, const SweepMove *move, gboolean h
     swap = sweep_begin(sweep, guest, move, seat, NULL);
     started = swap && vr_swap_advance(swap, VR_SWAP_STARTED, &sweep_stop, NULL);
     vr_clone_seat_free(seat);
-    if (!swap)
+    if (!swap || (!started && !sweep->lenient))
         return FALSE;
     return started && healthy ? vr_swap_commit(swap, NULL, NULL) : vr_swap_undo(swap, "not healthy", NULL);
 }

@@ -49,7 +49,7 @@ typedef struct {
 } SweepMove;
 /* Begins; NULL with an error. seat is the caller's. */
 VrSwap *sweep_begin(Sweep *sweep, guint guest, const SweepMove *move, VrCloneSeat *seat, GError **error);
-/* As a run does with each: forward, and where that fails back. FALSE: UNKNOWN, or nothing has begun. */
+/* As a run does with each: forward, and where that fails (and it is lenient) or was not healthy, back. FALSE: it did not end so. */
 gboolean sweep_move(Sweep *sweep, guint guest, const SweepMove *move, gboolean healthy);
 extern const VrStopPolicy sweep_stop;
 
