@@ -222,15 +222,20 @@ static GPtrArray *recover_each(const VrEngine *engine, GPtrArray *open, gboolean
 {
     Recovery recovery = {engine, dry_run};
     g_autofree Task *tasks = g_new0(Task, open->len);
-    GThreadPool *pool = g_thread_pool_new(recover_job, &recovery, MAX_AT_ONCE, FALSE, NULL);
+    GThreadPool *pool =
+        open->len > 1 ? g_thread_pool_new(recover_job, &recovery, MIN((gint)open->len, MAX_AT_ONCE), TRUE, NULL) : NULL;
     GPtrArray *answer = g_ptr_array_new_with_free_func((GDestroyNotify)vr_recovered_free);
 
     for (guint i = 0; i < open->len; i++) {
         tasks[i].row = g_ptr_array_index(open, i);
         vr_handover_give(&tasks[i]);
-        g_thread_pool_push(pool, &tasks[i], NULL);
+        if (pool)
+            g_thread_pool_push(pool, &tasks[i], NULL);
+        else
+            recover_job(&tasks[i], &recovery);
     }
-    g_thread_pool_free(pool, FALSE, TRUE);
+    if (pool)
+        g_thread_pool_free(pool, FALSE, TRUE);
     for (guint i = 0; i < open->len; i++) {
         vr_handover_take(&tasks[i]);
         g_ptr_array_add(answer, tasks[i].recovered);
