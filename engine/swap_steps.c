@@ -338,10 +338,12 @@ static gboolean disks_untouched(VrSwap *swap, GError **error)
     return configured && vr_swap_disks_prove(swap, VR_PHASE_FORWARD, configured, error);
 }
 
-/* A guest that was off stays off; one that somebody has started meanwhile must run on the new disk (S11). */
+/* A guest that was off stays off; one that somebody has started meanwhile must run on the new disk (S11). One that ends between the two
+ * looks has run: what that says is for its health to judge. */
 static gboolean is_off_or_on_new(VrSwap *swap, gboolean *runs, GError **error)
 {
     g_auto(VrDomainInfo) info = {0};
+    g_autoptr(GError) local = NULL;
     g_autofree char *live = NULL;
 
     if (!vr_swap_read_info(swap, &info, error))
@@ -349,8 +351,13 @@ static gboolean is_off_or_on_new(VrSwap *swap, gboolean *runs, GError **error)
     *runs = info.state != VR_DOMAIN_OFF;
     if (!*runs)
         return !swap->row->was_running || vr_swap_check_off(&info, error);
-    live = vr_hv_live_xml(swap->engine.hv, swap->row->uuid, error);
-    return live && vr_domain_xml_live_matches(live, swap->intent_xml, swap->row->os_target, error);
+    live = vr_hv_live_xml(swap->engine.hv, swap->row->uuid, &local);
+    if (live)
+        return vr_domain_xml_live_matches(live, swap->intent_xml, swap->row->os_target, error);
+    if (is_off_again(swap))
+        return TRUE;
+    g_propagate_error(error, g_steal_pointer(&local));
+    return FALSE;
 }
 
 gboolean vr_swap_step_start(VrSwap *swap, const VrStopPolicy *stop, GError **error)

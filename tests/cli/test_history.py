@@ -65,7 +65,7 @@ def test_one_run_has_no_such_shape(defined):
 def test_history_is_pruned_at_the_end_of_a_run(defined, fleet):
     """... and a rollback of one instance still goes as far back as its disks do."""
     names = [guest.name for guest in fleet]
-    model = defined.model("shop", names, more="retention: {runs: 2, runsMaxAge: P1D}\n")
+    model = defined.model("shop", names, more="retention: {runs: 2, runsMaxAge: P1D, generations: 9}\n")
     defined("set-define", "-", stdin=model)
     name = names[0]
     defined("adopt", "shop", name, "--version", "1.0.0")

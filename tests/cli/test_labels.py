@@ -122,6 +122,7 @@ def test_one_that_is_up_alone(define, fleet):
 
 def test_plan_says_what_would_stop_the_run(define, fleet):
     """D6, decision 2: who holds the places; also where nobody reads the error."""
+    fleet[0].start()  # those that are off take no place (decision 14)
     fleet[1].start()
     fleet[1].domain.suspend()
     try:
@@ -129,15 +130,18 @@ def test_plan_says_what_would_stop_the_run(define, fleet):
         plan = program("--json", "plan", "shop", "--role", "web", status=POLICY)
         why = plan.json["wouldStop"]
         assert plan.json["batches"] == [] and why in plan.error()
-        assert f"1 of 6 instances are unhealthy, at most 1 may be down at once; '{fleet[1].name}': the domain is paused" in why
+        assert f"1 of 2 instances are unhealthy, at most 1 may be down at once; '{fleet[1].name}': the domain is paused" in why
         assert "repair" in why
     finally:
         fleet[1].destroy()
     assert program.json("plan", "shop", "--role", "web")["wouldStop"] is None
+    fleet[0].destroy()
 
 
-def test_batch_by_upgrade_domain(define):
-    """D30: whole domains, as far as decision 2 has places; else the plan says so."""
+def test_batch_by_upgrade_domain(define, fleet):
+    """D30: whole domains, as far as decision 2 has places for those that run; else the plan says so."""
+    for guest in fleet:
+        guest.start()
     whole = "  batchBy: upgradeDomain\n"
     program = define(upgrade_domains=2, batch=5, unhealthy=50, policy=whole)
     plan = program.json("plan", "shop")
@@ -148,6 +152,9 @@ def test_batch_by_upgrade_domain(define):
     assert batches(plan) == [[0, 2], [4], [1, 3], [5]]
     assert "batchBy upgradeDomain: UD 0 goes in 2 batches, UD 1 goes in 2 batches" in " ".join(plan["warnings"])
     assert "not 3: at most 2 may be down at once" in plan["batches"][0]["reason"]
+    for guest in fleet:
+        guest.destroy()
+    assert batches(program.json("plan", "shop")) == [[0, 2, 4], [1, 3, 5]]  # nobody is served: decision 14
 
 
 def test_protected_instances_move_when_they_are_named(define, fleet):

@@ -140,7 +140,8 @@ def test_refused_while_somebody_works_on_the_set(define, names):
 
 def test_protected_and_down_holds_no_place(define, fleet, names):
     """Decision 2: protect is one of the ways out where no place is free."""
-    fleet[1].start()
+    for guest in (fleet[0], fleet[1], fleet[2]):
+        guest.start()  # those that are off take no place (decision 14)
     fleet[1].domain.suspend()
     try:
         program = define(labels={names[0]: "role: web", names[2]: "role: web"}, batch=5, unhealthy=5)
@@ -151,4 +152,5 @@ def test_protected_and_down_holds_no_place(define, fleet, names):
         plan = program.json("plan", "shop", "--role", "web")
         assert plan["wouldStop"] is None and moved(plan) == [names[0], names[2]]
     finally:
-        fleet[1].destroy()
+        for guest in (fleet[0], fleet[1], fleet[2]):
+            guest.destroy()

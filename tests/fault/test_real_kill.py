@@ -50,11 +50,13 @@ class World:
 
     def count(self, command):
         """How many points it has when nothing cuts it; it happens."""
-        path = self.fleet.path("points")
+        path = os.path.join(self.program.root, "points")  # Landlock lets it write nowhere else
         status, _ = self.with_points(command, VR_POINTS_AT="0", VR_POINTS_COUNT=path)
         assert status == 0, command
         with open(path, encoding="ascii") as file:
-            return int(file.read())
+            count = int(file.read())
+        os.unlink(path)
+        return count
 
     def version(self):
         return self.program.json("status", SET)["instances"][0]["version"]

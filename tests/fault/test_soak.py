@@ -70,9 +70,13 @@ class World:
             self.kills["program"] += 1
 
     def kill_qemu(self, run):
-        for pid in holders(random.choice(self.fleet.guests).data[0][0]):
+        self.fleet.reconnect()
+        guest = random.choice(self.fleet.guests)
+        was = guest.domain.ID()
+        for pid in holders(guest.data[0][0]):
             os.kill(pid, signal.SIGKILL)
             self.kills["qemu"] += 1
+            cheap_guest.wait_for(lambda: was < 0 or guest.domain.ID() != was, 20, f"libvirt sees that {guest.name} is gone")
 
     def kill_libvirtd(self, run):
         self.private.crash()
