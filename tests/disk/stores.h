@@ -4,6 +4,7 @@
 
 #include "disk/images.h"
 
+#include "disk/disk_file.h"
 #include "disk/store.h"
 
 static inline VrStore *open_store(const TestDir *dir)
@@ -68,4 +69,22 @@ static inline char *listing(const TestDir *dir)
                               "sh", root, NULL},
         NULL, &result, NULL));
     return g_steal_pointer(&result.out);
+}
+
+/* Who is told which file it is before that has its name. */
+typedef struct {
+    char *path; /* of its place */
+    VrFileId id;
+    gboolean refuses;
+} Told;
+
+static inline gboolean be_told(const VrFileId *id, void *data, GError **error)
+{
+    Told *told = data;
+
+    assert_false(g_file_test(told->path, G_FILE_TEST_EXISTS));
+    told->id = *id;
+    if (told->refuses)
+        g_set_error(error, VR_ERROR, VR_ERROR_FENCED, "no more");
+    return !told->refuses;
 }

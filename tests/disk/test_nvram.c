@@ -139,23 +139,6 @@ static void a_qcow2_one_stands_alone(void **state)
     tool("qemu-img", "compare", "-q", "-f", "qcow2", "-F", "qcow2", alone, copied);
 }
 
-typedef struct {
-    char *path;
-    VrFileId id;
-    gboolean refuses;
-} Told;
-
-static gboolean be_told(const VrFileId *id, void *data, GError **error)
-{
-    Told *told = data;
-
-    assert_false(g_file_test(told->path, G_FILE_TEST_EXISTS));
-    told->id = *id;
-    if (told->refuses)
-        g_set_error(error, VR_ERROR, VR_ERROR_FENCED, "no more");
-    return !told->refuses;
-}
-
 /* Invariant 7: what is recorded before has the name after, and nothing else has. */
 static void the_file_is_told_before_it_has_its_name(void **state)
 {

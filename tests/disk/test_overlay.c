@@ -102,22 +102,6 @@ static void a_name_that_is_taken_is_never_overwritten(void **state)
     assert_false(is_there(dir, "victim"));
 }
 
-typedef struct {
-    char *path; /* of the disk's place */
-    VrFileId id;
-    gboolean refuses;
-} Told;
-
-static gboolean be_told(const VrFileId *id, void *data, GError **error)
-{
-    Told *told = data;
-    assert_false(g_file_test(told->path, G_FILE_TEST_EXISTS));
-    told->id = *id;
-    if (told->refuses)
-        g_set_error(error, VR_ERROR, VR_ERROR_FENCED, "no more");
-    return !told->refuses;
-}
-
 /* Which file it is, is told before it takes its name; who does not like it keeps it from it. */
 static void the_file_is_told_before_it_has_its_name(void **state)
 {

@@ -181,21 +181,73 @@ static gint64 jumping_now_ms(void *data)
     return (gint64)now.tv_sec * 1000 + now.tv_nsec / 1000000 + skipped_ms;
 }
 
-static gint64 real_wall_us(void *data)
-{
-    return g_get_real_time();
-}
-
 static void jump(gint64 deadline_ms, void *data)
 {
     skipped_ms += MAX(0, deadline_ms - jumping_now_ms(NULL)) + 200;
 }
 
-void world_skip_waiting(void)
+void world_skip_waiting(gint64 (*wall_us)(void *data))
 {
-    static const VrClockSource source = {jumping_now_ms, real_wall_us, jump, NULL};
+    static VrClockSource source = {jumping_now_ms, NULL, jump, NULL};
 
+    source.wall_us = wall_us;
     vr_clock_set_source(&source);
+}
+
+static gint64 quick_ms = 1000000;
+
+static gint64 quick_now(void *data)
+{
+    return __atomic_add_fetch(&quick_ms, 1, __ATOMIC_SEQ_CST);
+}
+
+static gint64 quick_wall(void *data)
+{
+    return __atomic_load_n(&quick_ms, __ATOMIC_SEQ_CST) * 1000;
+}
+
+static void quick_sleep(gint64 deadline_ms, void *data)
+{
+    world_quick_pass(MAX(0, deadline_ms + 200 - quick_now(NULL)));
+}
+
+void world_quick_clock(void)
+{
+    static const VrClockSource quick = {quick_now, quick_wall, quick_sleep, NULL};
+
+    vr_clock_set_source(&quick);
+}
+
+void world_quick_pass(gint64 ms)
+{
+    __atomic_add_fetch(&quick_ms, ms, __ATOMIC_SEQ_CST);
+}
+
+void world_run_sql(World *world, const char *sql)
+{
+    VrDb *db = vr_journal_db(world->journal);
+
+    g_assert_true(vr_db_begin(db, NULL));
+    g_assert_true(vr_db_run(db, NULL, NULL, sql, ""));
+    g_assert_true(vr_db_commit(db, NULL));
+}
+
+guint world_recover_once(World *world)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GPtrArray) recovered = vr_recover(&world->engine, FALSE, &error);
+
+    g_assert_no_error(error);
+    for (guint i = 0; i < recovered->len; i++) {
+        const VrRecovered *one = g_ptr_array_index(recovered, i);
+        g_autoptr(VrSwap) swap = NULL;
+        fprintf(stderr, "%s\n", one->told);
+        if (one->row->state != VR_SWAP_STARTED)
+            continue;
+        swap = vr_swap_resume(&world->engine, one->row, NULL);
+        g_assert_true(vr_swap_commit(swap, NULL, &error));
+    }
+    return recovered->len;
 }
 
 static VrSwap *begin_in_run(World *world, int to_generation, const char *run_id, GError **error)

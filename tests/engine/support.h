@@ -56,8 +56,16 @@ extern const VrStopPolicy world_stop;
 char *world_image_file(World *world, char fill);
 /* Publishes version `version` of the image "os" from that file; FALSE with an error. */
 gboolean world_publish(World *world, const char *version, char fill, GError **error);
-/* From here on nobody sleeps: time jumps instead. */
-void world_skip_waiting(void);
+/* From here on nobody sleeps: time jumps instead, a little further than was asked for. wall_us: NULL for the real one. */
+void world_skip_waiting(gint64 (*wall_us)(void *data));
+/* From here on time passes only by sleeping, and all oversleep: what polls for a minute does so a few hundred times. */
+void world_quick_clock(void);
+/* On that clock: so much passes now. */
+void world_quick_pass(gint64 ms);
+/* One statement on the journal, in a transaction of its own. */
+void world_run_sql(World *world, const char *sql);
+/* One recovery, as `recover` does it: what it left started is committed. How many swaps it found open. */
+guint world_recover_once(World *world);
 
 /* The invariants that hold at any instant: the configured disk is one of the generations, exists, and is complete; generation 0
  * and the data disk have the bytes and modes that they had; no open swap is left when `closed`. */

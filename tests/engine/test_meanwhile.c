@@ -34,15 +34,6 @@ static VrSwap *begin_and_reach(World *world, VrSwapState state)
     return swap;
 }
 
-static void run_sql(World *world, const char *sql)
-{
-    VrDb *db = vr_journal_db(world->journal);
-
-    assert_true(vr_db_begin(db, NULL));
-    assert_true(vr_db_run(db, NULL, NULL, sql, ""));
-    assert_true(vr_db_commit(db, NULL));
-}
-
 static void start_by_somebody(World *world)
 {
     assert_true(vr_hv_start(&world->fake->hv, FAKE_UUID, NULL));
@@ -98,10 +89,10 @@ static void test_prepare_cut(void **state)
 
         world->full = i % 2;
         swap = world_begin(world, -1, NULL);
-        run_sql(world, sql);
+        world_run_sql(world, sql);
         assert_false(vr_swap_advance(swap, VR_SWAP_PREPARED, NULL, NULL));
         assert_int_equal(g_file_test(disk, G_FILE_TEST_EXISTS), rows[i / 2].named);
-        run_sql(world, "DROP TRIGGER cut");
+        world_run_sql(world, "DROP TRIGGER cut");
         assert_true(vr_swap_undo(swap, "test", NULL));
         assert_false(g_file_test(disk, G_FILE_TEST_EXISTS));
         assert_false(g_file_test(xml, G_FILE_TEST_EXISTS));
@@ -148,9 +139,9 @@ static void test_discard_cut(void **state)
         g_autoptr(World) world = world_new(TRUE);
         g_autoptr(VrSwap) swap = begin_and_reach(world, from[i]);
 
-        run_sql(world, "CREATE TRIGGER cut BEFORE UPDATE ON generations BEGIN SELECT RAISE(ABORT, 'cut'); END");
+        world_run_sql(world, "CREATE TRIGGER cut BEFORE UPDATE ON generations BEGIN SELECT RAISE(ABORT, 'cut'); END");
         assert_false(vr_swap_undo(swap, "test", NULL));
-        run_sql(world, "DROP TRIGGER cut");
+        world_run_sql(world, "DROP TRIGGER cut");
         recover_all(world);
         world_check(world, TRUE);
     }
@@ -325,13 +316,13 @@ static void test_full_journal(void **state)
     g_autoptr(World) world = world_new(TRUE);
     g_autoptr(VrSwap) swap = begin_and_reach(world, VR_SWAP_SWITCHED);
 
-    run_sql(world, "CREATE TRIGGER full BEFORE INSERT ON steps BEGIN SELECT RAISE(ABORT, 'full'); END");
+    world_run_sql(world, "CREATE TRIGGER full BEFORE INSERT ON steps BEGIN SELECT RAISE(ABORT, 'full'); END");
     assert_false(vr_swap_advance(swap, VR_SWAP_STARTED, &world_stop, NULL));
     assert_false(vr_swap_undo(swap, "test", &error));
     assert_non_null(error);
     assert_int_equal(fake_hv_state(world->fake), VR_DOMAIN_RUNNING);
     assert_live(world, world->old_path);
-    run_sql(world, "DROP TRIGGER full");
+    world_run_sql(world, "DROP TRIGGER full");
     recover_all(world);
     assert_live(world, world->old_path);
     world_check(world, TRUE);
@@ -355,7 +346,7 @@ static void slow_sleep(gint64 deadline_ms, void *data)
 {
     slow_ms = MAX(slow_ms, deadline_ms + 200);
     if (taken)
-        run_sql(taken, "UPDATE owners SET fence = fence + 1");
+        world_run_sql(taken, "UPDATE owners SET fence = fence + 1");
     taken = NULL;
 }
 

@@ -15,15 +15,6 @@
 
 #include <cmocka.h>
 
-static void run_sql(World *world, const char *sql)
-{
-    VrDb *db = vr_journal_db(world->journal);
-
-    assert_true(vr_db_begin(db, NULL));
-    assert_true(vr_db_run(db, NULL, NULL, sql, ""));
-    assert_true(vr_db_commit(db, NULL));
-}
-
 /* Generation 2 is current; the journal is empty, as a new one. */
 static World *lost_world(void)
 {
@@ -32,9 +23,9 @@ static World *lost_world(void)
     world_swap(world, -1);
     world->full = TRUE;
     world_swap(world, -1);
-    run_sql(world, "DELETE FROM steps");
-    run_sql(world, "DELETE FROM swaps");
-    run_sql(world, "DELETE FROM generations");
+    world_run_sql(world, "DELETE FROM steps");
+    world_run_sql(world, "DELETE FROM swaps");
+    world_run_sql(world, "DELETE FROM generations");
     return world;
 }
 
@@ -90,12 +81,12 @@ static void test_restored(void **state)
     assert_string_equal(generation_of(all, 1)->version, "2.0.0"); /* by its backing file */
     assert_int_equal(generation_of(all, 2)->state, VR_GENERATION_CURRENT);
     assert_string_equal(generation_of(all, 2)->version, "2.0.0"); /* of a full clone: by its XML */
-    run_sql(world, "INSERT INTO generations (uuid, number, path, format, disk_type, ours, state, made_us) VALUES "
-                   "('" FAKE_UUID "', 99, '/x', 'raw', 'file', 0, 2, 0)");
+    world_run_sql(world, "INSERT INTO generations (uuid, number, path, format, disk_type, ours, state, made_us) VALUES "
+                         "('" FAKE_UUID "', 99, '/x', 'raw', 'file', 0, 2, 0)");
     assert_false(vr_rebuild_restore(world->journal, world->owner, first(all), &error)); /* it is known by now */
     assert_true(g_error_matches(error, VR_ERROR, VR_ERROR_CONFLICT));
     g_clear_error(&error);
-    run_sql(world, "DELETE FROM generations");
+    world_run_sql(world, "DELETE FROM generations");
     assert_true(vr_rebuild_restore(world->journal, world->owner, first(all), &error));
     assert_false(vr_rebuild_restore(world->journal, world->owner, first(all), &error));
     assert_true(g_error_matches(error, VR_ERROR, VR_ERROR_CONFLICT));

@@ -24,26 +24,6 @@
             fail_msg("wrong error: %s", (error)->message);                                                             \
     } while (0)
 
-/* A clock that runs as fast as anybody sleeps, for deadlines of minutes. */
-static gint64 quick_ms = 1000000;
-
-static gint64 quick_now(void *data)
-{
-    return ++quick_ms;
-}
-
-static gint64 quick_wall(void *data)
-{
-    return quick_ms * 1000;
-}
-
-static void quick_sleep(gint64 deadline_ms, void *data)
-{
-    quick_ms = MAX(quick_ms, deadline_ms + 20);
-}
-
-static const VrClockSource quick = {quick_now, quick_wall, quick_sleep, NULL};
-
 static VrSwap *begin_and_reach(World *world, VrSwapState state)
 {
     g_autoptr(GError) error = NULL;
@@ -92,15 +72,6 @@ static gint64 ask_number(World *world, const char *sql)
     }
     vr_db_rollback(db);
     return number;
-}
-
-static void run_sql(World *world, const char *sql)
-{
-    VrDb *db = vr_journal_db(world->journal);
-
-    assert_true(vr_db_begin(db, NULL));
-    assert_true(vr_db_run(db, NULL, NULL, sql, ""));
-    assert_true(vr_db_commit(db, NULL));
 }
 
 /* Whatever is still under way takes effect now. */
@@ -187,7 +158,7 @@ static void test_running_since(void **state)
 
     assert_true(vr_journal_mark_time(world->journal, id, "running", &began, NULL));
     restart(world);
-    quick_ms += 60000;
+    world_quick_pass(60000);
     first = vr_recover(&world->engine, FALSE, NULL);
     assert_int_equal(((VrRecovered *)first->pdata[0])->row->state, VR_SWAP_STARTED);
     assert_true(vr_journal_mark_time(world->journal, id, "running", &now, NULL));
@@ -196,7 +167,7 @@ static void test_running_since(void **state)
     second = vr_recover(&world->engine, FALSE, NULL);
     assert_true(vr_journal_mark_time(world->journal, id, "running", &now, NULL));
     assert_true(now > began + 60000);
-    run_sql(world, "UPDATE steps SET boot_id = 'another boot of the host'");
+    world_run_sql(world, "UPDATE steps SET boot_id = 'another boot of the host'");
     assert_true(vr_journal_mark_time(world->journal, id, "running", &now, NULL));
     assert_int_equal(now, 0); /* invariant 24: it starts again */
 }
@@ -265,7 +236,7 @@ static void test_late_destroy_of_a_killed_process(void **state)
         g_autoptr(VrSwap) swap = begin_and_reach(world, VR_SWAP_STARTED);
         g_autofree char *told = NULL;
 
-        run_sql(world, "UPDATE swaps SET backward = 1");
+        world_run_sql(world, "UPDATE swaps SET backward = 1");
         restart(world);
         fake_hv_late(world->fake, 'x', NULL, lateness[i]);
         told = recover(world);
@@ -291,7 +262,7 @@ static void test_late_for_ever(void **state)
     g_autoptr(GPtrArray) open = NULL;
     g_autofree char *told = NULL;
 
-    run_sql(world, "UPDATE swaps SET backward = 1");
+    world_run_sql(world, "UPDATE swaps SET backward = 1");
     restart(world);
     stubborn_ops = *world->fake->hv.ops;
     stubborn_ops.define = stubborn_define;
@@ -454,7 +425,7 @@ static void test_fenced_owner_wakes(void **state)
         g_autofree char *before = NULL;
         gint64 rows;
 
-        run_sql(world, "UPDATE owners SET fence = fence + 1");
+        world_run_sql(world, "UPDATE owners SET fence = fence + 1");
         rows = rows_of_journal(world);
         before = g_strdup(world->fake->log->str);
         swap->row->backward = reached == VR_SWAP_SWITCHED; /* its way back had begun: the next is a call, not a write */
@@ -654,7 +625,7 @@ static void test_many_at_once(void **state)
     crowd.most = 0;
     vr_clock_set_source(NULL);
     recovered = vr_recover(&world->engine, FALSE, &error);
-    vr_clock_set_source(&quick);
+    world_quick_clock();
     assert_null(error);
     assert_int_equal(recovered->len, CROWD);
     for (guint i = 0; i < CROWD; i++) {
@@ -690,6 +661,6 @@ int main(void)
         cmocka_unit_test(test_many_at_once),
     };
 
-    vr_clock_set_source(&quick);
+    world_quick_clock();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -90,15 +90,6 @@ static void assert_kept(World *world, int code, const char *word)
     assert_true(is_there(world, "g1.xml"));
 }
 
-static void run_sql(World *world, const char *sql)
-{
-    VrDb *db = vr_journal_db(world->journal);
-
-    assert_true(vr_db_begin(db, NULL));
-    assert_true(vr_db_run(db, NULL, NULL, sql, ""));
-    assert_true(vr_db_commit(db, NULL));
-}
-
 /* --- it goes ----------------------------------------------------------------------------------------- */
 
 static void test_disk_and_xml_go(void **state)
@@ -187,7 +178,7 @@ static void test_its_inode_is_used_again(void **state)
         skip(); /* a file system without birth times */
     /* as if the file system had given it the same inode: whether it does is its own affair */
     sql = g_strdup_printf("UPDATE generations SET inode = %lu WHERE number = 1", (unsigned long)st.st_ino);
-    run_sql(world, sql);
+    world_run_sql(world, sql);
     assert_kept(world, VR_ERROR_REFUSED, "is not the file that was made");
 }
 
@@ -368,8 +359,8 @@ static void test_gc_was_first(void **state)
     g_autoptr(GError) error = NULL;
     g_autoptr(VrSwap) swap = NULL;
 
-    run_sql(world, "CREATE TRIGGER gc AFTER UPDATE OF xml ON generations WHEN NEW.number = 3 BEGIN "
-                   "UPDATE generations SET was = state, state = 5 WHERE number = 1; END");
+    world_run_sql(world, "CREATE TRIGGER gc AFTER UPDATE OF xml ON generations WHEN NEW.number = 3 BEGIN "
+                         "UPDATE generations SET was = state, state = 5 WHERE number = 1; END");
     swap = world_begin(world, 1, &error);
     assert_null(swap);
     assert_gerror(error, VR_ERROR_REFUSED);
@@ -397,7 +388,7 @@ static void test_another_owner(void **state)
     g_autoptr(World) world = world_with_kept();
     g_autoptr(GError) error = NULL;
 
-    run_sql(world, "UPDATE owners SET fence = fence + 1");
+    world_run_sql(world, "UPDATE owners SET fence = fence + 1");
     assert_false(retire(world, 1, &error));
     assert_gerror(error, VR_ERROR_FENCED);
     assert_int_equal(state_of(world, 1), VR_GENERATION_KEPT);
@@ -429,14 +420,14 @@ static void test_recovery_finishes(void **state)
 {
     g_autoptr(World) world = world_with_kept();
 
-    run_sql(world, "CREATE TRIGGER cut BEFORE UPDATE ON generations WHEN NEW.state = 6 BEGIN SELECT RAISE(ABORT, "
-                   "'cut'); END");
+    world_run_sql(world, "CREATE TRIGGER cut BEFORE UPDATE ON generations WHEN NEW.state = 6 BEGIN SELECT RAISE(ABORT, "
+                         "'cut'); END");
     assert_false(retire(world, 1, NULL)); /* unlinked, not journaled */
     assert_int_equal(state_of(world, 1), VR_GENERATION_GOING);
     assert_false(is_there(world, "g1.qcow2"));
     recover(world); /* cannot either, and says so */
     assert_int_equal(state_of(world, 1), VR_GENERATION_GOING);
-    run_sql(world, "DROP TRIGGER cut");
+    world_run_sql(world, "DROP TRIGGER cut");
     recover(world);
     assert_int_equal(state_of(world, 1), VR_GENERATION_DELETED);
     world_check(world, TRUE);
@@ -448,7 +439,7 @@ static void test_recovery_keeps_what_is_used_by_now(void **state)
     g_autoptr(World) world = world_with_kept();
     g_autofree char *path = beside(world, "g1.qcow2");
 
-    run_sql(world, "UPDATE generations SET was = state, state = 5 WHERE number = 1");
+    world_run_sql(world, "UPDATE generations SET was = state, state = 5 WHERE number = 1");
     fake_hv_edit(world->fake, world->data_path, path);
     recover(world);
     assert_int_equal(state_of(world, 1), VR_GENERATION_KEPT);

@@ -377,25 +377,6 @@ static void test_fenced(void **state) /* invariant 22 */
     assert_int_equal(fake_hv_state(world->fake), VR_DOMAIN_OFF);
 }
 
-/* A clock that runs as fast as anybody sleeps, for deadlines of minutes. */
-static gint64 quick_ms = 1000000;
-
-static gint64 quick_now(void *data)
-{
-    return ++quick_ms;
-}
-
-static gint64 quick_wall(void *data)
-{
-    return quick_ms * 1000;
-}
-
-static void quick_sleep(gint64 deadline_ms, void *data)
-{
-    /* It oversleeps: what polls for a minute does so a few hundred times. */
-    quick_ms = MAX(quick_ms, deadline_ms + 200);
-}
-
 /* Each libvirt call fails in each way once: the swap ends on old or new after an undo and a recovery (invariant 16). */
 static void fault_sweep(FakeFault fault, gboolean stays)
 {
@@ -449,7 +430,6 @@ static void test_lost_for_good(void **state)
 
 int main(void)
 {
-    static const VrClockSource quick = {quick_now, quick_wall, quick_sleep, NULL};
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_forward),
         cmocka_unit_test(test_back_and_forth),
@@ -478,6 +458,6 @@ int main(void)
         cmocka_unit_test(test_lost_for_good),
     };
 
-    vr_clock_set_source(&quick);
+    world_quick_clock();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -430,26 +430,8 @@ static void test_read_back(void **state)
     world_check(world, TRUE);
 }
 
-static gint64 quick_ms = 1000000;
-
-static gint64 quick_now(void *data)
-{
-    return ++quick_ms;
-}
-
-static gint64 quick_wall(void *data)
-{
-    return quick_ms * 1000;
-}
-
-static void quick_sleep(gint64 deadline_ms, void *data)
-{
-    quick_ms = MAX(quick_ms, deadline_ms + 200);
-}
-
 int main(void)
 {
-    static const VrClockSource quick = {quick_now, quick_wall, quick_sleep, NULL};
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_forward_and_back),
         cmocka_unit_test(test_the_old_file_is_not_touched),
@@ -469,6 +451,6 @@ int main(void)
         cmocka_unit_test(test_read_back),
     };
 
-    vr_clock_set_source(&quick);
+    world_quick_clock();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

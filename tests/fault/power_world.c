@@ -184,7 +184,7 @@ static World *open_world(const char *top, const char *run, gboolean autostart)
 {
     World *world = world_attach(top);
 
-    world_skip_waiting();
+    world_skip_waiting(NULL);
     world->run_dir = g_strdup(run);
     world_open(world);
     fake_hv_boot_host(world->fake, autostart);
@@ -328,24 +328,6 @@ static void check_disks(World *world)
         check_disk(world, g_ptr_array_index(generations, i));
 }
 
-static guint recover_once(World *world)
-{
-    g_autoptr(GError) error = NULL;
-    g_autoptr(GPtrArray) recovered = vr_recover(&world->engine, FALSE, &error);
-
-    g_assert_no_error(error);
-    for (guint i = 0; i < recovered->len; i++) {
-        const VrRecovered *one = g_ptr_array_index(recovered, i);
-        g_autoptr(VrSwap) swap = NULL;
-        fprintf(stderr, "%s\n", one->told);
-        if (one->row->state != VR_SWAP_STARTED)
-            continue;
-        swap = vr_swap_resume(&world->engine, one->row, NULL);
-        g_assert_true(vr_swap_commit(swap, NULL, &error));
-    }
-    return recovered->len;
-}
-
 /* And it all still works: back to what is kept, and forward. */
 static void go_through(World *world)
 {
@@ -367,8 +349,8 @@ static int check(const char *top, const char *run, guint flush)
 
     check_visible(world);
     world_check(world, FALSE);
-    open_swaps = recover_once(world);
-    while (recover_once(world) > 0)
+    open_swaps = world_recover_once(world);
+    while (world_recover_once(world) > 0)
         g_assert_cmpuint(++runs, <=, 3);
     world_check(world, TRUE);
     check_visible(world);

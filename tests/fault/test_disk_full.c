@@ -282,7 +282,7 @@ int main(void)
         print_message("skipped: no mount namespace or no loop device here\n");
         return 77;
     }
-    world_skip_waiting();
+    world_skip_waiting(NULL);
     scratch = g_dir_make_tmp("vr-full-XXXXXX", NULL);
     failed = cmocka_run_group_tests(tests, NULL, NULL);
     g_rmdir(scratch);

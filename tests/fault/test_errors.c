@@ -291,30 +291,13 @@ static void check_versions(World *world)
     }
 }
 
-static guint recover_once(World *world)
-{
-    g_autoptr(GError) error = NULL;
-    g_autoptr(GPtrArray) recovered = vr_recover(&world->engine, FALSE, &error);
-
-    g_assert_no_error(error);
-    for (guint i = 0; i < recovered->len; i++) {
-        const VrRecovered *one = g_ptr_array_index(recovered, i);
-        g_autoptr(VrSwap) swap = NULL;
-        if (one->row->state != VR_SWAP_STARTED)
-            continue;
-        swap = vr_swap_resume(&world->engine, one->row, NULL);
-        assert_true(vr_swap_commit(swap, NULL, &error));
-    }
-    return recovered->len;
-}
-
 static void check_after(World *world)
 {
     guint runs = 1;
 
     world_open(world);
     world_check(world, FALSE);
-    while (recover_once(world) > 0)
+    while (world_recover_once(world) > 0)
         assert_true(++runs <= 3);
     world_check(world, TRUE);
     check_versions(world);
@@ -491,7 +474,7 @@ int main(void)
     ops = vr_copy_real_ops;
     ops.completion = believed_completion;
     vr_copy_set_ops(&ops);
-    world_skip_waiting();
+    world_skip_waiting(NULL);
     signal(SIGALRM, tell_and_end);
     signal(SIGABRT, tell_and_end);
     if (g_file_test("/dev/shm", G_FILE_TEST_IS_DIR)) /* the faults are ours, so the medium need not be slow */

@@ -4,118 +4,18 @@
  * write, of a forward swap, a swap with its undo, and a rollback. Then a new process recovers, and every invariant is
  * checked; then a third, which finds nothing to do. A second sweep ends the recovery as well, a third the copy of a full clone (B6).
  */
-#include "engine/support.h"
-
-#include "base/clock.h"
-#include "disk/copy_private.h"
+#include "fault/cuts.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
-/* A cut: the at-th call of the hypervisor (before, after) or the at-th reading of the wall clock, which each journal write
- * does inside its transaction. */
-typedef enum { CUT_BEFORE_CALL, CUT_AFTER_CALL, CUT_IN_JOURNAL, CUT_KINDS, CUT_IN_COPY } CutKind;
-
-static guint clock_at, clock_count;
-
-static gint64 counted_wall_us(void *data)
-{
-    if (++clock_count == clock_at)
-        _exit(FAKE_KILLED);
-    return g_get_real_time();
-}
-
-/* Each write, and the flush, of a copy. */
-static guint copy_at, copy_count;
-
-static void count_copy(void)
-{
-    if (++copy_count == copy_at)
-        _exit(FAKE_KILLED);
-}
-
-static gssize counted_write(int fd, const guint8 *buffer, gsize length, guint64 offset, void *data)
-{
-    count_copy();
-    return vr_copy_real_ops.write(fd, buffer, length, offset, NULL);
-}
-
-static int counted_flush(int fd, void *data)
-{
-    count_copy();
-    return vr_copy_real_ops.flush(fd, NULL);
-}
-
-static int counted_completion(VrCopySide side, guint64 offset, guint8 *buffer, int result, void *data)
-{
-    count_copy();
-    return result;
-}
-
-static void count_copies(guint at)
-{
-    static VrCopyOps ops;
-
-    ops = vr_copy_real_ops;
-    ops.write = counted_write;
-    ops.flush = counted_flush;
-    ops.completion = counted_completion;
-    copy_at = at;
-    copy_count = 0;
-    vr_copy_set_ops(&ops);
-}
-
-/* Nobody sleeps: time jumps instead, a little further than was asked for. */
-static gint64 skipped_ms;
-
-static gint64 jumping_now_ms(void *data)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_BOOTTIME, &now);
-    return (gint64)now.tv_sec * 1000 + now.tv_nsec / 1000000 + skipped_ms;
-}
-
-static void jump(gint64 deadline_ms, void *data)
-{
-    skipped_ms += MAX(0, deadline_ms - jumping_now_ms(NULL)) + 200;
-}
-
-static void arm(World *world, CutKind kind, guint at)
-{
-    clock_count = 0;
-    clock_at = kind == CUT_IN_JOURNAL ? at : 0;
-    count_copies(kind == CUT_IN_COPY ? at : 0);
-    world->fake->fault_at = kind == CUT_IN_JOURNAL || kind == CUT_IN_COPY ? 0 : at;
-    world->fake->fault = kind == CUT_BEFORE_CALL ? FAKE_KILL_BEFORE : FAKE_KILL_AFTER;
-}
-
-static void commit_started(World *world, GPtrArray *recovered)
-{
-    for (guint i = 0; i < recovered->len; i++) {
-        const VrRecovered *one = g_ptr_array_index(recovered, i);
-        g_autoptr(VrSwap) swap = NULL;
-        if (one->row->state != VR_SWAP_STARTED)
-            continue;
-        swap = vr_swap_resume(&world->engine, one->row, NULL);
-        assert_true(vr_swap_commit(swap, NULL, NULL));
-    }
-}
-
 static void recover(World *world)
 {
-    g_autoptr(GError) error = NULL;
-    g_autoptr(GPtrArray) recovered = vr_recover(&world->engine, FALSE, &error);
-
-    assert_null(error);
-    commit_started(world, recovered);
+    world_recover_once(world);
 }
 
 /* --- what is killed ---------------------------------------------------------------------------------- */
@@ -168,28 +68,6 @@ static const struct {
     {"full clone", TRUE, NULL, scenario_full_clone},
 };
 
-/* Runs `act` in a process that is ended at the cut. TRUE when the cut fired. */
-static gboolean killed(World *world, void (*act)(World *world), CutKind kind, guint at)
-{
-    int status = 0;
-    pid_t pid;
-
-    world_close(world);
-    pid = fork();
-    assert_true(pid >= 0);
-    if (pid == 0) {
-        world_open(world);
-        arm(world, kind, at);
-        act(world);
-        _exit(0);
-    }
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    world_open(world);
-    assert_true(WIFEXITED(status));
-    assert_true(WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == FAKE_KILLED);
-    return WEXITSTATUS(status) == FAKE_KILLED;
-}
-
 static World *world_for(guint scenario)
 {
     const char *uefi = scenarios[scenario].uefi;
@@ -227,7 +105,7 @@ static guint sweep(guint scenario, CutKind kind)
 {
     for (guint at = 1;; at++) {
         g_autoptr(World) world = world_for(scenario);
-        if (!killed(world, scenarios[scenario].act, kind, at))
+        if (!cut_in(world, scenarios[scenario].act, kind, at))
             return at - 1;
         world_check(world, FALSE);
         recover(world);
@@ -258,12 +136,12 @@ static void test_kill_twice(void **state)
     for (guint at = 2;; at += 3) {
         for (guint again = 1;; again += 2) {
             g_autoptr(World) world = world_for(0);
-            if (!killed(world, scenario_forward, CUT_AFTER_CALL, at)) {
+            if (!cut_in(world, scenario_forward, CUT_AFTER_CALL, at)) {
                 print_message("%u double cuts, no violation\n", cuts);
                 assert_true(cuts > 5);
                 return;
             }
-            if (!killed(world, recover, CUT_AFTER_CALL, again))
+            if (!cut_in(world, recover, CUT_AFTER_CALL, again))
                 break;
             cuts++;
             recover(world);
@@ -288,7 +166,7 @@ static void test_kill_in_copy_name_taken(void **state)
     g_autofree char *path = g_build_filename(world->root, "disks", FAKE_UUID, "g1.qcow2", NULL);
     g_autofree char *text = NULL;
 
-    assert_true(killed(world, scenario_full_clone, CUT_IN_COPY, 1));
+    assert_true(cut_in(world, scenario_full_clone, CUT_IN_COPY, 1));
     assert_true(g_file_set_contents(path, "precious", -1, NULL));
     recover(world);
     assert_true(is_swept(world));
@@ -300,7 +178,6 @@ static void test_kill_in_copy_name_taken(void **state)
 
 int main(void)
 {
-    static const VrClockSource source = {jumping_now_ms, counted_wall_us, jump, NULL};
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_kill_once),
         cmocka_unit_test(test_kill_twice),
@@ -308,6 +185,6 @@ int main(void)
         cmocka_unit_test(test_kill_in_copy_name_taken),
     };
 
-    vr_clock_set_source(&source);
+    cut_install_clock();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

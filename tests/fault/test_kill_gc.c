@@ -6,37 +6,14 @@
  */
 #include "engine/retention.h"
 #include "engine/retire.h"
-#include "engine/support.h"
-
-#include "base/clock.h"
+#include "fault/cuts.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <cmocka.h>
-
-typedef enum { CUT_BEFORE_CALL, CUT_AFTER_CALL, CUT_IN_JOURNAL, CUT_KINDS } CutKind;
-
-static guint clock_at, clock_count;
-
-static gint64 counted_wall_us(void *data)
-{
-    if (++clock_count == clock_at)
-        _exit(FAKE_KILLED);
-    return g_get_real_time();
-}
-
-static void arm(World *world, CutKind kind, guint at)
-{
-    clock_count = 0;
-    clock_at = kind == CUT_IN_JOURNAL ? at : 0;
-    world->fake->fault_at = kind == CUT_IN_JOURNAL ? 0 : at;
-    world->fake->fault = kind == CUT_BEFORE_CALL ? FAKE_KILL_BEFORE : FAKE_KILL_AFTER;
-}
 
 /* Of what the default retention does not keep; ends with the first that cannot be asked. */
 static void collect(World *world)
@@ -55,28 +32,6 @@ static void collect(World *world)
         if (verdict->goes)
             vr_retire(&world->engine, verdict->generation, &check, verdict->why, NULL);
     }
-}
-
-static gboolean killed(World *world, CutKind kind, guint at)
-{
-    int status = 0;
-    pid_t pid;
-
-    world_close(world);
-    pid = fork();
-    assert_true(pid >= 0);
-    if (pid == 0) {
-        world_open(world);
-        arm(world, kind, at);
-        collect(world);
-        _exit(0);
-    }
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    world_open(world);
-    arm(world, CUT_IN_JOURNAL, 0);
-    assert_true(WIFEXITED(status));
-    assert_true(WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == FAKE_KILLED);
-    return WEXITSTATUS(status) == FAKE_KILLED;
 }
 
 static gboolean is_there(World *world, guint number, const char *suffix)
@@ -117,7 +72,7 @@ static guint sweep(CutKind kind)
 
         for (guint i = 0; i < 4; i++)
             world_swap(world, -1);
-        if (!killed(world, kind, at))
+        if (!cut_in(world, collect, kind, at))
             return at - 1;
         check_files(world);
         world_check(world, TRUE);
@@ -147,9 +102,8 @@ static void test_kill_in_gc(void **state)
 
 int main(void)
 {
-    static const VrClockSource source = {NULL, counted_wall_us, NULL, NULL};
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_kill_in_gc)};
 
-    vr_clock_set_source(&source);
+    cut_install_clock();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
