@@ -128,8 +128,11 @@ static VrStore *open_store(const char *root, gboolean read_only, gboolean lost, 
     if (!store->root)
         return NULL;
     store->root_fd = vr_dir_open(store->root, error);
-    if (store->root_fd < 0 || !check_root(store->root, store->root_fd, error) ||
-        !open_db(store, read_only, lost, error))
+    if (store->root_fd < 0 || !check_root(store->root, store->root_fd, error))
+        return NULL;
+    if (!read_only)
+        vr_store_reserve(store); /* before the database, which needs room to be opened */
+    if (!open_db(store, read_only, lost, error))
         return NULL;
     return g_steal_pointer(&store);
 }

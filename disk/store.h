@@ -45,6 +45,10 @@ VrStore *vr_store_open_lost(const char *root, gboolean read_only, GError **error
 void vr_store_close(VrStore *store);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrStore, vr_store_close)
 
+/* Makes ROOT/reserve where there is plenty of room, and gives its room back where the disk is full. Each opening for writing does it; for those who
+ * have the store open for long, before what must go on a full disk. */
+void vr_store_reserve(VrStore *store);
+
 const char *vr_store_root(VrStore *store); /* canonical absolute path */
 int vr_store_root_fd(VrStore *store);      /* not owned by the caller */
 VrDb *vr_store_db(VrStore *store);         /* not owned by the caller */

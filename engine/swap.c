@@ -228,10 +228,10 @@ static gboolean give_up_on_undo(VrSwap *swap, GError *cause, GError **error)
     return FALSE;
 }
 
+/* Anything may but what somebody decided: a call that hung, one I/O error, a define that libvirt answered and did not do. */
 static gboolean may_pass(const GError *error)
 {
-    return g_error_matches(error, VR_ERROR, VR_ERROR_DISCONNECTED) ||
-           g_error_matches(error, VR_ERROR, VR_ERROR_HYPERVISOR);
+    return !g_error_matches(error, VR_ERROR, VR_ERROR_PERSON) && !g_error_matches(error, VR_ERROR, VR_ERROR_FENCED);
 }
 
 /* A guest is off meanwhile, so one call that libvirt loses or refuses does not end the way back: each try looks at the world anew. */
@@ -262,6 +262,7 @@ gboolean vr_swap_undo(VrSwap *swap, const char *reason, GError **error)
                     swap->row->domain);
         return FALSE;
     }
+    vr_store_reserve(swap->engine.store);
     journaled = begin_backward(swap, reason, &cause);
     if (journaled && put_back(swap, &cause) && end_backward(swap, &cause))
         return TRUE;

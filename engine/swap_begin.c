@@ -328,8 +328,11 @@ VrSwap *vr_swap_begin(const VrEngine *engine, const VrSwapRequest *request, GErr
         return NULL;
     swap->row->to = swap->to->number;
     /* A rollback starts at PREPARED, so its files are written before the journal says so. */
-    if (swap->row->rollback && !vr_swap_write_xml(swap, error))
-        return NULL;
+    if (swap->row->rollback) {
+        vr_store_reserve(engine->store);
+        if (!vr_swap_write_xml(swap, error))
+            return NULL;
+    }
     if (!note_passed(swap, passed, error) ||
         !vr_journal_swap_begin(engine->journal, engine->owner, swap->row, request->image ? swap->to : NULL, error))
         return NULL;
