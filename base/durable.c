@@ -482,6 +482,7 @@ void vr_tmpdir_free(VrTmpdir *tmp)
 
 gboolean vr_tmpdir_sweep(int parent_fd, guint *removed, GError **error)
 {
+    gboolean ok = TRUE;
     if (removed)
         *removed = 0;
     g_autoptr(GPtrArray) names = list_names(parent_fd);
@@ -496,10 +497,10 @@ gboolean vr_tmpdir_sweep(int parent_fd, guint *removed, GError **error)
         int failed = sweep_entry(parent_fd, name);
         if (failed == 0 && removed)
             (*removed)++;
-        if (failed && failed != EAGAIN && failed != ENOENT) {
+        if (failed && failed != EAGAIN && failed != ENOENT && ok) {
             vr_set_error_errno(error, failed, "cannot remove %s", name);
-            return FALSE;
+            ok = FALSE;
         }
     }
-    return TRUE;
+    return ok;
 }

@@ -61,5 +61,6 @@ VrTmpdir *vr_tmpdir_new(int parent_fd, const char *opid, GError **error);
 void vr_tmpdir_free(VrTmpdir *tmp);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrTmpdir, vr_tmpdir_free)
 
-/* Removes every ".tmp-*" directory in parent_fd whose lock can be had; counts them in *removed (may be NULL). */
+/* Removes every ".tmp-*" directory in parent_fd whose lock can be had; counts them in *removed (may be NULL). One that cannot
+ * be removed does not keep the others; the first error is told. */
 gboolean vr_tmpdir_sweep(int parent_fd, guint *removed, GError **error);

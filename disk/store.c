@@ -241,23 +241,27 @@ void vr_store_drop_empty(VrStore *store, const char *relpath)
         (void)fsync(fd); /* an empty directory that comes back after a power cut harms nobody */
 }
 
-/* One directory of directories: each child is swept. */
-static gboolean sweep_children(VrStore *store, const char *parent, guint *removed, GError **error)
+/* One directory of directories: each child is swept. What cannot be is left, with a word. */
+static guint sweep_children(VrStore *store, const char *parent)
 {
-    g_autoptr(GPtrArray) names = vr_store_names(store, parent, error);
+    g_autoptr(GError) local = NULL;
+    g_autoptr(GPtrArray) names = vr_store_names(store, parent, &local);
+    guint removed = 0;
+
+    if (!names)
+        vr_warning(store->root, "what earlier processes left is not looked for: %s", local->message);
     for (guint i = 0; names && i < names->len; i++) {
+        g_autoptr(GError) stays = NULL;
         g_autofree char *relpath = g_build_filename(parent, names->pdata[i], NULL);
         vr_autofd fd = vr_open_beneath(store->root_fd, relpath, O_RDONLY | O_DIRECTORY, 0, NULL);
         guint n = 0;
         if (fd < 0)
             continue; /* no directory: not of our making */
-        if (!vr_tmpdir_sweep(fd, &n, error)) {
-            g_prefix_error(error, "%s/%s: ", store->root, relpath);
-            return FALSE;
-        }
-        *removed += n;
+        if (!vr_tmpdir_sweep(fd, &n, &stays))
+            vr_warning(store->root, "what an earlier process left in %s stays: %s", relpath, stays->message);
+        removed += n;
     }
-    return names != NULL;
+    return removed;
 }
 
 /* What a publication that was killed leaves of an image's first version. */
@@ -270,15 +274,15 @@ static void drop_empty_images(VrStore *store)
     }
 }
 
-gboolean vr_store_sweep(VrStore *store, guint *removed, GError **error)
+guint vr_store_sweep(VrStore *store)
 {
-    guint n = 0;
-    gboolean ok = sweep_children(store, "images", &n, error) && sweep_children(store, "disks", &n, error) &&
-                  vr_store_settle_deletions(store, error);
+    g_autoptr(GError) local = NULL;
+    guint removed = sweep_children(store, "images") + sweep_children(store, "disks");
+
+    if (!vr_store_settle_deletions(store, &local))
+        vr_warning(store->root, "deletions that were cut short are not settled: %s", local->message);
     drop_empty_images(store);
-    if (removed)
-        *removed = n;
-    return ok;
+    return removed;
 }
 
 /* ---- versions ---- */

@@ -115,8 +115,8 @@ GPtrArray *vr_store_children(VrStore *store, const char *relpath, GError **error
 gboolean vr_store_free_bytes(VrStore *store, guint64 *bytes, GError **error);
 
 /* Removes temp directories whose owner is gone, in images/NAME and disks/UUID, and ends the records of deletions that a crash
- * cut (recovery calls it). */
-gboolean vr_store_sweep(VrStore *store, guint *removed, GError **error);
+ * cut (recovery calls it). How many it removed; what cannot be is left with a warning: housekeeping keeps no guest off. */
+guint vr_store_sweep(VrStore *store);
 
 /* --- the gallery ------------------------------------------------------------------------------------------ */
 

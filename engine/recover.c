@@ -247,12 +247,16 @@ GPtrArray *vr_recover(const VrEngine *engine, gboolean dry_run, GError **error)
 {
     g_autoptr(GPtrArray) open = vr_journal_open_swaps(engine->journal, engine->owner->set_name, error);
     g_autoptr(GPtrArray) answer = NULL;
+    g_autoptr(GError) local = NULL;
 
-    if (!open || (!dry_run && !vr_store_sweep(engine->store, NULL, error)))
+    if (!open)
         return NULL;
+    if (!dry_run)
+        vr_store_sweep(engine->store);
     answer = recover_each(engine, open, dry_run);
-    if (!dry_run && (!seal_resting(engine, error) || !discard_again(engine, error) || !vr_retire_finish(engine, error)))
-        return NULL;
+    if (!dry_run &&
+        (!seal_resting(engine, &local) || !discard_again(engine, &local) || !vr_retire_finish(engine, &local)))
+        vr_warning(engine->owner->set_name, "not all of what earlier swaps left is put away: %s", local->message);
     return g_steal_pointer(&answer);
 }
 

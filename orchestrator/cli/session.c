@@ -40,7 +40,10 @@ gboolean vr_session_open_read(VrSession *session, const VrCli *cli, GError **err
 
 gboolean vr_session_open_write(VrSession *session, const VrCli *cli, GError **error)
 {
-    return open_store(session, cli, FALSE, error) && vr_store_sweep(session->store, NULL, error);
+    if (!open_store(session, cli, FALSE, error))
+        return FALSE;
+    vr_store_sweep(session->store);
+    return TRUE;
 }
 
 gboolean vr_session_open(VrSession *session, const VrCli *cli, GError **error)

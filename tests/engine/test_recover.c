@@ -640,6 +640,24 @@ static void test_many_at_once(void **state)
     assert_in_range(crowd.most, 4, 16);
 }
 
+/* What cannot be swept, of whomever, keeps no guest off (invariant 15). */
+static void test_housekeeping_fails(void **state)
+{
+    g_autoptr(World) world = world_new(TRUE);
+    g_autoptr(VrSwap) swap = world_begin(world, -1, NULL);
+    g_autofree char *deep =
+        g_build_filename(world->root, "images/os/.tmp-x/1/2/3/4/5/6/7/8/9/10/11/12/13/14/15/16/17/18", NULL);
+
+    assert_true(vr_swap_advance(swap, VR_SWAP_STOPPED, &world_stop, NULL));
+    assert_int_equal(g_mkdir_with_parents(deep, 0711), 0);
+    g_clear_pointer(&swap, vr_swap_free);
+    world_close(world);
+    world_open(world);
+    world_recover_once(world);
+    assert_int_equal(fake_hv_state(world->fake), VR_DOMAIN_RUNNING);
+    world_check(world, TRUE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -659,6 +677,7 @@ int main(void)
         cmocka_unit_test(test_fenced_owner_wakes),
         cmocka_unit_test(test_take_over_is_said),
         cmocka_unit_test(test_many_at_once),
+        cmocka_unit_test(test_housekeeping_fails),
     };
 
     world_quick_clock();

@@ -191,6 +191,9 @@ static gboolean try_with(const char *point, guint64 left, gboolean (*act)(World 
             fail_msg("%" G_GUINT64_FORMAT " bytes left: %s", left, error ? error->message : "no error");
         assert_int_equal(fake_hv_state(world->fake), VR_DOMAIN_RUNNING);
     }
+    reopen(world); /* a new process, on a disk that is still full: it has the reserve */
+    recover_all(world);
+    assert_int_equal(fake_hv_state(world->fake), VR_DOMAIN_RUNNING);
     make_room(point);
     reopen(world);
     world->is_discard_late = TRUE;
