@@ -368,9 +368,14 @@ static void let_go(VrDb *db)
 /* A statement that is not at its end would keep its snapshot open and make the next write fail as stale. */
 static void reset_statements(VrDb *db)
 {
+    sqlite3_mutex *mutex = sqlite3_db_mutex(db->handle);
+
+    /* Another thread, whose transaction is over, may be about to finalise one; that takes the same mutex. */
+    sqlite3_mutex_enter(mutex);
     for (sqlite3_stmt *stmt = sqlite3_next_stmt(db->handle, NULL); stmt; stmt = sqlite3_next_stmt(db->handle, stmt))
         if (sqlite3_stmt_busy(stmt))
             (void)sqlite3_reset(stmt);
+    sqlite3_mutex_leave(mutex);
 }
 
 gboolean vr_db_begin(VrDb *db, GError **error)

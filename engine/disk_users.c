@@ -88,10 +88,16 @@ static gboolean note_xml(VrDiskUsers *users, VrHv *hv, const char *xml, const ch
     for (guint i = 0; i < refs->paths->len; i++)
         note_path(users, refs->paths->pdata[i], uuid);
     for (guint i = 0; i < refs->pools->len; i++) {
-        /* a volume that is not there is nobody's disk */
-        g_autofree char *path = vr_connection_volume_path(hv, refs->pools->pdata[i], refs->volumes->pdata[i], NULL);
+        g_autoptr(GError) local = NULL;
+        g_autofree char *path = vr_connection_volume_path(hv, refs->pools->pdata[i], refs->volumes->pdata[i], &local);
         if (path && path[0] == '/')
             note_path(users, path, uuid);
+        /* a volume that is not there is nobody's disk, and a guest cannot be started on one whose pool is not active */
+        if (g_error_matches(local, VR_ERROR, VR_ERROR_DISCONNECTED) ||
+            g_error_matches(local, VR_ERROR, VR_ERROR_TIMEOUT)) {
+            g_propagate_error(error, g_steal_pointer(&local));
+            return FALSE;
+        }
     }
     if (refs->name)
         g_hash_table_insert(users->names, g_strdup(uuid), g_strdup(refs->name));

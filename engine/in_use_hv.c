@@ -7,14 +7,30 @@
 
 #define LIVE_TRIES 5 /* a domain that is stopped and started that often while it is looked at */
 
-static void note_volumes(VrInUse *in_use, VrHv *hv, const VrDomainRefs *refs, const char *uuid, const char *how)
+/* A volume that is not there refers to nothing; one of a pool that cannot be asked may be any file (invariant 6). */
+static gboolean note_volumes(VrInUse *in_use, VrHv *hv, const VrDomainRefs *refs, const char *uuid, const char *how,
+                             GError **error)
 {
     for (guint i = 0; i < refs->pools->len; i++) {
-        /* A volume that is not there, or a hypervisor without pools, refers to nothing. */
-        g_autofree char *path = vr_connection_volume_path(hv, refs->pools->pdata[i], refs->volumes->pdata[i], NULL);
-        if (path)
+        const char *pool = refs->pools->pdata[i], *volume = refs->volumes->pdata[i];
+        g_autoptr(GError) local = NULL;
+        g_autofree char *path = vr_connection_volume_path(hv, pool, volume, &local);
+        if (path) {
             vr_in_use_note_chain(in_use, path, uuid, how);
+            continue;
+        }
+        if (g_error_matches(local, VR_ERROR, VR_ERROR_NOT_FOUND))
+            continue;
+        if (g_error_matches(local, VR_ERROR, VR_ERROR_HYPERVISOR))
+            local->code = VR_ERROR_REFUSED;
+        g_propagate_error(error, g_steal_pointer(&local));
+        g_prefix_error(error,
+                       "domain '%s' has volume %s of pool %s, and nobody can tell which file that is ('virsh "
+                       "pool-start %s', or take the disk out of the domain): ",
+                       refs->name ? refs->name : uuid, volume, pool, pool);
+        return FALSE;
     }
+    return TRUE;
 }
 
 static gboolean note_xml(VrInUse *in_use, VrHv *hv, const char *uuid, const char *xml, const char *how, GError **error)
@@ -25,10 +41,9 @@ static gboolean note_xml(VrInUse *in_use, VrHv *hv, const char *uuid, const char
         return FALSE;
     for (guint i = 0; i < refs->paths->len; i++)
         vr_in_use_note_chain(in_use, refs->paths->pdata[i], uuid, how);
-    note_volumes(in_use, hv, refs, uuid, how);
     if (refs->name && !g_hash_table_contains(in_use->names, uuid))
         g_hash_table_insert(in_use->names, g_strdup(uuid), g_strdup(refs->name));
-    return TRUE;
+    return note_volumes(in_use, hv, refs, uuid, how, error);
 }
 
 static gboolean is_off(VrHv *hv, const char *uuid, const GError *error)

@@ -136,10 +136,13 @@ gboolean vr_call_run(VrCall *call, gint64 patience_ms)
 {
     gint64 deadline = vr_clock_now_ms() + patience_ms;
 
+    /* The worker of an earlier try may be about to let its reference go. */
+    vr_gate_lock(&call->gate);
     call->done = FALSE;
     call->refs++;
+    vr_gate_unlock(&call->gate);
     if (!start_worker(call)) {
-        call->refs--;
+        vr_call_unref(call);
         call->ok = FALSE;
         return TRUE;
     }

@@ -29,7 +29,8 @@ char *vr_connection_versions(VrHv *hv, GError **error);
 /* Pools of libvirt whose target directory is `path` or above it: SAFETY 4.15. Element: char * name, freed with the array. */
 GPtrArray *vr_connection_pools_over(VrHv *hv, const char *path, GError **error);
 
-/* Resolves a disk of type='volume' to its local path. Free with g_free. */
+/* Resolves a disk of type='volume' to its path. VR_ERROR_NOT_FOUND: the pool is there and has no such volume; VR_ERROR_REFUSED: there is no such
+ * pool, so nobody knows what it was; VR_ERROR_HYPERVISOR: the pool is not active. Free with g_free. */
 char *vr_connection_volume_path(VrHv *hv, const char *pool, const char *volume, GError **error);
 
 /* The security drivers that libvirt confines guests with: "apparmor", "selinux", "dac". Element: char *, freed with the array. */

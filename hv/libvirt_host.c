@@ -211,6 +211,10 @@ static gboolean do_volume_path(VrCall *call, GError **error)
     g_autoptr(virStoragePool) pool = virStoragePoolLookupByName(call->conn, call->subject);
     g_autoptr(virStorageVol) volume = pool != NULL ? virStorageVolLookupByName(pool, call->text) : NULL;
 
+    if (pool == NULL && virGetLastErrorCode() == VIR_ERR_NO_STORAGE_POOL) {
+        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "libvirt has no storage pool '%s'", call->subject);
+        return FALSE;
+    }
     if (volume == NULL)
         return vr_libvirt_error(call, error);
     call->string = take_string(call, virStorageVolGetPath(volume), error);

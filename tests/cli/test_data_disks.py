@@ -55,7 +55,7 @@ class Disks:
         self.program("set-define", "-", stdin=self.program.model("disks", [self.guest.name], more=more))
 
     def clean_up(self):
-        self.guest.destroy()
+        cheap_guest.remove_domain(self.guest.domain)  # before its pool
         self.pool.destroy()
         subprocess.run(["losetup", "--detach", self.loop], check=True)
 

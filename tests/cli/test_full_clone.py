@@ -194,6 +194,7 @@ def test_a_volume_does_not_shrink_either(kind):
             program("rollback", "volume", guest.name)
             guest.wait_boot("1.0.0", boots=3)
         finally:
+            cheap_guest.remove_domain(guest.domain)  # before its pool
             pool.destroy()
 
 

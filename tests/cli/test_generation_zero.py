@@ -40,6 +40,7 @@ class Volume:
         os.close(self.fd)
 
     def clean_up(self):
+        cheap_guest.remove_domain(self.fleet[0].domain)  # first: nobody may delete anything while a guest names a pool that is not there
         self.pool.destroy()
         self.pool.undefine()
 
@@ -171,12 +172,3 @@ def put_back(zero):
         zero.pool.refresh()
     else:
         resize(zero, zero.content)
-
-
-@pytest.mark.parametrize("zero", [Volume], indirect=True)
-def test_a_pool_that_is_off(zero):
-    zero.pool.destroy()
-    line = zero.program.fails(REFUSED, "upgrade", "zero", "--version", "2.0.0")
-    assert "[volume-not-local]" in line
-    zero.pool.create()
-    zero.program("upgrade", "zero", "--version", "2.0.0", "--dry-run")

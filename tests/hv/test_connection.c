@@ -104,7 +104,7 @@ static void test_driver_pools(void **state)
     g_autoptr(GPtrArray) beside = vr_connection_pools_over(hv, "/default-pool-2", &error);
     assert_int_equal(beside->len, 0);
     assert_null(vr_connection_volume_path(hv, "no-pool", "x", &error));
-    expect_error(&error, VR_ERROR_NOT_FOUND, "volume");
+    expect_error(&error, VR_ERROR_REFUSED, "no storage pool");
 }
 
 /* An event between reading the state and waiting must not be lost. */
