@@ -28,7 +28,7 @@ typedef struct {
     VrCloneSeat *seat;    /* of a forward swap whose new disk is a full clone: lives until PREPARED; NULL: an overlay */
     guint to_generation;  /* of a rollback */
     guint model_revision; /* of a forward swap: that the new generation is made by; 0: not known */
-    gboolean needs_agent; /* the model's health asks for it (preflight) */
+    gboolean needs_agent; /* the model asks for it (preflight) */
     const char *const *ignored; /* findings that a person lets pass, which is written into the audit; NULL: none */
     VrProofContent data_proof;  /* of the content of data disks, beside what is always compared */
 } VrSwapRequest;

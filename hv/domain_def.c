@@ -41,6 +41,7 @@ void vr_domain_def_free(VrDomainDef *def)
     g_free(def->on_reboot);
     g_free(def->kernel);
     g_free(def->on_crash);
+    g_free(def->other_boot);
     g_clear_pointer(&def->disks, g_ptr_array_unref);
     g_clear_pointer(&def->macs, g_ptr_array_unref);
     g_free(def);
@@ -101,6 +102,17 @@ static char *foreign_part(const xmlNode *source)
     return NULL;
 }
 
+/* The older spelling of two parts of the source, which libvirt keeps as it is. */
+static char *foreign_beside(const xmlNode *node)
+{
+    static const char *const names[] = {"encryption", "auth"};
+
+    for (guint i = 0; i < G_N_ELEMENTS(names); i++)
+        if (vr_dom_child(node, names[i]) != NULL)
+            return g_strdup(names[i]);
+    return NULL;
+}
+
 static void read_source(VrDomainDisk *disk, const xmlNode *source)
 {
     disk->source = vr_dom_attribute(source, "file");
@@ -129,6 +141,8 @@ static VrDomainDisk *read_disk(const xmlNode *node)
     disk->device = attribute_or(node, "device", "disk");
     disk->driver = vr_dom_attribute(vr_dom_child(node, "driver"), "type");
     read_source(disk, vr_dom_child(node, "source"));
+    if (disk->foreign_child == NULL)
+        disk->foreign_child = foreign_beside(node);
     disk->target = vr_dom_attribute(target, "dev");
     disk->bus = vr_dom_attribute(target, "bus");
     disk->serial = vr_dom_content(vr_dom_child(node, "serial"));
@@ -141,6 +155,15 @@ static VrDomainDisk *read_disk(const xmlNode *node)
     disk->readonly = vr_dom_child(node, "readonly") != NULL;
     disk->mirror = vr_dom_child(node, "mirror") != NULL;
     return disk;
+}
+
+static void note_other_boot(VrDomainDef *def, const char *name, guint order)
+{
+    if (order == 0 || (def->other_boot_order > 0 && def->other_boot_order < order))
+        return;
+    def->other_boot_order = order;
+    g_free(def->other_boot);
+    def->other_boot = g_strdup(name);
 }
 
 static void read_devices(VrDomainDef *def, const xmlNode *devices)
@@ -161,8 +184,11 @@ static void read_devices(VrDomainDef *def, const xmlNode *devices)
             if (vr_dom_attribute_is(target, "name", "org.qemu.guest_agent.0"))
                 def->agent_channel = TRUE;
         }
-        if (vr_dom_child(node, "boot") != NULL)
+        if (vr_dom_child(node, "boot") != NULL) {
             def->per_device_boot = TRUE;
+            if (strcmp(name, "disk") != 0)
+                note_other_boot(def, name, unsigned_attribute(vr_dom_child(node, "boot"), "order"));
+        }
     }
 }
 

@@ -22,7 +22,7 @@ typedef struct {
     guint logical_block_size; /* <blockio>, 0 when not said */
     gboolean transient, shareable, readonly, mirror;
     char *
-        foreign_child; /* name of a child of <source> that we do not know (encryption, slices, reservations), else NULL */
+        foreign_child; /* name of a child of <source> that we do not know (slices, reservations), or <encryption> or <auth> beside it, else NULL */
 } VrDomainDisk;
 
 typedef struct {
@@ -41,8 +41,10 @@ typedef struct {
     char *on_poweroff, *on_reboot, *on_crash;
     gboolean os_boot_hd_first; /* <os><boot dev='hd'/> is first but for empty drives, or there is no <os><boot> */
     gboolean per_device_boot;  /* some device has <boot order> */
-    GPtrArray *disks;          /* VrDomainDisk * */
-    GPtrArray *macs;           /* char *, in document order */
+    guint other_boot_order; /* the lowest of a device that is no disk (PXE, a passed-through device); 0: none has one */
+    char *other_boot;       /* the element of that device; NULL: none */
+    GPtrArray *disks;       /* VrDomainDisk * */
+    GPtrArray *macs;        /* char *, in document order */
     guint64 memory_bytes;
 } VrDomainDef;
 

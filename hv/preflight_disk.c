@@ -8,20 +8,29 @@ static void check_disk_flags(VrPreflightCheck *check, const VrDomainDisk *disk)
 {
     const struct {
         gboolean bad;
-        const char *id, *text, *remedy;
+        const char *id, *text;
+        char *remedy; /* taken */
     } flags[] = {
-        {disk->transient, "transient-disk", "is <transient/>: its writes are thrown away", "remove <transient/>"},
-        {disk->shareable, "shareable-disk", "is <shareable/>: another guest may use it", "remove <shareable/>"},
-        {disk->readonly, "readonly-disk", "is <readonly/>", "remove <readonly/>"},
-        {disk->mirror, "mirror", "is being mirrored", "end the job: virsh blockjob"},
-        {strcmp(disk->device, "disk") != 0, "not-a-disk", "is no plain disk (device)", "name another osDisk.target"},
+        {disk->transient, "transient-disk", "is <transient/>: its writes are thrown away",
+         g_strdup_printf("virsh edit %s: remove <transient/>", check->typed)},
+        {disk->shareable, "shareable-disk", "is <shareable/>: another guest may use it",
+         g_strdup_printf("virsh edit %s: remove <shareable/>", check->typed)},
+        {disk->readonly, "readonly-disk", "is <readonly/>",
+         g_strdup_printf("virsh edit %s: remove <readonly/>", check->typed)},
+        {disk->mirror, "mirror", "is being mirrored",
+         g_strdup_printf("wait for the end of the job, or end it: virsh blockjob %s %s --abort", check->typed,
+                         disk->target)},
+        {strcmp(disk->device, "disk") != 0, "not-a-disk", "is no plain disk (device)",
+         g_strdup("name another osDisk.target in the model")},
     };
 
     for (gsize i = 0; i < G_N_ELEMENTS(flags); i++) {
         if (flags[i].bad)
             vr_preflight_add(check, flags[i].id,
                              g_strdup_printf("%s: its OS disk %s %s", check->name, disk->target, flags[i].text),
-                             g_strdup_printf("%s (virsh edit %s)", flags[i].remedy, check->typed));
+                             flags[i].remedy);
+        else
+            g_free(flags[i].remedy);
     }
 }
 
@@ -86,6 +95,8 @@ static void check_boot_order(VrPreflightCheck *check, const VrDomainDisk *os)
 
     if (earlier != NULL)
         why = g_strdup_printf("%s boots before it", earlier->target);
+    else if (def->other_boot_order > 0 && (os->boot_order == 0 || def->other_boot_order < os->boot_order))
+        why = g_strdup_printf("an <%s> boots before it", def->other_boot);
     else if (def->per_device_boot && os->boot_order == 0)
         why = g_strdup("other devices have a <boot order> and it has none");
     else if (!def->per_device_boot && !def->os_boot_hd_first)

@@ -83,9 +83,10 @@ void vr_preflight_persistent(VrPreflightCheck *check)
 {
     if (check->info->persistent)
         return;
-    vr_preflight_add(check, "transient-domain",
-                     g_strdup_printf("%s is transient: it is gone once it stops", check->name),
-                     g_strdup_printf("virsh dumpxml %s > domain.xml; virsh define domain.xml", check->typed));
+    vr_preflight_add(
+        check, "transient-domain", g_strdup_printf("%s is transient: it is gone once it stops", check->name),
+        g_strdup_printf("virsh dumpxml --inactive --security-info %s > domain.xml; virsh define domain.xml",
+                        check->typed));
 }
 
 /* -- What a stop, a reboot and a crash mean ------------------------------------------------------- */
@@ -117,7 +118,9 @@ void vr_preflight_agent(VrPreflightCheck *check)
     if (!check->needs->needs_agent || check->def->agent_channel)
         return;
     vr_preflight_add(
-        check, "no-agent", g_strdup_printf("%s has no guest agent channel, and the model needs the agent", check->name),
+        check, "no-agent",
+        g_strdup_printf("%s has no guest agent channel, and the model needs the agent, for its health or to stop it",
+                        check->name),
         g_strdup_printf("virsh edit %s: <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/>"
                         "</channel>; the image must run qemu-guest-agent",
                         check->typed));

@@ -125,7 +125,7 @@ static void do_prepare(VrExecutor *executor, VrJob *job)
                              .to_generation = executor->request.targets[job->instance].to_generation,
                              .model_revision = executor->request.set->revision,
                              .data_proof = model->data_proof,
-                             .needs_agent = vr_health_needs_agent(&model->health),
+                             .needs_agent = vr_model_needs_agent(model),
                              .ignored = executor->request.ignored};
 
     g_clear_pointer(&work->swap, vr_swap_free); /* prepared ahead, and discarded */

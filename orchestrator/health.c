@@ -157,6 +157,11 @@ gboolean vr_health_needs_agent(const VrHealthProfile *profile)
     return sources[profile->source].agent;
 }
 
+gboolean vr_model_needs_agent(const VrModel *model)
+{
+    return vr_health_needs_agent(&model->health) || model->stop.method == VR_STOP_AGENT;
+}
+
 const char *vr_health_weakness(const VrHealthProfile *profile)
 {
     return sources[profile->source].weakness;

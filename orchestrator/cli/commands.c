@@ -214,7 +214,7 @@ const VrCliCommand vr_cli_commands[] = {
      "of state.db, move that away first.\n"
      "\n"
      "Exit status 7: an instance is UNKNOWN or not restored and a person must look, or was started and the model that\n"
-     "says how its health is judged cannot be read.",
+     "says how its health is judged cannot be read. (A dry run tells it, and ends with 0.)",
      "recover shop --dry-run", TRUE, VR_OPT_DRY_RUN | VR_OPT_RECOVER, 0, MANY, vr_cmd_recover},
 
     {"status", VR_GROUP_VIEWS, "SET", "Show versions, the last run, and each instance", "", "status shop --json", FALSE,

@@ -61,7 +61,7 @@ static void look_at(gpointer data, gpointer user_data)
     VrLook *look = g_ptr_array_index(lookers->looks, index);
     const VrLookPurpose *purpose = lookers->purpose;
     const VrSwapNeeds needs = {.os_target = set->model->os_target,
-                               .needs_agent = vr_health_needs_agent(&set->model->health),
+                               .needs_agent = vr_model_needs_agent(set->model),
                                .image = purpose ? vr_targets_image(purpose->targets, index) : NULL,
                                .ignored = purpose ? purpose->ignored : NULL,
                                .users = purpose ? purpose->users : NULL,

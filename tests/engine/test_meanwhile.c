@@ -222,6 +222,22 @@ static void test_off_guest_started(void **state) /* B16 */
     world_check(world, TRUE);
 }
 
+/* Somebody starts it when its XML names the new disk already: that is what was wanted (S11). */
+static void test_switched_guest_started(void **state)
+{
+    g_autoptr(World) world = world_new(TRUE);
+    g_autoptr(VrSwap) swap = begin_and_reach(world, VR_SWAP_SWITCHED);
+    guint starts;
+
+    start_by_somebody(world);
+    starts = world->fake->starts;
+    assert_true(vr_swap_advance(swap, VR_SWAP_STARTED, &world_stop, NULL));
+    assert_int_equal(world->fake->starts, starts);
+    assert_true(vr_swap_commit(swap, NULL, NULL));
+    assert_int_equal(world_current(world), 1);
+    world_check(world, TRUE);
+}
+
 /* A guest that takes its time to stop is started again when it goes off after we have given up on it (S6-S7). */
 static void test_late_stop(void **state)
 {
@@ -471,6 +487,7 @@ int main(void)
         cmocka_unit_test(test_no_seal_under_rollback),
         cmocka_unit_test(test_second_rollback),
         cmocka_unit_test(test_off_guest_started),
+        cmocka_unit_test(test_switched_guest_started),
         cmocka_unit_test(test_late_stop),
         cmocka_unit_test(test_ends_at_once),
         cmocka_unit_test(test_old_ends_at_once),

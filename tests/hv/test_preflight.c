@@ -11,14 +11,28 @@ typedef struct {
     VrPreflightFacts facts;
 } Case;
 
-static Case new_case(const char *name)
+static Case case_of(const char *xml)
 {
-    g_autofree char *xml = fixture(name);
     Case c = {.info = {.state = VR_DOMAIN_RUNNING, .persistent = TRUE, .autostart = TRUE},
               .def = vr_domain_def_parse(xml, NULL)};
 
     c.info.name = g_strdup(c.def->name);
     return c;
+}
+
+static Case new_case(const char *name)
+{
+    g_autofree char *xml = fixture(name);
+
+    return case_of(xml);
+}
+
+static Case edited_case(const char *name, const char *from, const char *to)
+{
+    g_autofree char *xml = fixture(name);
+    g_autofree char *edited = replaced(xml, from, to);
+
+    return case_of(edited);
 }
 
 static void case_clear(Case *c)
@@ -170,6 +184,13 @@ static void what_the_xml_says(void **state)
     expect(&cdrom, "not-a-disk", VR_SEVERITY_BLOCKER);
 }
 
+static void later_in_boot_order(gpointer data, gpointer unused)
+{
+    VrDomainDisk *disk = data;
+
+    disk->boot_order += disk->boot_order > 0 ? 1 : 0;
+}
+
 static void boot_order_of_devices(void **state)
 {
     Case second = new_case("rich.xml"); /* vdc has <boot order='2'/> */
@@ -178,6 +199,21 @@ static void boot_order_of_devices(void **state)
     Case none = new_case("rich.xml");
     none.needs.os_target = "vdb";
     expect(&none, "os-disk-not-first-boot", VR_SEVERITY_BLOCKER);
+    Case network = edited_case("rich.xml", "<mac address='52:54:00:aa:bb:01'",
+                               "<boot order='1'/><mac address='52:54:00:aa:bb:01'");
+    g_ptr_array_foreach(network.def->disks, later_in_boot_order, NULL);
+    network.needs.os_target = "vda";
+    expect(&network, "os-disk-not-first-boot", VR_SEVERITY_BLOCKER);
+    Case last = edited_case("rich.xml", "<mac address='52:54:00:aa:bb:01'",
+                            "<boot order='9'/><mac address='52:54:00:aa:bb:01'");
+    expect_none(&last);
+}
+
+/* The older spelling of libvirt's, which it keeps. */
+static void encryption_beside_the_source(void **state)
+{
+    Case old = edited_case("rich.xml", "<target dev='vda'", "<encryption format='luks'/><target dev='vda'");
+    expect(&old, "unknown-source-child", VR_SEVERITY_BLOCKER);
 }
 
 /* What is found out beside libvirt's words; and what was looked at, and is fine. */
@@ -453,6 +489,7 @@ int main(void)
         cmocka_unit_test(what_libvirt_says_of_the_domain),
         cmocka_unit_test(what_the_xml_says),
         cmocka_unit_test(boot_order_of_devices),
+        cmocka_unit_test(encryption_beside_the_source),
         cmocka_unit_test(facts_of_disk_and_host),
         cmocka_unit_test(autostart_of_what_runs),
         cmocka_unit_test(data_disks_without_a_name_that_stays),
