@@ -3,6 +3,7 @@
 
 option(VR_WERROR "Treat warnings as errors" ON)
 set(VR_SANITIZE "" CACHE STRING "Sanitizers: address,undefined or thread")
+set(VR_SCRATCH "" CACHE PATH "Where the tests of the engine put their files; empty: TMPDIR")
 option(VR_COVERAGE "Instrument for gcov" OFF)
 
 add_library(vr_options INTERFACE)
@@ -18,7 +19,7 @@ if(VR_WERROR)
   target_compile_options(vr_options INTERFACE -Werror)
 endif()
 if(VR_SANITIZE)
-  target_compile_options(vr_options INTERFACE -fsanitize=${VR_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  target_compile_options(vr_options INTERFACE -fsanitize=${VR_SANITIZE} -O1 -fno-omit-frame-pointer -fno-sanitize-recover=all)
   target_link_options(vr_options INTERFACE -fsanitize=${VR_SANITIZE})
 endif()
 if(VR_COVERAGE)

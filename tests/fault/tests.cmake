@@ -14,3 +14,6 @@ target_link_libraries(sweep PRIVATE points vr_engine)
 # A random part of each sweep; tests/run --full runs all of them.
 add_test(NAME fault/sweep COMMAND sweep --seconds 6)
 set_tests_properties(fault/sweep PROPERTIES TIMEOUT 300)
+if(VR_SCRATCH)
+  set_property(TEST fault/sweep PROPERTY ENVIRONMENT "TMPDIR=${VR_SCRATCH}")
+endif()
