@@ -255,11 +255,13 @@ static gboolean insert_found(VrDb *db, const VrGeneration *found, GError **error
 {
     return vr_db_run(db, NULL, error,
                      "INSERT INTO generations (uuid, number, path, format, disk_type, image, version, ours, state, "
-                     "made_us, device, inode, born_ns, left_us, xml) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
-                     "'" VR_XML_NOT_KNOWN "')",
-                     "sisssssiiiiiii", found->uuid, (gint64)found->number, found->path, found->format, found->disk_type,
-                     found->image, found->version, (gint64)found->ours, (gint64)found->state, found->made_us,
-                     (gint64)found->file.device, (gint64)found->file.inode, found->file.born_ns, found->left_us);
+                     "made_us, device, inode, born_ns, left_us, xml, nvram, nvram_device, nvram_inode, nvram_born_ns) "
+                     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                     "sisssssiiiiiiissiii", found->uuid, (gint64)found->number, found->path, found->format,
+                     found->disk_type, found->image, found->version, (gint64)found->ours, (gint64)found->state,
+                     found->made_us, (gint64)found->file.device, (gint64)found->file.inode, found->file.born_ns,
+                     found->left_us, found->xml, found->nvram, (gint64)found->nvram_file.device,
+                     (gint64)found->nvram_file.inode, found->nvram_file.born_ns);
 }
 
 static gboolean restore(VrJournal *journal, const VrOwner *owner, const char *uuid, const GPtrArray *generations,

@@ -65,7 +65,7 @@ typedef enum {
 } VrGenerationState;
 const char *vr_generation_state_name(VrGenerationState state);
 
-#define VR_XML_NOT_KNOWN "?" /* in place of a digest: written before digests were */
+#define VR_XML_NOT_KNOWN "?" /* in place of a digest: written before digests were, or found and not known for ours */
 
 typedef struct {
     char uuid[VR_UUID_LENGTH + 1];
@@ -120,7 +120,7 @@ gboolean vr_journal_record_found(VrJournal *journal, const VrOwner *owner, const
 /* FALSE in *known: neither a generation nor a swap of the instance is recorded. */
 gboolean vr_journal_knows(VrJournal *journal, const char *uuid, gboolean *known, GError **error);
 
-/* Writes generations of an instance of which nothing is recorded, with an event that says so, in one transaction. Else VR_ERROR_CONFLICT. */
+/* Writes generations, with `xml` and without `xml_next`, of an instance of which nothing is recorded, with an event that says so, in one transaction. Else VR_ERROR_CONFLICT. */
 gboolean vr_journal_restore(VrJournal *journal, const VrOwner *owner, const char *uuid, const GPtrArray *generations,
                             const char *text, GError **error);
 

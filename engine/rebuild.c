@@ -8,6 +8,7 @@
 #include "base/fd.h"
 #include "disk/version.h"
 #include "engine/rebuild_private.h"
+#include "engine/swap_private.h"
 #include "hv/connection.h"
 
 #include <fcntl.h>
@@ -15,19 +16,6 @@
 #include <unistd.h>
 
 #define MAX_NUMBER 999999999
-
-/* What is looked at of one instance. */
-typedef struct {
-    VrStore *store;
-    VrHv *hv;
-    VrFoundInstance *found;
-    int dir_fd;        /* of its disks; -1: it has none here */
-    char *xml, *live;  /* of the domain; live NULL: it is off */
-    char *target;      /* of the OS disk; NULL: not known */
-    char *path;        /* of the disk that the domain names there */
-    GArray *numbers;   /* guint, of the files gN.*, sorted */
-    GHashTable *disks; /* numbers that have a disk */
-} Look;
 
 static void found_free(gpointer data)
 {
@@ -40,7 +28,7 @@ static void found_free(gpointer data)
     g_free(found);
 }
 
-static void look_clear(Look *look)
+static void look_clear(VrRebuildLook *look)
 {
     vr_fd_clear(&look->dir_fd);
     g_free(look->xml);
@@ -50,7 +38,7 @@ static void look_clear(Look *look)
     g_array_unref(look->numbers);
     g_hash_table_unref(look->disks);
 }
-G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Look, look_clear)
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VrRebuildLook, look_clear)
 
 G_GNUC_PRINTF(2, 3) static void say(VrFoundInstance *found, const char *format, ...)
 {
@@ -86,7 +74,7 @@ static gboolean number_of(const char *name, const char *suffix, guint *number)
     return TRUE;
 }
 
-static gboolean read_files(Look *look, GError **error)
+static gboolean read_files(VrRebuildLook *look, GError **error)
 {
     g_autofree char *relpath = g_strdup_printf("disks/%s", look->found->uuid);
     g_autoptr(GPtrArray) names = vr_store_children(look->store, relpath, error);
@@ -133,7 +121,7 @@ static char *disk_path(const VrDomainDisk *disk)
 }
 
 /* The path of the OS disk in a dump; NULL when it names none. */
-static char *os_path(const Look *look, const char *xml)
+static char *os_path(const VrRebuildLook *look, const char *xml)
 {
     g_autoptr(VrDomainDef) def = vr_domain_def_parse(xml, NULL);
     const VrDomainDisk *disk = def ? vr_domain_def_os_disk(def, look->target, NULL) : NULL;
@@ -142,7 +130,7 @@ static char *os_path(const Look *look, const char *xml)
 }
 
 /* By the domain, by what was kept, or as the only disk that can be it. */
-static void find_target(Look *look)
+static void find_target(VrRebuildLook *look)
 {
     look->target = target_of_ours(look->store, look->found->uuid, look->xml);
     for (guint i = 0; !look->target && i < look->numbers->len; i++) {
@@ -153,7 +141,7 @@ static void find_target(Look *look)
 }
 
 /* NOT_FOUND is an answer. */
-static gboolean read_domain(Look *look, GError **error)
+static gboolean read_domain(VrRebuildLook *look, GError **error)
 {
     g_autoptr(GError) local = NULL;
     g_auto(VrDomainInfo) info = {0};
@@ -172,7 +160,7 @@ static gboolean read_domain(Look *look, GError **error)
 }
 
 /* The set, by the record of the domain, else by that of its last generation. The name becomes one of a file, so it is checked. */
-static void find_set(Look *look, const VrDomainRecordRead *record)
+static void find_set(VrRebuildLook *look, const VrDomainRecordRead *record)
 {
     if (record->set && vr_name_check(record->set, "set", NULL))
         look->found->set_name = g_strdup(record->set);
@@ -186,7 +174,7 @@ static void find_set(Look *look, const VrDomainRecordRead *record)
 
 /* --- generation 0 ------------------------------------------------------------------------------------ */
 
-static gboolean zero_exists(Look *look, const VrDomainDisk *disk)
+static gboolean zero_exists(VrRebuildLook *look, const VrDomainDisk *disk)
 {
     g_autofree char *file = NULL;
 
@@ -196,47 +184,52 @@ static gboolean zero_exists(Look *look, const VrDomainDisk *disk)
     return file && access(file, F_OK) == 0;
 }
 
-/* As the domain had it before the first swap: g0.xml. */
-static void add_zero(Look *look)
+static VrGeneration *new_zero(const VrRebuildLook *look, const VrDomainDisk *disk, const char *xml)
 {
-    g_autofree char *xml = vr_rebuild_read_xml(look->dir_fd, 0);
-    g_autoptr(VrDomainDef) def = xml ? vr_domain_def_parse(xml, NULL) : NULL;
-    const VrDomainDisk *disk = def ? vr_domain_def_os_disk(def, look->target, NULL) : NULL;
-    g_autofree char *path = disk ? disk_path(disk) : NULL;
-    VrGeneration *zero;
+    VrGeneration *zero = g_new0(VrGeneration, 1);
 
-    if (!path || !zero_exists(look, disk)) {
-        say(look->found, "generation 0 is not restored: %s%s", path ? path : "g0.xml does not say which disk it is",
-            path ? ", which it was, is not there" : "");
-        return;
-    }
-    zero = g_new0(VrGeneration, 1);
     g_strlcpy(zero->uuid, look->found->uuid, sizeof(zero->uuid));
-    zero->path = g_steal_pointer(&path);
+    zero->path = disk_path(disk);
     zero->format = g_strdup(disk->driver ? disk->driver : "raw");
     zero->disk_type = g_strdup(disk->type);
     zero->state = g_strcmp0(zero->path, look->path) == 0 ? VR_GENERATION_CURRENT : VR_GENERATION_KEPT;
     zero->made_us = vr_clock_wall_us();
     zero->left_us = zero->state == VR_GENERATION_KEPT ? zero->made_us : 0;
-    g_ptr_array_add(look->found->generations, zero);
-    say(look->found, "which version generation 0 is, is not known: 'virt-reimage adopt' says it");
+    zero->xml = vr_generation_xml_digest(xml);
+    return zero;
+}
+
+/* As the domain had it before the first swap: g0.xml. */
+static void add_zero(VrRebuildLook *look)
+{
+    g_autofree char *xml = vr_rebuild_read_xml(look->dir_fd, 0);
+    g_autoptr(VrDomainDef) def = xml ? vr_domain_def_parse(xml, NULL) : NULL;
+    const VrDomainDisk *disk = def ? vr_domain_def_os_disk(def, look->target, NULL) : NULL;
+    g_autofree char *path = disk ? disk_path(disk) : NULL;
+    g_autoptr(VrGeneration) zero = path && zero_exists(look, disk) ? new_zero(look, disk, xml) : NULL;
+    g_autoptr(GError) local = NULL;
+
+    if (!zero)
+        say(look->found, "generation 0 is not restored: %s%s", path ? path : "g0.xml does not say which disk it is",
+            path ? ", which it was, is not there" : "");
+    else if (!vr_rebuild_nvram(look, zero, xml, &local))
+        say(look->found, "generation 0 is not restored: %s", local->message);
+    else {
+        g_ptr_array_add(look->found->generations, g_steal_pointer(&zero));
+        say(look->found, "which version generation 0 is, is not known: 'virt-reimage adopt' says it");
+    }
 }
 
 /* --- the instance ------------------------------------------------------------------------------------ */
 
-static void add_generations(Look *look)
+static void add_generations(VrRebuildLook *look)
 {
     for (guint i = 0; i < look->numbers->len; i++) {
         guint number = g_array_index(look->numbers, guint, i);
-        g_autofree char *path =
-            g_strdup_printf("%s/disks/%s/g%u.qcow2", vr_store_root(look->store), look->found->uuid, number);
         if (number == 0)
             add_zero(look);
         else
-            g_ptr_array_add(look->found->generations,
-                            vr_rebuild_made(look->store, look->found, look->dir_fd, number,
-                                            g_hash_table_contains(look->disks, GUINT_TO_POINTER(number)),
-                                            g_strcmp0(path, look->path) == 0));
+            g_ptr_array_add(look->found->generations, vr_rebuild_made(look, number));
     }
 }
 
@@ -251,7 +244,7 @@ static const VrGeneration *current_of(const VrFoundInstance *found)
 }
 
 /* Everything agrees on what it runs; else a person must look, and nothing of it is restored. */
-static gboolean judge(Look *look, const VrDomainRecordRead *record, gboolean has_record)
+static gboolean judge(VrRebuildLook *look, const VrDomainRecordRead *record, gboolean has_record)
 {
     VrFoundInstance *found = look->found;
     const VrGeneration *current = current_of(found);
@@ -272,7 +265,7 @@ static gboolean judge(Look *look, const VrDomainRecordRead *record, gboolean has
     return FALSE;
 }
 
-static gboolean look_at(Look *look, VrJournal *journal, GError **error)
+static gboolean look_at(VrRebuildLook *look, VrJournal *journal, GError **error)
 {
     VrFoundInstance *found = look->found;
     g_auto(VrDomainRecordRead) record = {0};
@@ -300,12 +293,12 @@ static gboolean look_at(Look *look, VrJournal *journal, GError **error)
 static VrFoundInstance *look_at_one(VrStore *store, VrHv *hv, VrJournal *journal, const char *uuid, GError **error)
 {
     VrFoundInstance *found = g_new0(VrFoundInstance, 1);
-    g_auto(Look) look = {.store = store,
-                         .hv = hv,
-                         .found = found,
-                         .dir_fd = -1,
-                         .numbers = g_array_new(FALSE, FALSE, sizeof(guint)),
-                         .disks = g_hash_table_new(NULL, NULL)};
+    g_auto(VrRebuildLook) look = {.store = store,
+                                  .hv = hv,
+                                  .found = found,
+                                  .dir_fd = -1,
+                                  .numbers = g_array_new(FALSE, FALSE, sizeof(guint)),
+                                  .disks = g_hash_table_new(NULL, NULL)};
 
     g_strlcpy(found->uuid, uuid, sizeof(found->uuid));
     found->generations = g_ptr_array_new_with_free_func((GDestroyNotify)vr_generation_free);

@@ -4,10 +4,10 @@
  * ROOT/disks/UUID. What cannot be known is said and not guessed: whether a kept disk was ever healthy, which swap was open, runs, sets.
  *
  *   current        the disk that the domain's XML names, if its record and its live XML agree with that
- *   kept           another gN.qcow2 of ours whose owner, mode, XML and backing chain are as we leave them
+ *   kept           another gN.qcow2 of ours whose owner, mode, XML, backing chain and NVRAM are as we leave them
  *   failed         a gN.qcow2 of which one of these is not so: it keeps its number, and is neither booted nor deleted by us
  *   discarded      a gN.xml without its disk: it keeps its number
- *   generation 0   the disk that g0.xml names, if it is still there
+ *   generation 0   the disk that g0.xml names, if it and its NVRAM are still there
  */
 #pragma once
 

@@ -7,6 +7,7 @@
 #include "disk/qcow2.h"
 #include "disk/version.h"
 #include "engine/rebuild_private.h"
+#include "engine/swap_private.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -98,8 +99,7 @@ static gboolean check_record(VrGeneration *made, const char *xml, gboolean stand
     return FALSE;
 }
 
-/* Of one that rests. QEMU's user has that which runs. */
-static gboolean check_rest(const struct stat *st, GError **error)
+gboolean vr_rebuild_check_rest(const struct stat *st, GError **error)
 {
     if (st->st_uid == geteuid() && (st->st_mode & 07177) == 0)
         return TRUE;
@@ -108,14 +108,13 @@ static gboolean check_rest(const struct stat *st, GError **error)
     return FALSE;
 }
 
-static gboolean look_at_disk(VrStore *store, int dir_fd, VrGeneration *made, gboolean is_current, GError **error)
+static gboolean look_at_disk(const VrRebuildLook *look, VrGeneration *made, const char *xml, GError **error)
 {
     g_autofree char *name = g_path_get_basename(made->path);
-    g_autofree char *xml = vr_rebuild_read_xml(dir_fd, made->number);
     g_autofree char *backing = NULL;
     VrFileId id;
     struct stat st;
-    vr_autofd fd = vr_open_beneath(dir_fd, name, O_RDONLY | O_NONBLOCK, 0, error);
+    vr_autofd fd = vr_open_beneath(look->dir_fd, name, O_RDONLY | O_NONBLOCK, 0, error);
 
     if (fd < 0)
         return FALSE;
@@ -128,11 +127,22 @@ static gboolean look_at_disk(VrStore *store, int dir_fd, VrGeneration *made, gbo
     /* A file system that does not say when it was made says when it was written last. */
     made->made_us = (id.born_ns > 0 ? id.born_ns : id.mtime_ns) / 1000;
     backing = backing_name(fd, error);
-    if (!backing || (*backing && !version_of(store, backing, made, error)) ||
-        !check_record(made, xml, !*backing, error) || (!is_current && !check_rest(&st, error)))
+    if (!backing || (*backing && !version_of(look->store, backing, made, error)) ||
+        !check_record(made, xml, !*backing, error) ||
+        (made->state != VR_GENERATION_CURRENT && !vr_rebuild_check_rest(&st, error)) ||
+        !vr_rebuild_nvram(look, made, xml, error))
         return FALSE;
     made->file = id;
     return TRUE;
+}
+
+/* One that is of another generation, or of none, was not written for this one. */
+static char *digest_of(const char *xml, guint number)
+{
+    g_auto(VrDomainRecordRead) record = {0};
+
+    return xml && vr_domain_xml_record(xml, &record) && record.generation == number ? vr_generation_xml_digest(xml)
+                                                                                    : g_strdup(VR_XML_NOT_KNOWN);
 }
 
 static void say(VrFoundInstance *found, const VrGeneration *made, const char *why)
@@ -141,26 +151,35 @@ static void say(VrFoundInstance *found, const VrGeneration *made, const char *wh
                     g_strdup_printf("generation %u is not restored as one to go back to: %s", made->number, why));
 }
 
-VrGeneration *vr_rebuild_made(VrStore *store, VrFoundInstance *found, int dir_fd, guint number, gboolean has_disk,
-                              gboolean is_current)
+static VrGeneration *new_made(const VrRebuildLook *look, guint number)
 {
-    g_autoptr(GError) local = NULL;
     VrGeneration *made = g_new0(VrGeneration, 1);
 
-    g_strlcpy(made->uuid, found->uuid, sizeof(made->uuid));
+    g_strlcpy(made->uuid, look->found->uuid, sizeof(made->uuid));
     made->number = number;
-    made->path = g_strdup_printf("%s/disks/%s/g%u.qcow2", vr_store_root(store), found->uuid, number);
+    made->path = g_strdup_printf("%s/disks/%s/g%u.qcow2", vr_store_root(look->store), made->uuid, number);
     made->format = g_strdup("qcow2");
     made->disk_type = g_strdup("file");
     made->ours = TRUE;
-    made->state = is_current ? VR_GENERATION_CURRENT : VR_GENERATION_KEPT;
-    made->left_us = is_current ? 0 : vr_clock_wall_us(); /* since when is not known, so from now on */
-    if (!has_disk) {
+    made->state = g_strcmp0(made->path, look->path) == 0 ? VR_GENERATION_CURRENT : VR_GENERATION_KEPT;
+    /* since when is not known, so from now on */
+    made->left_us = made->state == VR_GENERATION_CURRENT ? 0 : vr_clock_wall_us();
+    return made;
+}
+
+VrGeneration *vr_rebuild_made(const VrRebuildLook *look, guint number)
+{
+    VrGeneration *made = new_made(look, number);
+    g_autofree char *xml = vr_rebuild_read_xml(look->dir_fd, number);
+    g_autoptr(GError) local = NULL;
+
+    made->xml = digest_of(xml, number);
+    if (!g_hash_table_contains(look->disks, GUINT_TO_POINTER(number))) {
         made->state = VR_GENERATION_DISCARDED;
-        say(found, made, "its disk is gone");
-    } else if (!look_at_disk(store, dir_fd, made, is_current, &local)) {
+        say(look->found, made, "its disk is gone");
+    } else if (!look_at_disk(look, made, xml, &local)) {
         made->state = VR_GENERATION_FAILED;
-        say(found, made, local->message);
+        say(look->found, made, local->message);
     }
     return made;
 }

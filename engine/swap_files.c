@@ -56,7 +56,7 @@ static char *read_xml_file(int dir_fd, guint number, GError **error)
     return g_strndup(text, got);
 }
 
-static char *digest_of(const char *text)
+char *vr_generation_xml_digest(const char *text)
 {
     return g_compute_checksum_for_string(G_CHECKSUM_SHA256, text, -1);
 }
@@ -66,7 +66,7 @@ gboolean vr_generation_xml_is_ours(int dir_fd, const VrGeneration *generation, c
     g_autoptr(GError) local = NULL;
     g_autofree char *text = read_xml_file(dir_fd, generation->number, &local);
 
-    *digest = text ? digest_of(text) : g_strdup("");
+    *digest = text ? vr_generation_xml_digest(text) : g_strdup("");
     if (!text && g_error_matches(local, VR_ERROR, VR_ERROR_NOT_FOUND))
         return TRUE;
     if (text && (g_strcmp0(generation->xml, VR_XML_NOT_KNOWN) == 0 || g_strcmp0(*digest, generation->xml) == 0 ||
@@ -87,7 +87,7 @@ static gboolean write_xml_file(VrSwap *swap, int dir_fd, VrGeneration *generatio
 {
     g_autofree char *name = xml_name(generation->number);
     g_autofree char *now = NULL;
-    g_autofree char *next = digest_of(xml);
+    g_autofree char *next = vr_generation_xml_digest(xml);
 
     if (!vr_generation_xml_is_ours(dir_fd, generation, &now, error) ||
         !vr_journal_generation_xml(swap->engine.journal, swap->engine.owner, generation->uuid, generation->number, now,

@@ -39,7 +39,7 @@ static gboolean find(const VrEngine *engine, const VrDomainInfo *info, const VrD
     if (!def->nvram_unnamed)
         return TRUE;
     if (info->state == VR_DOMAIN_OFF) {
-        *path = vr_hv_nvram(engine->hv, info->uuid, error);
+        *path = vr_hv_nvram(engine->hv, info->uuid, NULL, error);
         if (!*path)
             g_prefix_error(error,
                            "'%s' boots by UEFI, its XML names no <nvram>, and which file libvirt would take cannot be "

@@ -100,6 +100,8 @@ void vr_swap_seal(VrSwap *swap, const VrGeneration *generation);
 void vr_swap_seal_again(VrStore *store, const VrGeneration *generation);
 gboolean vr_swap_unseal(VrSwap *swap, const VrGeneration *generation, GError **error);
 
+/* As the journal has it of a gN.xml. Free with g_free. */
+char *vr_generation_xml_digest(const char *text);
 /* TRUE: gN.xml is one that was written for the generation, or is not there; *digest (free with g_free) is that of what is there, "" of
  * nothing. What somebody put there, or edited, is VR_ERROR_CONFLICT. */
 gboolean vr_generation_xml_is_ours(int dir_fd, const VrGeneration *generation, char **digest, GError **error);

@@ -113,9 +113,9 @@ GPtrArray *vr_hv_leases(VrHv *hv, const char *uuid, GError **error)
     return hv->ops->leases(hv, uuid, error);
 }
 
-char *vr_hv_nvram(VrHv *hv, const char *uuid, GError **error)
+char *vr_hv_nvram(VrHv *hv, const char *uuid, const char *xml, GError **error)
 {
-    return hv->ops->nvram(hv, uuid, error);
+    return hv->ops->nvram(hv, uuid, xml, error);
 }
 
 void vr_hv_close(VrHv *hv)

@@ -77,9 +77,9 @@ typedef struct {
     /* The addresses that libvirt's DHCP servers gave to its network cards, the newest lease last. Element: char *, freed with the
      * array. */
     GPtrArray *(*leases)(VrHv *hv, const char *uuid, GError **error);
-    /* The file that the next start would take as the NVRAM of a domain whose XML names none (domain_xml.h, nvram_unnamed); any failure says
-     * that it cannot be told. */
-    char *(*nvram)(VrHv *hv, const char *uuid, GError **error);
+    /* The file that a start would take as the NVRAM of a domain whose XML names none (domain_xml.h, nvram_unnamed): as it is configured, or
+     * by `xml` when that is not NULL. Any failure says that it cannot be told. */
+    char *(*nvram)(VrHv *hv, const char *uuid, const char *xml, GError **error);
     void (*close)(VrHv *hv);
 } VrHvOps;
 
@@ -105,6 +105,6 @@ guint vr_hv_lost_calls(VrHv *hv);
 void vr_hv_wait_change(VrHv *hv, const char *uuid, gint64 deadline_ms);
 char *vr_hv_agent(VrHv *hv, const char *uuid, const char *command, int timeout_s, GError **error);
 GPtrArray *vr_hv_leases(VrHv *hv, const char *uuid, GError **error);
-char *vr_hv_nvram(VrHv *hv, const char *uuid, GError **error);
+char *vr_hv_nvram(VrHv *hv, const char *uuid, const char *xml, GError **error);
 void vr_hv_close(VrHv *hv);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrHv, vr_hv_close)

@@ -8,6 +8,7 @@
 #include "hv/connection_private.h"
 #include "hv/libvirt_private.h"
 #include <jansson.h>
+#include <string.h>
 
 #define NVRAM_NODE "libvirt-pflash1-storage" /* the second flash: the first one is the code */
 
@@ -36,15 +37,29 @@ char *vr_libvirt_nvram_of_command(const char *command)
     return file;
 }
 
+static char *xml_of(VrCall *call, GError **error)
+{
+    g_autoptr(virDomain) domain = NULL;
+    char *xml;
+
+    if (call->text != NULL)
+        return strdup(call->text);
+    domain = vr_libvirt_domain(call, error);
+    if (domain == NULL)
+        return NULL;
+    xml = virDomainGetXMLDesc(domain, VIR_DOMAIN_XML_INACTIVE);
+    if (xml == NULL)
+        vr_libvirt_error(call, error);
+    return xml;
+}
+
 static gboolean do_nvram(VrCall *call, GError **error)
 {
-    g_autoptr(virDomain) domain = vr_libvirt_domain(call, error);
-    char *xml, *command;
+    char *xml = xml_of(call, error), *command;
 
-    if (domain == NULL)
+    if (xml == NULL)
         return FALSE;
-    xml = virDomainGetXMLDesc(domain, VIR_DOMAIN_XML_INACTIVE);
-    command = xml != NULL ? virConnectDomainXMLToNative(call->conn, "qemu-argv", xml, 0) : NULL;
+    command = virConnectDomainXMLToNative(call->conn, "qemu-argv", xml, 0);
     free(xml);
     if (command == NULL)
         return vr_libvirt_error(call, error);
@@ -55,11 +70,12 @@ static gboolean do_nvram(VrCall *call, GError **error)
     return call->string != NULL;
 }
 
-char *vr_libvirt_op_nvram(VrHv *hv, const char *uuid, GError **error)
+char *vr_libvirt_op_nvram(VrHv *hv, const char *uuid, const char *xml, GError **error)
 {
     VrConnection *self = (VrConnection *)hv;
     g_autoptr(VrCall) call = vr_call_new(do_nvram, uuid);
 
+    call->text = g_strdup(xml);
     if (!vr_connection_call(self, call, "NVRAM", self->call_timeout_ms, VR_OVERRUN_DROP, error))
         return NULL;
     return g_steal_pointer(&call->string);

@@ -33,6 +33,6 @@ GPtrArray *vr_libvirt_op_kept_xml(VrHv *hv, const char *uuid, GError **error);
 GPtrArray *vr_libvirt_op_leases(VrHv *hv, const char *uuid, GError **error);
 
 /* Of the table: libvirt_nvram.c. */
-char *vr_libvirt_op_nvram(VrHv *hv, const char *uuid, GError **error);
+char *vr_libvirt_op_nvram(VrHv *hv, const char *uuid, const char *xml, GError **error);
 /* The NVRAM's file in a QEMU command line as a shell takes it; NULL when there is none. Free with g_free. */
 char *vr_libvirt_nvram_of_command(const char *command);

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""B14, F7: guests that boot by UEFI, with OVMF: their NVRAM belongs to the generation."""
+"""B14, B17, F7: guests that boot by UEFI, with OVMF: their NVRAM belongs to the generation."""
+import glob
 import hashlib
 import os
 import re
@@ -155,6 +156,44 @@ def test_the_copy_is_of_the_moment_when_it_is_off(lab):
     assert mode_and_owner(lab.nvram_of(2)) == (0o600, 0) and mode_and_owner(lab.nvram_of(1)) == (0o400, 0)
 
 
+def lose_and_rebuild(lab, more=""):
+    """state.db is lost, and is made again from the domains and the store."""
+    for path in glob.glob(f"{lab.program.root}/state.db*"):
+        os.unlink(path)
+    told = lab.program("recover", "--rebuild").out
+    lab.program("set-define", "-", stdin=lab.program.model(lab.set_name, [guest.name for guest in lab.fleet], more=more))
+    return told
+
+
+def files(lab, guest=None):
+    """Those of generations."""
+    names = os.listdir(os.path.join(lab.program.root, "disks", (guest or lab.guest).uuid))
+    return sorted(name for name in names if re.fullmatch(r"g\d+\..*", name))
+
+
+def test_without_the_journal(lab):
+    """B14, B17: what each generation's NVRAM is, is found again; then back, forward, and away with what is ours."""
+    guest, before = lab.guest, lab.generations()
+    told = lose_and_rebuild(lab, more="retention: {generations: 1, failedDisks: 0}\n")
+    assert f"of set {lab.set_name} is restored" in told and "not restored" not in told
+    keys = ("generation", "path", "state", "nvram", "sealed")
+    assert [{key: one[key] for key in keys} for one in lab.generations()] == [
+        {key: one[key] for key in keys} for one in before]
+    kept = digest(guest.nvram), digest(lab.nvram_of(2))
+    lab.program("rollback", lab.set_name, guest.name, "--to-generation", "1")
+    assert both(guest) == {lab.nvram_of(1)}
+    guest.start()
+    guest.wait_boot("2.0.0", boots=5)
+    assert opened_by_qemu(guest) == [lab.nvram_of(1)] and (digest(guest.nvram), digest(lab.nvram_of(2))) == kept
+    guest.destroy()
+    lab.program("upgrade", lab.set_name, "--version", "3.0.0")
+    assert digest(lab.nvram_of(3)) == digest(lab.nvram_of(1)) and mode_and_owner(lab.nvram_of(1)) == (0o400, 0)
+    lab.program("gc", lab.set_name)
+    assert files(lab) == ["g0.xml", "g1.nvram", "g1.qcow2", "g1.xml", "g3.nvram", "g3.qcow2", "g3.xml"]
+    lab.program("rollback", lab.set_name, guest.name, "--to-generation", "0")
+    assert both(guest) == {guest.nvram} and digest(guest.nvram) == kept[0]
+
+
 def default_nvram(guest):
     return os.path.join(DEFAULT_DIR, f"{guest.name}_VARS.fd")
 
@@ -196,6 +235,9 @@ def test_libvirt_chooses_the_file(make):
     assert [one["nvram"] for one in lab.generations(known)] == [default, lab.nvram_of(1, known)]
     assert digest(lab.nvram_of(1, known)) == before == digest(default)
     assert not os.path.exists(lab.nvram_of(1, fresh))
+    lose_and_rebuild(lab)  # generation 0's is asked of libvirt once more, by what g0.xml says
+    assert [one["nvram"] for one in lab.generations(known)] == [default, lab.nvram_of(1, known)]
+    assert [one["generation"] for one in lab.generations(fresh)] == [1]
     fresh.start()
     fresh.wait_boot("2.0.0")
     assert opened_by_qemu(fresh) == [lab.nvram_of(1, fresh)]

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Instances without the journal that made them: what is restored, and what is said instead. Row B17. */
+/* Instances without the journal that made them: what is restored, and what is said instead. Rows B14, B17. */
 #include "engine/rebuild.h"
 #include "engine/support.h"
 
 #include "base/error.h"
+#include "engine/retire.h"
+#include "engine/swap_private.h"
 
 #include <glib/gstdio.h>
 #include <setjmp.h>
@@ -15,7 +17,16 @@
 
 #include <cmocka.h>
 
-/* Generation 2 is current; the journal is empty, as a new one. */
+/* The journal is empty, as a new one. */
+static void lose(World *world)
+{
+    world_run_sql(world, "DELETE FROM data_disks");
+    world_run_sql(world, "DELETE FROM steps");
+    world_run_sql(world, "DELETE FROM swaps");
+    world_run_sql(world, "DELETE FROM generations");
+}
+
+/* Generation 2 is current. */
 static World *lost_world(void)
 {
     World *world = world_new(TRUE);
@@ -23,9 +34,7 @@ static World *lost_world(void)
     world_swap(world, -1);
     world->full = TRUE;
     world_swap(world, -1);
-    world_run_sql(world, "DELETE FROM steps");
-    world_run_sql(world, "DELETE FROM swaps");
-    world_run_sql(world, "DELETE FROM generations");
+    lose(world);
     return world;
 }
 
@@ -204,6 +213,204 @@ static void test_hostile_set_name(void **state)
     assert_string_equal(first(all)->set_name, "shop"); /* by its files */
 }
 
+/* --- NVRAM ------------------------------------------------------------------------------------------- */
+
+static GPtrArray *journaled(World *world)
+{
+    return vr_journal_generations(world->journal, FAKE_UUID, NULL);
+}
+
+static void restore(World *world)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GPtrArray) all = look(world);
+
+    assert_true(first(all)->restorable);
+    vr_rebuild_restore(world->journal, world->owner, first(all), &error);
+    assert_null(error);
+}
+
+static World *uefi_world(const char *os)
+{
+    World *world = world_new_uefi(TRUE, os, FALSE);
+
+    world_swap(world, -1);
+    world_swap(world, -1);
+    return world;
+}
+
+static void expect_same_nvram(const VrGeneration *is, const VrGeneration *was)
+{
+    assert_string_equal(is->nvram, was->nvram);
+    assert_true(is->nvram_file.device != 0);
+    assert_int_equal(is->nvram_file.device, was->nvram_file.device);
+    assert_int_equal(is->nvram_file.inode, was->nvram_file.inode);
+    assert_int_equal(is->nvram_file.born_ns, was->nvram_file.born_ns);
+}
+
+/* gN.xml is known by what it is. */
+static void expect_known_xml(World *world, const VrGeneration *generation)
+{
+    g_autofree char *name = g_strdup_printf("g%u.xml", generation->number);
+    g_autofree char *path = file_of(world, name);
+    g_autofree char *text = NULL;
+    g_autofree char *digest = NULL;
+
+    assert_true(g_file_get_contents(path, &text, NULL, NULL));
+    digest = vr_generation_xml_digest(text);
+    assert_string_equal(generation->xml, digest);
+    assert_string_equal(generation->xml_next, "");
+}
+
+static void expect_configured(World *world, const char *path)
+{
+    g_autofree char *xml = vr_hv_inactive_xml(&world->fake->hv, FAKE_UUID, NULL);
+    g_autoptr(VrDomainDef) def = vr_domain_def_parse(xml, NULL);
+
+    assert_string_equal(def->nvram, path);
+}
+
+/* B14: named by the domain, and chosen by libvirt; forward, to a kept one, and to the first. */
+static void test_nvram_is_restored(void **state)
+{
+    static const char *const spellings[] = {WORLD_NVRAM, WORLD_LOADER};
+
+    for (gsize s = 0; s < G_N_ELEMENTS(spellings); s++) {
+        g_autoptr(World) world = uefi_world(spellings[s]);
+        g_autoptr(GPtrArray) before = journaled(world);
+        g_autoptr(GPtrArray) after = NULL;
+        g_autofree char *one = file_of(world, "g1.nvram");
+        g_autofree char *three = file_of(world, "g3.nvram");
+        lose(world);
+        restore(world);
+        after = journaled(world);
+        assert_int_equal(after->len, 3);
+        for (guint i = 0; i < after->len; i++) {
+            expect_same_nvram(after->pdata[i], before->pdata[i]);
+            expect_known_xml(world, after->pdata[i]);
+        }
+        world_check(world, TRUE);
+        world_swap(world, -1);
+        expect_configured(world, three);
+        world_swap(world, 1);
+        expect_configured(world, one);
+        world_swap(world, 0);
+        expect_configured(world, ((const VrGeneration *)before->pdata[0])->nvram);
+        world_check(world, TRUE);
+    }
+}
+
+static gboolean is_there(World *world, const char *name)
+{
+    g_autofree char *path = file_of(world, name);
+
+    return g_file_test(path, G_FILE_TEST_EXISTS);
+}
+
+static gboolean retire(World *world, guint number)
+{
+    g_autoptr(VrGeneration) generation = vr_journal_generation(world->journal, FAKE_UUID, number, NULL);
+    g_autoptr(VrInUse) in_use = vr_in_use_read(world->store, &world->fake->hv, world->journal, NULL);
+    const VrRetireCheck check = {.in_use = in_use};
+
+    return vr_retire(&world->engine, generation, &check, "test", NULL);
+}
+
+/* SAFETY 7: what is known of a restored generation is enough to delete it, and no other file. */
+static void test_it_goes(void **state)
+{
+    g_autoptr(World) world = uefi_world(WORLD_NVRAM);
+    g_autofree char *xml = file_of(world, "g1.xml");
+    g_autofree char *nvram = file_of(world, "g2.nvram");
+
+    world_swap(world, -1);
+    lose(world);
+    restore(world);
+    assert_true(g_file_set_contents(xml, "edited", -1, NULL));
+    assert_true(retire(world, 1));
+    assert_false(is_there(world, "g1.qcow2") || is_there(world, "g1.nvram"));
+    assert_true(is_there(world, "g1.xml"));
+    assert_int_equal(unlink(nvram), 0);
+    assert_true(g_file_set_contents(nvram, "another", -1, NULL));
+    assert_true(retire(world, 2));
+    assert_false(is_there(world, "g2.qcow2") || is_there(world, "g2.xml"));
+    assert_true(is_there(world, "g2.nvram"));
+    assert_true(is_there(world, "g0.xml") && is_there(world, "g3.qcow2") && is_there(world, "g3.nvram"));
+}
+
+/* A swap that was cut before its NVRAM was copied, one that somebody else owns, another generation's: not one to go back to. */
+static void test_nvram_not_as_we_leave_it(void **state)
+{
+    g_autoptr(World) world = uefi_world(WORLD_NVRAM);
+    g_autofree char *nvram = file_of(world, "g1.nvram");
+    g_autofree char *aside = file_of(world, "aside");
+    g_autofree char *xml = file_of(world, "g1.xml");
+    g_autofree char *text = NULL;
+    g_autoptr(GString) other = NULL;
+
+    lose(world);
+    assert_int_equal(chmod(nvram, 0644), 0);
+    check_not_kept(world, "g1.nvram: its owner is");
+    assert_int_equal(chmod(nvram, 0400), 0);
+    assert_int_equal(g_rename(nvram, aside), 0);
+    check_not_kept(world, "g1.nvram: No such file");
+    assert_int_equal(symlink(aside, nvram), 0);
+    check_not_kept(world, "is a symbolic link");
+    assert_int_equal(g_rename(aside, nvram), 0);
+    assert_true(g_file_get_contents(xml, &text, NULL, NULL));
+    other = g_string_new(text);
+    assert_int_equal(g_string_replace(other, "/g1.nvram", "/g2.nvram", 0), 1);
+    assert_true(g_file_set_contents(xml, other->str, -1, NULL));
+    check_not_kept(world, "g2.nvram, which is that of another generation");
+}
+
+/* A rollback without what its NVRAM held would not be one. */
+static void test_nvram_of_generation_0_is_gone(void **state)
+{
+    g_autoptr(World) world = uefi_world(WORLD_NVRAM);
+    g_autofree char *old = g_build_filename(world->top, "old.nvram", NULL);
+    g_autoptr(GPtrArray) all = NULL;
+
+    lose(world);
+    assert_int_equal(unlink(old), 0);
+    all = look(world);
+    assert_true(first(all)->restorable);
+    assert_int_equal(generation_of(all, 0)->number, 1);
+    assert_said(all, "generation 0 is not restored: cannot open the NVRAM");
+}
+
+static void test_nvram_of_another_generation(void **state)
+{
+    g_autoptr(World) world = uefi_world(WORLD_NVRAM);
+
+    lose(world);
+    fake_hv_edit(world->fake, "/g2.nvram", "/g1.nvram");
+    check_for_a_person(world, "g1.nvram, which is that of another generation");
+    fake_hv_edit(world->fake, "/g1.nvram", "/g2.nvram.mine");
+    check_for_a_person(world, "which is that of another generation");
+    g_autofree char *ours = g_build_filename(world->root, "disks", FAKE_UUID, "g2.nvram.mine", NULL);
+    fake_hv_edit(world->fake, ours, "/elsewhere");
+    check_for_a_person(world, "its NVRAM is /elsewhere, but g2.xml names");
+}
+
+/* Of one that was never started there is no file yet. */
+static void test_nvram_of_a_fresh_one(void **state)
+{
+    g_autoptr(World) world = world_new_uefi(FALSE, WORLD_NVRAM, TRUE);
+    g_autoptr(VrGeneration) one = NULL;
+
+    world_swap(world, -1);
+    lose(world);
+    g_autoptr(GPtrArray) all = look(world); /* what generation 0 had is not known to be nothing */
+    assert_said(all, "generation 0 is not restored");
+    restore(world);
+    one = vr_journal_generation(world->journal, FAKE_UUID, 1, NULL);
+    assert_non_null(one->nvram);
+    assert_int_equal(one->nvram_file.device, 0);
+    world_swap(world, -1);
+    world_check(world, TRUE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -213,6 +420,12 @@ int main(void)
         cmocka_unit_test(test_generation_0_is_gone),
         cmocka_unit_test(test_what_does_not_agree),
         cmocka_unit_test(test_hostile_set_name),
+        cmocka_unit_test(test_nvram_is_restored),
+        cmocka_unit_test(test_it_goes),
+        cmocka_unit_test(test_nvram_not_as_we_leave_it),
+        cmocka_unit_test(test_nvram_of_generation_0_is_gone),
+        cmocka_unit_test(test_nvram_of_another_generation),
+        cmocka_unit_test(test_nvram_of_a_fresh_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -386,14 +386,16 @@ static GPtrArray *do_leases(VrHv *hv, const char *uuid, GError **error)
     return g_ptr_array_new_with_free_func(g_free);
 }
 
-static char *do_nvram(VrHv *hv, const char *uuid, GError **error)
+static char *do_nvram(VrHv *hv, const char *uuid, const char *xml, GError **error)
 {
     FakeHv *fake = (FakeHv *)hv;
     FakeFault fault = next_fault(fake);
 
+    g_autofree char *configured = xml ? NULL : read_part(fake, "inactive.xml");
+
     if (!before(fault, error) || !after(fault, error))
         return NULL;
-    return g_build_filename(fake->dir, FAKE_NVRAM, NULL);
+    return nvram_of(fake, xml ? xml : configured);
 }
 
 static const VrHvOps ops = {.list = do_list,

@@ -350,11 +350,11 @@ static GPtrArray *do_leases(VrHv *ops, const char *uuid, GError **error)
     return g_ptr_array_new_with_free_func(g_free);
 }
 
-static char *do_nvram(VrHv *ops, const char *uuid, GError **error)
+static char *do_nvram(VrHv *ops, const char *uuid, const char *xml, GError **error)
 {
     FakeHv *fake = find((SweepHv *)ops, uuid, error);
 
-    return fake ? fake->hv.ops->nvram(&fake->hv, uuid, error) : NULL;
+    return fake ? fake->hv.ops->nvram(&fake->hv, uuid, xml, error) : NULL;
 }
 
 static void do_close(VrHv *ops)
