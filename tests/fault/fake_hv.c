@@ -80,7 +80,7 @@ static char *nvram_of(FakeHv *fake, const char *xml)
 
 /* As libvirt and the firmware do: an absent file is made of the template, and what runs on it writes its name into it. FALSE: it cannot be
  * opened for writing by QEMU's user. */
-static gboolean boot_nvram(const char *path)
+static gboolean boot_nvram(const char *path, const char *os_path)
 {
     g_autofree char *blank = g_strnfill(FAKE_NVRAM_BYTES, 'T');
     char mark[FAKE_NVRAM_MARK] = "";
@@ -92,7 +92,9 @@ static gboolean boot_nvram(const char *path)
     g_assert_cmpint(stat(path, &st), ==, 0);
     if (!(st.st_mode & 0200))
         return FALSE;
-    g_assert_cmpuint(g_strlcpy(mark, path, sizeof(mark)), <, sizeof(mark));
+    g_assert_cmpuint(strlen(path) + 1 + strlen(os_path ? os_path : ""), <, sizeof(mark));
+    strcpy(mark, path);
+    strcpy(mark + strlen(path) + 1, os_path ? os_path : "");
     fd = open(path, O_WRONLY | O_CLOEXEC);
     g_assert_cmpint(pwrite(fd, mark, sizeof(mark), 0), ==, sizeof(mark));
     close(fd);
@@ -106,7 +108,9 @@ static gboolean run(FakeHv *fake)
     g_autofree char *nvram = nvram_of(fake, xml);
     g_autofree char *live = nvram ? vr_domain_xml_with_nvram(xml, nvram, NULL) : g_strdup(xml);
 
-    if (nvram && !boot_nvram(nvram))
+    g_autofree char *os_path = fake_hv_os_path(fake, FALSE);
+
+    if (nvram && !boot_nvram(nvram, os_path))
         return FALSE;
     write_part(fake, "live.xml", live);
     fake_hv_set_state(fake, VR_DOMAIN_RUNNING);

@@ -15,6 +15,8 @@ typedef struct {
     gboolean ours;
     VrGenerationState state;
     guint64 device, inode;
+    char *nvram; /* NULL: none */
+    guint64 nvram_device, nvram_inode;
 } Row;
 
 typedef struct {
@@ -54,6 +56,7 @@ static void row_free(gpointer data)
 
     g_free(row->uuid);
     g_free(row->path);
+    g_free(row->nvram);
     g_free(row);
 }
 
@@ -68,6 +71,9 @@ static void add_row(char **columns, void *data)
     row->state = (VrGenerationState)atoi(columns[4]);
     row->device = strtoull(columns[5], NULL, 10);
     row->inode = strtoull(columns[6], NULL, 10);
+    row->nvram = *columns[7] ? g_strdup(columns[7]) : NULL;
+    row->nvram_device = strtoull(columns[8], NULL, 10);
+    row->nvram_inode = strtoull(columns[9], NULL, 10);
     g_ptr_array_add(data, row);
 }
 
@@ -92,13 +98,15 @@ static void expect(Check *check, const char *sql, const char *expected, const ch
 
 static const Row *row_of_file(const Check *check, const char *relpath)
 {
+    static const char *const suffixes[] = {".xml", ".qcow2", ".nvram"};
     g_autofree char *path = g_build_filename(check->now->dir, relpath, NULL);
     g_autofree char *stem = g_strdup(path);
 
-    if (g_str_has_suffix(stem, ".xml"))
-        stem[strlen(stem) - strlen(".xml")] = '\0';
-    if (g_str_has_suffix(stem, ".qcow2"))
-        stem[strlen(stem) - strlen(".qcow2")] = '\0';
+    for (guint i = 0; i < G_N_ELEMENTS(suffixes); i++)
+        if (g_str_has_suffix(stem, suffixes[i])) {
+            stem[strlen(stem) - strlen(suffixes[i])] = '\0';
+            break;
+        }
     for (guint i = 0; i < check->rows->len; i++) {
         const Row *row = check->rows->pdata[i];
         g_autofree char *own = g_strdup_printf("%s/" DISKS "%s/g%u", check->now->dir, row->uuid, row->number);
@@ -155,6 +163,99 @@ static void check_startable(Check *check, guint guest, const char *path)
         wrong(check, "8: %s names %s, which is not whole", sweep_guest_name(guest), path);
 }
 
+/* --- NVRAM (F7; invariants 8, 9, 14) ----------------------------------------------------------------- */
+
+static char *first_nvram(const Check *check, guint guest)
+{
+    return g_strdup_printf("%s/disks/os%u.nvram", check->now->dir, guest);
+}
+
+/* Of the generation whose disk it is. A first one that no swap has looked at yet has none in the journal. */
+static char *nvram_of_disk(const Check *check, guint guest, const char *os)
+{
+    for (guint i = 0; i < check->rows->len; i++) {
+        const Row *row = check->rows->pdata[i];
+        if (g_str_equal(row->uuid, sweep_guest_uuid(guest)) && g_strcmp0(row->path, os) == 0 && row->nvram)
+            return g_strdup(row->nvram);
+    }
+    return first_nvram(check, guest);
+}
+
+static void check_nvram(Check *check, guint guest, const char *part)
+{
+    g_autofree char *path = g_strdup_printf("hv/%u/%s", guest, part);
+    const TreeNode *xml = tree_get(check->now, path), *node;
+    g_autofree char *text = xml ? g_strndup(g_bytes_get_data(xml->bytes, NULL), g_bytes_get_size(xml->bytes)) : NULL;
+    g_autoptr(VrDomainDef) def = text ? vr_domain_def_parse(text, NULL) : NULL;
+    g_autofree char *os = os_path(check, guest, part);
+    g_autofree char *nvram = nvram_of_disk(check, guest, os);
+
+    if (!def || !check->world->scenario->uefi)
+        return;
+    node = def->nvram ? node_at(check, def->nvram) : NULL;
+    if (g_strcmp0(def->nvram, nvram) != 0)
+        wrong(check, "8: %s has the NVRAM %s, and that of its generation is %s", sweep_guest_name(guest), def->nvram,
+              nvram);
+    else if (!node || !(node->mode & S_IWUSR))
+        wrong(check, "8: %s names the NVRAM %s, which is %s", sweep_guest_name(guest), nvram,
+              node ? "sealed" : "not there");
+}
+
+/* What a system of that generation wrote, or of one before it, that ran on its own disk then. */
+static gboolean is_written_by_its_own(const Check *check, const Row *row, const char *bytes)
+{
+    const char *ran_on = bytes + strlen(bytes) + 1;
+
+    for (guint i = 0; i < check->rows->len; i++) {
+        const Row *other = check->rows->pdata[i];
+        if (g_str_equal(other->uuid, row->uuid) && other->number <= row->number &&
+            g_strcmp0(other->nvram, bytes) == 0 && g_str_equal(other->path, ran_on))
+            return TRUE;
+    }
+    return FALSE;
+}
+
+/* A copy of ours; the first one is among the files that have the bytes that they had. */
+static gboolean is_whole_nvram(const Check *check, const Row *row, const TreeNode *node)
+{
+    g_autofree char *rest = g_strnfill(FAKE_NVRAM_BYTES - FAKE_NVRAM_MARK, 'V');
+    gsize length;
+    const char *bytes = g_bytes_get_data(node->bytes, &length);
+
+    return length == FAKE_NVRAM_BYTES && is_written_by_its_own(check, row, bytes) &&
+           memcmp(bytes + FAKE_NVRAM_MARK, rest, length - FAKE_NVRAM_MARK) == 0;
+}
+
+static void check_copies(Check *check)
+{
+    for (guint i = 0; i < check->rows->len; i++) {
+        const Row *row = check->rows->pdata[i];
+        const TreeNode *node = row->ours && row->nvram ? node_at(check, row->nvram) : NULL;
+        if (node && !is_whole_nvram(check, row, node))
+            wrong(check, "8: the NVRAM of generation %u is not whole, or not its own", row->number);
+    }
+}
+
+static void check_kept_nvram(Check *check, const Row *row)
+{
+    const TreeNode *node = row->nvram ? node_at(check, row->nvram) : NULL;
+    gboolean kept = row->state == VR_GENERATION_KEPT || row->state == VR_GENERATION_FAILED;
+
+    if (!row->ours || !check->world->scenario->uefi || row->state == VR_GENERATION_DISCARDED)
+        return;
+    if (row->state == VR_GENERATION_DELETED) {
+        if (node)
+            wrong(check, "14: generation %u is deleted, and its NVRAM is there", row->number);
+    } else if (!node) {
+        wrong(check, "generation %u is %s, and has no NVRAM", row->number, vr_generation_state_name(row->state));
+    } else if (node->device != row->nvram_device || node->inode != row->nvram_inode) {
+        wrong(check, "7: the NVRAM of generation %u is another file than the journal says", row->number);
+    } else if ((node->mode & 07777) != (kept ? 0400 : 0600)) {
+        wrong(check, "generation %u is %s, and its NVRAM has mode %o", row->number,
+              vr_generation_state_name(row->state), node->mode & 07777);
+    }
+}
+
 static gboolean is_generation(const Check *check, guint guest, const char *path)
 {
     gboolean any = FALSE;
@@ -184,6 +285,8 @@ static void check_domain(Check *check, guint guest)
         wrong(check, "8: %s names %s, which is no generation of it", sweep_guest_name(guest), configured);
     if (live && !g_str_equal(live, configured))
         wrong(check, "14: %s runs on %s and names %s", sweep_guest_name(guest), live, configured);
+    check_nvram(check, guest, "inactive.xml");
+    check_nvram(check, guest, "live.xml");
 }
 
 /* All but the OS disk and our metadata is as it was. */
@@ -380,6 +483,8 @@ static void check_rows(Check *check)
         check_generation(check, check->rows->pdata[i]);
     for (guint i = 0; i < check->rows->len; i++)
         check_xml(check, check->rows->pdata[i]);
+    for (guint i = 0; i < check->rows->len; i++)
+        check_kept_nvram(check, check->rows->pdata[i]);
     for (guint i = 0; i < check->world->scenario->guests; i++) {
         check_current(check, i);
         check_power(check, i);
@@ -407,12 +512,16 @@ static char *run(const World *world, Tree *now, gboolean settled)
     Check check = {.world = world, .now = now, .settled = settled, .rows = rows};
 
     /* no table yet is no row: a database that was cut while it was made */
-    tree_query(now, "SELECT uuid, number, path, ours, state, device, inode FROM generations", add_row, rows);
+    tree_query(now,
+               "SELECT uuid, number, path, ours, state, device, inode, nvram, nvram_device, nvram_inode "
+               "FROM generations",
+               add_row, rows);
     expect(&check, "PRAGMA integrity_check", "ok", "state.db is damaged");
     for (guint i = 0; i < world->scenario->guests; i++) {
         check_domain(&check, i);
         check_rest_of_domain(&check, i);
     }
+    check_copies(&check);
     check_files(&check);
     check_versions(&check);
     if (settled)

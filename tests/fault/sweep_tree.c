@@ -339,6 +339,18 @@ static char *of_generation(const char *path, const char *id)
                            file.device, file.inode, file.born_ns, id);
 }
 
+static char *of_nvram(const char *path, const char *id)
+{
+    VrFileId file;
+
+    if (!path || !vr_disk_file_id(path, &file, NULL))
+        return NULL;
+    return g_strdup_printf("UPDATE generations SET nvram_device = %" G_GUINT64_FORMAT
+                           ", nvram_inode = %" G_GUINT64_FORMAT ", nvram_born_ns = %" G_GINT64_FORMAT
+                           " WHERE nvram = '%s' AND nvram_device != 0",
+                           file.device, file.inode, file.born_ns, id);
+}
+
 static char *of_deletion(const char *path, const char *id)
 {
     struct stat st;
@@ -375,6 +387,7 @@ static void set_inodes(const Tree *tree)
     sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL); /* the log stays as the killed one left it */
     sqlite3_exec(db, "PRAGMA synchronous=OFF", NULL, NULL, NULL);
     set_each(db, "SELECT path, path FROM generations", of_generation);
+    set_each(db, "SELECT nvram, nvram FROM generations", of_nvram);
     set_each(db,
              "SELECT path, opid FROM image_deletions UNION ALL SELECT substr(path, 1, length(path) - length(version)) "
              "|| '.tmp-' || opid || '/v', opid FROM image_deletions",
@@ -392,8 +405,9 @@ void tree_restore(const Tree *tree)
     for (guint i = 0; i < paths->len; i++) {
         const TreeNode *old = tree_get(now, paths->pdata[i]);
         const TreeNode *node = tree_get(tree, paths->pdata[i]);
-        gboolean is_disk = g_str_has_suffix(paths->pdata[i], ".qcow2") || !node->bytes;
-        moved |= restore_node(tree, paths->pdata[i], node, old) && is_disk;
+        gboolean is_recorded =
+            g_str_has_suffix(paths->pdata[i], ".qcow2") || g_str_has_suffix(paths->pdata[i], ".nvram") || !node->bytes;
+        moved |= restore_node(tree, paths->pdata[i], node, old) && is_recorded;
     }
     if (moved && tree_get(tree, STATE_DB))
         set_inodes(tree);

@@ -86,7 +86,7 @@ gboolean sweep_move(Sweep *sweep, guint guest, const SweepMove *move, gboolean h
 
 static const char domain_xml[] =
     "<domain type='qemu'><name>%s</name><uuid>%s</uuid><memory unit='KiB'>16384</memory>"
-    "<os><type arch='x86_64' machine='pc'>hvm</type></os><devices>"
+    "<os><type arch='x86_64' machine='pc'>hvm</type>%s</os><devices>"
     "<disk type='%s' device='disk'><driver name='qemu' type='raw' discard='unmap'/><source %s/>"
     "<target dev='vda' bus='virtio'/><serial>OS01</serial>"
     "<address type='pci' domain='0x0000' bus='0x00' slot='0x04' function='0x0'/></disk>"
@@ -121,6 +121,20 @@ static char *source_xml(const World *world, const char *os, guint guest)
     }
 }
 
+/* What its <os> has beside the type. */
+static char *firmware_xml(const World *world, const char *disks, guint guest)
+{
+    g_autofree char *path = g_strdup_printf("%s/os%u.nvram", disks, guest);
+    g_autofree char *bytes = g_strnfill(FAKE_NVRAM_BYTES, 'V');
+
+    if (!world->scenario->uefi)
+        return g_strdup("");
+    g_assert_true(g_file_set_contents_full(path, bytes, FAKE_NVRAM_BYTES, G_FILE_SET_CONTENTS_NONE, 0600, NULL));
+    return g_strdup_printf("<loader readonly='yes' type='pflash'>/fw/CODE.fd</loader>"
+                           "<nvram template='/fw/VARS.fd'>%s</nvram>",
+                           path);
+}
+
 static void make_guest(World *world, guint guest)
 {
     static const char *const types[] = {"file", "block", "volume"};
@@ -130,7 +144,8 @@ static void make_guest(World *world, guint guest)
     g_autofree char *os = make_disk(disks, os_name, (char)('A' + guest));
     g_autofree char *data = make_disk(disks, data_name, (char)('a' + guest));
     g_autofree char *source = source_xml(world, os, guest);
-    g_autofree char *xml = g_strdup_printf(domain_xml, sweep_guest_name(guest), sweep_guest_uuid(guest),
+    g_autofree char *firmware = firmware_xml(world, disks, guest);
+    g_autofree char *xml = g_strdup_printf(domain_xml, sweep_guest_name(guest), sweep_guest_uuid(guest), firmware,
                                            types[world->scenario->naming], source, data, guest);
     g_autofree char *number = g_strdup_printf("%u", guest);
     g_autofree char *dir = g_build_filename(world->now, "hv", number, NULL);

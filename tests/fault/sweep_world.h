@@ -29,6 +29,7 @@ typedef struct {
     guint guests;
     gboolean off;                 /* the guests are off */
     SweepNaming naming;           /* of generation 0 */
+    gboolean uefi;                /* the guests boot by UEFI, at first with the NVRAM disks/osN.nvram */
     gboolean unhealthy;           /* whatever runs on a new disk is found to be ill */
     const char *may_delete;       /* files of the beginning with this prefix may go; NULL: none may */
     gboolean no_swap;             /* no libvirt sweep: it has no swap */
