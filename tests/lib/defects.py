@@ -87,12 +87,32 @@ class Bench:
         subprocess.run(["cc", *objects, "-o", program, *self.libs], check=True)
         return program
 
-    def with_defect(self, number, defect):
-        """The program that has it."""
+    def compile_with(self, number, defect):
+        """The object of the source that has it."""
         name = f"defect-{number}"
         source = self.folder / f"{name}.c"
         source.write_text(defect.source())
-        return self.link({**self.objects, defect.path: self.compile(source, name)}.values(), name)
+        return self.compile(source, name)
+
+    def with_defect(self, number, defect):
+        """The program that has it."""
+        return self.link({**self.objects, defect.path: self.compile_with(number, defect)}.values(), f"defect-{number}")
+
+
+def fits(defects, make_bench):
+    """Sees that each of them, alone, is text of its source and compiles. Returns the exit status."""
+    bad = 0
+    with tempfile.TemporaryDirectory() as folder, concurrent.futures.ThreadPoolExecutor() as pool:
+        bench = make_bench(folder)
+        tries = [pool.submit(bench.compile_with, number, defect) for number, defect in enumerate(defects)]
+        for defect, future in zip(defects, tries):
+            try:
+                future.result()
+            except (ValueError, subprocess.CalledProcessError) as error:
+                bad += 1
+                print(f"FAIL {defect.title}\n       {error}")
+    print(f"{len(defects) - bad} of {len(defects)} defects fit")
+    return 1 if bad else 0
 
 
 def run(program, arguments, timeout=600):
