@@ -5,6 +5,8 @@
 #include "base/log.h"
 #include "disk/disk_file.h"
 #include "disk/image_boot.h"
+#include "disk/nvram.h"
+#include "engine/swap_private.h"
 
 #define RUN_DIR "/run"
 
@@ -50,6 +52,26 @@ static void look_at_os_disk(VrStore *store, VrHv *hv, const VrDomainInfo *info, 
         facts->shared_with = vr_disk_users_others(needs->users, path, info->uuid);
 }
 
+/* A guest that was never started has none yet. */
+static gboolean may_be_missing(const VrDomainInfo *info, const VrSwapNeeds *needs)
+{
+    return needs->is_rollback || (info->state == VR_DOMAIN_OFF && !needs->had_nvram);
+}
+
+static void look_at_nvram(VrHv *hv, const VrDomainInfo *info, const VrDomainDef *def, const VrSwapNeeds *needs,
+                          VrPreflightFacts *facts)
+{
+    g_autoptr(GError) local = NULL;
+    g_autofree char *path = NULL;
+    VrFileId file;
+
+    if (!vr_swap_nvram_path(hv, info, def, &path, &local))
+        facts->nvram = g_strdup(local->message);
+    else if (path && !vr_nvram_look(path, &file, &local) &&
+             (!g_error_matches(local, VR_ERROR, VR_ERROR_NOT_FOUND) || !may_be_missing(info, needs)))
+        facts->nvram = g_strdup(local->message);
+}
+
 static void look_at_image(VrStore *store, const VrImage *image, VrPreflightImage *seen)
 {
     g_autoptr(GError) local = NULL;
@@ -88,6 +110,7 @@ GPtrArray *vr_swap_preflight(VrStore *store, VrHv *hv, const VrDomainInfo *info,
         .os_target = needs->os_target, .needs_agent = needs->needs_agent, .facts = &facts, .ignored = needs->ignored};
 
     look_at_os_disk(store, hv, info, def, needs, &facts);
+    look_at_nvram(hv, info, def, needs, &facts);
     look_at_image(store, needs->image, &facts.image);
     look_at_host(needs->host, &facts);
     return vr_preflight(info, def, &asked);

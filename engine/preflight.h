@@ -13,10 +13,12 @@ typedef struct {
     const VrImage *image;       /* that it is to get; NULL: a rollback, or not known */
     const char *const *ignored; /* findings that a person lets pass; NULL: none */
     const VrDiskUsers *users;   /* NULL: it is not asked whether other domains name its OS disk */
-    const VrHostState *host;    /* NULL: what is scheduled is read, and systemd is not asked */
+    gboolean is_rollback;       /* the kept generation brings its own NVRAM */
+    gboolean had_nvram;      /* its current generation is known to have one: it is missed also of a guest that is off */
+    const VrHostState *host; /* NULL: what is scheduled is read, and systemd is not asked */
 } VrSwapNeeds;
 
-/* Element: VrFinding *, freed with the array. What blocks comes first. Opens the OS disk read-only, for its header, and takes no lock: a guest may run
- * on it. Never NULL. */
+/* Element: VrFinding *, freed with the array. What blocks comes first. Opens the OS disk read-only, for its header, and its NVRAM, and takes no lock: a guest may run
+ * on them. Never NULL. */
 GPtrArray *vr_swap_preflight(VrStore *store, VrHv *hv, const VrDomainInfo *info, const VrDomainDef *def,
                              const VrSwapNeeds *needs);

@@ -244,7 +244,9 @@ gboolean vr_swap_preflight_require(VrSwap *swap, const VrDomainInfo *info, const
     const VrSwapNeeds needs = {.os_target = os_target,
                                .needs_agent = swap->needs_agent,
                                .image = swap->image,
-                               .ignored = (const char *const *)swap->ignored};
+                               .ignored = (const char *const *)swap->ignored,
+                               .is_rollback = swap->row ? swap->row->rollback : swap->image == NULL,
+                               .had_nvram = swap->from && swap->from->nvram_file.device != 0};
     g_autoptr(GPtrArray) findings = vr_swap_preflight(swap->engine.store, swap->engine.hv, info, def, &needs);
 
     for (guint i = 0; passed && i < findings->len; i++) {

@@ -28,9 +28,7 @@
 
 /* ---- what the domain has ---------------------------------------------------------------------------- */
 
-/* *path: NULL without error when it has none. */
-static gboolean find(const VrEngine *engine, const VrDomainInfo *info, const VrDomainDef *def, char **path,
-                     GError **error)
+gboolean vr_swap_nvram_path(VrHv *hv, const VrDomainInfo *info, const VrDomainDef *def, char **path, GError **error)
 {
     g_autoptr(VrDomainDef) live = NULL;
     g_autofree char *xml = NULL;
@@ -39,7 +37,7 @@ static gboolean find(const VrEngine *engine, const VrDomainInfo *info, const VrD
     if (!def->nvram_unnamed)
         return TRUE;
     if (info->state == VR_DOMAIN_OFF) {
-        *path = vr_hv_nvram(engine->hv, info->uuid, NULL, error);
+        *path = vr_hv_nvram(hv, info->uuid, NULL, error);
         if (!*path)
             g_prefix_error(error,
                            "'%s' boots by UEFI, its XML names no <nvram>, and which file libvirt would take cannot be "
@@ -47,7 +45,7 @@ static gboolean find(const VrEngine *engine, const VrDomainInfo *info, const VrD
                            info->name);
         return *path != NULL;
     }
-    xml = vr_hv_live_xml(engine->hv, info->uuid, error);
+    xml = vr_hv_live_xml(hv, info->uuid, error);
     live = xml ? vr_domain_def_parse(xml, error) : NULL;
     if (live)
         *path = g_strdup(live->nvram);
@@ -123,7 +121,7 @@ gboolean vr_swap_nvram_begin(VrSwap *swap, const VrDomainInfo *info, const VrDom
     gboolean there;
     VrFileId file;
 
-    if (!find(&swap->engine, info, def, &path, error) || !may_be_taken(swap, info->name, path, error) ||
+    if (!vr_swap_nvram_path(swap->engine.hv, info, def, &path, error) || !may_be_taken(swap, info->name, path, error) ||
         (g_strcmp0(swap->from->nvram, path) != 0 && !record(swap, swap->from, path, &none, error)))
         return FALSE;
     if (!path)

@@ -79,6 +79,8 @@ gboolean vr_swap_load_xml(VrSwap *swap, GError **error);
 
 /* --- swap_nvram.c --- */
 
+/* The file that is the NVRAM of the domain; *path NULL without error: it has none. An error says that it cannot be told. */
+gboolean vr_swap_nvram_path(VrHv *hv, const VrDomainInfo *info, const VrDomainDef *def, char **path, GError **error);
 /* At the beginning: records which NVRAM the domain has now. VR_ERROR_REFUSED: it is missing, or no plain file; VR_ERROR_CONFLICT: it is not
  * the recorded one of a generation of ours. */
 gboolean vr_swap_nvram_begin(VrSwap *swap, const VrDomainInfo *info, const VrDomainDef *def, GError **error);

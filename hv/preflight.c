@@ -49,6 +49,7 @@ const VrFindingKind vr_finding_kinds[] = {
     {"data-disk-unreadable", VR_SEVERITY_BLOCKER, NULL},
     /* the new image, and what it meets */
     {"uefi-nvram", VR_SEVERITY_BLOCKER, NULL},
+    {"nvram-unreadable", VR_SEVERITY_BLOCKER, NULL},
     {"secure-boot", VR_SEVERITY_WARNING, NULL},
     {"tpm", VR_SEVERITY_WARNING, NULL},
     {"image-architecture", VR_SEVERITY_BLOCKER, BOOT_TRIED},
@@ -129,6 +130,7 @@ void vr_preflight_facts_clear(VrPreflightFacts *facts)
     g_clear_pointer(&facts->no_local_path, g_free);
     g_clear_pointer(&facts->backing, g_free);
     g_clear_pointer(&facts->shared_with, g_free);
+    g_clear_pointer(&facts->nvram, g_free);
     g_clear_pointer(&facts->host_stopping, g_free);
     g_clear_pointer(&facts->host_shutdown, g_free);
 }

@@ -45,6 +45,7 @@ typedef struct {
     guint internal_snapshots; /* in the OS disk's own header */
     char *backing;            /* the file below an OS disk that we did not make */
     char *shared_with;        /* other domains that name the OS disk */
+    char *nvram;              /* why its NVRAM cannot be copied */
     char *host_stopping;      /* how one knows that the host is going down now */
     char *host_shutdown;      /* what is scheduled: "reboot at 2026-11-22 23:00" */
     VrPreflightImage image;

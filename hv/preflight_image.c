@@ -15,6 +15,13 @@ void vr_preflight_firmware(VrPreflightCheck *check)
                             check->name, check->def->nvram_foreign),
             g_strdup_printf("virsh edit %s: give it <nvram> as a plain file, or leave the guest out of the set",
                             check->typed));
+    if (check->facts->nvram != NULL)
+        vr_preflight_add(
+            check, "nvram-unreadable",
+            g_strdup_printf("%s cannot give its boot entries and keys to a new generation: %s", check->name,
+                            check->facts->nvram),
+            g_strdup_printf("put the file back as a plain one, or name another in <nvram> with 'virsh edit %s'",
+                            check->typed));
     if (check->def->tpm)
         vr_preflight_add(
             check, "tpm",

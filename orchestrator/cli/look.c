@@ -52,6 +52,13 @@ static void look_at_disks(const VrSet *set, VrHv *hv, const char *xml, const VrI
                            g_strdup("put it back, make it readable, or take it out of the domain with 'virsh edit'")));
 }
 
+static gboolean had_nvram(const VrSession *session, const VrInstance *instance)
+{
+    g_autoptr(VrGeneration) current = vr_journal_current(session->journal, instance->uuid, NULL);
+
+    return current && current->nvram_file.device != 0;
+}
+
 static void look_at(gpointer data, gpointer user_data)
 {
     const Lookers *lookers = user_data;
@@ -65,6 +72,7 @@ static void look_at(gpointer data, gpointer user_data)
                                .image = purpose ? vr_targets_image(purpose->targets, index) : NULL,
                                .ignored = purpose ? purpose->ignored : NULL,
                                .users = purpose ? purpose->users : NULL,
+                               .had_nvram = had_nvram(lookers->session, instance),
                                .host = &lookers->host};
     g_autoptr(GError) local = NULL;
     g_autofree char *xml = NULL;

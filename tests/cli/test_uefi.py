@@ -11,7 +11,7 @@ import pytest
 
 from lib import uefi_guest
 from conftest import PREFIX
-from program import POLICY, Program
+from program import POLICY, REFUSED, Program
 
 DEFAULT_DIR = "/var/lib/libvirt/qemu/nvram"
 # libvirt chooses loader and file; 'no' since nobody signs our system
@@ -120,6 +120,23 @@ def test_a_missing_one_is_refused_before_anything(lab):
         os.rename(aside, guest.nvram)
     assert "the NVRAM of generation 0" in error and guest.nvram in error
     assert guest.domain.ID() == running and both(guest) == {lab.nvram_of(1)}
+
+
+def test_a_missing_one_is_found_by_plan(lab):
+    """Of the running guest: QEMU has the file open still, and nobody else can read it any more."""
+    guest = lab.guest
+    running, new, aside = guest.domain.ID(), lab.nvram_of(1), lab.nvram_of(1) + ".aside"
+    os.rename(new, aside)
+    try:
+        plan = lab.program("plan", lab.set_name, "--version", "3.0.0", status=REFUSED).out
+        error = lab.program("upgrade", lab.set_name, "--version", "3.0.0", status=REFUSED).err
+        lab.program("upgrade", lab.set_name, "--version", "3.0.0", "--ignore", "nvram-unreadable", status=REFUSED)
+    finally:
+        os.rename(aside, new)
+    assert "[nvram-unreadable]" in plan and new in plan and "[nvram-unreadable]" in error
+    assert guest.domain.ID() == running and both(guest) == {new}
+    assert len(lab.generations()) == 2
+    assert "nvram-unreadable" not in lab.program("plan", lab.set_name, "--version", "3.0.0").out
 
 
 def test_rollback_brings_the_old_one_back(lab):

@@ -251,7 +251,7 @@ static void test_missing(void **state)
 
     assert_int_equal(rename(old, aside), 0);
     assert_null(world_begin(world, -1, &error));
-    expect_error(&error, VR_ERROR_REFUSED, "old.nvram, is not there");
+    expect_error(&error, VR_ERROR_REFUSED, "old.nvram: No such file or directory [nvram-unreadable]");
     assert_int_equal(rename(aside, old), 0);
     world_swap(world, -1);
     g_autofree char *on_one = vr_hv_inactive_xml(&world->fake->hv, FAKE_UUID, NULL);
@@ -267,6 +267,21 @@ static void test_missing(void **state)
     g_autofree char *after = vr_hv_inactive_xml(&world->fake->hv, FAKE_UUID, NULL);
     assert_int_equal(fake_hv_state(world->fake), VR_DOMAIN_RUNNING);
     assert_true(vr_domain_xml_same_nvram(after, before));
+}
+
+/* What goes while the new disk is prepared is seen while the guest runs still. */
+static void test_missing_meanwhile(void **state)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(World) world = world_new_uefi(TRUE, WORLD_NVRAM, FALSE);
+    g_autoptr(VrSwap) swap = world_begin(world, -1, NULL);
+    g_autofree char *old = path_in(world, "old.nvram");
+
+    assert_true(vr_swap_advance(swap, VR_SWAP_PREPARED, NULL, NULL));
+    assert_int_equal(unlink(old), 0);
+    assert_false(vr_swap_advance(swap, VR_SWAP_STARTED, &world_stop, &error));
+    expect_error(&error, VR_ERROR_REFUSED, "[nvram-unreadable]");
+    assert_int_equal(world->fake->shutdowns, 0);
 }
 
 static void test_taken_name(void **state)
@@ -441,6 +456,7 @@ int main(void)
         cmocka_unit_test(test_never_started),
         cmocka_unit_test(test_failed_one_of_libvirts),
         cmocka_unit_test(test_missing),
+        cmocka_unit_test(test_missing_meanwhile),
         cmocka_unit_test(test_taken_name),
         cmocka_unit_test(test_name_taken_late),
         cmocka_unit_test(test_no_plain_file),

@@ -255,6 +255,39 @@ static void test_backing_chain(void **state)
     assert_null(find(after, "backing-chain"));
 }
 
+static void expect_nvram(World *world, const VrSwapNeeds *needs, const char *text)
+{
+    g_autoptr(GPtrArray) findings = look(world, needs);
+    const VrFinding *finding = find(findings, "nvram-unreadable");
+
+    assert_int_equal(finding != NULL, text != NULL);
+    if (finding && !strstr(finding->text, text))
+        fail_msg("wrong finding: %s", finding->text);
+}
+
+/* B14: it is said before the run; of a guest that was never started there is nothing to say, and a rollback brings its own. */
+static void test_nvram(void **state)
+{
+    const VrSwapNeeds forward = {.os_target = "vda"}, had = {.os_target = "vda", .had_nvram = TRUE},
+                      back = {.os_target = "vda", .is_rollback = TRUE, .had_nvram = TRUE};
+
+    for (gboolean unnamed = FALSE; unnamed <= TRUE; unnamed++) {
+        g_autoptr(World) world = world_new_uefi(TRUE, unnamed ? WORLD_LOADER : WORLD_NVRAM, FALSE);
+        g_autofree char *path = unnamed ? g_build_filename(world->hv_dir, FAKE_NVRAM, NULL)
+                                        : g_build_filename(world->top, "old.nvram", NULL);
+        expect_nvram(world, &forward, NULL);
+        assert_int_equal(unlink(path), 0);
+        expect_nvram(world, &forward, "No such file");
+        expect_nvram(world, &back, NULL);
+        fake_hv_set_state(world->fake, VR_DOMAIN_OFF);
+        expect_nvram(world, &forward, NULL);
+        expect_nvram(world, &had, "No such file");
+        assert_int_equal(symlink("/dev/null", path), 0);
+        expect_nvram(world, &forward, "is a symbolic link");
+        expect_nvram(world, &back, "is a symbolic link");
+    }
+}
+
 /* The image of these tests is one letter throughout: nothing boots it, and the finding says so. */
 static void test_image_is_looked_at(void **state)
 {
@@ -397,6 +430,7 @@ int main(void)
         cmocka_unit_test(test_started_before_its_turn),
         cmocka_unit_test(test_internal_snapshot),
         cmocka_unit_test(test_backing_chain),
+        cmocka_unit_test(test_nvram),
         cmocka_unit_test(test_image_is_looked_at),
         cmocka_unit_test(test_shared_os_disk),
         cmocka_unit_test(test_host_goes_down),
