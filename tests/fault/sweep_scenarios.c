@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What the sweeps cut. A scenario is a function that does it, a row in the table below, and nothing else. */
+/* What the sweeps cut (rows B14, B17). A scenario is a function that does it, a row in the table below, and nothing else. */
 #include "fault/sweep_world.h"
 
 #include "engine/retention.h"
