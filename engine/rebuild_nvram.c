@@ -101,9 +101,16 @@ gboolean vr_rebuild_nvram(const VrRebuildLook *look, VrGeneration *generation, c
 {
     gboolean is_current = generation->state == VR_GENERATION_CURRENT;
     g_autofree char *path = NULL;
+    g_autoptr(GError) local = NULL;
 
-    if (!find(look, is_current ? look->xml : kept_xml, is_current, &path, error) ||
-        !check_place(look, generation, path, is_current ? kept_xml : NULL, error))
+    if (!find(look, is_current ? look->xml : kept_xml, is_current, &path, &local)) {
+        vr_debug("%s: generation %u: %s", generation->uuid, generation->number, local->message);
+        if (is_current) /* the next swap asks again, and says it */
+            return TRUE;
+        g_propagate_error(error, g_steal_pointer(&local));
+        return FALSE;
+    }
+    if (!check_place(look, generation, path, is_current ? kept_xml : NULL, error))
         return FALSE;
     generation->nvram = g_steal_pointer(&path);
     return !generation->nvram || identify(look, generation, is_current, error);

@@ -31,5 +31,6 @@ gboolean vr_rebuild_check_rest(const struct stat *st, GError **error);
 
 /* Its NVRAM: path and identity, as a swap records them (engine/swap_nvram.c). kept_xml: its gN.xml; of the current one the domain says it.
  * VR_ERROR_CONFLICT: it is that of another generation, or not as we leave it; VR_ERROR_NOT_FOUND, VR_ERROR_REFUSED: there is none to
- * go back to. The current one may have none yet. */
+ * go back to. The current one may have none yet, or one
+ * that cannot be told: the next swap asks again. */
 gboolean vr_rebuild_nvram(const VrRebuildLook *look, VrGeneration *generation, const char *kept_xml, GError **error);

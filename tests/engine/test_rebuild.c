@@ -393,6 +393,36 @@ static void test_nvram_of_another_generation(void **state)
     check_for_a_person(world, "its NVRAM is /elsewhere, but g2.xml names");
 }
 
+static char *cannot_tell(VrHv *hv, const char *uuid, const char *xml, GError **error)
+{
+    g_set_error_literal(error, VR_ERROR, VR_ERROR_HYPERVISOR, "libvirt does not say which file it takes");
+    return NULL;
+}
+
+/* What cannot be told now keeps no instance back; the next swap asks again. */
+static void test_nvram_that_cannot_be_told(void **state)
+{
+    g_autoptr(World) world = world_new_uefi(TRUE, WORLD_LOADER, FALSE);
+    g_autoptr(VrSwap) swap = world_begin(world, -1, NULL);
+    const VrHvOps *real = world->fake->hv.ops;
+    VrHvOps mute = *real;
+    g_autoptr(VrGeneration) zero = NULL;
+
+    assert_true(vr_swap_advance(swap, VR_SWAP_STARTED, &world_stop, NULL));
+    assert_true(vr_swap_undo(swap, "not healthy", NULL));
+    fake_hv_set_state(world->fake, VR_DOMAIN_OFF); /* of one that runs the live XML says it */
+    lose(world);
+    mute.nvram = cannot_tell;
+    world->fake->hv.ops = &mute;
+    restore(world);
+    zero = vr_journal_generation(world->journal, FAKE_UUID, 0, NULL);
+    assert_int_equal(zero->state, VR_GENERATION_CURRENT);
+    assert_null(zero->nvram);
+    world->fake->hv.ops = real;
+    world_swap(world, -1);
+    world_check(world, TRUE);
+}
+
 /* Of one that was never started there is no file yet. */
 static void test_nvram_of_a_fresh_one(void **state)
 {
@@ -425,6 +455,7 @@ int main(void)
         cmocka_unit_test(test_nvram_not_as_we_leave_it),
         cmocka_unit_test(test_nvram_of_generation_0_is_gone),
         cmocka_unit_test(test_nvram_of_another_generation),
+        cmocka_unit_test(test_nvram_that_cannot_be_told),
         cmocka_unit_test(test_nvram_of_a_fresh_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
