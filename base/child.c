@@ -44,6 +44,7 @@ typedef struct {
     gint64 deadline_ms;
     const gint *aborted;
     gsize max_output;
+    gboolean begin_only;
     gboolean too_much;
     Pipes pipes;
     GString *out, *err;
@@ -230,6 +231,8 @@ static gboolean take_both(Child *child, GError **error)
         take(&child->pipes.err_read, child->err, child->max_output))
         return TRUE;
     child->too_much = TRUE;
+    if (child->begin_only)
+        return FALSE;
     g_set_error(error, VR_ERROR, VR_ERROR_CHILD, "%s said more than %" G_GSIZE_FORMAT " bytes and was killed",
                 child->name, child->max_output);
     return FALSE;
@@ -311,6 +314,11 @@ static gboolean judge(const Child *child, int status, gboolean any_status, GErro
     return FALSE;
 }
 
+static gboolean has_begin(const Child *child)
+{
+    return child->begin_only && child->too_much;
+}
+
 /* From the running child to its status. */
 static gboolean see_it_out(Child *child, int *status, GError **error)
 {
@@ -320,9 +328,13 @@ static gboolean see_it_out(Child *child, int *status, GError **error)
         vr_set_error_errno(error, errno, "cannot watch %s", child->name);
     else
         ok = watch(child, error);
-    if (!reap(child, status, ok ? error : NULL))
+    if (!reap(child, status, ok || has_begin(child) ? error : NULL))
         return FALSE;
-    return ok && take_both(child, error); /* what came between the last look and the end */
+    ok = ok && take_both(child, error); /* what came between the last look and the end */
+    if (!has_begin(child))
+        return ok;
+    *status = 0;
+    return TRUE;
 }
 
 gboolean vr_child_run(const char *const *argv, const VrChildLimits *limits, VrChildResult *result, GError **error)
@@ -330,6 +342,7 @@ gboolean vr_child_run(const char *const *argv, const VrChildLimits *limits, VrCh
     Child child = {.name = argv[0], .pidfd = -1};
     child.deadline_ms = vr_clock_now_ms() + (limits && limits->timeout_ms ? limits->timeout_ms : DEFAULT_TIMEOUT_MS);
     child.aborted = limits ? limits->aborted : NULL;
+    child.begin_only = limits && limits->begin_only;
     child.max_output = limits && limits->max_output ? limits->max_output : DEFAULT_OUTPUT;
     if (result)
         *result = (VrChildResult){0};

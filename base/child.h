@@ -10,8 +10,10 @@
 #include <glib.h>
 
 typedef struct {
-    gint64 timeout_ms;   /* wall time; 0 = 60 s. At the deadline the process group gets SIGKILL */
-    gsize max_output;    /* bytes kept of each of stdout and stderr; 0 = 1 MiB. More is VR_ERROR_CHILD and kills it */
+    gint64 timeout_ms; /* wall time; 0 = 60 s. At the deadline the process group gets SIGKILL */
+    gsize max_output;  /* bytes kept of each of stdout and stderr; 0 = 1 MiB. More is VR_ERROR_CHILD and kills it */
+    gboolean
+        begin_only; /* more than max_output kills it, and is no error: what came first is wanted. exit_status is then 0 */
     guint64 max_memory;  /* RLIMIT_AS in bytes; 0 = none */
     guint max_cpu_s;     /* RLIMIT_CPU in seconds; 0 = none */
     gboolean nobody;     /* when we are root: as user and group 65534 without any other group or privilege to gain */

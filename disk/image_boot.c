@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "disk/image_boot.h"
+#include "disk/image_boot_private.h"
 
 #include "base/durable.h"
 #include "base/fd.h"
-#include "disk/convert_private.h"
 #include "disk/store_private.h"
 
 #include <string.h>
@@ -13,6 +12,9 @@
 #define MBR_TABLE 446
 #define MBR_ENTRY 16
 #define MBR_TYPE 4 /* in an entry */
+#define MBR_START 8
+#define MBR_COUNT 12
+#define MBR_SECTOR 512
 #define MBR_ESP 0xef
 #define GPT_HEADER 92
 #define GPT_MIN_ENTRY 128
@@ -29,6 +31,18 @@ static const struct {
     {"c31c45e6-3f39-412e-80fb-4809c4980599", "ppc64le"}, {"912ade1d-a839-4913-8964-a10eee08fbd2", "ppc64"},
     {"72ec70a6-cf74-40e6-bd49-4bda08e8f224", "riscv64"}, {"5eead9a9-fe09-4a1e-a1d7-520d00531306", "s390x"},
 };
+
+const char *vr_image_arch(const char *name)
+{
+    static const char *const others[] = {"loongarch64"};
+    for (gsize i = 0; i < G_N_ELEMENTS(roots); i++)
+        if (g_strcmp0(name, roots[i].arch) == 0)
+            return roots[i].arch;
+    for (gsize i = 0; i < G_N_ELEMENTS(others); i++)
+        if (g_strcmp0(name, others[i]) == 0)
+            return others[i];
+    return NULL;
+}
 
 /* ---- the tables ---- */
 
@@ -51,10 +65,22 @@ static char *guid_text(const guint8 *p)
                            p[0], p[5], p[4], p[7], p[6], p[8], p[9], p[10], p[11], p[12], p[13], p[14], p[15]);
 }
 
-static void look_at_type(const guint8 *entry, VrImageBoot *boot)
+/* In sectors. The first one counts; numbers that no disk has are as good as none. */
+static void found_esp(VrImageBoot *boot, guint64 start, guint64 count, guint sector)
+{
+    boot->uefi = TRUE;
+    if (boot->esp_size > 0 || start > G_MAXINT64 / sector || count > G_MAXINT64 / sector)
+        return;
+    boot->esp_at = start * sector;
+    boot->esp_size = count * sector;
+}
+
+static void look_at_entry(const guint8 *entry, guint sector, VrImageBoot *boot)
 {
     g_autofree char *guid = guid_text(entry);
-    boot->uefi |= strcmp(guid, esp) == 0;
+    guint64 first = le64(entry + 32), last = le64(entry + 40);
+    if (strcmp(guid, esp) == 0)
+        found_esp(boot, first, last >= first && last < G_MAXINT64 ? last - first + 1 : 0, sector);
     boot->bios |= strcmp(guid, bios_boot) == 0;
     for (gsize i = 0; i < G_N_ELEMENTS(roots); i++)
         if (strcmp(guid, roots[i].guid) == 0)
@@ -75,7 +101,7 @@ static gboolean decode_gpt(const guint8 *bytes, gsize length, guint sector, VrIm
         return TRUE;
     at *= sector;
     for (guint32 i = 0; i < count && at + each <= length; i++, at += each)
-        look_at_type(bytes + at, boot);
+        look_at_entry(bytes + at, sector, boot);
     return TRUE;
 }
 
@@ -86,7 +112,8 @@ static void decode_mbr(const guint8 *bytes, VrImageBoot *boot)
     for (gsize i = 0; i < MBR_CODE; i++)
         boot->bios |= bytes[i] != 0;
     for (const guint8 *entry = bytes + MBR_TABLE; entry < bytes + MBR - 2; entry += MBR_ENTRY)
-        boot->uefi |= entry[MBR_TYPE] == MBR_ESP;
+        if (entry[MBR_TYPE] == MBR_ESP)
+            found_esp(boot, le32(entry + MBR_START), le32(entry + MBR_COUNT), MBR_SECTOR);
 }
 
 void vr_image_boot_decode(const guint8 *bytes, gsize length, VrImageBoot *boot)
@@ -103,34 +130,42 @@ void vr_image_boot_decode(const guint8 *bytes, gsize length, VrImageBoot *boot)
 
 /* ---- of a version ---- */
 
-/* Zeros where it says nothing; what is packed is not unpacked for this, and a stored disk has none of it. */
-static gboolean read_begin(VrMap *map, guint8 *bytes, gsize length, GError **error)
+gboolean vr_image_map_read(VrMap *map, guint64 at, guint8 *bytes, gsize length, GError **error)
 {
     VrExtent extent;
-    for (guint64 at = 0; at < length; at += extent.length) {
+    for (gsize done = 0; done < length; done += MIN(extent.length, length - done)) {
         gsize got;
-        if (!vr_map_find(map, at, &extent, error))
+        if (!vr_map_find(map, at + done, &extent, error))
             return FALSE;
         if (extent.kind == VR_EXTENT_DATA && !extent.packing &&
-            !vr_pread_all(extent.fd, bytes + at, MIN(extent.length, length - at), extent.offset, &got, error))
+            !vr_pread_all(extent.fd, bytes + done, MIN(extent.length, length - done), extent.offset, &got, error))
             return FALSE;
     }
     return TRUE;
 }
 
-gboolean vr_image_boot_read(VrStore *store, const VrImage *image, VrImageBoot *boot, GError **error)
+gboolean vr_image_boot_look(int fd, VrImageFormat format, VrImageBoot *boot, GError **error)
 {
     g_autofree guint8 *bytes = g_malloc0(VR_IMAGE_BOOT_BYTES);
-    vr_autofd fd = vr_image_open_disk(store, image, error);
-    const VrConvertLink link = {fd, image->format};
+    const VrConvertLink link = {fd, format};
     const VrCopyJob job = {0};
-    g_autoptr(VrMap) map = fd >= 0 ? vr_map_new(&link, 1, &job, error) : NULL;
+    g_autoptr(VrMap) map = vr_map_new(&link, 1, &job, error);
 
     if (!map)
         return FALSE;
     gsize length = (gsize)MIN(vr_map_size(map), VR_IMAGE_BOOT_BYTES);
-    if (!read_begin(map, bytes, length, error))
+    if (!vr_image_map_read(map, 0, bytes, length, error))
         return FALSE;
     vr_image_boot_decode(bytes, length, boot);
     return TRUE;
+}
+
+gboolean vr_image_boot_read(VrStore *store, const VrImage *image, VrImageBoot *boot, GError **error)
+{
+    if (image->boot_recorded) {
+        *boot = image->boot;
+        return TRUE;
+    }
+    vr_autofd fd = vr_image_open_disk(store, image, error);
+    return fd >= 0 && vr_image_boot_look(fd, image->format, boot, error);
 }

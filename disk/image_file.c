@@ -86,6 +86,8 @@ char *vr_image_to_json(const VrImage *image)
     put_digest(json, "sourceDigest", image->source_digest);
     put_digest(json, "storedDigest", image->stored_digest);
     json_object_set_new(json, "rulesVersion", json_integer(image->rules_version));
+    if (image->boot_recorded)
+        json_object_set_new(json, "boot", vr_image_boot_to_json(&image->boot));
     put_text(json, "publishedAt", image->published_at);
     put_text(json, "signatureKeyId", image->signature_key);
     put_text(json, "signatureComment", image->signed_comment);
@@ -154,6 +156,13 @@ static gboolean get_format(json_t *json, VrImageFormat *format, GError **error)
            bad(error, "format");
 }
 
+static gboolean get_boot(json_t *json, VrImage *image, GError **error)
+{
+    json_t *boot = json_object_get(json, "boot");
+    image->boot_recorded = boot != NULL;
+    return !boot || vr_image_boot_from_json(boot, &image->boot) || bad(error, "boot");
+}
+
 /* image has name and version; the rest is filled in. */
 static gboolean decode(json_t *json, VrImage *image, GError **error)
 {
@@ -167,7 +176,7 @@ static gboolean decode(json_t *json, VrImage *image, GError **error)
         !get_size(json, "fileSize", &image->file_size, error) ||
         !get_size(json, "virtualSize", &image->virtual_size, error) ||
         !get_digest(json, "sourceDigest", image->source_digest, error) ||
-        !get_digest(json, "storedDigest", image->stored_digest, error))
+        !get_digest(json, "storedDigest", image->stored_digest, error) || !get_boot(json, image, error))
         return FALSE;
     if (!json_is_integer(rules) || json_integer_value(rules) < 0 || json_integer_value(rules) > G_MAXINT)
         return bad(error, "rulesVersion");

@@ -45,6 +45,8 @@ typedef struct {
     VrImageFormat format;
     guint64 file_size, virtual_size;
     char stored[VR_DIGEST_HEX_LENGTH + 1];
+    gboolean boot_known;
+    VrImageBoot boot;
 
     VrImage *offer; /* owned: carries publisher, offer, sku as they will be written */
 } Publication;

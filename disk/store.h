@@ -10,6 +10,7 @@
 
 #include "base/db.h"
 #include "disk/copy.h"
+#include "disk/image_boot.h"
 #include "disk/image_check.h"
 
 typedef struct VrStore VrStore;
@@ -22,6 +23,8 @@ typedef struct {
     guint64 file_size, virtual_size;
     char source_digest[VR_DIGEST_HEX_LENGTH + 1], stored_digest[VR_DIGEST_HEX_LENGTH + 1];
     int rules_version;
+    gboolean boot_recorded; /* FALSE: it was published before versions said how they boot */
+    VrImageBoot boot;
     char *published_at;   /* RFC 3339 */
     char *signature_key;  /* id of the key that signed what was given; NULL: it was not signed */
     char *signed_comment; /* the signature's trusted comment; NULL likewise */
@@ -89,6 +92,10 @@ GPtrArray *vr_store_list(VrStore *store, const char *name, GError **error);
 
 /* One version; version "latest" or NULL: the highest that is not excluded. VR_ERROR_NOT_FOUND lists what there is. */
 VrImage *vr_store_get(VrStore *store, const char *name, const char *version, GError **error);
+
+/* How a version boots: what was recorded when it was published; of one without such a record what its first sectors say, its loaders
+ * unknown. */
+gboolean vr_image_boot_read(VrStore *store, const VrImage *image, VrImageBoot *boot, GError **error);
 
 /* The short name of the image that has publisher, offer and sku. Free with g_free. */
 char *vr_store_find_name(VrStore *store, const char *publisher, const char *offer, const char *sku, GError **error);

@@ -4,8 +4,8 @@
  *
  *   names, digest, signature and key are read -> the sources are opened -> is this version there already? -> image check on the
  *   source -> enough space -> locked temp directory images/NAME/.tmp-OPID with v/ in it -> v/disk.FMT (store_fill.c) ->
- *   v/image.json -> under the database's write lock: still not there, publisher, offer and sku agree -> v renamed to VERSION
- *   without replacing -> directories flushed
+ *   how it boots (image_esp.c) -> v/image.json -> under the database's write lock: still not there, publisher, offer and sku
+ *   agree -> v renamed to VERSION without replacing -> directories flushed
  *
  * Before the rename nothing is visible, and a crash leaves a temp directory that the sweep removes. The write lock makes
  * two publishers of one image take turns in the last step; a rename is short.
@@ -14,6 +14,7 @@
 #include "base/durable.h"
 #include "base/error.h"
 #include "base/fd.h"
+#include "base/log.h"
 #include "disk/publish_private.h"
 #include "disk/version.h"
 
@@ -23,6 +24,7 @@
 #include <unistd.h>
 
 #define ATTEMPTS 10
+#define MAX_ESP_BYTES (G_GUINT64_CONSTANT(1) << 30) /* that are copied, to look into it */
 
 /* ---- what was asked ---- */
 
@@ -152,6 +154,8 @@ static VrImage *describe(const Publication *p)
     vr_publication_digest(p, image->source_digest);
     memcpy(image->stored_digest, p->stored, sizeof image->stored_digest);
     image->rules_version = VR_IMAGE_RULES_VERSION;
+    image->boot_recorded = p->boot_known;
+    image->boot = p->boot;
     image->published_at = vr_clock_format(vr_clock_wall_us());
     if (p->signature) {
         image->signature_key = g_strdup(p->signature->key_id);
@@ -217,13 +221,34 @@ static gboolean is_cancelled(const Publication *p, GError **error)
     return TRUE;
 }
 
+/* How it boots is an answer for later, and no reason not to publish: what cannot be read is not known. */
+static void look_how_it_boots(Publication *p, int tmp_fd, int version_fd)
+{
+    g_autoptr(GError) local = NULL;
+    g_autofree char *disk = vr_publication_disk_name(p);
+    vr_autofd fd = vr_open_beneath(version_fd, disk, O_RDONLY, 0, &local);
+    guint64 available = 0;
+
+    p->boot_known = fd >= 0 && vr_image_boot_look(fd, p->format, &p->boot, &local);
+    if (!p->boot_known || !vr_store_free_bytes(p->store, &available, &local)) {
+        vr_debug("%s %s: how it boots is not known: %s", p->asked->name, p->asked->version, local->message);
+        return;
+    }
+    available -= MIN(available, VR_SPACE_MARGIN);
+    const VrImageEsp esp = {fd, p->format, tmp_fd, MIN(available, MAX_ESP_BYTES), p->asked->cancelled};
+    if (!vr_image_boot_loaders(&esp, &p->boot, &local))
+        vr_debug("%s %s: %s", p->asked->name, p->asked->version, local->message);
+}
+
 static gboolean make_in(Publication *p, VrTmpdir *tmp, gboolean *already, GError **error)
 {
     vr_autofd version_fd = vr_mkdir_beneath(tmp->dir_fd, "v", VR_DIR_MODE, error);
     if (version_fd < 0)
         return FALSE;
-    return vr_publication_fill(p, tmp->dir_fd, version_fd, error) && !is_cancelled(p, error) &&
-           make_visible(p, tmp, already, error);
+    if (!vr_publication_fill(p, tmp->dir_fd, version_fd, error))
+        return FALSE;
+    look_how_it_boots(p, tmp->dir_fd, version_fd);
+    return !is_cancelled(p, error) && make_visible(p, tmp, already, error);
 }
 
 /* The directory of an image goes when it is empty, so it may go under our hands until the temp directory is in it. */

@@ -72,7 +72,16 @@ static void look_at_nvram(VrHv *hv, const VrDomainInfo *info, const VrDomainDef 
         facts->nvram = g_strdup(local->message);
 }
 
-static void look_at_image(VrStore *store, const VrImage *image, VrPreflightImage *seen)
+static gboolean has_loader(const VrImageBoot *boot, const char *arch)
+{
+    for (guint i = 0; i < boot->n_loaders; i++)
+        if (g_strcmp0(boot->loaders[i].arch, arch) == 0 &&
+            g_strcmp0(boot->loaders[i].path, vr_image_loader_path(arch)) == 0)
+            return TRUE;
+    return FALSE;
+}
+
+static void look_at_image(VrStore *store, const VrImage *image, const char *arch, VrPreflightImage *seen)
 {
     g_autoptr(GError) local = NULL;
     VrImageBoot boot;
@@ -89,7 +98,9 @@ static void look_at_image(VrStore *store, const VrImage *image, VrPreflightImage
                                .bios = boot.bios,
                                .uefi = boot.uefi,
                                .arch = boot.arch,
-                               .sector = boot.sector};
+                               .sector = boot.sector,
+                               .loader = vr_image_loader_path(arch),
+                               .no_loader = boot.loaders_known && !has_loader(&boot, arch)};
 }
 
 static void look_at_host(const VrHostState *given, VrPreflightFacts *facts)
@@ -111,7 +122,7 @@ GPtrArray *vr_swap_preflight(VrStore *store, VrHv *hv, const VrDomainInfo *info,
 
     look_at_os_disk(store, hv, info, def, needs, &facts);
     look_at_nvram(hv, info, def, needs, &facts);
-    look_at_image(store, needs->image, &facts.image);
+    look_at_image(store, needs->image, def->arch, &facts.image);
     look_at_host(needs->host, &facts);
     return vr_preflight(info, def, &asked);
 }

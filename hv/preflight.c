@@ -54,6 +54,8 @@ const VrFindingKind vr_finding_kinds[] = {
     {"tpm", VR_SEVERITY_WARNING, NULL},
     {"image-architecture", VR_SEVERITY_BLOCKER, BOOT_TRIED},
     {"image-firmware", VR_SEVERITY_BLOCKER, BOOT_TRIED},
+    {"image-no-fallback-loader", VR_SEVERITY_BLOCKER,
+     "a boot entry that the guest's NVRAM keeps may start it; a guest that does not boot goes back"},
     {"image-block-size", VR_SEVERITY_WARNING, NULL},
     {"image-not-bootable", VR_SEVERITY_WARNING, NULL},
     {NULL, VR_SEVERITY_WARNING, NULL}};

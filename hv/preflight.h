@@ -37,6 +37,8 @@ typedef struct {
     gboolean bios, uefi; /* it has what this firmware starts; neither: it is blank */
     const char *arch;    /* as libvirt spells it; NULL: not known */
     guint sector;        /* bytes of a sector that its partition table counts in; 0: not known */
+    gboolean no_loader;  /* its EFI system partition has none that the guest's firmware starts without a boot entry */
+    const char *loader;  /* the path that this firmware looks for; NULL: not known */
 } VrPreflightImage;
 
 /* What libvirt does not say. All zero: nothing was found. */

@@ -73,6 +73,20 @@ static void check_boot(VrPreflightCheck *check, const VrPreflightImage *image)
                          g_strdup("name a version that is made for it"));
 }
 
+/* A boot entry names a partition by its GUID, so one that the old system made starts a new image only when that has the same. */
+static void check_fallback(VrPreflightCheck *check, const VrPreflightImage *image)
+{
+    if (!check->def->uefi || check->def->kernel != NULL || !image->uefi || !image->no_loader || image->loader == NULL)
+        return;
+    vr_preflight_add(
+        check, "image-no-fallback-loader",
+        g_strdup_printf(
+            "%s boots by UEFI, and the EFI system partition of %s %s has no %s for %s: with a fresh NVRAM it does "
+            "not boot; with the guest's own NVRAM only if a boot entry in it fits the new disk",
+            check->name, image->name, image->version, image->loader, check->def->arch),
+        g_strdup("name a version with a loader in that place (grub-install --removable, bootctl install)"));
+}
+
 static void check_block_size(VrPreflightCheck *check, const VrPreflightImage *image)
 {
     const VrDomainDisk *os = vr_domain_def_os_disk(check->def, check->needs->os_target, NULL);
@@ -96,5 +110,6 @@ void vr_preflight_image(VrPreflightCheck *check)
         return;
     check_architecture(check, image);
     check_boot(check, image);
+    check_fallback(check, image);
     check_block_size(check, image);
 }

@@ -125,11 +125,17 @@ static char *boots_by(const VrImageBoot *boot)
                                         : "no boot code, no EFI system partition");
 }
 
-static json_t *boot_json(const VrImageBoot *boot)
+/* The loaders that firmware finds by itself. Free with g_free. */
+static char *fallback_of(const VrImageBoot *boot)
 {
-    return json_pack("{s:b, s:b, s:o, s:o}", "bios", boot->bios, "uefi", boot->uefi, "architecture",
-                     vr_json_text(boot->arch), "sectorSize",
-                     boot->sector ? json_integer((json_int_t)boot->sector) : json_null());
+    g_autoptr(GString) text = g_string_new(NULL);
+
+    if (!boot->loaders_known)
+        return g_strdup("not known");
+    for (guint i = 0; i < boot->n_loaders; i++)
+        g_string_append_printf(text, "%s%s (%s)", i ? ", " : "", boot->loaders[i].path,
+                               boot->loaders[i].arch ? boot->loaders[i].arch : "no loader that is known");
+    return g_strdup(text->len ? text->str : "none");
 }
 
 /* boot NULL: it could not be read. */
@@ -144,6 +150,7 @@ static void info_lines(const VrCli *cli, const VrVersionState *state, const VrIn
     g_autoptr(GPtrArray) users = vr_in_use_of(in_use, image->name, image->version);
     g_autofree char *used = users->len ? vr_in_use_text(users) : NULL;
     g_autofree char *boots = boot ? boots_by(boot) : NULL;
+    g_autofree char *fallback = boot && boot->uefi ? fallback_of(boot) : NULL;
 
     vr_label(cli, "Name", image->name);
     vr_label(cli, "Version", image->version);
@@ -157,6 +164,7 @@ static void info_lines(const VrCli *cli, const VrVersionState *state, const VrIn
     vr_label_format(cli, "On disk", "%s, of it shared %s", on_disk, shared);
     vr_label(cli, "Boots by", boots);
     vr_label(cli, "Architecture", boot ? boot->arch : NULL);
+    vr_label(cli, "UEFI fallback", fallback);
     vr_label_format(cli, "Source digest", "sha256:%s", image->source_digest);
     vr_label_format(cli, "Stored digest", "sha256:%s", image->stored_digest);
     vr_label(cli, "Signed by key", image->signature_key);
@@ -189,7 +197,7 @@ gboolean vr_cmd_image_info(const VrCli *cli, GError **error)
     boot = vr_image_boot_read(session.store, image, &read, NULL) ? &read : NULL;
     if (cli->options.json) {
         json_t *document = state_json(state, in_use);
-        json_object_set_new(document, "boot", boot ? boot_json(boot) : json_null());
+        json_object_set_new(document, "boot", boot ? vr_image_boot_to_json(boot) : json_null());
         vr_json_print(document);
     } else {
         info_lines(cli, state, in_use, boot);

@@ -126,6 +126,27 @@ static void too_much_output_is_an_error(void **state)
     expect_error(&error, VR_ERROR_CHILD, "more than 1000 bytes");
 }
 
+static void the_begin_may_be_enough(void **state)
+{
+    g_auto(VrChildResult) result = {0};
+    GError *error = NULL;
+    const VrChildLimits limits = {.max_output = 1000, .begin_only = TRUE};
+    static const char *const more[] = {"head -c 300000 /dev/zero; exit 3", "yes; exit 3", "head -c 1001 /dev/zero"};
+    for (gsize i = 0; i < G_N_ELEMENTS(more); i++) {
+        assert_true(run((const char *const[]){"sh", "-c", more[i], NULL}, &limits, &result, &error));
+        assert_int_equal(result.out_length, 1000);
+        assert_int_equal(result.exit_status, 0);
+        assert_int_equal(result.term_signal, 0);
+        vr_child_result_clear(&result);
+    }
+    assert_true(run(sh("printf x; exit 3"), &limits, &result, &error));
+    assert_int_equal(result.out_length, 1);
+    assert_int_equal(result.exit_status, 3);
+    vr_child_result_clear(&result);
+    assert_false(run(sh("printf x; kill -SEGV $$"), &limits, &result, &error));
+    expect_error(&error, VR_ERROR_CHILD, "killed by signal 11");
+}
+
 static void limits_reach_the_child(void **state)
 {
     GError *error = NULL;
@@ -262,6 +283,7 @@ int main(void)
         dir_test(it_can_be_called_off),
         dir_test(what_a_child_leaves_running_ends_with_it),
         cmocka_unit_test(too_much_output_is_an_error),
+        cmocka_unit_test(the_begin_may_be_enough),
         cmocka_unit_test(limits_reach_the_child),
         cmocka_unit_test(the_environment_is_clean),
         cmocka_unit_test(descriptors_and_signals_are_not_inherited),

@@ -2,9 +2,11 @@
 """B14, B17, F7: guests that boot by UEFI, with OVMF: their NVRAM belongs to the generation."""
 import glob
 import hashlib
+import json
 import os
 import re
 import stat
+import subprocess
 
 import libvirt
 import pytest
@@ -82,6 +84,36 @@ def test_plan_names_the_copy(lab):
     assert plan["nvramCopy"]["instanceCount"] == 1 and plan["nvramCopy"]["expectedMs"]["count"] == 0
     assert "uefi-nvram" not in [finding["id"] for finding in plan["findings"]]
     assert "the NVRAM of 1 UEFI guest is copied" in lab.program("plan", lab.set_name, "--version", "2.0.0").out
+
+
+def test_an_image_without_a_fallback_loader(lab):
+    """B22: its EFI system partition is looked into once, at publication; a version without that record gives no finding."""
+    program = lab.program
+    path = uefi_guest.write_os_disk(program.path("named.raw"), "9.0.0")
+    subprocess.run(["mmd", "-i", f"{path}@@1M", "::/EFI/own"], check=True)
+    subprocess.run(["mmove", "-i", f"{path}@@1M", "::/EFI/BOOT/BOOTX64.EFI", "::/EFI/own/"], check=True)
+    program("image-publish", "cheap", "9.0.0", path)
+    assert program.json("image-info", "cheap", "9.0.0")["boot"]["fallbackLoaders"] == []
+    assert program.json("image-info", "cheap", "2.0.0")["boot"] == {
+        "bios": False, "uefi": True, "architecture": "x86_64", "sectorSize": None,
+        "fallbackLoaders": [{"path": "\\EFI\\BOOT\\BOOTX64.EFI", "architecture": "x86_64"}]}
+    assert re.search(r"UEFI fallback: +\\EFI\\BOOT\\BOOTX64.EFI \(x86_64\)", program("image-info", "cheap", "2.0.0").out)
+    assert re.search(r"UEFI fallback: +none", program("image-info", "cheap", "9.0.0").out)
+    plan = program("--json", "plan", lab.set_name, "--version", "9.0.0", status=REFUSED).json
+    found = {one["id"]: one for one in plan["findings"]}["image-no-fallback-loader"]
+    assert found["severity"] == "blocker" and "with a fresh NVRAM it does not boot" in found["text"]
+    assert "cheap 9.0.0 has no \\EFI\\BOOT\\BOOTX64.EFI for x86_64" in found["text"]
+    program("plan", lab.set_name, "--version", "9.0.0", "--ignore", "image-no-fallback-loader")
+    record = os.path.join(program.root, "images", "cheap", "9.0.0", "image.json")
+    with open(record, encoding="utf-8") as file:
+        old = json.load(file)
+    del old["boot"]
+    with open(record, "w", encoding="utf-8") as file:
+        json.dump(old, file)
+    assert program.json("image-info", "cheap", "9.0.0")["boot"]["fallbackLoaders"] is None
+    assert re.search(r"UEFI fallback: +not known", program("image-info", "cheap", "9.0.0").out)
+    program("plan", lab.set_name, "--version", "9.0.0")
+    program("image-delete", "cheap", "9.0.0")
 
 
 def test_a_new_system_gets_a_copy(lab):

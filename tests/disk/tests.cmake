@@ -14,6 +14,7 @@ set_tests_properties(disk/copy PROPERTIES LABELS threads)
 set_tests_properties(disk/copy disk/copy_faults disk/convert PROPERTIES TIMEOUT 300) # a slow disk
 vr_test(disk disk_file LINK vr_disk)
 vr_test(disk image_boot LINK vr_disk)
+vr_test(disk image_esp LINK vr_disk)
 vr_test(disk file_proof LINK vr_disk)
 vr_test(disk store LINK vr_disk)
 vr_test(disk publish LINK vr_disk)

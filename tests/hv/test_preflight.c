@@ -359,6 +359,38 @@ static void an_image_and_the_guest_that_is_to_run_it(void **state) /* B22 */
     case_clear(&kernel);
 }
 
+static void no_loader_that_firmware_finds(void **state) /* B22 */
+{
+    static const struct {
+        gboolean guest_uefi, image_uefi, no_loader;
+        const char *loader, *kernel;
+        gboolean found;
+    } cases[] = {
+        {TRUE, TRUE, TRUE, "\\EFI\\BOOT\\BOOTX64.EFI", NULL, TRUE},
+        {TRUE, TRUE, FALSE, "\\EFI\\BOOT\\BOOTX64.EFI", NULL, FALSE},
+        {TRUE, TRUE, TRUE, NULL, NULL, FALSE}, /* of an architecture whose name for it is not known */
+        {TRUE, TRUE, TRUE, "\\EFI\\BOOT\\BOOTX64.EFI", "/boot/vmlinuz", FALSE},
+        {TRUE, FALSE, TRUE, "\\EFI\\BOOT\\BOOTX64.EFI", NULL, FALSE},
+        {FALSE, TRUE, TRUE, "\\EFI\\BOOT\\BOOTX64.EFI", NULL, FALSE},
+    };
+
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        Case c = new_case("rich.xml");
+        c.def->uefi = cases[i].guest_uefi;
+        c.def->kernel = g_strdup(cases[i].kernel);
+        c.facts.image = (VrPreflightImage){.name = "os",
+                                           .version = "2",
+                                           .known = TRUE,
+                                           .bios = TRUE,
+                                           .uefi = cases[i].image_uefi,
+                                           .loader = cases[i].loader,
+                                           .no_loader = cases[i].no_loader};
+        g_autoptr(GPtrArray) findings = findings_of(&c);
+        assert_int_equal(find(findings, "image-no-fallback-loader") != NULL, cases[i].found);
+        case_clear(&c);
+    }
+}
+
 static void secure_boot_in_both_spellings(void **state)
 {
     static const char *const os[] = {
@@ -495,6 +527,7 @@ int main(void)
         cmocka_unit_test(data_disks_without_a_name_that_stays),
         cmocka_unit_test(the_bus_of_the_os_disk),
         cmocka_unit_test(an_image_and_the_guest_that_is_to_run_it),
+        cmocka_unit_test(no_loader_that_firmware_finds),
         cmocka_unit_test(secure_boot_in_both_spellings),
         cmocka_unit_test(a_blocker_that_is_passed_does_not_block),
         cmocka_unit_test(what_may_be_passed_and_what_not),
