@@ -7,8 +7,10 @@
 #include "disk/image_boot.h"
 #include "disk/nvram.h"
 #include "engine/swap_private.h"
+#include "hv/fstab.h"
 
 #define RUN_DIR "/run"
+#define AGENT_WAIT_S 3
 
 static gboolean is_ours(VrStore *store, const char *uuid, const char *path)
 {
@@ -103,6 +105,18 @@ static void look_at_image(VrStore *store, const VrImage *image, const char *arch
                                .no_loader = boot.loaders_known && !has_loader(&boot, arch)};
 }
 
+/* Most guests' agents refuse, or are not there: that is no finding. */
+static void look_at_guest(VrHv *hv, const VrDomainInfo *info, const VrDomainDef *def, VrPreflightFacts *facts)
+{
+    g_autoptr(GError) local = NULL;
+
+    if (info->state != VR_DOMAIN_RUNNING || !def->agent_channel)
+        return;
+    facts->fstab = vr_agent_fstab_devices(hv, info->uuid, AGENT_WAIT_S, &local);
+    if (local)
+        vr_debug("%s: its fstab is not known: %s", info->name, local->message);
+}
+
 static void look_at_host(const VrHostState *given, VrPreflightFacts *facts)
 {
     g_auto(VrHostState) own = {0};
@@ -124,5 +138,7 @@ GPtrArray *vr_swap_preflight(VrStore *store, VrHv *hv, const VrDomainInfo *info,
     look_at_nvram(hv, info, def, needs, &facts);
     look_at_image(store, needs->image, def->arch, &facts.image);
     look_at_host(needs->host, &facts);
+    if (needs->ask_guest)
+        look_at_guest(hv, info, def, &facts);
     return vr_preflight(info, def, &asked);
 }

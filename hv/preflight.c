@@ -46,6 +46,7 @@ const VrFindingKind vr_finding_kinds[] = {
     {"os-disk-bus", VR_SEVERITY_WARNING, NULL},
     {"direct-kernel-boot", VR_SEVERITY_WARNING, NULL},
     {"data-disk-no-serial", VR_SEVERITY_WARNING, NULL},
+    {"fstab-device-name", VR_SEVERITY_WARNING, NULL},
     {"data-disk-unreadable", VR_SEVERITY_BLOCKER, NULL},
     /* the new image, and what it meets */
     {"uefi-nvram", VR_SEVERITY_BLOCKER, NULL},
@@ -133,6 +134,7 @@ void vr_preflight_facts_clear(VrPreflightFacts *facts)
     g_clear_pointer(&facts->backing, g_free);
     g_clear_pointer(&facts->shared_with, g_free);
     g_clear_pointer(&facts->nvram, g_free);
+    g_clear_pointer(&facts->fstab, g_free);
     g_clear_pointer(&facts->host_stopping, g_free);
     g_clear_pointer(&facts->host_shutdown, g_free);
 }
@@ -175,7 +177,7 @@ GPtrArray *vr_preflight(const VrDomainInfo *info, const VrDomainDef *def, const 
         vr_preflight_state,    vr_preflight_persistent, vr_preflight_managed_save, vr_preflight_snapshots,
         vr_preflight_job,      vr_preflight_host,       vr_preflight_os_disk,      vr_preflight_actions,
         vr_preflight_firmware, vr_preflight_image,      vr_preflight_agent,        vr_preflight_autostart,
-        vr_preflight_kernel,   vr_preflight_data_disks};
+        vr_preflight_kernel,   vr_preflight_data_disks, vr_preflight_fstab};
     static const VrPreflightFacts none = {0};
     const char *name = info->name != NULL ? info->name : def->name;
     g_autofree char *typed = shell_word(name);

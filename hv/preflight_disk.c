@@ -197,3 +197,17 @@ void vr_preflight_data_disks(VrPreflightCheck *check)
         g_strdup_printf("mount by UUID or label, or virsh edit %s: add <serial> and mount by /dev/disk/by-id",
                         check->typed));
 }
+
+/* What is asked is the system that runs; the new one was most likely made by the same people. */
+void vr_preflight_fstab(VrPreflightCheck *check)
+{
+    if (check->facts->fstab == NULL)
+        return;
+    vr_preflight_add(
+        check, "fstab-device-name",
+        g_strdup_printf("%s: the fstab of the system that it runs now mounts by device name: %s. A new system "
+                        "may name its disks otherwise, and find another disk there or none",
+                        check->name, check->facts->fstab),
+        g_strdup("see that the fstab of the new image has UUID=, LABEL= or /dev/disk/by-id, for the root "
+                 "too"));
+}

@@ -71,6 +71,7 @@ static void look_at(gpointer data, gpointer user_data)
                                .needs_agent = vr_model_needs_agent(set->model),
                                .image = purpose ? vr_targets_image(purpose->targets, index) : NULL,
                                .ignored = purpose ? purpose->ignored : NULL,
+                               .ask_guest = purpose != NULL,
                                .users = purpose ? purpose->users : NULL,
                                .had_nvram = had_nvram(lookers->session, instance),
                                .host = &lookers->host};

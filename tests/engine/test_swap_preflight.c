@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What is found out for a preflight, what is found right before the stop, and what a person lets pass. Rows B16, B18. */
+/* What is found out for a preflight, what is found right before the stop, and what a person lets pass. Rows B11, B16, B18. */
 #include "engine/support.h"
 
 #include "base/child.h"
@@ -301,6 +301,52 @@ static void test_image_is_looked_at(void **state)
     assert_null(find(none, "image-not-bootable"));
 }
 
+/* --- what the guest mounts --------------------------------------------------------------------------- */
+
+static char *fstab_agent(VrHv *hv, const char *uuid, const char *command, int timeout_s, GError **error)
+{
+    if (strstr(command, "guest-file-open"))
+        return g_strdup("{\"return\":1}");
+    if (strstr(command, "guest-file-read")) /* "/dev/vdb /srv ext4\n" */
+        return g_strdup("{\"return\":{\"buf-b64\":\"L2Rldi92ZGIgL3NydiBleHQ0Cg==\",\"eof\":true}}");
+    return g_strdup("{\"return\":{}}");
+}
+
+/* Asked where that is wanted, of a guest that runs and has an agent's channel; one that refuses gives no finding. */
+static void test_fstab_by_device(void **state)
+{
+    static const struct {
+        gboolean ask, channel, runs, refuses, found;
+    } cases[] = {{TRUE, TRUE, TRUE, FALSE, TRUE},
+                 {FALSE, TRUE, TRUE, FALSE, FALSE},
+                 {TRUE, FALSE, TRUE, FALSE, FALSE},
+                 {TRUE, TRUE, FALSE, FALSE, FALSE},
+                 {TRUE, TRUE, TRUE, TRUE, FALSE}};
+
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(World) world = world_new(cases[i].runs);
+        VrHvOps ops = *world->fake->hv.ops;
+        const VrSwapNeeds needs = {.os_target = "vda", .ask_guest = cases[i].ask};
+        g_autofree char *xml = vr_hv_inactive_xml(&world->fake->hv, FAKE_UUID, NULL);
+        g_autoptr(VrDomainDef) def = vr_domain_def_parse(xml, NULL);
+        g_auto(VrDomainInfo) info = {0};
+        g_autoptr(GPtrArray) findings = NULL;
+        const VrFinding *finding;
+
+        ops.agent = cases[i].refuses ? ops.agent : fstab_agent;
+        world->fake->hv.ops = &ops;
+        def->agent_channel = cases[i].channel;
+        assert_true(vr_hv_info(&world->fake->hv, FAKE_UUID, &info, NULL));
+        findings = vr_swap_preflight(world->store, &world->fake->hv, &info, def, &needs);
+        finding = find(findings, "fstab-device-name");
+        assert_int_equal(finding != NULL, cases[i].found);
+        if (finding) {
+            assert_int_equal(finding->severity, VR_SEVERITY_WARNING);
+            assert_non_null(strstr(finding->text, "by device name: /dev/vdb on /srv. "));
+        }
+    }
+}
+
 /* --- other domains ----------------------------------------------------------------------------------- */
 
 /* Two domains, the second one running with another disk than it has when it is off. */
@@ -432,6 +478,7 @@ int main(void)
         cmocka_unit_test(test_backing_chain),
         cmocka_unit_test(test_nvram),
         cmocka_unit_test(test_image_is_looked_at),
+        cmocka_unit_test(test_fstab_by_device),
         cmocka_unit_test(test_shared_os_disk),
         cmocka_unit_test(test_host_goes_down),
     };

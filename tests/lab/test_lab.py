@@ -35,6 +35,18 @@ def last_run(lab):
     return lab.query("SELECT id, status, error_code FROM runs ORDER BY seq DESC LIMIT 1")[0]
 
 
+def test_fstab_by_device_name(lab):
+    """Row B11: what a guest mounts by device name is read through its agent, and plan says it of that guest alone."""
+    guest = lab.guest("test-0")
+    lab.settle()
+    guest.run("/bin/sh", "-c", "printf '/dev/vdb\\t/srv ext4 defaults 0 2\\nLABEL=x /x ext4\\n/dev/vda2 / ext4\\n' > /etc/fstab")
+    found = [one for one in lab.json("plan", "test")["findings"] if one["id"] == "fstab-device-name"]
+    assert [(one["domain"], one["severity"]) for one in found] == [("test-0", "warning")]
+    assert "by device name: /dev/vdb on /srv, /dev/vda2 on /. " in found[0]["text"] and "UUID=" in found[0]["remedy"]
+    guest.run("/bin/rm", "/etc/fstab")
+    assert "fstab-device-name" not in [one["id"] for one in lab.json("plan", "test")["findings"]]
+
+
 def test_upgrade(lab, tmp_path):
     """Rows B1, B2, B3, B6, B7, D1, E1, E4, E10, E12, G1, G8, J3, J10, J11, J12, K4, L3: all five move to 2.0.0; nothing is started
     while a guest is off."""
