@@ -1,16 +1,20 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "disk/file_proof.h"
 
+#include "base/clock.h"
 #include "base/durable.h"
 #include "base/error.h"
 #include "base/fd.h"
 #include "disk/backing.h"
+#include "disk/block_identity.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #define MAX_LINKS 64 /* of a chain */
@@ -33,6 +37,7 @@ void vr_file_proof_free(VrFileProof *proof)
     if (!proof)
         return;
     g_free(proof->path);
+    g_free(proof->lasting);
     g_free(proof);
 }
 
@@ -164,6 +169,17 @@ static int open_resolved(VrFileProof *proof, const char *path, GError **error)
     return fd;
 }
 
+/* A file of a file system has its path and inode for good. */
+static void name_device(int fd, VrFileProof *proof)
+{
+    struct stat st;
+
+    if (fstat(fd, &st) < 0 || !S_ISBLK(st.st_mode))
+        return;
+    proof->lasting = vr_block_identity(VR_SYSFS, st.st_rdev);
+    g_strlcpy(proof->boot_id, vr_clock_boot_id(), sizeof proof->boot_id);
+}
+
 static VrFileProof *prove_file(const char *path, const char *format, VrProofContent content, Next *next, GError **error)
 {
     g_autoptr(VrFileProof) proof = g_new0(VrFileProof, 1);
@@ -175,6 +191,7 @@ static VrFileProof *prove_file(const char *path, const char *format, VrProofCont
         return NULL;
     if (!vr_disk_file_id_of(fd, path, &proof->file, error))
         return NULL;
+    name_device(fd, proof);
     if (!read_head(fd, g_strcmp0(format, "qcow2") == 0, proof, next, error) ||
         !hash_content(fd, proof->file.size, content, proof->content, error)) {
         g_prefix_error(error, "cannot read %s: ", path);
@@ -239,14 +256,44 @@ GPtrArray *vr_file_proof_read(const char *path, const char *format, VrProofConte
 
 /* --- comparison -------------------------------------------------------------------------------------- */
 
-char *vr_file_proof_difference(const VrFileProof *before, const VrFileProof *now)
+static gboolean is_device(const VrFileProof *proof)
+{
+    return proof->is_local && proof->file.inode == 0;
+}
+
+/* The file system that a file lies on may have got another number when the host was booted in between. */
+static char *place_difference(const VrFileProof *before, const VrFileProof *now)
 {
     if (before->is_local != now->is_local || strcmp(before->path, now->path) != 0)
         return g_strdup_printf("its file: %s, %s before", now->path, before->path);
-    /* The device of a file may have another number when the host was booted in between; a block device has no inode. */
-    if (before->file.inode != now->file.inode || (now->file.inode == 0 && before->file.device != now->file.device))
+    if (is_device(before) && is_device(now) && before->file.device != now->file.device)
+        return g_strdup_printf("%s is another device: number %u:%u, %u:%u before", now->path, major(now->file.device),
+                               minor(now->file.device), major(before->file.device), minor(before->file.device));
+    if (before->file.inode != now->file.inode)
         return g_strdup_printf("%s is another file: inode %" G_GUINT64_FORMAT ", %" G_GUINT64_FORMAT " before",
                                now->path, now->file.inode, before->file.inode);
+    return NULL;
+}
+
+/* A device has got its number and its name anew when the host was booted. */
+static char *device_difference(const VrFileProof *before, const VrFileProof *now, gboolean *untold)
+{
+    *untold = !before->lasting || !now->lasting;
+    if (*untold || strcmp(before->lasting, now->lasting) == 0)
+        return NULL;
+    return g_strdup_printf("%s is another device: %s, %s before the host was booted", now->path, now->lasting,
+                           before->lasting);
+}
+
+char *vr_file_proof_difference(const VrFileProof *before, const VrFileProof *now, gboolean *untold)
+{
+    gboolean unasked, rebooted = strcmp(before->boot_id, now->boot_id) != 0;
+    g_autofree char *place = is_device(before) && is_device(now) && rebooted
+                                 ? device_difference(before, now, untold ? untold : &unasked)
+                                 : place_difference(before, now);
+
+    if (place)
+        return g_steal_pointer(&place);
     if (before->file.size != now->file.size)
         return g_strdup_printf("the size of %s: %" G_GUINT64_FORMAT " bytes, %" G_GUINT64_FORMAT " before", now->path,
                                now->file.size, before->file.size);

@@ -16,6 +16,8 @@ typedef struct {
     char *path; /* links resolved; as it was named when it is no local file */
     gboolean is_local;
     VrFileId file;
+    char *lasting;    /* of a block device: what it is called for good (vr_block_identity); NULL: not known */
+    char boot_id[37]; /* of a block device: the host's, when it was read; "": not known */
     char head[VR_DIGEST_HEX_LENGTH +
               1]; /* SHA-256 of the first cluster of a qcow2 file, of the first 64 KiB of any other */
     VrProofContent how;
@@ -29,8 +31,10 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrFileProof, vr_file_proof_free)
  * is neither a file nor a block device, is an error that names it. */
 GPtrArray *vr_file_proof_read(const char *path, const char *format, VrProofContent content, GError **error);
 
-/* What differs, in words for a person ("its size: 5 bytes, 7 before"); NULL: nothing. Free with g_free. */
-char *vr_file_proof_difference(const VrFileProof *before, const VrFileProof *now);
+/* What differs, in words for a person ("its size: 5 bytes, 7 before"); NULL: nothing. Free with g_free. Where the host was booted in
+ * between, block devices are told from each other by their lasting names alone; *untold (may be NULL): they have none, so whether it is the
+ * same device is not known. */
+char *vr_file_proof_difference(const VrFileProof *before, const VrFileProof *now, gboolean *untold);
 
 /* Bytes of content that a reading of that file hashes. */
 guint64 vr_file_proof_bytes(const VrFileProof *proof, VrProofContent content);

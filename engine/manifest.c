@@ -125,16 +125,16 @@ static const VrManifestEntry *find(const GPtrArray *manifest, const char *target
 }
 
 /* Of a disk that others may write to, what they may not change. */
-static char *identity_difference(const VrFileProof *before, const VrFileProof *now)
+static char *identity_difference(const VrFileProof *before, const VrFileProof *now, gboolean *untold)
 {
     VrFileProof same = *now;
 
     memcpy(same.head, before->head, sizeof same.head);
     same.file.mtime_ns = before->file.mtime_ns;
-    return vr_file_proof_difference(before, &same);
+    return vr_file_proof_difference(before, &same, untold);
 }
 
-static char *difference(const VrManifestEntry *before, const VrManifestEntry *now)
+static char *difference(const VrManifestEntry *before, const VrManifestEntry *now, gboolean *untold)
 {
     if (!now)
         return g_strdup(before->depth == 0 ? "it is gone" : "a file of its backing chain is gone");
@@ -144,16 +144,21 @@ static char *difference(const VrManifestEntry *before, const VrManifestEntry *no
         return g_strdup("its XML element");
     if (!before->proof || !now->proof)
         return before->proof != now->proof ? g_strdup("its file") : NULL;
-    return before->shared ? identity_difference(before->proof, now->proof)
-                          : vr_file_proof_difference(before->proof, now->proof);
+    return before->shared ? identity_difference(before->proof, now->proof, untold)
+                          : vr_file_proof_difference(before->proof, now->proof, untold);
 }
 
-static gboolean all_found(const GPtrArray *in, const GPtrArray *other, gboolean in_is_before, GError **error)
+/* untold: what cannot be told is appended to it; may be NULL. */
+static gboolean all_found(const GPtrArray *in, const GPtrArray *other, gboolean in_is_before, GString *untold,
+                          GError **error)
 {
     for (guint i = 0; i < in->len; i++) {
         const VrManifestEntry *entry = g_ptr_array_index(in, i);
         const VrManifestEntry *match = find(other, entry->target, entry->depth);
-        g_autofree char *text = in_is_before ? difference(entry, match) : difference(match, entry);
+        gboolean open = FALSE;
+        g_autofree char *text = in_is_before ? difference(entry, match, &open) : difference(match, entry, &open);
+        if (open && untold)
+            g_string_append_printf(untold, "%s%s %s", untold->len > 0 ? ", " : "", entry->target, entry->proof->path);
         if (!text)
             continue;
         g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "its disk %s was changed while the guest was off: %s",
@@ -163,7 +168,11 @@ static gboolean all_found(const GPtrArray *in, const GPtrArray *other, gboolean 
     return TRUE;
 }
 
-gboolean vr_manifest_compare(const GPtrArray *before, const GPtrArray *now, GError **error)
+gboolean vr_manifest_compare(const GPtrArray *before, const GPtrArray *now, char **untold, GError **error)
 {
-    return all_found(before, now, TRUE, error) && all_found(now, before, FALSE, error);
+    g_autoptr(GString) open = g_string_new(NULL);
+    gboolean same = all_found(before, now, TRUE, open, error) && all_found(now, before, FALSE, NULL, error);
+
+    *untold = open->len > 0 ? g_string_free(g_steal_pointer(&open), FALSE) : NULL;
+    return same;
 }

@@ -9,7 +9,9 @@
  * to data disks, which is its right.
  *
  * Disks are opened read-only, and no lock is taken. A disk that is <shareable/> may be written to by another guest at any time: of it only
- * the element and the identity count. Of a network disk there is the element alone.
+ * the element and the identity count. Of a network disk there is the element alone. A swap may span a reboot of the host, after which a
+ * block device has another number and maybe another name: then its lasting name decides, and of one that has none size, first bytes and
+ * hashes are compared, and it is said that nobody can tell whether it is the same device.
  */
 #pragma once
 
@@ -28,8 +30,9 @@ typedef struct {
  * be read. hv: to resolve volumes. */
 GPtrArray *vr_manifest_take(VrHv *hv, const char *xml, const char *os_target, VrProofContent content, GError **error);
 
-/* VR_ERROR_CONFLICT with the first disk that differs, and how. */
-gboolean vr_manifest_compare(const GPtrArray *before, const GPtrArray *now, GError **error);
+/* VR_ERROR_CONFLICT with the first disk that differs, and how. *untold: the block devices of which the host's reboot leaves open whether
+ * they are the same, "vdc /dev/sdb"; NULL: none. Free with g_free. */
+gboolean vr_manifest_compare(const GPtrArray *before, const GPtrArray *now, char **untold, GError **error);
 
 /* Of which content a stored one has hashes, for the next reading. */
 VrProofContent vr_manifest_content(const GPtrArray *manifest);
@@ -44,6 +47,8 @@ typedef enum { VR_PHASE_FORWARD, VR_PHASE_BACK, VR_PHASES } VrManifestPhase;
 /* The steps that say when. */
 const char *vr_manifest_taken_step(VrManifestPhase phase);
 const char *vr_manifest_proven_step(VrManifestPhase phase);
+/* Which disks could not be told from others then. */
+const char *vr_manifest_untold_step(VrManifestPhase phase);
 
 /* The first reading, with its step, in one transaction. detail: for the step. */
 gboolean vr_manifest_write(VrJournal *journal, const VrOwner *owner, const char *swap_id, VrManifestPhase phase,
@@ -57,6 +62,7 @@ typedef struct {
     GPtrArray *manifest; /* of the phase that came last */
     VrManifestPhase phase;
     gint64 taken_us, proven_us; /* wall clock; 0: not (yet) proven */
+    char *untold;               /* of vr_manifest_compare(); NULL: none */
     char *taken_in, *proven_in; /* "0.2 ms", with the content that was read; NULL: not known */
 } VrDataProof;
 void vr_data_proof_free(VrDataProof *proof);

@@ -3,8 +3,9 @@
 #include "engine/manifest_private.h"
 
 static const struct {
-    const char *taken, *proven;
-} steps[VR_PHASES] = {{"disks-read", "disks-proven"}, {"disks-read-back", "disks-proven-back"}};
+    const char *taken, *proven, *untold;
+} steps[VR_PHASES] = {{"disks-read", "disks-proven", "disks-untold"},
+                      {"disks-read-back", "disks-proven-back", "disks-untold-back"}};
 
 const char *vr_manifest_taken_step(VrManifestPhase phase)
 {
@@ -16,6 +17,11 @@ const char *vr_manifest_proven_step(VrManifestPhase phase)
     return steps[phase].proven;
 }
 
+const char *vr_manifest_untold_step(VrManifestPhase phase)
+{
+    return steps[phase].untold;
+}
+
 /* --- writing ---------------------------------------------------------------------------------------- */
 
 static gboolean insert(VrDb *db, const char *swap_id, VrManifestPhase phase, const VrManifestEntry *entry,
@@ -24,13 +30,15 @@ static gboolean insert(VrDb *db, const char *swap_id, VrManifestPhase phase, con
     static const VrFileProof none;
     const VrFileProof *proof = entry->proof ? entry->proof : &none;
 
-    return vr_db_run(db, NULL, error,
-                     "INSERT INTO data_disks (swap_id, phase, target, depth, element, shared, path, is_local, device, "
-                     "inode, size, mtime_ns, head, how, content) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                     "sisisisiiiiisis", swap_id, (gint64)phase, entry->target, (gint64)entry->depth, entry->element,
-                     (gint64)entry->shared, proof->path, (gint64)proof->is_local, (gint64)proof->file.device,
-                     (gint64)proof->file.inode, (gint64)proof->file.size, proof->file.mtime_ns, proof->head,
-                     (gint64)proof->how, proof->content);
+    return vr_db_run(
+        db, NULL, error,
+        "INSERT INTO data_disks (swap_id, phase, target, depth, element, shared, path, is_local, device, "
+        "inode, size, mtime_ns, head, how, content, lasting, boot_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
+        "?, ?, ?, ?, ?, ?, ?)",
+        "sisisisiiiiisisss", swap_id, (gint64)phase, entry->target, (gint64)entry->depth, entry->element,
+        (gint64)entry->shared, proof->path, (gint64)proof->is_local, (gint64)proof->file.device,
+        (gint64)proof->file.inode, (gint64)proof->file.size, proof->file.mtime_ns, proof->head, (gint64)proof->how,
+        proof->content, proof->lasting, proof->boot_id);
 }
 
 static gboolean write_all(VrJournal *journal, const char *swap_id, VrManifestPhase phase, const GPtrArray *manifest,
@@ -68,6 +76,8 @@ static VrFileProof *proof_of(sqlite3_stmt *stmt)
     g_strlcpy(proof->head, (const char *)sqlite3_column_text(stmt, 10), sizeof proof->head);
     proof->how = (VrProofContent)sqlite3_column_int(stmt, 11);
     g_strlcpy(proof->content, (const char *)sqlite3_column_text(stmt, 12), sizeof proof->content);
+    proof->lasting = vr_db_text(stmt, 13);
+    g_strlcpy(proof->boot_id, (const char *)sqlite3_column_text(stmt, 14), sizeof proof->boot_id);
     return proof;
 }
 
@@ -86,11 +96,11 @@ static void read_entry(GPtrArray *manifest, sqlite3_stmt *stmt)
 
 static int read_entries(VrDb *db, const char *swap_id, VrManifestPhase phase, GPtrArray *manifest, GError **error)
 {
-    g_autoptr(sqlite3_stmt) stmt =
-        vr_db_prepare(db, error,
-                      "SELECT target, depth, element, shared, path, is_local, device, inode, size, mtime_ns, head, "
-                      "how, content FROM data_disks WHERE swap_id = ? AND phase = ? ORDER BY target, depth",
-                      "si", swap_id, (gint64)phase);
+    g_autoptr(sqlite3_stmt) stmt = vr_db_prepare(
+        db, error,
+        "SELECT target, depth, element, shared, path, is_local, device, inode, size, mtime_ns, head, "
+        "how, content, lasting, boot_id FROM data_disks WHERE swap_id = ? AND phase = ? ORDER BY target, depth",
+        "si", swap_id, (gint64)phase);
     int row = -1;
 
     while (stmt && (row = vr_db_step(db, stmt, error)) == 1)
@@ -117,12 +127,14 @@ static int read_step(VrDb *db, const char *swap_id, const char *name, gint64 *at
 static int read_phase(VrDb *db, const char *swap_id, VrManifestPhase phase, VrDataProof *proof, GError **error)
 {
     int row = read_step(db, swap_id, steps[phase].taken, &proof->taken_us, &proof->taken_in, error);
+    gint64 at_us;
 
     if (row != 1)
         return row;
     proof->phase = phase;
     proof->manifest = vr_manifest_new();
     if (read_step(db, swap_id, steps[phase].proven, &proof->proven_us, &proof->proven_in, error) < 0 ||
+        read_step(db, swap_id, steps[phase].untold, &at_us, &proof->untold, error) < 0 ||
         read_entries(db, swap_id, phase, proof->manifest, error) < 0)
         return -1;
     return 1;
@@ -133,6 +145,7 @@ void vr_data_proof_free(VrDataProof *proof)
     if (!proof)
         return;
     g_clear_pointer(&proof->manifest, g_ptr_array_unref);
+    g_free(proof->untold);
     g_free(proof->taken_in);
     g_free(proof->proven_in);
     g_free(proof);
@@ -177,5 +190,10 @@ char *vr_data_proof_text(const VrDataProof *proof)
         g_string_append_printf(disks, "%s%s%s%s", count++ > 0 ? ", " : ": ", entry->target, entry->proof ? " " : "",
                                entry->proof ? entry->proof->path : "");
     }
-    return g_strdup_printf("%u %s%s", count, proof->proven_us > 0 ? "untouched" : "not compared", disks->str);
+    return g_strdup_printf("%u %s%s%s%s", count, proof->proven_us > 0 ? "untouched" : "not compared", disks->str,
+                           proof->untold
+                               ? "; the host was booted in between, and without WWN or serial nobody can tell "
+                                 "whether these are the same devices: "
+                               : "",
+                           proof->untold ? proof->untold : "");
 }

@@ -9,3 +9,8 @@
     "  depth INTEGER NOT NULL, element TEXT NOT NULL, shared INTEGER NOT NULL, path TEXT, is_local INTEGER,"           \
     "  device INTEGER, inode INTEGER, size INTEGER, mtime_ns INTEGER, head TEXT, how INTEGER, content TEXT,"           \
     "  PRIMARY KEY (swap_id, phase, target, depth)) WITHOUT ROWID;"
+
+/* Of block devices, for a comparison after a reboot of the host. */
+#define VR_MANIFEST_LASTING                                                                                            \
+    "ALTER TABLE data_disks ADD COLUMN lasting TEXT;"                                                                  \
+    "ALTER TABLE data_disks ADD COLUMN boot_id TEXT NOT NULL DEFAULT '';"

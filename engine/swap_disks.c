@@ -6,6 +6,7 @@
  * Without a hash of the content it is a stat, one cluster and a hash of that for each file: well below the time of one flush of the journal.
  */
 #include "base/error.h"
+#include "base/log.h"
 #include "engine/swap_private.h"
 
 /* How long a reading took, for the step: "2 disks in 0.31 ms". */
@@ -57,12 +58,25 @@ static VrProofContent content_for(VrSwap *swap)
     return forward ? vr_manifest_content(forward) : swap->data_proof;
 }
 
+/* No reason to leave a guest off: its own XML names the device, and what can be compared is equal. */
+static gboolean tell(VrSwap *swap, VrManifestPhase phase, const char *untold, GError **error)
+{
+    vr_warning(
+        swap->row->domain,
+        "the host was booted while it was off, and nobody can tell whether these are the same devices: %s; their "
+        "size and first bytes are as before",
+        untold);
+    return vr_journal_mark(swap->engine.journal, swap->engine.owner, swap->row->id, vr_manifest_untold_step(phase),
+                           untold, error);
+}
+
 static gboolean compare(VrSwap *swap, VrManifestPhase phase, const GPtrArray *before, const char *xml, GError **error)
 {
     g_autofree char *cost = NULL;
+    g_autofree char *untold = NULL;
     g_autoptr(GPtrArray) now = take(swap, xml, vr_manifest_content(before), &cost, error);
 
-    return now && vr_manifest_compare(before, now, error) &&
+    return now && vr_manifest_compare(before, now, &untold, error) && (!untold || tell(swap, phase, untold, error)) &&
            vr_journal_mark(swap->engine.journal, swap->engine.owner, swap->row->id, vr_manifest_proven_step(phase),
                            cost, error);
 }

@@ -38,9 +38,9 @@ json_t *vr_data_proof_json(const VrDataProof *proof)
     disks = json_array();
     for (guint i = 0; i < proof->manifest->len; i++)
         json_array_append_new(disks, disk_json(g_ptr_array_index(proof->manifest, i)));
-    return json_pack("{s:b, s:b, s:o, s:o, s:s, s:o, s:o, s:o}", "untouched", proof->proven_us > 0, "wayBack",
+    return json_pack("{s:b, s:b, s:o, s:o, s:o, s:s, s:o, s:o, s:o}", "untouched", proof->proven_us > 0, "wayBack",
                      proof->phase == VR_PHASE_BACK, "readTime", vr_json_time(proof->taken_us), "provenTime",
-                     vr_json_time(proof->proven_us), "content",
+                     vr_json_time(proof->proven_us), "notComparable", vr_json_text(proof->untold), "content",
                      vr_proof_content_name(vr_manifest_content(proof->manifest)), "firstReading",
                      vr_json_text(proof->taken_in), "secondReading", vr_json_text(proof->proven_in), "disks", disks);
 }

@@ -2,7 +2,10 @@
 /* What is read of a disk and of the files behind it. */
 #include "disk/images.h"
 
+#include "disk/block_identity.h"
 #include "disk/file_proof.h"
+
+#include <sys/sysmacros.h>
 
 #define MIB (1024 * 1024)
 
@@ -111,6 +114,65 @@ static void samples(void **state)
     }
 }
 
+/* ---- the lasting name of a block device ---- */
+
+static void put_attribute(const TestDir *dir, const char *path, const char *text)
+{
+    g_autofree char *full = in_dir(dir, path);
+    g_autofree char *parent = g_path_get_dirname(full);
+    assert_int_equal(g_mkdir_with_parents(parent, 0700), 0);
+    assert_true(g_file_set_contents(full, text, -1, NULL));
+}
+
+static void expect_identity(const TestDir *dir, guint number, const char *expected)
+{
+    g_autofree char *identity = vr_block_identity(dir->path, makedev(8, number));
+    if (g_strcmp0(identity, expected) != 0)
+        fail_msg("8:%u is \"%s\"", number, identity ? identity : "(none)");
+}
+
+/* A tree as that of sysfs: the places of the numbers are links. */
+static void lasting_names(void **state)
+{
+    static const struct {
+        const char *file, *text, *identity;
+    } rows[] = {
+        {"wwid", "naa.5000c50015ea71aa\n", "wwid naa.5000c50015ea71aa"},
+        {"device/wwid", "t10.ATA     QEMU HARDDISK\n", "device/wwid t10.ATA     QEMU HARDDISK"},
+        {"serial", "DATA01", "serial DATA01"},
+        {"device/serial", "S3Z9\n", "device/serial S3Z9"},
+        {"dm/uuid", "LVM-abc\n", "dm/uuid LVM-abc"},
+        {"md/uuid", "1-2-3-4\n", "md/uuid 1-2-3-4"},
+        {"loop/backing_file", "/srv/a.img\n", "loop /srv/a.img at 0"},
+        {"dm/uuid", "\n", NULL},
+        {"serial", "a\033b\n", "serial a?b"},
+        {"size", "7\n", NULL},
+    };
+    TestDir *dir = *state;
+    g_autofree char *numbers = in_dir(dir, "dev/block");
+    assert_int_equal(g_mkdir_with_parents(numbers, 0700), 0);
+    for (guint i = 0; i < G_N_ELEMENTS(rows); i++) {
+        g_autofree char *file = g_strdup_printf("devices/d%u/%s", i, rows[i].file);
+        g_autofree char *part = g_strdup_printf("devices/d%u/d%u1/partition", i, i);
+        g_autofree char *link = g_strdup_printf("%s/8:%u", numbers, i * 16);
+        g_autofree char *target = g_strdup_printf("../../devices/d%u", i);
+        g_autofree char *part_link = g_strdup_printf("%s/8:%u", numbers, i * 16 + 1);
+        g_autofree char *part_target = g_strdup_printf("../../devices/d%u/d%u1", i, i);
+        g_autofree char *of_part = rows[i].identity ? g_strconcat(rows[i].identity, " partition 1", NULL) : NULL;
+        put_attribute(dir, file, rows[i].text);
+        put_attribute(dir, part, "1\n");
+        assert_int_equal(symlink(target, link), 0);
+        assert_int_equal(symlink(part_target, part_link), 0);
+        expect_identity(dir, i * 16, rows[i].identity);
+        expect_identity(dir, i * 16 + 1, of_part);
+    }
+    put_attribute(dir, "devices/d0/dm/uuid", "mpath-1\n"); /* what lies on top says more */
+    put_attribute(dir, "devices/d6/loop/offset", "512\n");
+    expect_identity(dir, 0, "dm/uuid mpath-1");
+    expect_identity(dir, 6 * 16, "loop /srv/a.img at 512");
+    expect_identity(dir, 255, NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -119,6 +181,7 @@ int main(void)
         dir_test(what_is_not_local_is_a_name),
         dir_test(a_gone_or_broken_link_is_named),
         dir_test(samples),
+        dir_test(lasting_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

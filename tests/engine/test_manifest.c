@@ -317,7 +317,9 @@ static void test_kinds(void **state)
     /* Another guest writes to what is shareable. */
     put_bytes(file, 0, "atad");
     g_autoptr(GPtrArray) again = vr_manifest_take(NULL, xml, "vda", VR_PROOF_WHOLE, &error);
-    assert_true(vr_manifest_compare(manifest, again, &error));
+    g_autofree char *untold = NULL;
+    assert_true(vr_manifest_compare(manifest, again, &untold, &error));
+    assert_null(untold);
     assert_int_equal(unlink(link), 0);
     assert_int_equal(mkfifo(link, 0600), 0);
     assert_null(vr_manifest_take(NULL, xml, "vda", VR_PROOF_NONE, &error));
@@ -325,6 +327,120 @@ static void test_kinds(void **state)
     unlink(link);
     unlink(file);
     rmdir(dir);
+}
+
+/* --- a block device, and a reboot of the host -------------------------------------------------------- */
+
+static char *attach(const char *file)
+{
+    g_auto(VrChildResult) result = {0};
+    const char *argv[] = {"losetup", "--find", "--show", file, NULL};
+
+    if (!vr_child_run(argv, NULL, &result, NULL) || result.exit_status != 0)
+        return NULL;
+    return g_strdup(g_strchomp(result.out));
+}
+
+static void detach(const char *device)
+{
+    const char *argv[] = {"losetup", "--detach", device, NULL};
+
+    assert_true(vr_child_run(argv, NULL, NULL, NULL));
+}
+
+/* As if the first reading had been before the host was booted; with the lasting name that it had, or none. */
+static void boot_host(World *world, gboolean named)
+{
+    VrDb *db = vr_journal_db(world->journal);
+
+    assert_true(vr_db_begin(db, NULL));
+    assert_true(vr_db_run(db, NULL, NULL, "UPDATE data_disks SET boot_id = 'another' WHERE boot_id <> ''", ""));
+    if (!named)
+        assert_true(vr_db_run(db, NULL, NULL, "UPDATE data_disks SET lasting = NULL", ""));
+    assert_true(vr_db_commit(db, NULL));
+}
+
+static void point_to(const char *link, const char *device)
+{
+    unlink(link);
+    assert_int_equal(symlink(device, link), 0);
+}
+
+static const struct {
+    gboolean booted, named; /* its lasting name was recorded */
+    gboolean other_number;  /* the link in the XML comes to another loop device */
+    gboolean other_file;    /* with another file behind it, that has the same bytes */
+    gboolean other_bytes;
+    const char *told; /* why the new disk is not started; NULL: it is */
+    gboolean untold;
+} blocks[] = {
+    {FALSE, TRUE, FALSE, FALSE, FALSE, NULL, FALSE},
+    {FALSE, TRUE, TRUE, FALSE, FALSE, "its file", FALSE},
+    {TRUE, TRUE, FALSE, FALSE, FALSE, NULL, FALSE},
+    {TRUE, TRUE, TRUE, FALSE, FALSE, NULL, FALSE},
+    {TRUE, TRUE, TRUE, TRUE, FALSE, "is another device: loop ", FALSE},
+    {TRUE, TRUE, TRUE, FALSE, TRUE, "the first bytes of", FALSE},
+    {TRUE, FALSE, TRUE, FALSE, FALSE, NULL, TRUE},
+    {TRUE, FALSE, TRUE, TRUE, FALSE, NULL, TRUE},
+    {TRUE, FALSE, TRUE, TRUE, TRUE, "the first bytes of", FALSE},
+};
+
+/* The swap is cut while the guest is off; recovered is what a new process makes of it. */
+static void recover_block(guint i, World *world, const char *link, const char *first, const char *second)
+{
+    g_autoptr(GPtrArray) recovered = NULL;
+    g_autoptr(VrDataProof) proof = NULL;
+    const VrRecovered *one;
+
+    point_to(link, first);
+    vr_swap_free(reach(world, VR_SWAP_SWITCHED));
+    if (blocks[i].booted)
+        boot_host(world, blocks[i].named);
+    if (blocks[i].other_number)
+        point_to(link, second);
+    if (blocks[i].other_bytes)
+        put_bytes(second, 10, "changed");
+    world_close(world);
+    world_open(world);
+    recovered = vr_recover(&world->engine, FALSE, NULL);
+    one = recovered->pdata[0];
+    assert_int_equal(one->row->state, blocks[i].told ? VR_SWAP_UNDONE : VR_SWAP_STARTED);
+    assert_int_equal(fake_hv_state(world->fake), VR_DOMAIN_RUNNING);
+    if (blocks[i].told && !strstr(one->told, blocks[i].told))
+        fail_msg("block %u: %s", i, one->told);
+    proof = vr_data_proof_of(world->journal, one->row->id, NULL);
+    assert_int_equal(proof->untold != NULL, blocks[i].untold);
+    if (proof->untold) {
+        g_autofree char *text = vr_data_proof_text(proof);
+        g_autofree char *disk = g_strconcat("the same devices: vdb ", first, NULL);
+        assert_non_null(strstr(text, disk));
+    }
+}
+
+static void test_block_device_over_a_reboot(void **state)
+{
+    for (guint i = 0; i < G_N_ELEMENTS(blocks); i++) {
+        g_autoptr(World) world = world_new(FALSE);
+        g_autofree char *link = g_build_filename(world->top, "by-id", NULL);
+        g_autofree char *copy = g_build_filename(world->top, "copy.raw", NULL);
+        const char *cp[] = {"cp", world->data_path, copy, NULL};
+        g_autofree char *from = g_strdup_printf("'%s'", world->data_path);
+        g_autofree char *to = g_strdup_printf("'%s'", link);
+        g_autofree char *first = attach(world->data_path);
+        g_autofree char *second = NULL;
+
+        if (!first)
+            skip();
+        assert_true(vr_child_run(cp, NULL, NULL, NULL));
+        second = attach(blocks[i].other_file ? copy : world->data_path);
+        fake_hv_edit(world->fake, from, to);
+        fake_hv_edit(world->fake, "<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file=",
+                     "<disk type='block' device='disk'><driver name='qemu' type='raw'/><source dev=");
+        assert_true(vr_hv_start(&world->fake->hv, FAKE_UUID, NULL));
+        recover_block(i, world, link, first, second);
+        detach(second);
+        detach(first);
+    }
 }
 
 /* A disk more, or less. */
@@ -338,9 +454,10 @@ static void test_sets_of_disks(void **state)
     g_autoptr(GError) gone = NULL;
     g_autoptr(GError) new = NULL;
 
-    assert_false(vr_manifest_compare(more, fewer, &gone));
+    g_autofree char *untold = NULL;
+    assert_false(vr_manifest_compare(more, fewer, &untold, &gone));
     assert_gerror(gone, VR_ERROR_CONFLICT, "it is gone");
-    assert_false(vr_manifest_compare(fewer, more, &new));
+    assert_false(vr_manifest_compare(fewer, more, &untold, &new));
     assert_gerror(new, VR_ERROR_CONFLICT, "it is new");
 }
 
@@ -356,6 +473,7 @@ int main(void)
         cmocka_unit_test(test_off_guest_and_rollback),
         cmocka_unit_test(test_content),
         cmocka_unit_test(test_kinds),
+        cmocka_unit_test(test_block_device_over_a_reboot),
         cmocka_unit_test(test_sets_of_disks),
     };
 
