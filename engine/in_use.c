@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "base/error.h"
+#include "base/log.h"
 #include "engine/in_use_private.h"
 
 #include <string.h>
@@ -16,6 +17,16 @@ static void user_free(gpointer data)
     g_free(user);
 }
 
+static void untold_free(gpointer data)
+{
+    VrUntold *untold = data;
+
+    g_free(untold->name);
+    g_free(untold->why);
+    g_free(untold->made_from);
+    g_free(untold);
+}
+
 void vr_in_use_free(VrInUse *in_use)
 {
     if (!in_use)
@@ -25,6 +36,7 @@ void vr_in_use_free(VrInUse *in_use)
     g_hash_table_unref(in_use->files);
     g_hash_table_unref(in_use->versions);
     g_hash_table_unref(in_use->names);
+    g_hash_table_unref(in_use->untold);
     g_free(in_use);
 }
 
@@ -130,7 +142,8 @@ static gboolean read_gallery(VrInUse *in_use, GError **error)
 /* --- the journal ------------------------------------------------------------------------------------- */
 
 #define GENERATIONS                                                                                                    \
-    "SELECT uuid, number, image, version, state FROM generations WHERE image IS NOT NULL AND state NOT IN (4, 6) "
+    "SELECT uuid, number, image, version, state, path FROM generations WHERE image IS NOT NULL AND state NOT IN (4, "  \
+    "6) "
 
 G_STATIC_ASSERT(VR_GENERATION_DISCARDED == 4 && VR_GENERATION_DELETED == 6);
 
@@ -145,10 +158,15 @@ static void note_generation(VrInUse *in_use, sqlite3_stmt *stmt)
     g_autofree char *uuid = vr_db_text(stmt, 0);
     g_autofree char *name = vr_db_text(stmt, 2);
     g_autofree char *version = vr_db_text(stmt, 3);
+    g_autofree char *path = vr_db_text(stmt, 5);
     g_autofree char *how = generation_text(stmt);
+    VrUntold *untold = path ? g_hash_table_lookup(in_use->untold, path) : NULL;
 
-    if (name && version)
-        vr_in_use_add(in_use, name, version, uuid, how);
+    if (!name || !version)
+        return;
+    vr_in_use_add(in_use, name, version, uuid, how);
+    if (untold && !untold->made_from)
+        untold->made_from = g_strdup_printf("%s %s", name, version);
 }
 
 static gboolean read_journal(VrInUse *in_use, VrJournal *journal, GError **error)
@@ -203,6 +221,36 @@ static void give_names(VrInUse *in_use)
     }
 }
 
+static void warn_of_untold(const VrInUse *in_use)
+{
+    GHashTableIter iter;
+    gpointer path, data;
+
+    g_hash_table_iter_init(&iter, in_use->untold);
+    while (g_hash_table_iter_next(&iter, &path, &data)) {
+        const VrUntold *untold = data;
+        vr_warning(NULL, "it cannot be told what %s refers to: %s; %s%s", (char *)path, untold->why,
+                   untold->made_from ? "the journal says that it was made from "
+                                     : "no version and no disk is deleted until it can be read or is taken away",
+                   untold->made_from ? untold->made_from : "");
+    }
+}
+
+char *vr_in_use_doubt(const VrInUse *in_use, const char *name, const char *version)
+{
+    g_autofree char *asked = g_strconcat(name, "/", version, NULL);
+    GHashTableIter iter;
+    gpointer path, data;
+
+    g_hash_table_iter_init(&iter, in_use->untold);
+    while (g_hash_table_iter_next(&iter, &path, &data)) {
+        const VrUntold *untold = data;
+        if (!untold->made_from && !g_str_equal(untold->name, asked))
+            return g_strdup_printf("it cannot be told what %s refers to: %s", (char *)path, untold->why);
+    }
+    return NULL;
+}
+
 VrInUse *vr_in_use_read(VrStore *store, VrHv *hv, VrJournal *journal, GError **error)
 {
     g_autoptr(VrInUse) in_use = g_new0(VrInUse, 1);
@@ -213,9 +261,11 @@ VrInUse *vr_in_use_read(VrStore *store, VrHv *hv, VrJournal *journal, GError **e
     in_use->files = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
     in_use->versions = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)g_hash_table_unref);
     in_use->names = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+    in_use->untold = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, untold_free);
     if (!read_gallery(in_use, error) || !vr_in_use_know_disks(in_use, error) || !vr_in_use_read_disks(in_use, error) ||
         !read_journal(in_use, journal, error) || (hv && !vr_in_use_read_hv(in_use, hv, error)))
         return NULL;
     give_names(in_use);
+    warn_of_untold(in_use);
     return g_steal_pointer(&in_use);
 }

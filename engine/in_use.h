@@ -7,8 +7,9 @@
  *             chain of each file that is named there, wherever it lies
  *   journal   every generation whose files are not gone; so a full clone too, which refers to no file: a reimage wants its version
  *
- * A path counts by its name, by what it resolves to, and by device and inode. What cannot be read of our own disks is an error
- * and no "no". It is a moment's picture: a deletion asks vr_in_use_journaled() again under the write lock.
+ * A path counts by its name, by what it resolves to, and by device and inode. An overlay of ours that cannot be read is no "no": it refers to
+ * the version that the journal says it was made from, and where no generation says so to whatever there is, and a warning names
+ * it. It is a moment's picture: a deletion asks vr_in_use_journaled() again under the write lock.
  */
 #pragma once
 
@@ -34,6 +35,10 @@ void vr_in_use_add(VrInUse *in_use, const char *name, const char *version, const
 /* Those that use a version, by name; empty when nobody does. An OS disk of ours has the name "disks/UUID" and the version "gN.qcow2"; its
  * own generation is no use of it. Element: const VrUser *, the array is to be freed. */
 GPtrArray *vr_in_use_of(const VrInUse *in_use, const char *name, const char *version);
+
+/* Why it cannot be told whether somebody uses it ("it cannot be told what PATH refers to: ..."); NULL: it can. What is in doubt is not
+ * deleted. An overlay is no doubt about itself. Names as for vr_in_use_of(). Free with g_free. */
+char *vr_in_use_doubt(const VrInUse *in_use, const char *name, const char *version);
 
 /* "web-0 (g1.qcow2, generation 1, current), web-1 (...)". Free with g_free. */
 char *vr_in_use_text(const GPtrArray *users);

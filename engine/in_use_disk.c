@@ -98,9 +98,18 @@ void vr_in_use_note_chain(VrInUse *in_use, const char *path, const char *key, co
 
 /* --- our own overlays -------------------------------------------------------------------------------- */
 
+static void note_untold(VrInUse *in_use, char *path, const char *why)
+{
+    VrUntold *untold = g_new0(VrUntold, 1);
+
+    untold->name = g_strdup(path + strlen(in_use->disks) - strlen("disks/"));
+    untold->why = g_strdup(why);
+    g_hash_table_insert(in_use->untold, path, untold);
+}
+
 /* unfinished: one that is being made may have no header yet; its generation is journaled before. */
-static gboolean read_overlay(VrInUse *in_use, int dir_fd, const char *dir_path, const char *name, const char *uuid,
-                             gboolean unfinished, GError **error)
+static void read_overlay(VrInUse *in_use, int dir_fd, const char *dir_path, const char *name, const char *uuid,
+                         gboolean unfinished)
 {
     g_autoptr(GError) local = NULL;
     g_autofree char *backing = NULL;
@@ -110,12 +119,9 @@ static gboolean read_overlay(VrInUse *in_use, int dir_fd, const char *dir_path, 
     if (fd >= 0 && vr_backing_name(fd, &backing, &local)) {
         if (backing)
             note_links(in_use, path, backing, uuid, name, 0);
-        return TRUE;
+    } else if (!unfinished && !g_error_matches(local, VR_ERROR, VR_ERROR_NOT_FOUND)) { /* it went while we looked */
+        note_untold(in_use, g_steal_pointer(&path), local->message);
     }
-    if (g_error_matches(local, VR_ERROR, VR_ERROR_NOT_FOUND) || unfinished)
-        return TRUE; /* it went while we looked */
-    g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "it cannot be told what %s refers to: %s", path, local->message);
-    return FALSE;
 }
 
 static gboolean read_directory(VrInUse *in_use, const char *relpath, const char *uuid, gboolean unfinished,
@@ -128,8 +134,8 @@ static gboolean read_directory(VrInUse *in_use, const char *relpath, const char 
     for (guint i = 0; names && fd >= 0 && i < names->len; i++) {
         const char *name = names->pdata[i];
         g_autofree char *below = g_build_filename(relpath, name, NULL);
-        if (g_str_has_suffix(name, ".qcow2") && !read_overlay(in_use, fd, path, name, uuid, unfinished, error))
-            return FALSE;
+        if (g_str_has_suffix(name, ".qcow2"))
+            read_overlay(in_use, fd, path, name, uuid, unfinished);
         if (!unfinished && g_str_has_prefix(name, ".tmp-") && !read_directory(in_use, below, uuid, TRUE, error))
             return FALSE;
     }

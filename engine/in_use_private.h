@@ -12,7 +12,14 @@ struct VrInUse {
         *files; /* "device:inode" -> "NAME/VERSION" of every file in the gallery, "disks/UUID/gN.qcow2" of our disks */
     GHashTable *versions; /* "NAME/VERSION" or "disks/UUID/gN.qcow2" -> GHashTable of key -> VrUser * */
     GHashTable *names;    /* UUID -> domain name */
+    GHashTable *untold;   /* path -> VrUntold *: overlays of ours that cannot be read */
 };
+
+typedef struct {
+    char *name; /* "disks/UUID/gN.qcow2" */
+    char *why;
+    char *made_from; /* "os 2.0.0", as the journal says; NULL: it does not know the file */
+} VrUntold;
 
 /* key tells users apart: a UUID, or `who` itself. */
 void vr_in_use_note(VrInUse *in_use, const char *version, const char *key, const char *how);
@@ -24,7 +31,7 @@ void vr_in_use_note_chain(VrInUse *in_use, const char *path, const char *key, co
 /* Which file is known by which name, of those in disks/UUID: before it is asked who refers to them. */
 gboolean vr_in_use_know_disks(VrInUse *in_use, GError **error);
 
-/* Every overlay in disks/UUID. */
+/* Every overlay in disks/UUID; those that cannot be read become untold. */
 gboolean vr_in_use_read_disks(VrInUse *in_use, GError **error);
 
 /* Every domain; fills names. */

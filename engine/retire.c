@@ -80,7 +80,8 @@ static char *user_of(const VrGeneration *generation, const char *path, const VrI
     g_autoptr(GPtrArray) users = vr_in_use_of(in_use, directory, name);
     g_autofree char *text = vr_in_use_text(users);
 
-    return users->len > 0 ? g_strdup_printf("%s is in use by %s", name, text) : NULL;
+    return users->len > 0 ? g_strdup_printf("%s is in use by %s", name, text)
+                          : vr_in_use_doubt(in_use, directory, name);
 }
 
 char *vr_retire_obstacle(VrStore *store, const VrGeneration *generation, const VrRetireCheck *check)

@@ -37,12 +37,16 @@ static gboolean refuse_used(const VrInUse *in_use, const VrImage *image, GError 
 {
     g_autoptr(GPtrArray) users = vr_in_use_of(in_use, image->name, image->version);
     g_autofree char *text = vr_in_use_text(users);
+    g_autofree char *doubt = vr_in_use_doubt(in_use, image->name, image->version);
 
-    if (users->len == 0)
-        return TRUE;
-    g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "%s %s is in use by %s; nothing was deleted", image->name,
-                image->version, text);
-    return FALSE;
+    if (users->len > 0)
+        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "%s %s is in use by %s; nothing was deleted", image->name,
+                    image->version, text);
+    else if (doubt)
+        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED,
+                    "%s %s may be in use: %s. Nothing was deleted; make the file readable, or move it out of the store",
+                    image->name, image->version, doubt);
+    return users->len == 0 && !doubt;
 }
 
 gboolean vr_cmd_image_delete(const VrCli *cli, GError **error)
@@ -96,13 +100,16 @@ static char *why_kept(Prune *prune, const VrVersionState *state, const VrInUse *
     g_autoptr(GPtrArray) users = vr_in_use_of(in_use, state->image->name, state->image->version);
     gboolean newest = prune->first, among = prune->left > 0;
     g_autofree char *text = users->len ? vr_in_use_text(users) : NULL;
+    g_autofree char *doubt = vr_in_use_doubt(in_use, state->image->name, state->image->version);
 
     prune->first = FALSE;
     if (among && !ineligible)
         prune->left--;
     if (text)
         return g_strdup_printf("in use by %s", text);
-    return newest ? g_strdup("the newest") : among ? g_strdup("among those to keep") : NULL;
+    if (newest || among)
+        return g_strdup(newest ? "the newest" : "among those to keep");
+    return doubt ? g_strdup_printf("it may be in use: %s", doubt) : NULL;
 }
 
 static gboolean prune_one(const VrSession *session, Prune *prune, const VrVersionState *state, const VrInUse *in_use,

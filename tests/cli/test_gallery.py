@@ -346,6 +346,24 @@ def test_delete(published):
     assert os.listdir(os.path.join(published.root, "images")) == []
 
 
+def test_an_overlay_that_cannot_be_read(published):
+    """What it refers to may be any version, so none goes; all else goes on, with a warning that names the file."""
+    directory = os.path.join(published.root, "disks", "22222222-2222-4222-8222-222222222222")
+    os.makedirs(directory)
+    path = write(os.path.join(directory, "g1.qcow2"), b"garbage")
+    listed = published("--json", "image-list", IMAGE)
+    assert [one["useCount"] for one in listed.json["images"]] == [0, 0, 0]
+    assert f"warning: it cannot be told what {path} refers to" in listed.err
+    assert path in published("image-info", IMAGE, "1.0.0").err
+    published.publish("4.0.0")
+    line = published.fails(REFUSED, "image-delete", IMAGE, "1.0.0")
+    assert f"it cannot be told what {path} refers to" in line and "Nothing was deleted" in line
+    pruned = published("image-prune", IMAGE, "--keep", "2").out
+    assert pruned.count("stays: it may be in use: it cannot be told what") == 2 and "is deleted" not in pruned
+    os.unlink(path)
+    assert published("image-prune", IMAGE, "--keep", "2").out.count("is deleted") == 2
+
+
 def test_delete_makes_no_store(program):
     program("image-delete", IMAGE, "1.0.0", status=FAILED)
     program("image-prune", IMAGE, "--keep", "1", status=FAILED)

@@ -5,6 +5,7 @@
 #include "base/child.h"
 #include "base/error.h"
 #include "engine/in_use.h"
+#include "fault/io_fault.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,6 +13,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <glib/gstdio.h>
 #include <sys/stat.h>
@@ -143,20 +145,10 @@ static void spellings_of_a_backing_name(void **state)
     }
 }
 
-static void what_cannot_be_read_is_no_no(void **state)
+static void what_libvirt_does_not_say_is_no_no(void **state)
 {
     World *world = *state;
     GError *error = NULL;
-    g_autofree char *dir = g_build_filename(world->root, "disks/22222222-2222-4222-8222-222222222222", NULL);
-    g_autofree char *path = g_build_filename(dir, "g1.qcow2", NULL);
-    assert_int_equal(g_mkdir_with_parents(dir, 0711), 0);
-    assert_true(g_file_set_contents(path, "garbage", 7, NULL));
-    assert_null(vr_in_use_read(world->store, &world->fake->hv, world->journal, &error));
-    assert_int_equal(error->code, VR_ERROR_REFUSED);
-    assert_non_null(strstr(error->message, "g1.qcow2"));
-    g_clear_error(&error);
-    assert_int_equal(unlink(path), 0);
-    world->fake->fault_at = world->fake->point + 1;
     world->fake->fault = FAKE_LOST_BEFORE;
     for (guint i = 0; i < 3; i++) { /* the list, the inactive XML, the live XML */
         world->fake->fault_at = world->fake->point + 1 + i;
@@ -164,6 +156,78 @@ static void what_cannot_be_read_is_no_no(void **state)
         assert_int_equal(error->code, VR_ERROR_DISCONNECTED);
         g_clear_error(&error);
     }
+}
+
+/* What is in doubt of os 2.0.0, and of the disk g1.qcow2 of the guest; NULL: nothing. */
+static void expect_doubt(World *world, const char *of_version, const char *of_disk)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(VrInUse) in_use = vr_in_use_read(world->store, &world->fake->hv, world->journal, &error);
+    if (error)
+        fail_msg("%s", error->message);
+    g_autofree char *version = vr_in_use_doubt(in_use, "os", "2.0.0");
+    g_autofree char *disk = vr_in_use_doubt(in_use, "disks/" FAKE_UUID, "g1.qcow2");
+    if ((version != NULL) != (of_version != NULL) || (version && !strstr(version, of_version)))
+        fail_msg("of the version: %s", version ? version : "(nothing)");
+    if ((disk != NULL) != (of_disk != NULL) || (disk && !strstr(disk, of_disk)))
+        fail_msg("of the disk: %s", disk ? disk : "(nothing)");
+}
+
+/* An overlay of nobody's that cannot be read may refer to anything; all else is told as ever. */
+static void an_overlay_that_cannot_be_read(void **state)
+{
+    static const struct {
+        const char *bytes;
+        gsize length;
+        const char *why;
+    } damages[] = {{"garbage", 7, "refers to: "},
+                   {"", 0, "refers to: "},
+                   {"QFI\xfb\0\0\0\3\0\0\0\0\0\0\x10\0\xff\xff\xff\xff", 20, "refers to: "}};
+    World *world = *state;
+    g_autofree char *dir = g_build_filename(world->root, "disks/22222222-2222-4222-8222-222222222222", NULL);
+    g_autofree char *path = g_build_filename(dir, "g1.qcow2", NULL);
+    g_autofree char *base = base_path(world);
+    world_swap(world, -1);
+    assert_int_equal(g_mkdir_with_parents(dir, 0711), 0);
+    for (gsize i = 0; i < G_N_ELEMENTS(damages); i++) {
+        assert_true(g_file_set_contents(path, damages[i].bytes, (gssize)damages[i].length, NULL));
+        expect_doubt(world, path, path);
+        expect_users(world, "fake (g1.qcow2, generation 1, current, its domain, running)");
+    }
+    (void)unlink(path);
+    make_overlay(path, base);
+    expect_doubt(world, NULL, NULL);
+    for (int how = 0; how < 2; how++) { /* it cannot be read, and not even be opened */
+        IoKind kind = how ? IO_OPEN : IO_READ;
+        io_fault_watch(dir, NULL);
+        io_fault_arm(kind, 0, EIO, FALSE);
+        expect_doubt(world, NULL, NULL);
+        io_fault_arm(kind, how ? io_fault_count() : 1, EIO, FALSE); /* before it, its directory is opened */
+        expect_doubt(world, path, path);
+        assert_non_null(io_fault_hit());
+        io_fault_disarm();
+    }
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(symlink("/nonexistent", path), 0); /* where that leads is not looked at */
+    expect_doubt(world, path, path);
+}
+
+/* Of one of ours the journal knows what it was made from: that version is in use, and nothing else is in doubt. */
+static void a_damaged_generation_is_known_by_the_journal(void **state)
+{
+    World *world = *state;
+    g_autofree char *path = g_build_filename(world->root, "disks", FAKE_UUID, "g1.qcow2", NULL);
+    GError *error = NULL;
+    world_swap(world, -1);
+    world_swap(world, 0);
+    assert_int_equal(chmod(path, 0600), 0);
+    assert_int_equal(truncate(path, 5), 0);
+    expect_doubt(world, NULL, NULL);
+    expect_users(world, "fake (generation 1, kept)");
+    assert_true(vr_db_begin(vr_journal_db(world->journal), NULL));
+    assert_true(vr_db_run(vr_journal_db(world->journal), NULL, &error, "UPDATE generations SET image = NULL", ""));
+    assert_true(vr_db_commit(vr_journal_db(world->journal), &error));
+    expect_doubt(world, path, NULL); /* it does not refer to itself */
 }
 
 static void a_domain_that_is_not_ours_counts(void **state)
@@ -387,7 +451,9 @@ int main(void)
         world_test(a_full_clone_counts_by_its_generation),
         world_test(an_overlay_alone_counts),
         world_test(spellings_of_a_backing_name),
-        world_test(what_cannot_be_read_is_no_no),
+        world_test(what_libvirt_does_not_say_is_no_no),
+        world_test(an_overlay_that_cannot_be_read),
+        world_test(a_damaged_generation_is_known_by_the_journal),
         world_test(a_domain_that_is_not_ours_counts),
         world_test(a_snapshot_counts),
         world_test(a_loop_of_backing_files_ends),

@@ -115,6 +115,24 @@ static void test_disk_and_xml_go(void **state)
     assert_int_equal(world_current(world), 4);
 }
 
+/* An overlay of which nobody can tell what it refers to keeps every disk but itself. */
+static void test_in_doubt_it_stays(void **state)
+{
+    g_autoptr(World) world = world_with_kept();
+    g_autoptr(GError) error = NULL;
+    g_autofree char *dir = g_build_filename(world->root, "disks/22222222-2222-4222-8222-222222222222", NULL);
+    g_autofree char *path = g_build_filename(dir, "g1.qcow2", NULL);
+    g_autofree char *own = g_build_filename(world->root, "disks", FAKE_UUID, "g1.qcow2", NULL);
+
+    assert_int_equal(g_mkdir_with_parents(dir, 0711), 0);
+    assert_true(g_file_set_contents(path, "garbage", 7, NULL));
+    assert_kept(world, VR_ERROR_REFUSED, "it cannot be told what ");
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(chmod(own, 0600), 0);
+    assert_int_equal(truncate(own, 5), 0); /* one that is damaged itself goes like any other */
+    assert_true(retire(world, 1, &error));
+}
+
 /* What it was made from is free then. */
 static void test_its_version_is_free(void **state)
 {
@@ -452,6 +470,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_disk_and_xml_go),
+        cmocka_unit_test(test_in_doubt_it_stays),
         cmocka_unit_test(test_its_version_is_free),
         cmocka_unit_test(test_a_disk_that_is_gone),
         cmocka_unit_test(test_a_foreign_file_in_its_place),

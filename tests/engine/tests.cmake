@@ -5,7 +5,7 @@ include(fault/tests.cmake)
 vr_test(fault kill LINK vr_engine SOURCES engine/support.c fault/fake_hv.c fault/cuts.c)
 set_tests_properties(fault/kill PROPERTIES TIMEOUT 900) # some hundred swaps with all their flushes, on a slow disk
 vr_test(engine meanwhile LINK vr_engine SOURCES engine/support.c fault/fake_hv.c)
-vr_test(engine in_use LINK vr_engine SOURCES engine/support.c fault/fake_hv.c)
+vr_test(engine in_use LINK vr_engine SOURCES engine/support.c fault/fake_hv.c fault/io_fault.c)
 vr_test(engine swap_preflight LINK vr_engine SOURCES engine/support.c fault/fake_hv.c)
 vr_test(engine retention LINK vr_engine SOURCES engine/support.c fault/fake_hv.c)
 vr_test(engine retire LINK vr_engine SOURCES engine/support.c fault/fake_hv.c)
