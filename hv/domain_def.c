@@ -42,6 +42,7 @@ void vr_domain_def_free(VrDomainDef *def)
     g_free(def->kernel);
     g_free(def->on_crash);
     g_free(def->other_boot);
+    g_free(def->unlabelled);
     g_clear_pointer(&def->disks, g_ptr_array_unref);
     g_clear_pointer(&def->macs, g_ptr_array_unref);
     g_free(def);
@@ -303,6 +304,30 @@ static void read_os(VrDomainDef *def, const xmlNode *os)
     def->kernel = vr_dom_content(vr_dom_child(os, "kernel"));
 }
 
+/* Not with a static label without relabel='yes', nor with none of a model. AppArmor labels no file. */
+static gboolean labels_disks(const xmlNode *label)
+{
+    g_autofree char *type = attribute_or(label, "type", "dynamic");
+
+    if (vr_dom_attribute_is(label, "model", "apparmor"))
+        return TRUE;
+    if (strcmp(type, "none") == 0)
+        return vr_dom_attribute_is(label, "model", NULL);
+    return vr_dom_attribute_is(label, "relabel", "yes") ||
+           (strcmp(type, "dynamic") == 0 && !vr_dom_attribute_is(label, "relabel", "no"));
+}
+
+static char *unlabelled(const xmlNode *root)
+{
+    const xmlNode *label = vr_dom_child(root, "seclabel");
+
+    for (; label != NULL; label = vr_dom_next(label, "seclabel")) {
+        if (!labels_disks(label))
+            return attribute_or(label, "model", "of the host");
+    }
+    return NULL;
+}
+
 /* libvirt's units; its dump says KiB. */
 static guint64 memory_bytes(const xmlNode *memory)
 {
@@ -354,6 +379,7 @@ VrDomainDef *vr_domain_def_parse(const char *xml, GError **error)
     def->on_reboot = vr_dom_content(vr_dom_child(root, "on_reboot"));
     def->on_crash = vr_dom_content(vr_dom_child(root, "on_crash"));
     def->memory_bytes = memory_bytes(vr_dom_child(root, "memory"));
+    def->unlabelled = unlabelled(root);
     read_devices(def, vr_dom_child(root, "devices"));
     read_os(def, vr_dom_child(root, "os"));
     if (def->name == NULL) {

@@ -43,6 +43,7 @@ typedef struct {
     gboolean per_device_boot;  /* some device has <boot order> */
     guint other_boot_order; /* the lowest of a device that is no disk (PXE, a passed-through device); 0: none has one */
     char *other_boot;       /* the element of that device; NULL: none */
+    char *unlabelled;       /* model of a <seclabel> with which libvirt labels no disk; NULL: it labels them */
     GPtrArray *disks;       /* VrDomainDisk * */
     GPtrArray *macs;        /* char *, in document order */
     guint64 memory_bytes;

@@ -42,6 +42,7 @@ const VrFindingKind vr_finding_kinds[] = {
     {"os-disk-not-first-boot", VR_SEVERITY_BLOCKER, NULL},
     {"internal-snapshot", VR_SEVERITY_BLOCKER,
      "it stays in the old disk, whose bytes a swap does not change; going back brings it back"},
+    {"disks-not-labelled", VR_SEVERITY_BLOCKER, NULL},
     {"backing-chain", VR_SEVERITY_WARNING, NULL},
     {"os-disk-bus", VR_SEVERITY_WARNING, NULL},
     {"direct-kernel-boot", VR_SEVERITY_WARNING, NULL},
@@ -177,7 +178,7 @@ GPtrArray *vr_preflight(const VrDomainInfo *info, const VrDomainDef *def, const 
         vr_preflight_state,    vr_preflight_persistent, vr_preflight_managed_save, vr_preflight_snapshots,
         vr_preflight_job,      vr_preflight_host,       vr_preflight_os_disk,      vr_preflight_actions,
         vr_preflight_firmware, vr_preflight_image,      vr_preflight_agent,        vr_preflight_autostart,
-        vr_preflight_kernel,   vr_preflight_data_disks, vr_preflight_fstab};
+        vr_preflight_kernel,   vr_preflight_data_disks, vr_preflight_fstab,        vr_preflight_labels};
     static const VrPreflightFacts none = {0};
     const char *name = info->name != NULL ? info->name : def->name;
     g_autofree char *typed = shell_word(name);

@@ -175,6 +175,21 @@ void vr_preflight_os_disk(VrPreflightCheck *check)
     check_disk_bus(check, disk);
 }
 
+/* A new disk is made by root, and libvirt gives it to QEMU's user at a start; with such a <seclabel> it refuses even the define, as the
+ * chain says which file keeps its label ("label overrides require relabeling to be enabled", seen with 9.0). */
+void vr_preflight_labels(VrPreflightCheck *check)
+{
+    if (check->def->unlabelled == NULL)
+        return;
+    vr_preflight_add(
+        check, "disks-not-labelled",
+        g_strdup_printf(
+            "%s has a <seclabel> of model %s with which libvirt labels no disk: it takes no new OS disk on an "
+            "image, and QEMU could not open one",
+            check->name, check->def->unlabelled),
+        g_strdup_printf("virsh edit %s: relabel='yes', or no <seclabel>", check->typed));
+}
+
 /* B11: the new system finds a data disk by what stays the same. A name as /dev/vdb does not. */
 void vr_preflight_data_disks(VrPreflightCheck *check)
 {

@@ -33,6 +33,7 @@ void vr_preflight_os_disk(VrPreflightCheck *check);
 void vr_preflight_kernel(VrPreflightCheck *check);
 void vr_preflight_data_disks(VrPreflightCheck *check);
 void vr_preflight_fstab(VrPreflightCheck *check);
+void vr_preflight_labels(VrPreflightCheck *check);
 
 /* ---- preflight_image.c ---- */
 void vr_preflight_firmware(VrPreflightCheck *check);

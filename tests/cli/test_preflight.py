@@ -175,6 +175,28 @@ def test_a_snapshot_of_its_own(lab):
     let_through(lab)
 
 
+def test_disks_that_libvirt_does_not_label(lab):
+    """libvirt refuses the base's own label in such a domain."""
+    guest = lab.fleet[0]
+    files = [guest.os_disk] + [path for path, _, _ in guest.data]
+    user = os.stat(guest.os_disk).st_uid  # of QEMU, while it runs
+    before = guest.domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE)
+    label = f"<seclabel type='static' model='dac' relabel='no'><label>+{user}:+{user}</label></seclabel></domain>"
+    guest.destroy()
+    boots = len(guest.booted_versions())
+    for path in files:
+        os.chown(path, user, user)
+    lab.fleet.connection.defineXML(before.replace("</domain>", label))
+    try:
+        restarted(guest, boots=boots + 1)
+        assert "relabel='yes'" in refused(lab, "disks-not-labelled")["remedy"]
+    finally:
+        guest.destroy()
+        lab.fleet.connection.defineXML(before)
+        restarted(guest, boots=boots + 2)
+    let_through(lab)
+
+
 def test_an_image_that_cannot_boot_here(lab):
     """B22: an image for UEFI, a guest of BIOS; and one with nothing on it."""
     program = lab.program

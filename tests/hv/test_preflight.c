@@ -216,6 +216,39 @@ static void encryption_beside_the_source(void **state)
     expect(&old, "unknown-source-child", VR_SEVERITY_BLOCKER);
 }
 
+/* What libvirt does with a new disk at a start. */
+static void labels_of_the_disks(void **state)
+{
+    static const struct {
+        const char *label;
+        gboolean found;
+    } cases[] = {
+        {"", FALSE},
+        {"<seclabel type='dynamic' model='dac' relabel='yes'/>", FALSE},
+        {"<seclabel type='dynamic' model='selinux' relabel='yes'/>", FALSE},
+        {"<seclabel type='static' model='dac' relabel='yes'><label>+1:+1</label></seclabel>", FALSE},
+        {"<seclabel type='static' model='dac' relabel='no'><label>+1:+1</label></seclabel>", TRUE},
+        {"<seclabel type='static' model='dac'><label>+1:+1</label></seclabel>", TRUE},
+        {"<seclabel type='static' model='selinux' relabel='no'><label>x</label></seclabel>", TRUE},
+        {"<seclabel type='none' model='dac'/>", TRUE},
+        {"<seclabel type='none' model='selinux'/>", TRUE},
+        {"<seclabel type='none'/>", FALSE},
+        {"<seclabel type='static' model='apparmor'><label>p</label></seclabel>", FALSE},
+        {"<seclabel type='dynamic' model='apparmor' relabel='yes'/>", FALSE},
+        {"<seclabel type='dynamic' model='selinux' relabel='yes'/><seclabel type='static' model='dac' relabel='no'/>",
+         TRUE},
+    };
+
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autofree char *with = g_strconcat(cases[i].label, "<devices>", NULL);
+        Case c = edited_case("rich.xml", "<devices>", with);
+        if (cases[i].found)
+            expect(&c, "disks-not-labelled", VR_SEVERITY_BLOCKER);
+        else
+            expect_none(&c);
+    }
+}
+
 /* What is found out beside libvirt's words; and what was looked at, and is fine. */
 static void facts_of_disk_and_host(void **state)
 {
@@ -528,6 +561,7 @@ int main(void)
         cmocka_unit_test(the_bus_of_the_os_disk),
         cmocka_unit_test(an_image_and_the_guest_that_is_to_run_it),
         cmocka_unit_test(no_loader_that_firmware_finds),
+        cmocka_unit_test(labels_of_the_disks),
         cmocka_unit_test(secure_boot_in_both_spellings),
         cmocka_unit_test(a_blocker_that_is_passed_does_not_block),
         cmocka_unit_test(what_may_be_passed_and_what_not),
