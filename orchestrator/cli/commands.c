@@ -63,8 +63,9 @@ const VrCliCommand vr_cli_commands[] = {
      "reading all of it (image-verify does).",
      "image-list debian-12", FALSE, VR_OPT_JSON, 0, 1, vr_cmd_image_list},
     {"image-info", VR_GROUP_IMAGES, "NAME [VERSION]", "Show all about one version (default: latest)",
-     "latest is the highest version that is not excluded.", "image-info debian-12 12.20261101.0", FALSE, VR_OPT_JSON, 1,
-     2, vr_cmd_image_info},
+     "latest is the highest version that is not excluded. What it boots by, its architecture and the UEFI loaders\n"
+     "that firmware finds by itself are as they were read when it was published; 'not known' is what could not be.",
+     "image-info debian-12 12.20261101.0", FALSE, VR_OPT_JSON, 1, 2, vr_cmd_image_info},
     {"image-exclude", VR_GROUP_IMAGES, "NAME VERSION", "Take a version out of latest and of every run",
      "Guests that run it go on. A run to it stops at its batch border.",
      "image-exclude debian-12 12.20261101.0 --reason 'no network'", TRUE, VR_OPT_REASON | VR_OPT_DRY_RUN, 2, 2,
@@ -76,7 +77,9 @@ const VrCliCommand vr_cli_commands[] = {
      "image-verify debian-12", FALSE, VR_OPT_JSON, 1, 2, vr_cmd_image_verify},
     {"image-delete", VR_GROUP_IMAGES, "NAME VERSION", "Delete a version that nobody uses",
      "Refused (exit status 4) while an OS disk, a domain, its snapshots or saved state, a kept generation, a run or\n"
-     "the pin of a model refers to it; the error names them.",
+     "the pin of a model refers to it; the error names them. So it is while an OS disk in the store cannot be read "
+     "and\n"
+     "the journal does not know it: it may refer to any version.",
      "image-delete debian-12 12.20260901.0", TRUE, VR_OPT_DRY_RUN, 2, 2, vr_cmd_image_delete},
     {"image-prune", VR_GROUP_IMAGES, "NAME", "Delete old versions that nobody uses, but for the newest N",
      "The newest N versions that are eligible stay, and all that are newer than those; so do the newest of all and\n"
