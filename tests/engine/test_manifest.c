@@ -88,9 +88,16 @@ static void edit(World *world)
     fake_hv_edit(world->fake, "DATA01", "DATA02");
 }
 
+static void rename_away(World *world, gboolean away)
+{
+    g_autofree char *aside = g_strconcat(world->data_path, ".away", NULL);
+
+    assert_int_equal(away ? g_rename(world->data_path, aside) : g_rename(aside, world->data_path), 0);
+}
+
 static void take_away(World *world)
 {
-    assert_int_equal(unlink(world->data_path), 0);
+    rename_away(world, TRUE);
 }
 
 static const struct {
@@ -106,6 +113,19 @@ static const struct {
     {take_away, "cannot be read", VR_ERROR_REFUSED},
 };
 
+/* Without its data disk no QEMU starts, on the old disk neither; once it is back, a recovery does it. */
+static void check_taken_away(World *world, VrSwap *swap)
+{
+    g_autoptr(GPtrArray) recovered = NULL;
+
+    assert_false(vr_swap_undo(swap, "test", NULL));
+    assert_int_equal(fake_hv_state(world->fake), VR_DOMAIN_OFF);
+    rename_away(world, FALSE);
+    recovered = vr_recover(&world->engine, FALSE, NULL);
+    assert_int_equal(((const VrRecovered *)recovered->pdata[0])->row->state, VR_SWAP_UNDONE);
+    assert_int_equal(fake_hv_state(world->fake), VR_DOMAIN_RUNNING);
+}
+
 static void check_deed(guint i, VrSwapState at)
 {
     g_autoptr(GError) error = NULL;
@@ -120,6 +140,10 @@ static void check_deed(guint i, VrSwapState at)
         return; /* seen before the switch, as any other edit */
     assert_gerror(error, deeds[i].code, "vdb");
     assert_gerror(error, deeds[i].code, deeds[i].text);
+    if (deeds[i].act == take_away) {
+        check_taken_away(world, swap);
+        return;
+    }
     assert_true(vr_swap_undo(swap, error->message, NULL));
     assert_int_equal(fake_hv_state(world->fake), VR_DOMAIN_RUNNING);
     assert_int_equal(vr_swap_row(swap)->state, VR_SWAP_UNDONE);

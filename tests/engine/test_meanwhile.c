@@ -294,7 +294,12 @@ static void test_third_disk(void **state)
     g_autoptr(World) world = world_new(TRUE);
     g_autoptr(VrSwap) swap = begin_and_reach(world, VR_SWAP_SWITCHED);
 
-    fake_hv_edit(world->fake, "/g1.qcow2", "/third.qcow2");
+    g_autofree char *new = fake_hv_os_path(world->fake, FALSE);
+    g_autoptr(GString) third = g_string_new(new);
+
+    g_string_replace(third, "/g1.qcow2", "/third.qcow2", 1);
+    assert_int_equal(link(new, third->str), 0);
+    fake_hv_edit(world->fake, new, third->str);
     start_by_somebody(world);
     assert_false(vr_swap_undo(swap, "test", &error));
     assert_gerror(error, VR_ERROR_PERSON);
@@ -309,8 +314,7 @@ static void migrated(VrDomainReason reason)
     g_autoptr(VrSwap) swap = begin_and_reach(world, VR_SWAP_STARTED);
     g_autoptr(GPtrArray) recovered = NULL;
 
-    fake_hv_set_state(world->fake, VR_DOMAIN_OFF);
-    world->fake->off_reason = reason;
+    fake_hv_end(world->fake, reason);
     world->fake->starts = 0;
     recovered = vr_recover(&world->engine, FALSE, NULL);
     assert_int_equal(world->fake->starts, 0);

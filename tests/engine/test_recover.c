@@ -312,8 +312,7 @@ static void test_third_run_of_a_saved_guest(void **state)
     g_autoptr(World) world = world_new(TRUE);
     g_autoptr(VrSwap) swap = begin_and_reach(world, VR_SWAP_STARTED);
 
-    fake_hv_set_state(world->fake, VR_DOMAIN_OFF);
-    world->fake->off_reason = VR_REASON_SAVED;
+    fake_hv_end(world->fake, VR_REASON_SAVED);
     three_runs(world, "virsh domstate --reason fake");
 }
 

@@ -4,6 +4,8 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/fd.h"
+#include "disk/disk_file.h"
+#include "hv/domain_dom.h"
 #include "hv/domain_xml.h"
 #include "hv/libvirt_private.h"
 
@@ -52,20 +54,127 @@ static gboolean write_definition(FakeHv *fake, const char *xml, GError **error)
     return vr_libvirt_flush_dir(fake->dir, error);
 }
 
-VrDomainState fake_hv_state(FakeHv *fake)
+/* --- the domain -------------------------------------------------------------------------------------- */
+
+typedef struct {
+    VrDomainState state;
+    VrDomainReason reason;
+    int id; /* of the last QEMU */
+} Power;
+
+/* Of a domain that is not there too: it is off. */
+static Power read_power(FakeHv *fake)
 {
     g_autofree char *text = read_part(fake, "state");
+    int state = VR_DOMAIN_OFF, reason = VR_REASON_OTHER, id = 0;
 
-    return (VrDomainState)atoi(text);
+    g_assert_true(!text || sscanf(text, "%d %d %d", &state, &reason, &id) == 3);
+    return (Power){(VrDomainState)state, (VrDomainReason)reason, id};
+}
+
+static void write_power(FakeHv *fake, Power power)
+{
+    g_autofree char *text = g_strdup_printf("%d %d %d", power.state, power.reason, power.id);
+
+    write_part(fake, "state", text);
+}
+
+static gboolean has_part(FakeHv *fake, const char *name)
+{
+    g_autofree char *path = part_path(fake, name);
+
+    return g_file_test(path, G_FILE_TEST_EXISTS);
+}
+
+/* A transient domain, which has no inactive XML, is there as long as it runs. */
+static gboolean is_there(FakeHv *fake, GError **error)
+{
+    if (has_part(fake, "inactive.xml") || has_part(fake, "live.xml"))
+        return TRUE;
+    g_set_error_literal(error, VR_ERROR, VR_ERROR_NOT_FOUND, "there is no such domain");
+    return FALSE;
+}
+
+/* paused_too: libvirt asks neither QEMU's buttons nor the agent of a guest that is paused. */
+static gboolean is_running(FakeHv *fake, gboolean paused_too, GError **error)
+{
+    if (!is_there(fake, error))
+        return FALSE;
+    if (has_part(fake, "live.xml") && (paused_too || fake_hv_state(fake) != VR_DOMAIN_PAUSED))
+        return TRUE;
+    g_set_error_literal(error, VR_ERROR, VR_ERROR_HYPERVISOR, "the domain is not running");
+    return FALSE;
+}
+
+VrDomainState fake_hv_state(FakeHv *fake)
+{
+    return read_power(fake).state;
+}
+
+static void set_off(FakeHv *fake, VrDomainReason reason)
+{
+    write_power(fake, (Power){VR_DOMAIN_OFF, reason, read_power(fake).id});
+    write_part(fake, "live.xml", NULL);
+}
+
+void fake_hv_end(FakeHv *fake, VrDomainReason reason)
+{
+    set_off(fake, reason);
+    g_string_append_c(fake->log, reason == VR_REASON_DESTROYED ? 'x' : 'o');
 }
 
 void fake_hv_set_state(FakeHv *fake, VrDomainState state)
 {
-    g_autofree char *text = g_strdup_printf("%d", state);
-
-    write_part(fake, "state", text);
     if (state == VR_DOMAIN_OFF)
-        write_part(fake, "live.xml", NULL);
+        set_off(fake, VR_REASON_SHUTDOWN);
+    else
+        write_power(fake, (Power){state, VR_REASON_OTHER, read_power(fake).id});
+}
+
+void fake_hv_restart(FakeHv *fake)
+{
+    if (fake_hv_state(fake) == VR_DOMAIN_OFF)
+        set_off(fake, VR_REASON_OTHER);
+}
+
+void fake_hv_undefine(FakeHv *fake)
+{
+    write_part(fake, "inactive.xml", NULL);
+    fake->autostart = fake->managed_save = FALSE;
+}
+
+void fake_hv_save(FakeHv *fake)
+{
+    g_autofree char *xml = read_part(fake, "live.xml");
+
+    write_part(fake, "saved.xml", xml);
+    fake->managed_save = TRUE;
+    fake_hv_end(fake, VR_REASON_SAVED);
+}
+
+void fake_hv_snapshot(FakeHv *fake)
+{
+    g_autofree char *xml = read_part(fake, "inactive.xml");
+    g_autofree char *snapshot = g_strdup_printf("<domainsnapshot><name>one</name>%s</domainsnapshot>", xml);
+
+    write_part(fake, "kept.xml", snapshot);
+    fake->snapshots++;
+}
+
+/* The text of the first <name> or <uuid>. Free with g_free. */
+static char *element_of(FakeHv *fake, const char *begin, const char *end)
+{
+    g_autofree char *inactive = read_part(fake, "inactive.xml");
+    g_autofree char *xml = inactive ? g_steal_pointer(&inactive) : read_part(fake, "live.xml");
+    const char *from = xml ? strstr(xml, begin) : NULL;
+    const char *to = from ? strstr(from, end) : NULL;
+
+    return to ? g_strndup(from + strlen(begin), (gsize)(to - from) - strlen(begin)) : NULL;
+}
+
+static char *name_of(FakeHv *fake)
+{
+    return element_of(fake, "<name>", "</name>");
 }
 
 /* --- NVRAM ------------------------------------------------------------------------------------------- */
@@ -101,26 +210,46 @@ static gboolean boot_nvram(const char *path, const char *os_path)
     return TRUE;
 }
 
+/* Of a domain that leaves its firmware to libvirt, libvirt 9 shows the chosen one while it runs, and not that it chose. */
+static char *with_firmware(const char *xml)
+{
+    g_autoptr(xmlDoc) doc = vr_dom_parse(xml, "domain", NULL);
+    xmlNode *os = vr_dom_child(xmlDocGetRootElement(doc), "os");
+    xmlNode *nvram = vr_dom_child(os, "nvram");
+    xmlNode *loader;
+
+    if (!xmlHasProp(os, (const xmlChar *)"firmware"))
+        return g_strdup(xml);
+    xmlUnsetProp(os, (const xmlChar *)"firmware");
+    vr_dom_remove(vr_dom_child(os, "firmware"));
+    loader = xmlNewDocNode(doc, NULL, (const xmlChar *)"loader", (const xmlChar *)FAKE_LOADER);
+    xmlSetProp(loader, (const xmlChar *)"readonly", (const xmlChar *)"yes");
+    xmlSetProp(loader, (const xmlChar *)"type", (const xmlChar *)"pflash");
+    xmlAddPrevSibling(nvram, loader);
+    return vr_dom_text_of(doc);
+}
+
 /* FALSE: QEMU ends at once. */
 static gboolean run(FakeHv *fake)
 {
     g_autofree char *xml = read_part(fake, "inactive.xml");
     g_autofree char *nvram = nvram_of(fake, xml);
-    g_autofree char *live = nvram ? vr_domain_xml_with_nvram(xml, nvram, NULL) : g_strdup(xml);
+    g_autofree char *with = nvram ? vr_domain_xml_with_nvram(xml, nvram, NULL) : g_strdup(xml);
+    g_autofree char *live = nvram ? with_firmware(with) : g_strdup(xml);
 
     g_autofree char *os_path = fake_hv_os_path(fake, FALSE);
 
     if (nvram && !boot_nvram(nvram, os_path))
         return FALSE;
     write_part(fake, "live.xml", live);
-    fake_hv_set_state(fake, VR_DOMAIN_RUNNING);
+    write_power(fake, (Power){VR_DOMAIN_RUNNING, VR_REASON_OTHER, read_power(fake).id + 1});
     fake->starts++;
     return TRUE;
 }
 
 void fake_hv_boot_host(FakeHv *fake, gboolean autostart)
 {
-    fake_hv_set_state(fake, VR_DOMAIN_OFF);
+    set_off(fake, VR_REASON_OTHER);
     if (autostart)
         run(fake);
 }
@@ -163,8 +292,8 @@ static void land(FakeHv *fake)
         write_part(fake, "inactive.xml", fake->late.xml);
     else if (what == 's' && fake_hv_state(fake) == VR_DOMAIN_OFF)
         run(fake);
-    else if (what == 'x')
-        fake_hv_set_state(fake, VR_DOMAIN_OFF);
+    else if (what == 'x' && fake_hv_state(fake) != VR_DOMAIN_OFF)
+        set_off(fake, VR_REASON_DESTROYED);
     g_string_append_printf(fake->log, "(%c)", what);
 }
 
@@ -219,22 +348,32 @@ static gboolean after(FakeFault fault, GError **error)
 
 static GPtrArray *do_list(VrHv *hv, GError **error)
 {
-    GPtrArray *uuids = g_ptr_array_new_with_free_func(g_free);
     FakeFault fault = next_fault((FakeHv *)hv);
+    g_autofree char *uuid = element_of((FakeHv *)hv, "<uuid>", "</uuid>");
+    GPtrArray *uuids;
 
-    g_ptr_array_add(uuids, g_strdup(FAKE_UUID));
-    if (before(fault, error) && after(fault, error))
-        return uuids;
-    g_ptr_array_unref(uuids);
-    return NULL;
+    if (!before(fault, error) || !after(fault, error))
+        return NULL;
+    uuids = g_ptr_array_new_with_free_func(g_free);
+    if (uuid)
+        g_ptr_array_add(uuids, g_steal_pointer(&uuid));
+    return uuids;
 }
 
-/* One snapshot, when the test wrote kept.xml. */
+/* One snapshot, when there is kept.xml, and a managed save. */
 static GPtrArray *do_kept_xml(VrHv *hv, const char *uuid, GError **error)
 {
-    GPtrArray *xml = g_ptr_array_new_with_free_func(g_free);
-    char *kept = read_part((FakeHv *)hv, "kept.xml");
+    FakeHv *fake = (FakeHv *)hv;
+    GPtrArray *xml;
+    char *kept;
 
+    if (!is_there(fake, error))
+        return NULL;
+    xml = g_ptr_array_new_with_free_func(g_free);
+    kept = read_part(fake, "kept.xml");
+    if (kept)
+        g_ptr_array_add(xml, kept);
+    kept = fake->managed_save ? read_part(fake, "saved.xml") : NULL;
     if (kept)
         g_ptr_array_add(xml, kept);
     return xml;
@@ -242,12 +381,32 @@ static GPtrArray *do_kept_xml(VrHv *hv, const char *uuid, GError **error)
 
 static gboolean do_lookup(VrHv *hv, const char *name, char uuid[VR_UUID_LENGTH + 1], GError **error)
 {
-    if (!g_str_equal(name, "fake") && !g_str_equal(name, FAKE_UUID)) {
+    g_autofree char *own_name = name_of((FakeHv *)hv);
+    g_autofree char *own_uuid = element_of((FakeHv *)hv, "<uuid>", "</uuid>");
+
+    if (g_strcmp0(name, own_name) != 0 && g_strcmp0(name, own_uuid) != 0) {
         g_set_error(error, VR_ERROR, VR_ERROR_NOT_FOUND, "no domain '%s'", name);
         return FALSE;
     }
-    g_strlcpy(uuid, FAKE_UUID, VR_UUID_LENGTH + 1);
+    g_strlcpy(uuid, own_uuid, VR_UUID_LENGTH + 1);
     return TRUE;
+}
+
+static void fill(FakeHv *fake, const char *uuid, VrDomainInfo *info)
+{
+    Power power = read_power(fake);
+
+    g_strlcpy(info->uuid, uuid, sizeof(info->uuid));
+    info->name = name_of(fake);
+    info->state = power.state;
+    info->reason = power.reason;
+    info->id = power.state == VR_DOMAIN_OFF ? -1 : power.id;
+    info->persistent = has_part(fake, "inactive.xml");
+    info->autostart = fake->autostart;
+    info->managed_save = fake->managed_save;
+    info->snapshots = fake->snapshots;
+    info->checkpoints = fake->checkpoints;
+    info->job = g_strdup(fake->job);
 }
 
 static gboolean do_info(VrHv *hv, const char *uuid, VrDomainInfo *info, GError **error)
@@ -258,19 +417,11 @@ static gboolean do_info(VrHv *hv, const char *uuid, VrDomainInfo *info, GError *
     memset(info, 0, sizeof(*info));
     if (!before(fault, error))
         return FALSE;
-    g_strlcpy(info->uuid, uuid, sizeof(info->uuid));
-    info->name = g_strdup("fake");
     if (fake->stopping > 0 && --fake->stopping == 0)
-        fake_hv_set_state(fake, VR_DOMAIN_OFF);
-    info->state = fake_hv_state(fake);
-    if (info->state == VR_DOMAIN_OFF)
-        info->reason = fake->off_reason != VR_REASON_OTHER ? fake->off_reason : VR_REASON_SHUTDOWN;
-    info->id = info->state == VR_DOMAIN_OFF ? -1 : 1;
-    info->persistent = TRUE;
-    info->managed_save = fake->managed_save;
-    info->snapshots = fake->snapshots;
-    info->checkpoints = fake->checkpoints;
-    info->job = g_strdup(fake->job);
+        fake_hv_end(fake, VR_REASON_SHUTDOWN);
+    if (!is_there(fake, error))
+        return FALSE;
+    fill(fake, uuid, info);
     if (after(fault, error))
         return TRUE;
     vr_domain_info_clear(info);
@@ -283,9 +434,11 @@ static char *xml_part(VrHv *hv, const char *name, GError **error)
     FakeFault fault = next_fault(fake);
     g_autofree char *xml = NULL;
 
-    if (!before(fault, error))
+    if (!before(fault, error) || !is_there(fake, error))
         return NULL;
     xml = read_part(fake, name);
+    if (!xml && g_str_equal(name, "inactive.xml"))
+        xml = read_part(fake, "live.xml"); /* a transient domain's */
     if (!xml)
         g_set_error(error, VR_ERROR, VR_ERROR_HYPERVISOR, "the domain is off");
     return xml && after(fault, error) ? g_steal_pointer(&xml) : NULL;
@@ -301,44 +454,185 @@ static char *do_live_xml(VrHv *hv, const char *uuid, GError **error)
     return xml_part(hv, "live.xml", error);
 }
 
+gboolean fake_hv_is_of(const char *xml, const char *uuid, GError **error)
+{
+    g_autoptr(VrDomainDef) def = vr_domain_def_parse(xml, error);
+
+    if (!def || g_strcmp0(def->uuid, uuid) == 0)
+        return def != NULL;
+    g_set_error(error, VR_ERROR, VR_ERROR_INVALID, "the XML is of %s, not of %s", def->uuid, uuid);
+    return FALSE;
+}
+
+/* Of libvirt's schema this much: what a disk may have, for disks are what we edit. */
+static gboolean is_valid(const char *xml, GError **error)
+{
+    static const char *const parts[] = {
+        "driver", "auth",     "source",  "backingStore", "target",        "iotune", "readonly", "shareable",
+        "serial", "wwn",      "vendor",  "product",      "address",       "boot",   "alias",    "transient",
+        "mirror", "geometry", "blockio", "encryption",   "backenddomain", NULL};
+    g_autoptr(xmlDoc) doc = vr_dom_parse(xml, "domain", error);
+    const xmlNode *devices = doc ? vr_dom_child(xmlDocGetRootElement(doc), "devices") : NULL;
+
+    for (const xmlNode *disk = vr_dom_child(devices, "disk"); disk; disk = vr_dom_next(disk, "disk"))
+        for (const xmlNode *part = vr_dom_child(disk, NULL); part; part = vr_dom_next(part, NULL))
+            if (!g_strv_contains(parts, (const char *)part->name)) {
+                g_set_error(error, VR_ERROR, VR_ERROR_HYPERVISOR, "the schema has no <%s> in <disk>",
+                            (const char *)part->name);
+                return FALSE;
+            }
+    return doc != NULL;
+}
+
+static FakeHv *other(FakeHv *fake, guint i)
+{
+    FakeHv *one = fake->others && i < fake->others->len ? g_ptr_array_index(fake->others, i) : NULL;
+
+    return one != fake ? one : NULL;
+}
+
+/* A domain keeps its name, and no two have the same. */
+static gboolean is_named_so(FakeHv *fake, const char *xml, GError **error)
+{
+    g_autofree char *name = name_of(fake);
+    g_autoptr(VrDomainDef) def = vr_domain_def_parse(xml, error);
+    gboolean taken = def && name && g_strcmp0(name, def->name) != 0;
+
+    for (guint i = 0; def && fake->others && i < fake->others->len; i++) {
+        g_autofree char *theirs = other(fake, i) ? name_of(other(fake, i)) : NULL;
+        taken = taken || g_strcmp0(theirs, def->name) == 0;
+    }
+    if (taken)
+        g_set_error(error, VR_ERROR, VR_ERROR_HYPERVISOR,
+                    "the domain has another name than '%s', or another domain has it", def->name);
+    return def && !taken;
+}
+
 static gboolean do_define(VrHv *hv, const char *uuid, const char *xml, GError **error)
 {
-    FakeFault fault = next_fault((FakeHv *)hv);
+    FakeHv *fake = (FakeHv *)hv;
+    FakeFault fault = next_fault(fake);
 
     if (fault == FAKE_LATE)
-        fake_hv_late((FakeHv *)hv, 'd', xml, ((FakeHv *)hv)->late_by);
-    if (!before(fault, error))
+        fake_hv_late(fake, 'd', xml, fake->late_by);
+    if (!before(fault, error) || !fake_hv_is_of(xml, uuid, error) || !is_valid(xml, error) ||
+        !is_named_so(fake, xml, error))
         return FALSE;
-    ((FakeHv *)hv)->defines++;
-    note_effect((FakeHv *)hv, 'd');
-    return write_definition((FakeHv *)hv, xml, error) && after(fault, error);
+    fake->defines++;
+    note_effect(fake, 'd');
+    return write_definition(fake, xml, error) && after(fault, error);
+}
+
+/* QEMU runs as another user than root: a disk of mode 0400 does not open for it (SAFETY 4.6), and of a base, which nobody labels for it, it
+ * needs that others may read it. */
+static gboolean can_open(const char *path, const char *format, mode_t bit)
+{
+    struct stat st;
+    guint64 size;
+
+    return path && stat(path, &st) == 0 && (st.st_mode & bit) && vr_disk_file_virtual_size(path, format, &size, NULL);
+}
+
+static gboolean has_disk(FakeHv *fake, const char *path)
+{
+    g_autofree char *xml = read_part(fake, "live.xml");
+    g_autoptr(VrDomainDef) def = xml ? vr_domain_def_parse(xml, NULL) : NULL;
+
+    for (guint i = 0; def && i < def->disks->len; i++)
+        if (g_strcmp0(((VrDomainDisk *)def->disks->pdata[i])->source, path) == 0)
+            return TRUE;
+    return FALSE;
+}
+
+/* By the QEMU of another domain, which has it open for writing. */
+static gboolean is_locked(FakeHv *fake, const char *path)
+{
+    for (guint i = 0; fake->others && i < fake->others->len; i++)
+        if (other(fake, i) && has_disk(other(fake, i), path))
+            return TRUE;
+    return FALSE;
+}
+
+static gboolean cannot_open(const char *path, GError **error)
+{
+    g_set_error(error, VR_ERROR, VR_ERROR_HYPERVISOR, "QEMU cannot open %s", path);
+    return FALSE;
+}
+
+static gboolean chain_opens(const xmlNode *disk, GError **error)
+{
+    const xmlNode *base = vr_dom_child(disk, "backingStore");
+
+    for (; vr_dom_child(base, "source"); base = vr_dom_child(base, "backingStore")) {
+        g_autofree char *path = vr_dom_attribute(vr_dom_child(base, "source"), "file");
+        g_autofree char *format = vr_dom_attribute(vr_dom_child(base, "format"), "type");
+        if (!can_open(path, format, S_IROTH))
+            return cannot_open(path, error);
+    }
+    return TRUE;
+}
+
+static gboolean disks_open(FakeHv *fake, GError **error)
+{
+    g_autofree char *xml = read_part(fake, "inactive.xml");
+    g_autoptr(VrDomainDef) def = vr_domain_def_parse(xml, error);
+    g_autoptr(xmlDoc) doc = vr_dom_parse(xml, "domain", error);
+
+    for (guint i = 0; def && i < def->disks->len; i++) {
+        const VrDomainDisk *disk = g_ptr_array_index(def->disks, i);
+        if (disk->source && (!can_open(disk->source, disk->driver, S_IWUSR) || is_locked(fake, disk->source)))
+            return cannot_open(disk->source, error);
+        if (!chain_opens(vr_dom_disk(doc, disk->target), error))
+            return FALSE;
+    }
+    return def != NULL;
+}
+
+static gboolean qemu_starts(FakeHv *fake, GError **error)
+{
+    g_autofree char *path = fake_hv_os_path(fake, FALSE);
+
+    if (!disks_open(fake, error))
+        return FALSE;
+    if (fake->fail_new_disk && strstr(path, "/disks/")) {
+        g_set_error(error, VR_ERROR, VR_ERROR_HYPERVISOR, "QEMU does not start");
+        return FALSE;
+    }
+    if (run(fake))
+        return TRUE;
+    g_set_error(error, VR_ERROR, VR_ERROR_HYPERVISOR, "QEMU cannot open the NVRAM");
+    return FALSE;
+}
+
+static gboolean may_start(FakeHv *fake, GError **error)
+{
+    if (!is_there(fake, error))
+        return FALSE;
+    if (fake->managed_save)
+        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "the domain has a managed save");
+    else if (fake_hv_state(fake) != VR_DOMAIN_OFF)
+        g_set_error(error, VR_ERROR, VR_ERROR_HYPERVISOR, "the domain is running already");
+    else
+        return TRUE;
+    return FALSE;
 }
 
 static gboolean do_start(VrHv *hv, const char *uuid, GError **error)
 {
     FakeHv *fake = (FakeHv *)hv;
     FakeFault fault = next_fault(fake);
-    g_autofree char *path = fake_hv_os_path(fake, FALSE);
 
     if (fault == FAKE_LATE)
         fake_hv_late(fake, 's', NULL, fake->late_by);
-    if (!before(fault, error))
+    if (!before(fault, error) || !may_start(fake, error))
         return FALSE;
-    if (fake_hv_state(fake) != VR_DOMAIN_OFF) {
-        g_set_error(error, VR_ERROR, VR_ERROR_HYPERVISOR, "the domain is running already");
-        return FALSE;
-    }
-    if (fake->fail_new_disk && strstr(path, "/disks/")) {
-        g_set_error(error, VR_ERROR, VR_ERROR_HYPERVISOR, "QEMU does not start");
-        return FALSE;
-    }
-    if (!run(fake)) {
-        g_set_error(error, VR_ERROR, VR_ERROR_HYPERVISOR, "QEMU cannot open the NVRAM");
+    if (!qemu_starts(fake, error)) {
+        set_off(fake, VR_REASON_FAILED);
         return FALSE;
     }
     note_effect(fake, 's');
     if (fake->ends_at_once)
-        fake_hv_set_state(fake, VR_DOMAIN_OFF);
+        fake_hv_end(fake, VR_REASON_SHUTDOWN);
     return after(fault, error);
 }
 
@@ -347,26 +641,31 @@ static gboolean do_shutdown(VrHv *hv, const char *uuid, VrShutdownMode mode, GEr
     FakeHv *fake = (FakeHv *)hv;
     FakeFault fault = next_fault(fake);
 
-    if (!before(fault, error))
+    if (!before(fault, error) || !is_running(fake, FALSE, error))
         return FALSE;
     fake->shutdowns++;
+    if (mode == VR_SHUTDOWN_AGENT) {
+        g_set_error(error, VR_ERROR, VR_ERROR_AGENT, "the scripted guest has no agent");
+        return FALSE;
+    }
     if (fake->stops_after > 0)
         fake->stopping = fake->stops_after;
     else if (!fake->deaf)
-        fake_hv_set_state(fake, VR_DOMAIN_OFF);
+        fake_hv_end(fake, VR_REASON_SHUTDOWN);
     return after(fault, error);
 }
 
 static gboolean do_destroy(VrHv *hv, const char *uuid, GError **error)
 {
-    FakeFault fault = next_fault((FakeHv *)hv);
+    FakeHv *fake = (FakeHv *)hv;
+    FakeFault fault = next_fault(fake);
 
     if (fault == FAKE_LATE)
-        fake_hv_late((FakeHv *)hv, 'x', NULL, ((FakeHv *)hv)->late_by);
-    if (!before(fault, error))
+        fake_hv_late(fake, 'x', NULL, fake->late_by);
+    if (!before(fault, error) || !is_running(fake, TRUE, error))
         return FALSE;
-    note_effect((FakeHv *)hv, 'x');
-    fake_hv_set_state((FakeHv *)hv, VR_DOMAIN_OFF);
+    note_effect(fake, 'x');
+    set_off(fake, VR_REASON_DESTROYED);
     return after(fault, error);
 }
 
@@ -377,7 +676,8 @@ static void do_wait_change(VrHv *hv, const char *uuid, gint64 deadline_ms)
 
 static char *do_agent(VrHv *hv, const char *uuid, const char *command, int timeout_s, GError **error)
 {
-    g_set_error(error, VR_ERROR, VR_ERROR_AGENT, "the scripted guest has no agent");
+    if (is_running((FakeHv *)hv, FALSE, error))
+        g_set_error(error, VR_ERROR, VR_ERROR_AGENT, "the scripted guest has no agent");
     return NULL;
 }
 
@@ -387,7 +687,7 @@ static void do_close(VrHv *hv)
 
 static GPtrArray *do_leases(VrHv *hv, const char *uuid, GError **error)
 {
-    return g_ptr_array_new_with_free_func(g_free);
+    return is_running((FakeHv *)hv, TRUE, error) ? g_ptr_array_new_with_free_func(g_free) : NULL;
 }
 
 static char *do_nvram(VrHv *hv, const char *uuid, const char *xml, GError **error)
@@ -396,10 +696,14 @@ static char *do_nvram(VrHv *hv, const char *uuid, const char *xml, GError **erro
     FakeFault fault = next_fault(fake);
 
     g_autofree char *configured = xml ? NULL : read_part(fake, "inactive.xml");
+    char *path = NULL;
 
-    if (!before(fault, error) || !after(fault, error))
+    if (!before(fault, error) || !is_there(fake, error) || !after(fault, error))
         return NULL;
-    return nvram_of(fake, xml ? xml : configured);
+    path = nvram_of(fake, xml ? xml : configured);
+    if (!path)
+        g_set_error_literal(error, VR_ERROR, VR_ERROR_HYPERVISOR, "the domain has no NVRAM");
+    return path;
 }
 
 static const VrHvOps ops = {.list = do_list,
@@ -428,7 +732,7 @@ FakeHv *fake_hv_new(const char *dir, const char *xml, gboolean running)
     if (!xml)
         return fake;
     write_part(fake, "inactive.xml", xml);
-    fake_hv_set_state(fake, VR_DOMAIN_OFF);
+    set_off(fake, VR_REASON_OTHER);
     if (running)
         run(fake);
     fake->starts = 0;

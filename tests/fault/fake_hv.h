@@ -22,6 +22,7 @@ typedef enum {
 
 /* A UEFI guest writes the path of its NVRAM, and after a NUL that of its OS disk, into the first FAKE_NVRAM_MARK bytes of it at each boot; one
  * that is not there is made first, of 'T's. A domain that names none gets the file FAKE_NVRAM in dir. */
+#define FAKE_LOADER "/fw/CODE.fd"
 #define FAKE_NVRAM "chosen_VARS.fd"
 #define FAKE_NVRAM_MARK 512
 #define FAKE_NVRAM_BYTES 4096
@@ -33,17 +34,18 @@ typedef struct {
     guint point;    /* calls so far */
     guint fault_at; /* the point (from 1) at which the fault fires; 0: never */
     FakeFault fault;
-    gboolean fault_stays;      /* fires at every later point too */
-    gboolean deaf;             /* ignores shutdown requests */
-    gboolean fail_new_disk;    /* a guest on a disk under /disks/ does not start */
-    gboolean ends_at_once;     /* whatever is started is off again before anybody can look */
-    guint stops_after;         /* a shutdown request takes effect only after this many looks at the state */
-    guint stopping;            /* looks that are left of it */
-    VrDomainReason off_reason; /* what it says of a domain that is off; OTHER: a shutdown */
-    gboolean managed_save;     /* what it says of the domain, as the two below */
+    gboolean fault_stays;   /* fires at every later point too */
+    gboolean deaf;          /* ignores shutdown requests */
+    gboolean fail_new_disk; /* a guest on a disk under /disks/ does not start */
+    gboolean ends_at_once;  /* whatever is started is off again before anybody can look */
+    guint stops_after;      /* a shutdown request takes effect only after this many looks at the state */
+    guint stopping;         /* looks that are left of it */
+    gboolean managed_save;  /* what it says of the domain, as the three below */
+    gboolean autostart;
     guint snapshots, checkpoints;
     const char *job;
     guint starts, defines, shutdowns; /* in this process */
+    GPtrArray *others;                /* not owned: FakeHv * on the same host, itself too; NULL: it is alone */
     guint late_by;                    /* of FAKE_LATE */
     struct {
         char what;          /* d, s, x for destroy; 0: none */
@@ -51,7 +53,8 @@ typedef struct {
         guint left;         /* calls until it takes effect */
         gint64 answered_ms; /* when a later call that changes something was answered; 0: none was */
     } late;                 /* a call that was given up and is under way */
-    GString *log;           /* of this process: d, s, x for each define, start, destroy that took effect */
+    GString *
+        log; /* of this process: d, s, x for each define, start, destroy that took effect, o for an end without a destroy */
 } FakeHv;
 
 /* Once a later call that changes something was answered, one that is under way takes effect within this time (engine/swap.c). */
@@ -65,7 +68,18 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(FakeHv, fake_hv_free)
 VrDomainState fake_hv_state(FakeHv *fake);
 /* The source path of the disk vda in inactive.xml or live.xml (NULL when off). Free with g_free. */
 char *fake_hv_os_path(FakeHv *fake, gboolean live);
+/* Off: as after a shutdown. */
 void fake_hv_set_state(FakeHv *fake, VrDomainState state);
+/* The guest ends by itself. */
+void fake_hv_end(FakeHv *fake, VrDomainReason reason);
+/* libvirtd starts again, and knows no more why a domain is off. */
+void fake_hv_restart(FakeHv *fake);
+/* What else somebody may do: one that runs goes on as a transient domain; a managed save; a snapshot. */
+void fake_hv_undefine(FakeHv *fake);
+void fake_hv_save(FakeHv *fake);
+void fake_hv_snapshot(FakeHv *fake);
+/* As every define checks first: the XML is of that domain. Else VR_ERROR_INVALID. */
+gboolean fake_hv_is_of(const char *xml, const char *uuid, GError **error);
 /* The host comes back after a power cut: the guest is off, or with autostart runs on what inactive.xml names. */
 void fake_hv_boot_host(FakeHv *fake, gboolean autostart);
 /* A call of a process that ended is under way: as FAKE_LATE. xml: of a define. */

@@ -3,13 +3,10 @@
 
 #include "base/clock.h"
 #include "base/error.h"
-#include "disk/disk_file.h"
 #include "fault/points.h"
 #include "hv/connection.h"
-#include "hv/domain_xml.h"
 
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 
 static const char *const uuids[SWEEP_GUESTS_MAX] = {SWEEP_GUEST_0, "11111111-2222-4333-8444-555555555551",
@@ -89,9 +86,11 @@ static const char *const call_names[] = {"list",   "info",  "inactive_xml", "liv
 typedef struct {
     FakeHv *fake; /* NULL: none */
     CallKind kind;
+    const char *uuid; /* of our table */
+    VrShutdownMode mode;
     char *xml;
     guint due; /* the call before which it happens; 0: when the hypervisor is closed */
-} Pending;
+} Change;
 
 struct SweepHv {
     VrHv hv;
@@ -100,46 +99,24 @@ struct SweepHv {
     guint back_at; /* the first call at which libvirtd is there again */
     const char *hit;
     gboolean lied;
-    Pending pending;
+    Change pending;
+    GPtrArray *all; /* of fakes */
     FakeHv *fakes[SWEEP_GUESTS_MAX];
 };
 
-/* QEMU runs as another user than root, so a disk of mode 0400 does not open for it (SAFETY 4.6). */
-static gboolean can_open(const char *path, const char *format)
+static gboolean happen(const Change *change, GError **error)
 {
-    struct stat st;
-    guint64 size;
+    VrHv *hv = change->fake ? &change->fake->hv : NULL;
 
-    return path && stat(path, &st) == 0 && (st.st_mode & S_IWUSR) &&
-           vr_disk_file_virtual_size(path, format, &size, NULL);
-}
-
-static gboolean qemu_starts(FakeHv *fake, GError **error)
-{
-    g_autofree char *xml = fake->hv.ops->inactive_xml(&fake->hv, "", NULL);
-    g_autoptr(VrDomainDef) def = vr_domain_def_parse(xml, NULL);
-
-    for (guint i = 0; def && i < def->disks->len; i++) {
-        const VrDomainDisk *disk = g_ptr_array_index(def->disks, i);
-        if (disk->source && !can_open(disk->source, disk->driver)) {
-            g_set_error(error, VR_ERROR, VR_ERROR_HYPERVISOR, "QEMU cannot open %s", disk->source);
-            return FALSE;
-        }
-    }
-    return def != NULL;
-}
-
-static gboolean happen(FakeHv *fake, CallKind kind, const char *xml, GError **error)
-{
-    switch (kind) {
+    switch (change->kind) {
     case CALL_DEFINE:
-        return fake->hv.ops->define(&fake->hv, "", xml, error);
+        return hv->ops->define(hv, change->uuid, change->xml, error);
     case CALL_START:
-        return qemu_starts(fake, error) && fake->hv.ops->start(&fake->hv, "", error);
+        return hv->ops->start(hv, change->uuid, error);
     case CALL_SHUTDOWN:
-        return fake->hv.ops->shutdown(&fake->hv, "", VR_SHUTDOWN_ACPI, error);
+        return hv->ops->shutdown(hv, change->uuid, change->mode, error);
     case CALL_DESTROY:
-        return fake->hv.ops->destroy(&fake->hv, "", error);
+        return hv->ops->destroy(hv, change->uuid, error);
     default:
         return TRUE;
     }
@@ -150,27 +127,36 @@ static void settle_pending(SweepHv *hv)
     if (!hv->pending.fake)
         return;
     points_pause();
-    happen(hv->pending.fake, hv->pending.kind, hv->pending.xml, NULL);
+    happen(&hv->pending, NULL);
     points_resume();
     g_clear_pointer(&hv->pending.xml, g_free);
     hv->pending.fake = NULL;
 }
 
-static void postpone(SweepHv *hv, FakeHv *fake, CallKind kind, const char *xml, guint due)
+static void postpone(SweepHv *hv, const Change *change, guint due)
 {
-    if (kind >= CALL_DEFINE)
-        hv->pending = (Pending){.fake = fake, .kind = kind, .xml = g_strdup(xml), .due = due};
+    if (change->kind < CALL_DEFINE)
+        return;
+    hv->pending = *change;
+    hv->pending.xml = g_strdup(change->xml);
+    hv->pending.due = due;
+}
+
+void sweep_hv_restart(SweepHv *hv)
+{
+    for (guint i = 0; i < hv->n; i++)
+        fake_hv_restart(hv->fakes[i]);
 }
 
 /* The call is not answered: what has become of it is told by *happens. */
-static gboolean unanswered(SweepHv *hv, FakeHv *fake, CallKind kind, const char *xml, gboolean *happens)
+static gboolean unanswered(SweepHv *hv, const Change *change, gboolean *happens)
 {
     switch (hv->fault) {
     case SWEEP_HUNG_THEN_DONE:
-        postpone(hv, fake, kind, xml, hv->calls + 1);
+        postpone(hv, change, hv->calls + 1);
         break;
     case SWEEP_HUNG_DONE_LATE:
-        postpone(hv, fake, kind, xml, hv->calls + SWEEP_LATE_CALLS);
+        postpone(hv, change, hv->calls + SWEEP_LATE_CALLS);
         break;
     case SWEEP_RESTARTS_BEFORE:
     case SWEEP_RESTARTS_AFTER:
@@ -196,7 +182,7 @@ static gboolean disconnected(GError **error)
 }
 
 /* TRUE: the call may go on to its effect and its answer. */
-static gboolean script(SweepHv *hv, FakeHv *fake, CallKind kind, const char *xml, GError **error)
+static gboolean script(SweepHv *hv, const Change *change, GError **error)
 {
     gboolean happens;
 
@@ -209,19 +195,21 @@ static gboolean script(SweepHv *hv, FakeHv *fake, CallKind kind, const char *xml
         sweep_clock_skip(1000);
         return disconnected(error);
     }
-    if (hv->fault == SWEEP_LIES && kind != CALL_DEFINE)
+    if (hv->fault == SWEEP_LIES && change->kind != CALL_DEFINE)
         return TRUE;
-    hv->hit = call_names[kind];
+    hv->hit = call_names[change->kind];
     if (hv->fault == SWEEP_LIES) {
         hv->lied = TRUE;
         return TRUE;
     }
-    if (!unanswered(hv, fake, kind, xml, &happens)) {
+    if (!unanswered(hv, change, &happens)) {
         g_set_error(error, VR_ERROR, VR_ERROR_HYPERVISOR, "scripted refusal");
         return FALSE;
     }
     if (happens)
-        happen(fake, kind, xml, NULL);
+        happen(change, NULL);
+    if (hv->fault == SWEEP_RESTARTS_BEFORE || hv->fault == SWEEP_RESTARTS_AFTER)
+        sweep_hv_restart(hv);
     return disconnected(error);
 }
 
@@ -234,21 +222,29 @@ static FakeHv *find(SweepHv *hv, const char *uuid, GError **error)
     return NULL;
 }
 
-static gboolean change(VrHv *ops, const char *uuid, CallKind kind, const char *xml, GError **error)
+static gboolean change(VrHv *ops, Change what, GError **error)
 {
     SweepHv *hv = (SweepHv *)ops;
-    FakeHv *fake = find(hv, uuid, error);
     gboolean ok;
 
-    if (!fake)
+    what.fake = find(hv, what.uuid, error);
+    if (!what.fake)
         return FALSE;
-    points_here("before", call_names[kind]);
+    points_here("before", call_names[what.kind]);
     points_pause();
     hv->lied = FALSE;
-    ok = script(hv, fake, kind, xml, error) && (hv->lied || happen(fake, kind, xml, error));
+    ok = script(hv, &what, error) && (hv->lied || happen(&what, error));
     points_resume();
-    points_here("after", call_names[kind]);
+    points_here("after", call_names[what.kind]);
     return ok;
+}
+
+/* The guest that is asked; NULL: there is none, or the script says no. */
+static FakeHv *ask(VrHv *ops, const char *uuid, CallKind kind, GError **error)
+{
+    Change what = {.kind = kind, .fake = find((SweepHv *)ops, uuid, error)};
+
+    return what.fake && script((SweepHv *)ops, &what, error) ? what.fake : NULL;
 }
 
 /* --- operations -------------------------------------------------------------------------------------- */
@@ -256,13 +252,17 @@ static gboolean change(VrHv *ops, const char *uuid, CallKind kind, const char *x
 static GPtrArray *do_list(VrHv *ops, GError **error)
 {
     SweepHv *hv = (SweepHv *)ops;
+    const Change what = {.kind = CALL_LIST};
     GPtrArray *list;
 
-    if (!script(hv, NULL, CALL_LIST, NULL, error))
+    if (!script(hv, &what, error))
         return NULL;
     list = g_ptr_array_new_with_free_func(g_free);
-    for (guint i = 0; i < hv->n; i++)
-        g_ptr_array_add(list, g_strdup(uuids[i]));
+    for (guint i = 0; i < hv->n; i++) {
+        g_autoptr(GPtrArray) one = hv->fakes[i]->hv.ops->list(&hv->fakes[i]->hv, NULL);
+        if (one->len > 0)
+            g_ptr_array_add(list, g_strdup(uuids[i]));
+    }
     return list;
 }
 
@@ -271,67 +271,60 @@ static gboolean do_lookup(VrHv *ops, const char *name, char uuid[VR_UUID_LENGTH 
     SweepHv *hv = (SweepHv *)ops;
 
     for (guint i = 0; i < hv->n; i++)
-        if (g_str_equal(names[i], name) || g_str_equal(uuids[i], name)) {
-            g_strlcpy(uuid, uuids[i], VR_UUID_LENGTH + 1);
+        if (hv->fakes[i]->hv.ops->lookup(&hv->fakes[i]->hv, name, uuid, NULL))
             return TRUE;
-        }
     g_set_error(error, VR_ERROR, VR_ERROR_NOT_FOUND, "no domain '%s'", name);
     return FALSE;
 }
 
 static gboolean do_info(VrHv *ops, const char *uuid, VrDomainInfo *info, GError **error)
 {
-    SweepHv *hv = (SweepHv *)ops;
-    FakeHv *fake = find(hv, uuid, error);
+    FakeHv *fake = ask(ops, uuid, CALL_INFO, error);
 
     memset(info, 0, sizeof(*info));
-    if (!fake || !script(hv, fake, CALL_INFO, NULL, error) || !fake->hv.ops->info(&fake->hv, uuid, info, error))
-        return FALSE;
-    g_free(info->name);
-    info->name = g_strdup(names[uuid[VR_UUID_LENGTH - 1] - '0']);
-    return TRUE;
+    return fake && fake->hv.ops->info(&fake->hv, uuid, info, error);
 }
 
 static char *do_inactive_xml(VrHv *ops, const char *uuid, GError **error)
 {
-    FakeHv *fake = find((SweepHv *)ops, uuid, error);
+    FakeHv *fake = ask(ops, uuid, CALL_INACTIVE, error);
 
-    return fake && script((SweepHv *)ops, fake, CALL_INACTIVE, NULL, error)
-               ? fake->hv.ops->inactive_xml(&fake->hv, uuid, error)
-               : NULL;
+    return fake ? fake->hv.ops->inactive_xml(&fake->hv, uuid, error) : NULL;
 }
 
 static char *do_live_xml(VrHv *ops, const char *uuid, GError **error)
 {
-    FakeHv *fake = find((SweepHv *)ops, uuid, error);
+    FakeHv *fake = ask(ops, uuid, CALL_LIVE, error);
 
-    return fake && script((SweepHv *)ops, fake, CALL_LIVE, NULL, error) ? fake->hv.ops->live_xml(&fake->hv, uuid, error)
-                                                                        : NULL;
+    return fake ? fake->hv.ops->live_xml(&fake->hv, uuid, error) : NULL;
 }
 
 static GPtrArray *do_kept_xml(VrHv *ops, const char *uuid, GError **error)
 {
-    return g_ptr_array_new_with_free_func(g_free);
+    FakeHv *fake = find((SweepHv *)ops, uuid, error);
+
+    return fake ? fake->hv.ops->kept_xml(&fake->hv, uuid, error) : NULL;
 }
 
 static gboolean do_define(VrHv *ops, const char *uuid, const char *xml, GError **error)
 {
-    return change(ops, uuid, CALL_DEFINE, xml, error);
+    return fake_hv_is_of(xml, uuid, error) &&
+           change(ops, (Change){.kind = CALL_DEFINE, .uuid = uuid, .xml = (char *)xml}, error);
 }
 
 static gboolean do_start(VrHv *ops, const char *uuid, GError **error)
 {
-    return change(ops, uuid, CALL_START, NULL, error);
+    return change(ops, (Change){.kind = CALL_START, .uuid = uuid}, error);
 }
 
 static gboolean do_shutdown(VrHv *ops, const char *uuid, VrShutdownMode mode, GError **error)
 {
-    return change(ops, uuid, CALL_SHUTDOWN, NULL, error);
+    return change(ops, (Change){.kind = CALL_SHUTDOWN, .uuid = uuid, .mode = mode}, error);
 }
 
 static gboolean do_destroy(VrHv *ops, const char *uuid, GError **error)
 {
-    return change(ops, uuid, CALL_DESTROY, NULL, error);
+    return change(ops, (Change){.kind = CALL_DESTROY, .uuid = uuid}, error);
 }
 
 static void do_wait_change(VrHv *ops, const char *uuid, gint64 deadline_ms)
@@ -341,13 +334,16 @@ static void do_wait_change(VrHv *ops, const char *uuid, gint64 deadline_ms)
 
 static char *do_agent(VrHv *ops, const char *uuid, const char *command, int timeout_s, GError **error)
 {
-    g_set_error(error, VR_ERROR, VR_ERROR_AGENT, "the scripted guest has no agent");
-    return NULL;
+    FakeHv *fake = find((SweepHv *)ops, uuid, error);
+
+    return fake ? fake->hv.ops->agent(&fake->hv, uuid, command, timeout_s, error) : NULL;
 }
 
 static GPtrArray *do_leases(VrHv *ops, const char *uuid, GError **error)
 {
-    return g_ptr_array_new_with_free_func(g_free);
+    FakeHv *fake = find((SweepHv *)ops, uuid, error);
+
+    return fake ? fake->hv.ops->leases(&fake->hv, uuid, error) : NULL;
 }
 
 static char *do_nvram(VrHv *ops, const char *uuid, const char *xml, GError **error)
@@ -382,8 +378,12 @@ char *__wrap_vr_connection_volume_path(VrHv *ops, const char *pool, const char *
 char *__wrap_vr_connection_volume_path(VrHv *ops, const char *pool, const char *volume, GError **error)
 {
     g_autofree char *dir = g_path_get_dirname(((SweepHv *)ops)->fakes[0]->dir);
+    g_autofree char *path = g_build_filename(dir, "..", "disks", volume, NULL);
 
-    return g_build_filename(dir, "..", "disks", volume, NULL);
+    if (g_str_equal(pool, "guests") && g_file_test(path, G_FILE_TEST_EXISTS))
+        return g_steal_pointer(&path);
+    g_set_error(error, VR_ERROR, VR_ERROR_NOT_FOUND, "no volume '%s' in a pool '%s'", volume, pool);
+    return NULL;
 }
 
 SweepHv *sweep_hv_new(const char *dir, guint n)
@@ -392,10 +392,13 @@ SweepHv *sweep_hv_new(const char *dir, guint n)
 
     hv->hv.ops = &ops_table;
     hv->n = n;
+    hv->all = g_ptr_array_new();
     for (guint i = 0; i < n; i++) {
         g_autofree char *number = g_strdup_printf("%u", i);
         g_autofree char *path = g_build_filename(dir, number, NULL);
         hv->fakes[i] = fake_hv_new(path, NULL, FALSE);
+        hv->fakes[i]->others = hv->all;
+        g_ptr_array_add(hv->all, hv->fakes[i]);
     }
     return hv;
 }
@@ -407,6 +410,7 @@ void sweep_hv_free(SweepHv *hv)
     settle_pending(hv);
     for (guint i = 0; i < hv->n; i++)
         fake_hv_free(hv->fakes[i]);
+    g_ptr_array_unref(hv->all);
     g_free(hv);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * A hypervisor of several scripted domains (fake_hv.h, one directory each) for the sweeps. Each call that changes a domain is a
- * point before and after its effect; a call may be given a fault; and QEMU starts only on an OS disk that it could open.
+ * point before and after its effect, and a call may be given a fault.
  */
 #pragma once
 
@@ -44,6 +44,9 @@ FakeHv *sweep_hv_fake(SweepHv *hv, guint guest);
 void sweep_hv_script(SweepHv *hv, guint at, SweepFault fault);
 guint sweep_hv_calls(const SweepHv *hv);
 const char *sweep_hv_hit(const SweepHv *hv); /* the operation that had the fault; NULL: none had */
+
+/* libvirtd is killed, and another one is there. */
+void sweep_hv_restart(SweepHv *hv);
 
 /* Not owned. */
 const char *sweep_guest_uuid(guint guest);
