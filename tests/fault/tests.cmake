@@ -17,3 +17,6 @@ set_tests_properties(fault/sweep PROPERTIES TIMEOUT 300)
 if(VR_SCRATCH)
   set_property(TEST fault/sweep PROPERTY ENVIRONMENT "TMPDIR=${VR_SCRATCH}")
 endif()
+# The scripted hypervisor against libvirt.
+vr_test(hv both LINK points vr_engine SOURCES hv/both_fake.c hv/both_real.c hv/both_say.c hv/both_text.c hv/private_libvirtd.c fault/fake_hv.c fault/sweep_hv.c)
+set_tests_properties(hv/both PROPERTIES TIMEOUT 600)

@@ -9,12 +9,9 @@
 #include "hv/connection.h"
 #include "hv/domain.h"
 #include "hv/domain_xml.h"
+#include "hv/private_libvirtd.h"
 #include <glib/gstdio.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 static gboolean skipped;
 
@@ -157,68 +154,26 @@ static void many_threads_share_a_connection(void **state)
 
 /* -- A private libvirtd --------------------------------------------------------------------------- */
 
-typedef struct {
-    GPid helper;
-    int stdin_fd;
-    char *uri;
-    pid_t libvirtd;
-} Private;
-
-static gboolean read_line(int fd, char *line, gsize size)
-{
-    gsize n = 0;
-
-    while (n + 1 < size && read(fd, line + n, 1) == 1 && line[n] != '\n')
-        n++;
-    line[n] = '\0';
-    return n > 0;
-}
-
 static int private_setup(void **state)
 {
-    g_autofree char *script = g_build_filename(g_getenv("VR_SOURCE_DIR"), "tests", "lib", "libvirtd.py", NULL);
-    char *argv[] = {(char *)"/usr/bin/python3", script, (char *)"--serve", NULL};
-    Private *private = g_new0(Private, 1);
-    char line[512];
-    int out;
-
-    if (geteuid() != 0 || !g_spawn_async_with_pipes(NULL, argv, NULL, G_SPAWN_DO_NOT_REAP_CHILD, NULL, NULL,
-                                                    &private->helper, &private->stdin_fd, &out, NULL, NULL)) {
-        g_free(private);
-        return 0;
-    }
-    char **words = read_line(out, line, sizeof line) ? g_strsplit(line, " ", 2) : NULL;
-    close(out);
-    if (words != NULL) {
-        private->uri = g_strdup(words[0]);
-        private->libvirtd = (pid_t)atoi(words[1]);
-    }
-    g_strfreev(words);
-    *state = private;
+    *state = private_libvirtd_start();
     return 0;
 }
 
 static int private_teardown(void **state)
 {
-    Private *private = *state;
-    int status;
-
-    if (private == NULL)
-        return 0;
-    close(private->stdin_fd);
-    waitpid(private->helper, &status, 0);
-    g_free(private->uri);
-    g_free(private);
+    if (*state)
+        private_libvirtd_end(*state);
     return 0;
 }
 
 static VrHv *open_private(void **state, gint64 timeout_ms)
 {
-    const Private *private = *state;
+    const PrivateLibvirtd *private = *state;
     const VrConnectionOptions options = {timeout_ms};
     g_autoptr(GError) error = NULL;
 
-    if (private == NULL || private->uri == NULL)
+    if (private == NULL)
         skip_because("a private libvirtd cannot be started (root, libvirtd and python3-libvirt are needed)");
     VrHv *hv = vr_connection_open(private->uri, &options, &error);
     expect_no_error(error);
@@ -230,20 +185,20 @@ static VrHv *open_private(void **state, gint64 timeout_ms)
 static void a_hanging_libvirtd(void **state)
 {
     g_autoptr(VrHv) hv = open_private(state, 1000);
-    const Private *private = *state;
+    const PrivateLibvirtd *private = *state;
     g_autoptr(GError) error = NULL;
     char uuid[VR_UUID_LENGTH + 1];
 
     assert_false(vr_hv_lookup(hv, "x", uuid, &error));
     expect_error(&error, VR_ERROR_NOT_FOUND, "look-up");
-    kill(private->libvirtd, SIGSTOP);
+    kill(private->pid, SIGSTOP);
     gint64 before = vr_clock_now_ms();
     assert_false(vr_hv_lookup(hv, "x", uuid, &error));
     expect_error(&error, VR_ERROR_DISCONNECTED, "outcome is unknown");
     assert_in_range(vr_clock_now_ms() - before, 990, 1500);
     assert_false(vr_hv_lookup(hv, "x", uuid, &error));
     expect_error(&error, VR_ERROR_DISCONNECTED, "did not answer");
-    kill(private->libvirtd, SIGCONT);
+    kill(private->pid, SIGCONT);
     for (int i = 0; i < 5 && !g_error_matches(error, VR_ERROR, VR_ERROR_NOT_FOUND); i++) {
         g_clear_error(&error);
         vr_hv_lookup(hv, "x", uuid, &error);
@@ -255,13 +210,13 @@ static void a_hanging_libvirtd(void **state)
 static void too_many_hanging_calls(void **state)
 {
     g_autoptr(VrHv) hv = open_private(state, 200);
-    const Private *private = *state;
+    const PrivateLibvirtd *private = *state;
     g_autoptr(GError) error = NULL;
     char uuid[VR_UUID_LENGTH + 1];
     int asked = 0;
 
     vr_hv_lookup(hv, "x", uuid, NULL);
-    kill(private->libvirtd, SIGSTOP);
+    kill(private->pid, SIGSTOP);
     do {
         g_clear_error(&error);
         assert_false(vr_hv_lookup(hv, "x", uuid, &error));
@@ -271,7 +226,7 @@ static void too_many_hanging_calls(void **state)
     gint64 before = vr_clock_now_ms();
     assert_false(vr_hv_lookup(hv, "x", uuid, NULL));
     assert_in_range(vr_clock_now_ms() - before, 0, 50);
-    kill(private->libvirtd, SIGCONT);
+    kill(private->pid, SIGCONT);
     for (int i = 0; i < 50 && !g_error_matches(error, VR_ERROR, VR_ERROR_NOT_FOUND); i++) {
         g_clear_error(&error);
         vr_hv_lookup(hv, "x", uuid, &error);
@@ -284,14 +239,14 @@ static void too_many_hanging_calls(void **state)
 static void keepalive_ends_a_call(void **state)
 {
     g_autoptr(VrHv) hv = open_private(state, 60000);
-    const Private *private = *state;
+    const PrivateLibvirtd *private = *state;
     g_autoptr(GError) error = NULL;
     char uuid[VR_UUID_LENGTH + 1];
 
-    kill(private->libvirtd, SIGSTOP);
+    kill(private->pid, SIGSTOP);
     gint64 before = vr_clock_now_ms();
     assert_false(vr_hv_lookup(hv, "x", uuid, &error));
-    kill(private->libvirtd, SIGCONT);
+    kill(private->pid, SIGCONT);
     expect_error(&error, VR_ERROR_DISCONNECTED, "broke");
     assert_in_range(vr_clock_now_ms() - before, 10000, 30000);
     assert_false(vr_hv_lookup(hv, "x", uuid, &error));
@@ -301,13 +256,13 @@ static void keepalive_ends_a_call(void **state)
 static void a_killed_libvirtd(void **state)
 {
     g_autoptr(VrHv) hv = open_private(state, 5000);
-    const Private *private = *state;
+    const PrivateLibvirtd *private = *state;
     g_autoptr(GError) error = NULL;
     char uuid[VR_UUID_LENGTH + 1];
 
     assert_false(vr_hv_lookup(hv, "x", uuid, &error));
     expect_error(&error, VR_ERROR_NOT_FOUND, "look-up");
-    kill(private->libvirtd, SIGKILL);
+    kill(private->pid, SIGKILL);
     gint64 before = vr_clock_now_ms();
     for (int i = 0; i < 4; i++) {
         assert_false(vr_hv_lookup(hv, "x", uuid, &error));

@@ -9,7 +9,7 @@ libvirt and QEMU: OS disk, data disks, temp disk, network, agent channel.
 A Fleet is a number of them with their files in one directory under /var/lib, where QEMU's user
 can reach them; leaving its `with` block removes guests and files whatever happened.
 
-usage: cheap_guest.py PATH VERSION FORMAT    makes an OS disk, for tests that are not Python
+usage: cheap_guest.py PATH VERSION FORMAT [deaf|reboots|ends]    makes an OS disk, for tests that are not Python
 """
 import os
 import shutil
@@ -81,9 +81,12 @@ def banner(version):
     return f"cheap guest version {version}\r\n"
 
 
-def boot_sector(version, ignore_acpi=False, boots=True, reboots=False):
-    """The 512 bytes of the guest's operating system.  reboots: it does that when it should power itself off."""
+def boot_sector(version, ignore_acpi=False, boots=True, reboots=False, ends=False):
+    """The 512 bytes of the guest's operating system.  reboots: it does that when it should power itself off; ends: it powers itself
+    off at the first tick of its clock."""
     code = bytearray(CODE)
+    if ends:
+        code[JZ_WAIT : JZ_WAIT + 2] = b"\x90\x90"  # it looks at the button, and does not care
     if reboots:
         code[SOFT_OFF : SOFT_OFF + len(REBOOT)] = REBOOT
     if ignore_acpi:
@@ -99,11 +102,11 @@ def boot_sector(version, ignore_acpi=False, boots=True, reboots=False):
     return bytes(sector)
 
 
-def write_os_disk(path, version, disk_format="raw", ignore_acpi=False, boots=True, size=MIB, reboots=False):
+def write_os_disk(path, version, disk_format="raw", ignore_acpi=False, boots=True, size=MIB, reboots=False, ends=False):
     """Makes an OS disk of the version; a qcow2 one has no backing file."""
     raw = path if disk_format == "raw" else path + ".raw"
     with open(raw, "wb") as disk:
-        disk.write(boot_sector(version, ignore_acpi, boots, reboots))
+        disk.write(boot_sector(version, ignore_acpi, boots, reboots, ends))
         disk.truncate(size)
     if disk_format != "raw":
         subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", disk_format, raw, path], check=True)
@@ -351,6 +354,7 @@ class Fleet:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 4:
+    KINDS = {"deaf": {"ignore_acpi": True}, "reboots": {"reboots": True}, "ends": {"ends": True}}
+    if len(sys.argv) not in (4, 5) or (len(sys.argv) == 5 and sys.argv[4] not in KINDS):
         sys.exit(__doc__)
-    write_os_disk(*sys.argv[1:])
+    write_os_disk(*sys.argv[1:4], **KINDS.get("".join(sys.argv[4:]), {}))

@@ -5,7 +5,8 @@ A PrivateLibvirtd lives in a mount namespace with its own /etc/libvirt/qemu, /va
 empty; only its socket lies in a directory that others see.  It knows nothing of the host's guests, and
 whatever a test does to it harms nobody.  Its processes are known by being below our sub-reaper.
 
-usage: libvirtd.py --serve           a private libvirtd until the end of standard input; prints its "URI PID"
+usage: libvirtd.py --serve           a private libvirtd until the end of standard input; prints its "URI PID"; at each line there it
+                                     is killed, and there is another one in its place, whose "URI PID" is printed
        libvirtd.py --run COMMAND...  runs COMMAND with the host's libvirtd, started for it when none runs
 """
 import atexit
@@ -192,7 +193,10 @@ def main(arguments):
     elif arguments == ["--serve"]:
         with PrivateLibvirtd() as private:
             print(private.uri, private.pid, flush=True)
-            sys.stdin.read()
+            for _ in sys.stdin:
+                private.crash()
+                private.restart()
+                print(private.uri, private.pid, flush=True)
     elif len(arguments) > 1 and arguments[0] == "--run":
         ensure()
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell starts background jobs with it ignored: tests send it
