@@ -86,7 +86,8 @@ static VrSession *open_session(VrConnection *self, gint64 not_before_ms, char **
     if (!vr_call_run(call, timeout)) {
         vr_call_abandon(call);
         g_set_error(error, VR_ERROR, VR_ERROR_DISCONNECTED,
-                    "libvirt did not answer at %s within %" G_GINT64_FORMAT " s",
+                    "libvirt did not answer at %s within %" G_GINT64_FORMAT
+                    " s; does libvirtd hang? ('systemctl restart libvirtd' leaves guests running)",
                     self->uri != NULL ? self->uri : "its default URI", timeout / 1000);
         return NULL;
     }

@@ -10,6 +10,7 @@ typedef struct {
     json_t *deleted, *kept, *unknown; /* owned */
     guint64 bytes;
     guint count;
+    gboolean unreachable; /* libvirt is */
 } Answer;
 
 static void answer_clear(Answer *answer)
@@ -67,10 +68,14 @@ static VrEngine engine_of(const VrSession *session)
 static gboolean gc_set(const VrCli *cli, const char *name, Answer *answer, GError **error)
 {
     g_auto(VrSession) session = {0};
+    g_autoptr(GError) local = NULL;
     VrEngine engine;
 
-    if (!vr_session_open(&session, cli, error) || !vr_session_take_set(&session, name, error))
+    if (!vr_session_open(&session, cli, &local) || !vr_session_take_set(&session, name, &local)) {
+        answer->unreachable = vr_session_is_unreachable(&session, local);
+        g_propagate_error(error, g_steal_pointer(&local));
         return FALSE;
+    }
     engine = engine_of(&session);
     g_auto(VrGc) gc = gc_of(&session, &engine, answer);
     return vr_gc_set(&gc, session.set, error);
@@ -143,13 +148,14 @@ static GPtrArray *all_sets(const VrCli *cli, GError **error)
     return vr_session_open_read(&session, cli, error) ? vr_registry_list(vr_store_db(session.store), error) : NULL;
 }
 
-/* One set that is owned, or whose model cannot be read, does not keep the others from it; the first error is the answer. */
+/* One set that is owned, or whose model cannot be read, does not keep the others from it; libvirt that cannot be reached does. The first
+ * error is the answer. */
 static gboolean gc_all(const VrCli *cli, Answer *answer, GError **error)
 {
     g_autoptr(GPtrArray) names = all_sets(cli, error);
     g_autoptr(GError) first = NULL;
 
-    for (guint i = 0; names && i <= names->len; i++) {
+    for (guint i = 0; names && i <= names->len && !answer->unreachable; i++) {
         g_autoptr(GError) local = NULL;
         if (i < names->len ? gc_set(cli, names->pdata[i], answer, &local) : gc_left(cli, answer, &local))
             continue;

@@ -26,42 +26,49 @@ static void say_what_is_open(const VrSession *session, const char *name)
         vr_say(session->cli, "set %s: nothing is open", name);
 }
 
-static gboolean dry_run(const VrCli *cli, const char *name, GError **error)
+static gboolean dry_run(VrSession *session, const char *name, GError **error)
 {
-    g_auto(VrSession) session = {0};
+    const VrCli *cli = session->cli;
     g_autoptr(GPtrArray) told = NULL;
     g_autofree char *holder = NULL;
 
-    if (!vr_session_open_read(&session, cli, error))
+    session->set = vr_registry_get_any(vr_store_db(session->store), name, error);
+    if (!session->set)
         return FALSE;
-    session.set = vr_registry_get_any(vr_store_db(session.store), name, error);
-    if (!session.set)
-        return FALSE;
-    if (vr_session_is_owned(&session, name, &holder)) {
+    if (vr_session_is_owned(session, name, &holder)) {
         g_autofree char *advice = vr_owner_advice(holder);
         vr_say(cli, "set %s: owned now by %s; there is nothing to recover while it works; %s", name, holder, advice);
         return TRUE;
     }
-    if (!vr_session_connect(&session, error) || !would_recover(&session, &told, error))
+    if (!vr_session_connect(session, error) || !would_recover(session, &told, error))
         return FALSE;
     for (guint i = 0; i < told->len; i++)
         vr_say(cli, "set %s: %s", name, (const char *)g_ptr_array_index(told, i));
     if (told->len == 0)
-        say_what_is_open(&session, name);
+        say_what_is_open(session, name);
     return TRUE;
 }
 
 /* Taking the set recovers it and says what it did. */
-static gboolean recover_set(const VrCli *cli, const char *name, GError **error)
+static gboolean take(VrSession *session, const char *name, GError **error)
+{
+    if (!vr_session_take_any_set(session, name, error))
+        return FALSE;
+    say_what_is_open(session, name);
+    return TRUE;
+}
+
+static gboolean recover_set(const VrCli *cli, const char *name, gboolean *unreachable, GError **error)
 {
     g_auto(VrSession) session = {.open_run = VR_OPEN_RUN_KEEP};
+    g_autoptr(GError) local = NULL;
 
-    if (cli->options.dry_run)
-        return dry_run(cli, name, error);
-    if (!vr_session_open_write(&session, cli, error) || !vr_session_take_any_set(&session, name, error))
-        return FALSE;
-    say_what_is_open(&session, name);
-    return TRUE;
+    if (vr_session_open(&session, cli, &local) &&
+        (cli->options.dry_run ? dry_run(&session, name, &local) : take(&session, name, &local)))
+        return TRUE;
+    *unreachable = vr_session_is_unreachable(&session, local);
+    g_propagate_error(error, g_steal_pointer(&local));
+    return FALSE;
 }
 
 static GPtrArray *all_sets(const VrCli *cli, GError **error)
@@ -137,11 +144,12 @@ static gboolean check_usage(const VrCli *cli, GError **error)
     return FALSE;
 }
 
-/* One set that cannot be recovered does not keep the others from it; the first error is the answer. */
+/* One set that cannot be recovered does not keep the others from it, and libvirt that cannot be reached does; the first error is the answer. */
 gboolean vr_cmd_recover(const VrCli *cli, GError **error)
 {
     g_autoptr(GPtrArray) names = NULL;
     g_autoptr(GError) first = NULL;
+    gboolean unreachable = FALSE;
 
     if (!check_usage(cli, error))
         return FALSE;
@@ -157,9 +165,9 @@ gboolean vr_cmd_recover(const VrCli *cli, GError **error)
         return FALSE;
     for (guint i = 0; i < cli->n_args; i++)
         g_ptr_array_add(names, g_strdup(cli->args[i]));
-    for (guint i = 0; i < names->len; i++) {
+    for (guint i = 0; i < names->len && !unreachable; i++) {
         g_autoptr(GError) local = NULL;
-        if (recover_set(cli, g_ptr_array_index(names, i), &local))
+        if (recover_set(cli, g_ptr_array_index(names, i), &unreachable, &local))
             continue;
         if (!first)
             first = g_steal_pointer(&local);

@@ -59,6 +59,11 @@ gboolean vr_session_connect(VrSession *session, GError **error)
     return session->hv != NULL;
 }
 
+gboolean vr_session_is_unreachable(const VrSession *session, const GError *error)
+{
+    return !session->hv && g_error_matches(error, VR_ERROR, VR_ERROR_DISCONNECTED);
+}
+
 /* --- reading ----------------------------------------------------------------------------------------- */
 
 gboolean vr_session_is_owned(const VrSession *session, const char *name, char **holder)
@@ -171,8 +176,10 @@ gboolean vr_session_own(VrSession *session, const char *name, const char *text, 
     if (!vr_name_check(name, "set", error))
         return FALSE;
     confine(session);
-    if (!vr_session_connect(session, error))
+    if (!vr_session_connect(session, error)) {
+        g_prefix_error(error, "set '%s' is as it was: ", name);
         return FALSE;
+    }
     session->owner = vr_owner_acquire(session->journal, vr_store_root_fd(session->store), name, what, error);
     if (!session->owner)
         return FALSE;

@@ -70,7 +70,7 @@ class Lab:
     def __init__(self, fleet, **policy):
         self.fleet = fleet
         self.names = [guest.name for guest in fleet]
-        self.program = Program(fleet.path("store"), fleet.dir)
+        self.program = Program(fleet.path("store"), fleet.dir, fleet.uri)
         for version in ("1.0.0", "2.0.0", "3.0.0"):
             self.program.publish(version)
         self.set_name = fleet.prefix

@@ -38,11 +38,12 @@ class Result:
 
 
 class Program:
-    def __init__(self, root, work):
-        self.root, self.work = root, work
+    def __init__(self, root, work, uri=None):
+        self.root, self.work, self.uri = root, work, uri
 
     def command(self, *arguments):
-        return [BINARY, "--root", self.root, *arguments]
+        connect = ["--connect", self.uri] if self.uri else []
+        return [BINARY, "--root", self.root, *connect, *arguments]
 
     def run(self, *arguments, stdin="", timeout=120):
         done = subprocess.run(self.command(*arguments), input=stdin, capture_output=True, text=True, timeout=timeout,
