@@ -9,7 +9,6 @@
 #include "orchestrator/cli/output.h"
 #include "orchestrator/cli/run_process.h"
 #include "orchestrator/cli/worker.h"
-#include "orchestrator/control.h"
 
 typedef struct {
     VrEventType event;
@@ -26,7 +25,7 @@ static gboolean say_there(const VrSession *session, const char *name, const Word
 
     if (dir < 0)
         return FALSE;
-    if (vr_control_say(dir, name, word->event, word->domain, &text, &local)) {
+    if (vr_run_say(session, dir, name, word->event, word->domain, &text, &local)) {
         if (session->cli->options.json)
             vr_json_print_line(json_pack("{s:s, s:s}", "set", name, "message", text));
         else

@@ -119,6 +119,26 @@ gboolean vr_run_process(const VrSession *session, const VrTargets *targets, cons
     return ok;
 }
 
+/* ---- saying something to the one that is open ---- */
+
+gboolean vr_run_say(const VrSession *session, int dir, const char *set_name, VrEventType type, guint domain,
+                    char **text, GError **error)
+{
+    g_autoptr(GError) local = NULL;
+    g_autofree char *holder = NULL, *advice = NULL;
+
+    if (vr_control_say(dir, set_name, type, domain, text, &local))
+        return TRUE;
+    if (!g_error_matches(local, VR_ERROR, VR_ERROR_TIMEOUT) || !vr_session_is_owned(session, set_name, &holder)) {
+        g_propagate_error(error, g_steal_pointer(&local));
+        return FALSE;
+    }
+    advice = vr_owner_advice(holder);
+    g_set_error(error, VR_ERROR, VR_ERROR_TIMEOUT,
+                "set '%s' is held by %s, which does not answer, and may hear this later; %s", set_name, holder, advice);
+    return FALSE;
+}
+
 /* ---- ending the one that is open ---- */
 
 static gboolean end_process(const VrSession *session, const VrRun *run, VrEventType how, GError **error)
@@ -129,7 +149,7 @@ static gboolean end_process(const VrSession *session, const VrRun *run, VrEventT
 
     if (dir < 0)
         return FALSE;
-    if (vr_control_say(dir, run->set_name, how, 0, &text, &local)) {
+    if (vr_run_say(session, dir, run->set_name, how, 0, &text, &local)) {
         vr_tell(session->cli, "ending run %s first: %s", run->id, text);
     } else if (g_error_matches(local, VR_ERROR, VR_ERROR_CONFLICT)) {
         vr_tell(session->cli, "waiting for the process of run %s: %s", run->id,

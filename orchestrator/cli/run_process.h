@@ -13,6 +13,10 @@ gboolean vr_run_process(const VrSession *session, const VrTargets *targets, cons
 /* ROOT/run/SET. Owned by the caller. -1 with VR_ERROR_NOT_FOUND: no run of the set was here yet. */
 int vr_run_dir(const VrSession *session, GError **error);
 
+/* vr_control_say() to the run in dir. Where no answer comes in time the error names the process and what to do with it. */
+gboolean vr_run_say(const VrSession *session, int dir, const char *set_name, VrEventType type, guint domain,
+                    char **text, GError **error);
+
 /* Where an open run stands: what its process says, else what it wrote last. *answers (may be NULL): does a process answer? */
 gboolean vr_run_where(const VrSession *session, const VrRun *run, VrRunState *state, gboolean *answers, GError **error);
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import signal
 import sqlite3
 import subprocess
 
@@ -140,3 +141,39 @@ def rows_of(path):
 def crashing_image(program, version):
     """Its guest powers itself off at the first tick of its clock, long before it counts as healthy."""
     return program.image(version, name=f"{version}.raw.qcow2", ends=True)
+
+
+def is_writing(program):
+    database = sqlite3.connect(f"{program.root}/state.db", timeout=0.1, isolation_level=None)
+    try:
+        database.execute("BEGIN IMMEDIATE")
+        database.execute("ROLLBACK")
+        return False
+    except sqlite3.OperationalError:
+        return True
+    finally:
+        database.close()
+
+
+def wait_stopped(program, run):
+    """Stopped, and not in the middle of a write: then it would keep everybody out of state.db (tests/base/test_db.c)."""
+    def stopped():
+        with open(f"/proc/{run.pid}/stat", encoding="ascii") as stat:
+            return stat.read().rsplit(")", 1)[1].split()[0] == "T"
+
+    def stopped_at_rest():
+        run.send_signal(signal.SIGSTOP)
+        cheap_guest.wait_for(stopped, 10, "the run is stopped")
+        if not is_writing(program):
+            return True
+        run.send_signal(signal.SIGCONT)
+        return False
+    cheap_guest.wait_for(stopped_at_rest, 10, "the run is stopped and writes nothing")
+
+
+def events(program, kind):
+    database = sqlite3.connect(f"file:{program.root}/state.db?mode=ro", uri=True)
+    try:
+        return [text for (text,) in database.execute("SELECT text FROM events WHERE kind = ? ORDER BY seq", (kind,))]
+    finally:
+        database.close()

@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""B17, B19: recover on real guests: the health timeout goes on, domains that are gone, owners that are stopped, three runs."""
+"""B17: recover on real guests: the health timeout goes on, domains that are gone, three runs."""
 import os
-import signal
 import socket
-import sqlite3
 import time
 
 import pytest
 
 from lib import cheap_guest
-from program import FAILED, OWNED, PERSON, REFUSED
+from program import FAILED, PERSON, REFUSED, events
 
 
 @pytest.fixture(scope="module", name="lab")
@@ -33,48 +31,6 @@ def kill(run):
 
 def cut(lab, version, *options):
     kill(begin_upgrade(lab, version, *options))
-
-
-def end(run, timeout=60):
-    out, err = run.communicate(timeout=timeout)
-    assert "Sanitizer" not in err, err
-    return run.returncode, out, err
-
-
-def is_writing(program):
-    database = sqlite3.connect(f"{program.root}/state.db", timeout=0.1, isolation_level=None)
-    try:
-        database.execute("BEGIN IMMEDIATE")
-        database.execute("ROLLBACK")
-        return False
-    except sqlite3.OperationalError:
-        return True
-    finally:
-        database.close()
-
-
-def wait_stopped(lab, run):
-    """Stopped, and not in the middle of a write: then it would keep everybody out of state.db (tests/base/test_db.c)."""
-    def stopped():
-        with open(f"/proc/{run.pid}/stat", encoding="ascii") as stat:
-            return stat.read().rsplit(")", 1)[1].split()[0] == "T"
-
-    def stopped_at_rest():
-        run.send_signal(signal.SIGSTOP)
-        cheap_guest.wait_for(stopped, 10, "the run is stopped")
-        if not is_writing(lab.program):
-            return True
-        run.send_signal(signal.SIGCONT)
-        return False
-    cheap_guest.wait_for(stopped_at_rest, 10, "the run is stopped and writes nothing")
-
-
-def events(program, kind):
-    database = sqlite3.connect(f"file:{program.root}/state.db?mode=ro", uri=True)
-    try:
-        return [text for (text,) in database.execute("SELECT text FROM events WHERE kind = ? ORDER BY seq", (kind,))]
-    finally:
-        database.close()
 
 
 def is_settled(lab):
@@ -182,49 +138,3 @@ def test_forget(make_lab):
     guest.start()
     program("upgrade", name, "--version", "2.0.0")
     assert lab.versions() == lab.all_on("2.0.0")
-
-
-# --- owners -----------------------------------------------------------------------------------------
-
-
-def test_a_stopped_owner_is_named_and_goes_on(lab):
-    run = begin_upgrade(lab, "2.0.0")
-    wait_stopped(lab, run)
-    line = lab.program("recover", lab.set_name, status=OWNED).error()
-    assert f"(pid {run.pid}, by " in line and "is stopped" in line and f"kill -CONT {run.pid}" in line
-    assert f"kill -KILL {run.pid}" in lab.program("recover", lab.set_name, "--dry-run").out
-    run.send_signal(signal.SIGCONT)
-    status, _, err = end(run)
-    assert status == 0, err
-    assert lab.versions() == lab.all_on("2.0.0")
-    assert not events(lab.program, "took-over") or f"pid {run.pid}" not in events(lab.program, "took-over")[-1]
-    is_settled(lab)
-
-
-def test_a_killed_owner_is_taken_over_from(lab):
-    run = begin_upgrade(lab, "3.0.0")
-    wait_stopped(lab, run)
-    kill(run)
-    told = lab.program("recover", lab.set_name).err
-    assert f"taken over from upgrade {lab.set_name} (pid {run.pid}, by " in told and "without giving it back" in told
-    assert f"pid {run.pid}" in events(lab.program, "took-over")[-1]
-    is_settled(lab)
-    assert list(lab.versions().values()).count("3.0.0") == 1
-
-
-def test_an_owner_without_its_lock_wakes_fenced(lab):
-    """Somebody removes the lock file of a run that is stopped: another takes over, and what wakes up changes nothing."""
-    run = begin_upgrade(lab, "3.0.0")
-    wait_stopped(lab, run)
-    os.unlink(f"{lab.program.root}/locks/{lab.set_name}")
-    told = lab.program("recover", lab.set_name).err
-    assert "lock file had been removed" in told and "committed" in told
-    before = lab.program.snapshot()
-    domains = [(guest.domain.ID(), guest.domain.XMLDesc(2)) for guest in lab.fleet]
-    run.send_signal(signal.SIGCONT)
-    status, _, err = end(run)
-    assert status != 0 and "another owner" in err
-    assert lab.program.snapshot() == before
-    assert [(guest.domain.ID(), guest.domain.XMLDesc(2)) for guest in lab.fleet] == domains
-    assert lab.versions() == lab.all_on("3.0.0")
-    is_settled(lab)
