@@ -6,7 +6,7 @@
 
 const char *vr_generation_state_name(VrGenerationState state)
 {
-    static const char *const names[] = {"new", "current", "kept", "failed", "discarded", "going", "deleted"};
+    static const char *const names[] = {"new", "current", "kept", "failed", "discarded", "going", "deleted", "released"};
 
     return (guint)state < G_N_ELEMENTS(names) ? names[state] : "?";
 }
@@ -160,22 +160,51 @@ gboolean vr_journal_last_revision(VrJournal *journal, const char *uuid, guint *r
     return TRUE;
 }
 
-gboolean vr_journal_record_found(VrJournal *journal, const VrOwner *owner, const VrGeneration *found, GError **error)
+/* The current one that is not of our making, else the one that it was released with, else the first number that no generation has. Within a
+ * transaction. */
+static gboolean number_of_found(VrDb *db, VrGeneration *found, GError **error)
+{
+    g_autoptr(sqlite3_stmt) stmt = vr_db_prepare(
+        db, error,
+        "SELECT COALESCE((SELECT number FROM generations WHERE uuid = ?1 AND NOT ours AND state = ?3), "
+        "(SELECT MAX(number) FROM generations WHERE uuid = ?1 AND path = ?2 AND state = ?4), "
+        "(SELECT MAX(number) + 1 FROM generations WHERE uuid = ?1), 0)",
+        "ssii", found->uuid, found->path, (gint64)VR_GENERATION_CURRENT, (gint64)VR_GENERATION_RELEASED);
+
+    if (!stmt || vr_db_step(db, stmt, error) != 1)
+        return FALSE;
+    found->number = (guint)sqlite3_column_int64(stmt, 0);
+    return TRUE;
+}
+
+gboolean vr_journal_record_found(VrJournal *journal, const VrOwner *owner, VrGeneration *found, GError **error)
 {
     VrDb *db = vr_journal_db(journal);
 
     if (!vr_owner_begin(journal, owner, error))
         return FALSE;
-    if (vr_db_run(
+    if (number_of_found(db, found, error) &&
+        vr_db_run(
             db, NULL, error,
             "INSERT INTO generations (uuid, number, path, format, disk_type, image, version, ours, state, made_us)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, ?) ON CONFLICT (uuid, number) DO UPDATE SET "
-            "image = excluded.image, version = excluded.version",
+            "image = excluded.image, version = excluded.version, state = excluded.state",
             "sisssssii", found->uuid, (gint64)found->number, found->path, found->format, found->disk_type, found->image,
             found->version, (gint64)VR_GENERATION_CURRENT, vr_clock_wall_us()))
         return vr_db_commit(db, error);
     vr_db_rollback(db);
     return FALSE;
+}
+
+gboolean vr_journal_is_released(VrJournal *journal, const char *uuid, const char *path, gboolean *is, GError **error)
+{
+    g_autoptr(GPtrArray) rows = read_generations(journal, GENERATION_COLUMNS "uuid = ?1 AND state = ?2", uuid,
+                                                 VR_GENERATION_RELEASED, error);
+
+    *is = FALSE;
+    for (guint i = 0; rows && i < rows->len; i++)
+        *is |= g_str_equal(((const VrGeneration *)g_ptr_array_index(rows, i))->path, path);
+    return rows != NULL;
 }
 
 gboolean vr_journal_generation_made(VrJournal *journal, const VrOwner *owner, const char *uuid, guint number,

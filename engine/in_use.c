@@ -143,9 +143,9 @@ static gboolean read_gallery(VrInUse *in_use, GError **error)
 
 #define GENERATIONS                                                                                                    \
     "SELECT uuid, number, image, version, state, path FROM generations WHERE image IS NOT NULL AND state NOT IN (4, "  \
-    "6) "
+    "6, 7) "
 
-G_STATIC_ASSERT(VR_GENERATION_DISCARDED == 4 && VR_GENERATION_DELETED == 6);
+G_STATIC_ASSERT(VR_GENERATION_DISCARDED == 4 && VR_GENERATION_DELETED == 6 && VR_GENERATION_RELEASED == 7);
 
 static char *generation_text(sqlite3_stmt *stmt)
 {

@@ -61,7 +61,8 @@ typedef enum {
     VR_GENERATION_FAILED, /* was booted, did not become healthy; kept for a post-mortem, never booted again by itself */
     VR_GENERATION_DISCARDED, /* never booted; its file is gone */
     VR_GENERATION_GOING,     /* being deleted: nobody goes back to it */
-    VR_GENERATION_DELETED    /* its files are gone */
+    VR_GENERATION_DELETED,   /* its files are gone */
+    VR_GENERATION_RELEASED   /* its instance left with it: not ours from then on, whatever it was before */
 } VrGenerationState;
 const char *vr_generation_state_name(VrGenerationState state);
 
@@ -114,8 +115,12 @@ VrGeneration *vr_journal_current(VrJournal *journal, const char *uuid, GError **
 /* The highest model revision of all generations that the instance ever had, 0 when none is known. Within a transaction. */
 gboolean vr_journal_last_revision(VrJournal *journal, const char *uuid, guint *revision, GError **error);
 
-/* Records generation 0 as found (state CURRENT), or changes what version it is said to be. */
-gboolean vr_journal_record_found(VrJournal *journal, const VrOwner *owner, const VrGeneration *found, GError **error);
+/* Records the disk that an instance came with as its current generation, or changes what version that is said to be. It is generation 0; of an
+ * instance that was released before, the one that it was released with, or another one with a new number. found->number is filled in. */
+gboolean vr_journal_record_found(VrJournal *journal, const VrOwner *owner, VrGeneration *found, GError **error);
+
+/* The instance was released, and went on with the disk at `path`. */
+gboolean vr_journal_is_released(VrJournal *journal, const char *uuid, const char *path, gboolean *is, GError **error);
 
 /* FALSE in *known: neither a generation nor a swap of the instance is recorded. */
 gboolean vr_journal_knows(VrJournal *journal, const char *uuid, gboolean *known, GError **error);

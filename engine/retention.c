@@ -2,7 +2,7 @@
 /*
  * What protects a generation, in this order:
  *
- *   not of our making        generation 0, and whatever else was found: it never goes
+ *   not of our making        generation 0, and whatever else was found or released: it never goes
  *   new, current             it belongs to an open swap; the guest runs on it
  *   its instance's swap is   whatever the state of the swap, UNKNOWN too: recovery or a person may need any of them
  *   open
@@ -71,7 +71,7 @@ static gboolean read_last_run(VrDb *db, const char *set_name, const char *uuid, 
         vr_db_prepare(db, error,
                       "SELECT from_number FROM swaps WHERE uuid = ?1 AND set_name = ?2 AND rollback = 0 AND state = 5 "
                       "AND run_id = (SELECT run_id FROM swaps WHERE set_name = ?2 AND rollback = 0 AND state = 5 "
-                      "ORDER BY seq DESC LIMIT 1) ORDER BY seq LIMIT 1",
+                      "AND run_id IS NOT NULL ORDER BY seq DESC LIMIT 1) ORDER BY seq LIMIT 1",
                       "ss", uuid, set_name);
 
     return read_number(db, stmt, from, error);
@@ -153,6 +153,8 @@ static gboolean judge_protected(VrVerdict *verdict, const VrRetentionFacts *fact
 
     if (generation->state == VR_GENERATION_DELETED)
         stays(verdict, 0, g_strdup("its disk is gone"));
+    else if (generation->state == VR_GENERATION_RELEASED)
+        stays(verdict, 0, g_strdup("released: it is the guest's own"));
     else if (!generation->ours)
         stays(verdict, 0, g_strdup("not of our making"));
     else if (facts->open_swap)

@@ -85,17 +85,19 @@ static VrGeneration *current_generation(const VrEngine *engine, const char *uuid
     g_autoptr(GError) local = NULL;
     g_autoptr(VrGeneration) found = generation_as_found(uuid, disk);
     g_autoptr(VrGeneration) current = vr_journal_current(engine->journal, uuid, &local);
+    gboolean released;
 
     if (local) {
         g_propagate_error(error, g_steal_pointer(&local));
         return NULL;
     }
     if (!current) {
-        if (is_unknown_of_ours(engine, uuid, domain, found->path, error))
+        if (!vr_journal_is_released(engine->journal, uuid, found->path, &released, error) ||
+            (!released && is_unknown_of_ours(engine, uuid, domain, found->path, error)))
             return NULL;
         if (!vr_journal_record_found(engine->journal, engine->owner, found, error))
             return NULL;
-        return g_steal_pointer(&found);
+        return vr_journal_current(engine->journal, uuid, error);
     }
     if (g_str_equal(current->path, found->path))
         return g_steal_pointer(&current);
@@ -163,7 +165,8 @@ static gboolean above_all_files(VrStore *store, const char *uuid, guint *number,
     return names != NULL;
 }
 
-static VrGeneration *new_generation(const VrEngine *engine, const VrSwapRequest *request, gboolean has_nvram,
+/* A disk that is flattened is of the version, and by the model, that the one before it was. */
+static VrGeneration *new_generation(const VrEngine *engine, const VrSwapRequest *request, const VrGeneration *from,
                                     GError **error)
 {
     const VrImage *image = request->image;
@@ -175,13 +178,13 @@ static VrGeneration *new_generation(const VrEngine *engine, const VrSwapRequest 
     g_strlcpy(made->uuid, request->uuid, sizeof(made->uuid));
     made->format = g_strdup("qcow2");
     made->disk_type = g_strdup("file");
-    made->image = g_strdup(image->name);
-    made->version = g_strdup(image->version);
+    made->image = g_strdup(image ? image->name : from->image);
+    made->version = g_strdup(image ? image->version : from->version);
     made->ours = TRUE;
     made->state = VR_GENERATION_NEW;
     made->made_us = vr_clock_wall_us();
-    made->model_revision = request->model_revision;
-    made->nvram = has_nvram ? g_strdup(made->path) : NULL; /* the directory, as the path: the journal numbers them */
+    made->model_revision = image ? request->model_revision : from->model_revision;
+    made->nvram = from->nvram ? g_strdup(made->path) : NULL; /* the directory, as the path: the journal numbers them */
     return g_steal_pointer(&made);
 }
 
@@ -211,7 +214,7 @@ static VrSwapRow *new_row(const VrEngine *engine, const VrSwapRequest *request, 
     row->set_name = g_strdup(engine->owner->set_name);
     row->domain = g_strdup(info->name);
     row->os_target = g_strdup(disk->target);
-    row->rollback = request->image == NULL;
+    row->rollback = !request->image && !request->flatten;
     row->was_running = info->state != VR_DOMAIN_OFF;
     row->state = row->reached = row->rollback ? VR_SWAP_PREPARED : VR_SWAP_PLANNED;
     return row;
@@ -276,7 +279,7 @@ static gboolean look(VrSwap *swap, const VrSwapRequest *request, VrDomainInfo *i
     swap->row = new_row(engine, request, info, disk);
     swap->row->old_boot_id = boot_id_now(engine->hv, info, def);
     swap->from = current_generation(engine, info->uuid, info->name, disk, error);
-    return swap->from && disks_exist(engine->hv, def, disk, info->name, request->image != NULL, error) &&
+    return swap->from && disks_exist(engine->hv, def, disk, info->name, !swap->row->rollback, error) &&
            vr_swap_disks_readable(swap, disk->target, error) && vr_swap_nvram_begin(swap, info, def, error);
 }
 
@@ -314,15 +317,16 @@ VrSwap *vr_swap_begin(const VrEngine *engine, const VrSwapRequest *request, GErr
     swap->engine = *engine;
     swap->lost_before = vr_hv_lost_calls(engine->hv);
     swap->image = vr_image_copy(request->image);
+    swap->flatten = request->flatten;
     swap->needs_agent = request->needs_agent;
     swap->data_proof = request->data_proof;
     swap->ignored = g_strdupv((char **)request->ignored);
     if (!look(swap, request, &info, passed, error) || !has_no_open_swap(engine, request->uuid, info.name, error))
         return NULL;
     swap->row->from = swap->from->number;
-    if (request->image) {
+    if (!swap->row->rollback) {
         swap->seat = request->seat;
-        swap->to = new_generation(engine, request, swap->from->nvram != NULL, error);
+        swap->to = new_generation(engine, request, swap->from, error);
     } else {
         swap->to = rollback_target(engine, info.name, request->uuid, request->to_generation, error);
     }
@@ -336,7 +340,7 @@ VrSwap *vr_swap_begin(const VrEngine *engine, const VrSwapRequest *request, GErr
             return NULL;
     }
     if (!note_passed(swap, passed, error) ||
-        !vr_journal_swap_begin(engine->journal, engine->owner, swap->row, request->image ? swap->to : NULL, error))
+        !vr_journal_swap_begin(engine->journal, engine->owner, swap->row, swap->row->rollback ? NULL : swap->to, error))
         return NULL;
     return g_steal_pointer(&swap);
 }

@@ -109,7 +109,7 @@ static VrDomainRecord record_of(const VrSwap *swap)
                             .swap_id = swap->row->id};
 }
 
-/* A full clone has nothing behind it. A rollback takes the OS disk's element from the kept XML, everything else from the
+/* A full clone has nothing behind it, nor has what is flattened. A rollback takes the OS disk's element from the kept XML, everything else from the
  * domain as it is now. */
 static char *intended_disk(VrSwap *swap, int dir_fd, GError **error)
 {
@@ -118,10 +118,11 @@ static char *intended_disk(VrSwap *swap, int dir_fd, GError **error)
     g_autofree char *digest = NULL;
 
     if (!swap->row->rollback) {
-        VrChainLink chain[] = {{swap->to->path, "qcow2"},
-                               {swap->image->path, vr_image_format_name(swap->image->format)}};
-        return vr_domain_xml_with_chain(swap->before_xml, swap->row->os_target, chain, swap->seat ? 1 : 2, &record,
-                                        error);
+        gboolean alone = swap->seat || swap->flatten;
+        VrChainLink chain[2] = {{swap->to->path, "qcow2"}};
+        if (!alone)
+            chain[1] = (VrChainLink){swap->image->path, vr_image_format_name(swap->image->format)};
+        return vr_domain_xml_with_chain(swap->before_xml, swap->row->os_target, chain, alone ? 1 : 2, &record, error);
     }
     kept = vr_generation_xml_is_ours(dir_fd, swap->to, &digest, error) ? read_xml_file(dir_fd, swap->to->number, error)
                                                                        : NULL;
@@ -187,6 +188,13 @@ static int open_own(VrStore *store, Own own, struct stat *st, GError **error)
         return -1;
     }
     return vr_fd_steal(&fd);
+}
+
+int vr_swap_open_own_disk(VrStore *store, const VrGeneration *generation, GError **error)
+{
+    struct stat st;
+
+    return open_own(store, own_disk(generation), &st, error);
 }
 
 gboolean vr_swap_has_own_nvram(VrStore *store, const VrGeneration *generation, GError **error)

@@ -12,6 +12,8 @@ struct VrSwap {
     VrGeneration *from, *to;
     VrImage *image;            /* of a forward swap that is not PREPARED yet; else NULL */
     VrCloneSeat *seat;         /* likewise; not owned; NULL: the new disk is an overlay */
+    gboolean flatten;          /* of the request; one that is resumed goes back, or needs no copy any more */
+    VrFileId flattened;        /* the old disk as it was copied */
     char *before_xml;          /* the domain as we read it: g<from>.xml; NULL until it was read */
     char *intent_xml;          /* the domain as it shall be: g<to>.xml; NULL until it was made */
     gboolean needs_agent;      /* of the request, for the second look before the stop */
@@ -34,6 +36,13 @@ gboolean vr_swap_step_start(VrSwap *swap, const VrStopPolicy *stop, GError **err
 
 /* For recovery, when libvirt's XML names the new disk and SWITCHED was not journaled: the define may not be flushed, and was not proven. */
 gboolean vr_swap_switch_again(VrSwap *swap, GError **error);
+
+/* --- swap_flatten.c --- */
+
+/* The new disk, as a copy of the old one that refers to no other file. The guest is off, or VR_ERROR_REFUSED. */
+gboolean vr_swap_flatten(VrSwap *swap, VrDiskBefore before, GError **error);
+/* Nobody wrote to the old disk since it was copied; TRUE for every other swap. */
+gboolean vr_swap_flatten_holds(VrSwap *swap, GError **error);
 
 /* What the steps and the way back have in common. */
 gboolean vr_swap_mark(VrSwap *swap, const char *step, const char *detail, GError **error);
@@ -95,6 +104,9 @@ void vr_swap_nvram_see(VrSwap *swap);
 
 /* The NVRAM of a generation of our making is there, and is the file that was made for it: else VR_ERROR_NOT_FOUND, VR_ERROR_CONFLICT. */
 gboolean vr_swap_has_own_nvram(VrStore *store, const VrGeneration *generation, GError **error);
+
+/* Opens the disk of a generation of our making for reading: the recorded file and no other. */
+int vr_swap_open_own_disk(VrStore *store, const VrGeneration *generation, GError **error);
 
 /* The disk and NVRAM of our making: 0400 root while it is kept, 0600 when it may run. Generation 0 is never touched. */
 void vr_swap_seal(VrSwap *swap, const VrGeneration *generation);

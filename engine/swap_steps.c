@@ -82,6 +82,8 @@ static gboolean make_disk(VrSwap *swap, guint64 size, GError **error)
 {
     g_autofree char *name = g_path_get_basename(swap->to->path);
 
+    if (swap->flatten)
+        return vr_swap_flatten(swap, record_disk, error);
     if (swap->seat)
         return vr_clone_make(swap->seat, swap->engine.store, swap->row->uuid, name, swap->image, size, record_disk,
                              swap, error);
@@ -281,7 +283,8 @@ gboolean vr_swap_step_switch(VrSwap *swap, const VrStopPolicy *stop, GError **er
     g_autofree char *inactive = vr_hv_inactive_xml(swap->engine.hv, swap->row->uuid, error);
     g_autofree char *after = NULL;
 
-    if (!inactive || !unchanged_since_prepared(swap, inactive, error) || !vr_swap_nvram_copy(swap, error) ||
+    if (!inactive || !unchanged_since_prepared(swap, inactive, error) || !vr_swap_flatten_holds(swap, error) ||
+        !vr_swap_nvram_copy(swap, error) ||
         !vr_swap_mark(swap, "intent", NULL, error) || !vr_swap_define(swap, swap->intent_xml, &after, error))
         return FALSE;
     return vr_domain_xml_prove(inactive, after, swap->row->os_target, error);

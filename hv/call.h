@@ -50,13 +50,14 @@ struct VrCall {
     virConnectPtr conn; /* the session's */
     VrWatch *watch;     /* a reference, for the call that opens one */
     char *subject;      /* UUID, name or URI */
-    char *text;         /* XML, command, volume */
+    char *text;         /* XML, command, volume, target of a disk */
     int number;         /* mode, seconds; of "state": how often it was asked */
 
     /* Results. */
     char *string;
     GPtrArray *strings;
     VrDomainInfo info;
+    VrBlockJob block_job;
     VrSession *opened;
     GError *error;
     gboolean ok;

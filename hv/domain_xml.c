@@ -438,3 +438,28 @@ char *vr_domain_xml_with_kept(const char *xml, const char *target, const char *k
         copy_record(doc, kept);
     return vr_dom_text_of(doc);
 }
+
+/* -- Away ----------------------------------------------------------------------------------------- */
+
+char *vr_domain_xml_released(const char *xml, const char *target, gboolean alone, GError **error)
+{
+    g_autoptr(xmlDoc) doc = vr_dom_parse(xml, "domain", error);
+    xmlNode *disk = doc != NULL ? require_disk(doc, target, error) : NULL;
+
+    if (disk == NULL)
+        return NULL;
+    if (alone) {
+        remove_with_space(vr_dom_child(disk, "backingStore"));
+        insert_after(vr_dom_child(disk, "source"), new_element("backingStore"), DISK_CHILD_DEPTH);
+    }
+    write_record(doc, NULL);
+    return vr_dom_text_of(doc);
+}
+
+gboolean vr_domain_xml_is_alone(const char *xml, const char *target)
+{
+    g_autoptr(xmlDoc) doc = vr_dom_parse(xml, "domain", NULL);
+    xmlNode *disk = doc != NULL ? vr_dom_disk(doc, target) : NULL;
+
+    return disk != NULL && vr_dom_child(vr_dom_child(disk, "backingStore"), "source") == NULL;
+}

@@ -98,6 +98,12 @@ char *vr_domain_xml_with_kept(const char *xml, const char *target, const char *k
  * is named after this. Free with g_free. */
 char *vr_domain_xml_with_nvram(const char *xml, const char *path, GError **error);
 
+/* The domain without our record; alone: the OS disk `target` keeps its source, and its chain ends there. Free with g_free. */
+char *vr_domain_xml_released(const char *xml, const char *target, gboolean alone, GError **error);
+
+/* TRUE: the dump names no file below the disk `target`. */
+gboolean vr_domain_xml_is_alone(const char *xml, const char *target);
+
 /* Proof on two dumps of libvirt: TRUE when nothing differs but what may (above). Else VR_ERROR_CONFLICT names the first
  * element that differs. before and after may be any mix of our edit and libvirt's dump of it. */
 gboolean vr_domain_xml_prove(const char *before, const char *after, const char *target, GError **error);

@@ -118,6 +118,27 @@ char *vr_hv_nvram(VrHv *hv, const char *uuid, const char *xml, GError **error)
     return hv->ops->nvram(hv, uuid, xml, error);
 }
 
+gboolean vr_hv_block_pull(VrHv *hv, const char *uuid, const char *target, GError **error)
+{
+    GError *local = NULL;
+    gboolean ok = hv->ops->block_pull(hv, uuid, target, &local);
+
+    return changed(hv, ok, local, error);
+}
+
+gboolean vr_hv_block_job(VrHv *hv, const char *uuid, const char *target, VrBlockJob *job, GError **error)
+{
+    return hv->ops->block_job(hv, uuid, target, job, error);
+}
+
+gboolean vr_hv_drop_live_record(VrHv *hv, const char *uuid, GError **error)
+{
+    GError *local = NULL;
+    gboolean ok = hv->ops->drop_live_record(hv, uuid, &local);
+
+    return changed(hv, ok, local, error);
+}
+
 void vr_hv_close(VrHv *hv)
 {
     if (hv != NULL)

@@ -54,6 +54,13 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VrDomainInfo, vr_domain_info_clear)
 
 typedef enum { VR_SHUTDOWN_AGENT, VR_SHUTDOWN_ACPI } VrShutdownMode;
 
+/* What QEMU does to one disk of a running domain at another client's, or our, request. */
+typedef struct {
+    gboolean active; /* there is one; all else is of no account when not */
+    gboolean pull;   /* it takes what lies below the disk into it */
+    guint64 done, total;
+} VrBlockJob;
+
 typedef struct VrHv VrHv;
 
 typedef struct {
@@ -80,6 +87,12 @@ typedef struct {
     /* The file that a start would take as the NVRAM of a domain whose XML names none (domain_xml.h, nvram_unnamed): as it is configured, or
      * by `xml` when that is not NULL. Any failure says that it cannot be told. */
     char *(*nvram)(VrHv *hv, const char *uuid, const char *xml, GError **error);
+    /* Of a domain that runs, else VR_ERROR_HYPERVISOR. Begins to take all that lies below the disk `target` into it. Returns at once; the job goes on
+     * whatever becomes of the caller, and when it is at its end the disk refers to no other file. */
+    gboolean (*block_pull)(VrHv *hv, const char *uuid, const char *target, GError **error);
+    gboolean (*block_job)(VrHv *hv, const char *uuid, const char *target, VrBlockJob *job, GError **error);
+    /* Takes our record out of the metadata of a domain that runs, as it is until it stops. One that has none is success. */
+    gboolean (*drop_live_record)(VrHv *hv, const char *uuid, GError **error);
     void (*close)(VrHv *hv);
 } VrHvOps;
 
@@ -99,7 +112,10 @@ gboolean vr_hv_define(VrHv *hv, const char *uuid, const char *xml, GError **erro
 gboolean vr_hv_start(VrHv *hv, const char *uuid, GError **error);
 gboolean vr_hv_shutdown(VrHv *hv, const char *uuid, VrShutdownMode mode, GError **error);
 gboolean vr_hv_destroy(VrHv *hv, const char *uuid, GError **error);
-/* Calls so far that change a domain (define, start, shutdown, destroy) and whose outcome nobody heard: any of them may still take
+gboolean vr_hv_block_pull(VrHv *hv, const char *uuid, const char *target, GError **error);
+gboolean vr_hv_block_job(VrHv *hv, const char *uuid, const char *target, VrBlockJob *job, GError **error);
+gboolean vr_hv_drop_live_record(VrHv *hv, const char *uuid, GError **error);
+/* Calls so far that change a domain (define, start, shutdown, destroy, block_pull, drop_live_record) and whose outcome nobody heard: any of them may still take
  * effect. */
 guint vr_hv_lost_calls(VrHv *hv);
 void vr_hv_wait_change(VrHv *hv, const char *uuid, gint64 deadline_ms);

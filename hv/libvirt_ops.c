@@ -312,5 +312,8 @@ const VrHvOps vr_libvirt_ops = {
     .agent = op_agent,
     .leases = vr_libvirt_op_leases,
     .nvram = vr_libvirt_op_nvram,
+    .block_pull = vr_libvirt_op_block_pull,
+    .block_job = vr_libvirt_op_block_job,
+    .drop_live_record = vr_libvirt_op_drop_live_record,
     .close = op_close,
 };

@@ -177,13 +177,21 @@ gboolean vr_gc_left(VrGc *gc, gboolean at_once, GError **error)
 
 /* --- what the journal does not know ------------------------------------------------------------------ */
 
-static void know(GHashTable *known, const VrGeneration *generation)
+/* Also one that is not ours any more, since its instance was released with it. */
+static gboolean lies_in(const VrGeneration *generation, const char *directory)
+{
+    g_autofree char *its = g_path_get_dirname(generation->path);
+
+    return generation->ours || g_str_equal(its, directory);
+}
+
+static void know(GHashTable *known, const VrGeneration *generation, const char *directory)
 {
     static const char *const beside[] = {"xml", "nvram", "seed.iso", "console.log"};
 
     if (generation->state == VR_GENERATION_DISCARDED || generation->state == VR_GENERATION_DELETED)
         return;
-    if (generation->ours)
+    if (lies_in(generation, directory))
         g_hash_table_add(known, g_path_get_basename(generation->path));
     for (gsize i = 0; i < G_N_ELEMENTS(beside); i++)
         g_hash_table_add(known, g_strdup_printf("g%u.%s", generation->number, beside[i]));
@@ -192,16 +200,17 @@ static void know(GHashTable *known, const VrGeneration *generation)
 static gboolean list_directory(VrStore *store, VrJournal *journal, const char *uuid, GPtrArray *unknown, GError **error)
 {
     g_autofree char *relpath = g_build_filename("disks", uuid, NULL);
+    g_autofree char *directory = g_build_filename(vr_store_root(store), relpath, NULL);
     g_autoptr(GHashTable) known = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     g_autoptr(GPtrArray) names = vr_store_children(store, relpath, error);
     g_autoptr(GPtrArray) all = names ? vr_journal_generations(journal, uuid, error) : NULL;
 
     for (guint i = 0; all && i < all->len; i++)
-        know(known, g_ptr_array_index(all, i));
+        know(known, g_ptr_array_index(all, i), directory);
     for (guint i = 0; all && i < names->len; i++) {
         const char *name = g_ptr_array_index(names, i);
         if (!g_str_has_prefix(name, ".tmp-") && !g_hash_table_contains(known, name))
-            g_ptr_array_add(unknown, g_build_filename(vr_store_root(store), relpath, name, NULL));
+            g_ptr_array_add(unknown, g_build_filename(directory, name, NULL));
     }
     return all != NULL;
 }

@@ -236,6 +236,33 @@ gboolean vr_registry_undefine(VrJournal *journal, const VrOwner *owner, const ch
     return FALSE;
 }
 
+/* The instances after it move up: their order is that of the text. */
+static gboolean remove_instance(VrDb *db, const VrSet *set, const VrInstance *instance, GError **error)
+{
+    return vr_db_run(db, NULL, error,
+                     "UPDATE instances SET ordinal = ordinal - 1 WHERE set_name = ?1 AND ordinal > "
+                     "(SELECT ordinal FROM instances WHERE uuid = ?2 AND set_name = ?1)",
+                     "ss", set->name, instance->uuid) &&
+           vr_db_run(db, NULL, error, "DELETE FROM instances WHERE set_name = ? AND uuid = ?", "ss", set->name,
+                     instance->uuid);
+}
+
+gboolean vr_registry_leave(VrDb *db, const VrSet *set, const VrInstance *instance, const char *text, GError **error)
+{
+    int changes = 0;
+    gboolean ok = text ? vr_db_run(db, &changes, error, "UPDATE sets SET text = ? WHERE name = ? AND text = ?", "sss",
+                                   text, set->name, set->text)
+                       : vr_db_run(db, &changes, error, "DELETE FROM sets WHERE name = ? AND text = ?", "ss", set->name,
+                                   set->text);
+
+    if (!ok)
+        return FALSE;
+    if (changes == 1)
+        return remove_instance(db, set, instance, error);
+    g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "set '%s' was defined anew meanwhile", set->name);
+    return FALSE;
+}
+
 gboolean vr_registry_protect(VrJournal *journal, const VrOwner *owner, const VrSet *set, const GArray *indices,
                              gint64 since_us, const char *reason, GError **error)
 {

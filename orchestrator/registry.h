@@ -51,6 +51,10 @@ gboolean vr_registry_define(VrJournal *journal, const VrOwner *owner, VrHv *hv, 
 /* Forgets the set and its instances; guests, disks and generations stay as they are. */
 gboolean vr_registry_undefine(VrJournal *journal, const VrOwner *owner, const char *name, GError **error);
 
+/* Within a transaction of the set's owner: the instance is in the set no longer, and `text` takes the place of its model's text. text NULL: it was
+ * the only one, and the set is forgotten with it. VR_ERROR_CONFLICT: the set is not what it was when it was read. */
+gboolean vr_registry_leave(VrDb *db, const VrSet *set, const VrInstance *instance, const char *text, GError **error);
+
 /* G7: the protection by a command, of all these instances or none. indices: guint; since_us: wall clock, 0 ends it; reason may be NULL. It
  * goes when the instance leaves the set. */
 gboolean vr_registry_protect(VrJournal *journal, const VrOwner *owner, const VrSet *set, const GArray *indices,

@@ -16,7 +16,7 @@ static gboolean check_generation(const VrSession *session, const VrInstance *ins
         g_propagate_error(error, g_steal_pointer(&local));
         return FALSE;
     }
-    if (!current || current->number == 0)
+    if (!current || !current->ours)
         return TRUE;
     g_set_error(
         error, VR_ERROR, VR_ERROR_REFUSED,
@@ -26,7 +26,7 @@ static gboolean check_generation(const VrSession *session, const VrInstance *ins
     return FALSE;
 }
 
-/* Generation 0 where it lies, as the domain names it now. */
+/* What it came with, where it lies, as the domain names it now. */
 static VrGeneration *generation_found(const VrSession *session, const VrInstance *instance, const VrImage *image,
                                       GError **error)
 {
@@ -82,7 +82,7 @@ gboolean vr_cmd_adopt(const VrCli *cli, GError **error)
     found = generation_found(&session, instance, image, error);
     if (!found || (!cli->options.dry_run && !vr_journal_record_found(session.journal, session.owner, found, error)))
         return FALSE;
-    vr_say(cli, "%s %s as %s %s (generation 0, %s)", instance->domain,
-           cli->options.dry_run ? "would be adopted" : "is adopted", image->name, image->version, found->path);
+    vr_say(cli, "%s %s as %s %s (generation %u, %s)", instance->domain,
+           cli->options.dry_run ? "would be adopted" : "is adopted", image->name, image->version, found->number, found->path);
     return TRUE;
 }

@@ -127,6 +127,7 @@ gboolean vr_cmd_set_undefine(const VrCli *cli, GError **error);
 gboolean vr_cmd_adopt(const VrCli *cli, GError **error);
 gboolean vr_cmd_protect(const VrCli *cli, GError **error);
 gboolean vr_cmd_unprotect(const VrCli *cli, GError **error);
+gboolean vr_cmd_release(const VrCli *cli, GError **error);
 gboolean vr_cmd_plan(const VrCli *cli, GError **error);
 gboolean vr_cmd_upgrade(const VrCli *cli, GError **error);
 gboolean vr_cmd_reimage(const VrCli *cli, GError **error);

@@ -121,6 +121,20 @@ const VrCliCommand vr_cli_commands[] = {
      "What the model protects (protectionPolicy) is refused (exit status 4), and then nothing is changed: edit the\n"
      "model.",
      "unprotect shop web-3", TRUE, VR_OPT_DRY_RUN, 2, MANY, vr_cmd_unprotect},
+    {"release", VR_GROUP_SETS, "SET INSTANCE", "Let an instance leave with an OS disk that stands alone",
+     "A guest that runs goes on running: QEMU takes the image version into its disk (a block pull), under the name "
+     "that it\n"
+     "has. Of one that is off, a new file is made, and it stays off. Then libvirt's configuration names that file\n"
+     "alone and has no metadata of ours, and the instance is cut out of the model ('set-dump' shows it). From there "
+     "on\n"
+     "the disk is the guest's own: nothing here deletes it, and no version is in use by it.\n"
+     "\n"
+     "What is kept of older disks stays where it is until 'gc --left'. Killed in the middle, the guest is on a whole "
+     "disk\n"
+     "and in its set, and the same command again goes on: a block pull goes on by itself.\n"
+     "\n"
+     "Exit status 4: a finding of the preflight forbids it, as it would a swap. " IGNORE_TEXT,
+     "release shop web-3", TRUE, VR_OPT_IGNORE | VR_OPT_DRY_RUN | VR_OPT_JSON, 2, 2, vr_cmd_release},
 
     {"plan", VR_GROUP_RUNS, "SET", "Show what upgrade would do: batches, reasons, findings, space, time, disks",
      "Changes nothing. Exit status 3: the run would stop by its policy; 4: an instance that would be moved has a\n"

@@ -13,3 +13,5 @@ vr_test(fault kill_gc LINK vr_engine SOURCES engine/support.c fault/fake_hv.c fa
 vr_test(engine manifest LINK vr_engine SOURCES engine/support.c fault/fake_hv.c)
 vr_test(engine recover LINK vr_engine SOURCES engine/support.c fault/fake_hv.c)
 vr_test(engine rebuild LINK vr_engine SOURCES engine/support.c fault/fake_hv.c)
+vr_test(engine release LINK vr_engine SOURCES engine/support.c fault/fake_hv.c)
+vr_test(fault kill_release LINK vr_engine SOURCES engine/support.c fault/fake_hv.c)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "fault/fake_hv.h"
 
+#include "base/child.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/fd.h"
@@ -115,6 +116,7 @@ static void set_off(FakeHv *fake, VrDomainReason reason)
 {
     write_power(fake, (Power){VR_DOMAIN_OFF, reason, read_power(fake).id});
     write_part(fake, "live.xml", NULL);
+    write_part(fake, "pull", NULL);
 }
 
 void fake_hv_end(FakeHv *fake, VrDomainReason reason)
@@ -706,6 +708,85 @@ static char *do_nvram(VrHv *hv, const char *uuid, const char *xml, GError **erro
     return path;
 }
 
+/* --- what a guest that leaves needs ------------------------------------------------------------------ */
+
+/* The disk takes what lies below it, as at the end of QEMU's job; the inactive XML is libvirt's to mend, and may be late. */
+static void end_pull(FakeHv *fake)
+{
+    g_autofree char *path = fake_hv_os_path(fake, TRUE);
+    g_autofree char *live = read_part(fake, "live.xml");
+    g_autofree char *alone = NULL;
+    const char *const argv[] = {"qemu-img", "rebase", "-q", "-U", "-f", "qcow2", "-b", "", path, NULL};
+    const VrChainLink link = {path, "qcow2"};
+    g_auto(VrDomainRecordRead) record = {0};
+
+    if (fake->pull_fails || !path)
+        return;
+    g_assert_true(vr_child_run(argv, NULL, NULL, NULL));
+    g_assert_true(vr_domain_xml_record(live, &record));
+    alone = vr_domain_xml_with_chain(live, "vda", &link, 1,
+                                     &(VrDomainRecord){.set = record.set,
+                                                       .generation = record.generation,
+                                                       .image = record.image,
+                                                       .version = record.version},
+                                     NULL);
+    write_part(fake, "live.xml", alone);
+}
+
+static gboolean do_block_pull(VrHv *hv, const char *uuid, const char *target, GError **error)
+{
+    FakeHv *fake = (FakeHv *)hv;
+    FakeFault fault = next_fault(fake);
+    g_autofree char *left = g_strdup_printf("%d", FAKE_PULL_LOOKS);
+
+    if (!before(fault, error))
+        return FALSE;
+    if (fake_hv_state(fake) == VR_DOMAIN_OFF) {
+        g_set_error(error, VR_ERROR, VR_ERROR_HYPERVISOR, "the domain is off");
+        return FALSE;
+    }
+    note_effect(fake, 'p');
+    write_part(fake, "pull", left);
+    return after(fault, error);
+}
+
+static gboolean do_block_job(VrHv *hv, const char *uuid, const char *target, VrBlockJob *job, GError **error)
+{
+    FakeHv *fake = (FakeHv *)hv;
+    FakeFault fault = next_fault(fake);
+    g_autofree char *left = read_part(fake, "pull");
+
+    *job = (VrBlockJob){.active = left != NULL, .pull = TRUE, .done = FAKE_PULL_LOOKS, .total = FAKE_PULL_LOOKS};
+    if (!before(fault, error))
+        return FALSE;
+    if (left && atoi(left) > 0) {
+        g_autofree char *less = g_strdup_printf("%d", atoi(left) - 1);
+        write_part(fake, "pull", less);
+    } else if (left) {
+        end_pull(fake);
+        write_part(fake, "pull", NULL);
+    }
+    return after(fault, error);
+}
+
+static gboolean do_drop_live_record(VrHv *hv, const char *uuid, GError **error)
+{
+    FakeHv *fake = (FakeHv *)hv;
+    FakeFault fault = next_fault(fake);
+    g_autofree char *live = read_part(fake, "live.xml");
+    g_autofree char *without = live ? vr_domain_xml_released(live, "vda", FALSE, NULL) : NULL;
+
+    if (!before(fault, error))
+        return FALSE;
+    if (!without) {
+        g_set_error(error, VR_ERROR, VR_ERROR_HYPERVISOR, "the domain is off");
+        return FALSE;
+    }
+    note_effect(fake, 'm');
+    write_part(fake, "live.xml", without);
+    return after(fault, error);
+}
+
 static const VrHvOps ops = {.list = do_list,
                             .lookup = do_lookup,
                             .info = do_info,
@@ -720,6 +801,9 @@ static const VrHvOps ops = {.list = do_list,
                             .agent = do_agent,
                             .leases = do_leases,
                             .nvram = do_nvram,
+                            .block_pull = do_block_pull,
+                            .block_job = do_block_job,
+                            .drop_live_record = do_drop_live_record,
                             .close = do_close};
 
 FakeHv *fake_hv_new(const char *dir, const char *xml, gboolean running)

@@ -44,6 +44,7 @@ typedef struct {
     gboolean autostart;
     guint snapshots, checkpoints;
     const char *job;
+    gboolean pull_fails;              /* it ends and has done nothing */
     guint starts, defines, shutdowns; /* in this process */
     GPtrArray *others;                /* not owned: FakeHv * on the same host, itself too; NULL: it is alone */
     guint late_by;                    /* of FAKE_LATE */
@@ -54,8 +55,12 @@ typedef struct {
         gint64 answered_ms; /* when a later call that changes something was answered; 0: none was */
     } late;                 /* a call that was given up and is under way */
     GString *
-        log; /* of this process: d, s, x for each define, start, destroy that took effect, o for an end without a destroy */
+        log; /* of this process: d, s, x, p, m for each define, start, destroy, pull, drop of the record that took effect,
+                             * o for an end without a destroy */
 } FakeHv;
+
+/* A block pull goes on in the file `pull` of dir, as QEMU's does, whoever asks: it holds how many looks at it are left. */
+#define FAKE_PULL_LOOKS 2
 
 /* Once a later call that changes something was answered, one that is under way takes effect within this time (engine/swap.c). */
 #define FAKE_LATE_MS 1500

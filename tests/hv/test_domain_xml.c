@@ -323,6 +323,30 @@ static void a_disk_as_text(void **state)
     expect_error(&error, VR_ERROR_NOT_FOUND, "vdc");
 }
 
+/* B21: our record goes, other people's stays; the chain ends at the disk that it has. */
+static void lets_go_of_a_domain(void **state)
+{
+    g_autofree char *before = fixture("rich.xml");
+    g_autofree char *ours = edited(before, "vda");
+    g_autofree char *kept = vr_domain_xml_released(ours, "vda", FALSE, NULL);
+    g_autofree char *alone = vr_domain_xml_released(ours, "vda", TRUE, NULL);
+    g_autofree char *again = vr_domain_xml_released(alone, "vda", TRUE, NULL);
+    g_auto(VrDomainRecordRead) read = {0};
+    g_autoptr(GError) error = NULL;
+
+    assert_true(vr_domain_xml_record(ours, &read) && read.generation == 2);
+    vr_domain_record_clear(&read);
+    assert_false(vr_domain_xml_record(kept, &read) || vr_domain_xml_record(alone, &read));
+    assert_false(vr_domain_xml_is_alone(ours, "vda") || vr_domain_xml_is_alone(kept, "vda"));
+    assert_true(vr_domain_xml_is_alone(alone, "vda"));
+    assert_null(strstr(alone, BASE));
+    assert_string_equal(alone, again);
+    assert_true(vr_domain_xml_prove(before, alone, "vda", NULL));
+    assert_false(vr_domain_xml_is_alone(alone, "vdz"));
+    assert_null(vr_domain_xml_released(ours, "vdz", TRUE, &error));
+    expect_error(&error, VR_ERROR_NOT_FOUND, "vdz");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -339,6 +363,7 @@ int main(void)
         cmocka_unit_test(tells_old_from_new),
         cmocka_unit_test(live_must_be_the_intent),
         cmocka_unit_test(a_disk_as_text),
+        cmocka_unit_test(lets_go_of_a_domain),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -375,6 +375,39 @@ static void test_spread(void **state) /* J10 */
     assert_int_equal(spread.count, 1);
 }
 
+/* B21: two instances of whom one leaves; the fake hypervisor has one domain, so the other one is written by hand. */
+static void test_leave(void **state)
+{
+    static const char both[] = MODEL("shop", "fake") "- {domain: other, address: 10.0.0.7}\n";
+    g_autoptr(World) world = new_world();
+    VrDb *db = vr_journal_db(world->journal);
+    g_autoptr(GError) error = NULL;
+    g_autoptr(VrSet) set = NULL, after = NULL;
+
+    assert_true(define(world, MODEL("shop", "fake"), NULL));
+    assert_true(vr_owner_begin(world->journal, world->owner, NULL));
+    assert_true(vr_db_run(db, NULL, NULL, "UPDATE sets SET text = ?", "s", both));
+    assert_true(vr_db_run(db, NULL, NULL,
+                          "INSERT INTO instances (uuid, set_name, domain, ordinal, upgrade_domain) VALUES "
+                          "('u2', 'shop', 'other', 1, 0)",
+                          ""));
+    assert_true(vr_db_commit(db, NULL));
+    set = vr_registry_get(db, "shop", NULL);
+    assert_true(vr_owner_begin(world->journal, world->owner, NULL));
+    assert_true(vr_registry_leave(db, set, set->instances->pdata[0], MODEL("shop", "other"), NULL));
+    assert_false(vr_registry_leave(db, set, set->instances->pdata[1], NULL, &error)); /* it is not what was read */
+    assert_true(g_error_matches(error, VR_ERROR, VR_ERROR_CONFLICT));
+    assert_true(vr_db_commit(db, NULL));
+    after = vr_registry_get(db, "shop", NULL);
+    assert_int_equal(after->instances->len, 1);
+    assert_string_equal(((const VrInstance *)after->instances->pdata[0])->domain, "other");
+    assert_true(vr_owner_begin(world->journal, world->owner, NULL));
+    assert_true(vr_registry_leave(db, after, after->instances->pdata[0], NULL, NULL)); /* the last one */
+    assert_true(vr_db_commit(db, NULL));
+    assert_null(vr_registry_get(db, "shop", NULL));
+    assert_true(define(world, MODEL("shop", "fake"), NULL));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -386,6 +419,7 @@ int main(void)
         cmocka_unit_test(test_old_tables),
         cmocka_unit_test(test_protect),
         cmocka_unit_test(test_unreadable),
+        cmocka_unit_test(test_leave),
         cmocka_unit_test(test_runs),
         cmocka_unit_test(test_spread),
         cmocka_unit_test(test_current_version),

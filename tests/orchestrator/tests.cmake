@@ -3,6 +3,7 @@ vr_test(orchestrator model LINK vr_orchestrator)
 vr_test(orchestrator model_change LINK vr_orchestrator)
 vr_test(orchestrator model_health LINK vr_orchestrator)
 vr_test(orchestrator model_policy LINK vr_orchestrator)
+vr_test(orchestrator model_without LINK vr_orchestrator)
 vr_test(orchestrator model_schema LINK vr_orchestrator PkgConfig::JANSSON)
 add_test(NAME orchestrator/model_schema_documents
   COMMAND /usr/bin/python3 ${CMAKE_CURRENT_SOURCE_DIR}/orchestrator/model_schema.py
