@@ -6,7 +6,8 @@
 
 const char *vr_generation_state_name(VrGenerationState state)
 {
-    static const char *const names[] = {"new", "current", "kept", "failed", "discarded", "going", "deleted", "released"};
+    static const char *const names[] = {"new",       "current", "kept",    "failed",
+                                        "discarded", "going",   "deleted", "released"};
 
     return (guint)state < G_N_ELEMENTS(names) ? names[state] : "?";
 }
@@ -164,12 +165,12 @@ gboolean vr_journal_last_revision(VrJournal *journal, const char *uuid, guint *r
  * transaction. */
 static gboolean number_of_found(VrDb *db, VrGeneration *found, GError **error)
 {
-    g_autoptr(sqlite3_stmt) stmt = vr_db_prepare(
-        db, error,
-        "SELECT COALESCE((SELECT number FROM generations WHERE uuid = ?1 AND NOT ours AND state = ?3), "
-        "(SELECT MAX(number) FROM generations WHERE uuid = ?1 AND path = ?2 AND state = ?4), "
-        "(SELECT MAX(number) + 1 FROM generations WHERE uuid = ?1), 0)",
-        "ssii", found->uuid, found->path, (gint64)VR_GENERATION_CURRENT, (gint64)VR_GENERATION_RELEASED);
+    g_autoptr(sqlite3_stmt) stmt =
+        vr_db_prepare(db, error,
+                      "SELECT COALESCE((SELECT number FROM generations WHERE uuid = ?1 AND NOT ours AND state = ?3), "
+                      "(SELECT MAX(number) FROM generations WHERE uuid = ?1 AND path = ?2 AND state = ?4), "
+                      "(SELECT MAX(number) + 1 FROM generations WHERE uuid = ?1), 0)",
+                      "ssii", found->uuid, found->path, (gint64)VR_GENERATION_CURRENT, (gint64)VR_GENERATION_RELEASED);
 
     if (!stmt || vr_db_step(db, stmt, error) != 1)
         return FALSE;
@@ -198,8 +199,8 @@ gboolean vr_journal_record_found(VrJournal *journal, const VrOwner *owner, VrGen
 
 gboolean vr_journal_is_released(VrJournal *journal, const char *uuid, const char *path, gboolean *is, GError **error)
 {
-    g_autoptr(GPtrArray) rows = read_generations(journal, GENERATION_COLUMNS "uuid = ?1 AND state = ?2", uuid,
-                                                 VR_GENERATION_RELEASED, error);
+    g_autoptr(GPtrArray) rows =
+        read_generations(journal, GENERATION_COLUMNS "uuid = ?1 AND state = ?2", uuid, VR_GENERATION_RELEASED, error);
 
     *is = FALSE;
     for (guint i = 0; rows && i < rows->len; i++)

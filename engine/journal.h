@@ -237,6 +237,14 @@ gboolean vr_journal_forget_run(VrJournal *journal, const char *run_id, GError **
 /* Committed swaps of a set to new generations, oldest first: what each generation replaced. As vr_journal_run_swaps(). */
 GPtrArray *vr_journal_forward_swaps(VrJournal *journal, const char *set_name, GError **error);
 
+/* --- releases (engine/release.h) -------------------------------------------------------------------- */
+
+#define VR_RELEASE_BEGUN "releasing"
+#define VR_RELEASE_STOPPED "release-stopped"
+#define VR_RELEASE_ENDED "released"
+/* As in the index events_release. */
+#define VR_RELEASE_KINDS "kind IN ('" VR_RELEASE_BEGUN "', '" VR_RELEASE_STOPPED "', '" VR_RELEASE_ENDED "')"
+
 /* --- audit ----------------------------------------------------------------------------------------- */
 
 /* run_id and uuid may be NULL. */

@@ -45,17 +45,13 @@ void vr_release_plan_clear(VrReleasePlan *plan)
 
 /* --- the audit --------------------------------------------------------------------------------------- */
 
-#define BEGUN "releasing"
-#define STOPPED "release-stopped"
-#define ENDED "released"
-
 /* Within a transaction. */
 static gboolean read_last(VrDb *db, const char *uuid, gboolean *open, GError **error)
 {
     g_autoptr(sqlite3_stmt) stmt =
         vr_db_prepare(db, error,
-                      "SELECT kind = '" BEGUN "' FROM events WHERE uuid = ? AND kind IN ('" BEGUN "', '" STOPPED
-                      "', '" ENDED "') ORDER BY seq DESC LIMIT 1",
+                      "SELECT kind = '" VR_RELEASE_BEGUN "' FROM events WHERE uuid = ? AND " VR_RELEASE_KINDS
+                      " ORDER BY seq DESC LIMIT 1",
                       "s", uuid);
     int row = stmt ? vr_db_step(db, stmt, error) : -1;
 
@@ -75,6 +71,27 @@ gboolean vr_release_is_open(VrJournal *journal, const char *uuid, gboolean *open
     return ok;
 }
 
+GPtrArray *vr_release_open_ones(VrJournal *journal, const char *set_name, GError **error)
+{
+    g_autoptr(GPtrArray) uuids = g_ptr_array_new_with_free_func(g_free);
+    VrDb *db = vr_journal_db(journal);
+    int row = -1;
+
+    if (!vr_db_begin(db, error))
+        return NULL;
+    {
+        g_autoptr(sqlite3_stmt) stmt =
+            vr_db_prepare(db, error,
+                          "SELECT uuid FROM events WHERE set_name = ? AND kind = '" VR_RELEASE_BEGUN "' AND seq IN "
+                          "(SELECT MAX(seq) FROM events WHERE " VR_RELEASE_KINDS " GROUP BY uuid) ORDER BY uuid",
+                          "s", set_name);
+        while (stmt && (row = vr_db_step(db, stmt, error)) == 1)
+            g_ptr_array_add(uuids, vr_db_text(stmt, 0));
+    }
+    vr_db_rollback(db);
+    return row == 0 ? g_steal_pointer(&uuids) : NULL;
+}
+
 /* A process that loses libvirt, or the set, does not know how it ended. */
 static void note_stop(const VrEngine *engine, const char *uuid, const GError *why)
 {
@@ -82,7 +99,7 @@ static void note_stop(const VrEngine *engine, const char *uuid, const GError *wh
 
     if (g_error_matches(why, VR_ERROR, VR_ERROR_DISCONNECTED) || g_error_matches(why, VR_ERROR, VR_ERROR_FENCED))
         return;
-    if (!vr_journal_event(engine->journal, engine->owner, NULL, uuid, STOPPED, why->message, &local))
+    if (!vr_journal_event(engine->journal, engine->owner, NULL, uuid, VR_RELEASE_STOPPED, why->message, &local))
         vr_warning(uuid, "that its release was stopped is not in the audit: %s", local->message);
 }
 
@@ -199,8 +216,7 @@ static gboolean require_fit(const VrEngine *engine, const VrReleaseRequest *requ
                             GError **error)
 {
     const VrSwapNeeds needs = {.os_target = request->os_target, .ignored = request->ignored};
-    g_autoptr(GPtrArray) findings =
-        vr_swap_preflight(engine->store, engine->hv, &subject->info, subject->def, &needs);
+    g_autoptr(GPtrArray) findings = vr_swap_preflight(engine->store, engine->hv, &subject->info, subject->def, &needs);
 
     return vr_preflight_require(findings, subject->info.name, error);
 }
@@ -239,8 +255,7 @@ gboolean vr_release_look(const VrEngine *engine, const VrReleaseRequest *request
 {
     g_auto(Subject) subject = {0};
 
-    return read_subject(engine, request, &subject, error) &&
-           is_pulled_by_us(engine, &subject, &plan->begun, error) &&
+    return read_subject(engine, request, &subject, error) && is_pulled_by_us(engine, &subject, &plan->begun, error) &&
            (plan->begun || require_fit(engine, request, &subject, error)) && plan_way(engine, &subject, plan, error);
 }
 
@@ -280,9 +295,10 @@ static gboolean still_runs(const Pull *pull, GError **error)
         return FALSE;
     if (info.state == VR_DOMAIN_RUNNING || info.state == VR_DOMAIN_PAUSED)
         return TRUE;
-    g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT,
-                "'%s' was stopped while its disk was made to stand alone; nothing is lost, and releasing it again goes on",
-                pull->plan->domain);
+    g_set_error(
+        error, VR_ERROR, VR_ERROR_CONFLICT,
+        "'%s' was stopped while its disk was made to stand alone; nothing is lost, and releasing it again goes on",
+        pull->plan->domain);
     return FALSE;
 }
 
@@ -366,7 +382,7 @@ gboolean vr_release_alone(const VrEngine *engine, const VrReleaseRequest *reques
     Pull pull = {.engine = engine, .request = request, .plan = plan};
     GError *local = NULL;
 
-    if (!vr_journal_event(engine->journal, engine->owner, NULL, request->uuid, BEGUN, text, error))
+    if (!vr_journal_event(engine->journal, engine->owner, NULL, request->uuid, VR_RELEASE_BEGUN, text, error))
         return FALSE;
     if (plan->way == VR_RELEASE_AS_IS || (plan->way == VR_RELEASE_FLATTEN && flatten(engine, request, &local)) ||
         (plan->way == VR_RELEASE_PULL && pull_disk(&pull, &local)))
@@ -409,8 +425,7 @@ static gboolean define(const VrEngine *engine, const Subject *subject, GError **
         g_propagate_error(error, g_steal_pointer(&local));
     else
         g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT,
-                    "libvirt took the XML of '%s' without our record, but its answer has it still",
-                    subject->info.name);
+                    "libvirt took the XML of '%s' without our record, but its answer has it still", subject->info.name);
     return FALSE;
 }
 
@@ -447,9 +462,8 @@ static gboolean let_go_live(const VrEngine *engine, const Subject *subject, GErr
                         "'%s': its live XML still has our record, or a file below its OS disk", subject->info.name);
             return FALSE;
         }
-        if (vr_domain_xml_record(live, &record) &&
-            (!vr_owner_check(engine->journal, engine->owner, &local) ||
-             !vr_hv_drop_live_record(engine->hv, subject->info.uuid, &local)))
+        if (vr_domain_xml_record(live, &record) && (!vr_owner_check(engine->journal, engine->owner, &local) ||
+                                                    !vr_hv_drop_live_record(engine->hv, subject->info.uuid, &local)))
             break;
         vr_clock_sleep_until(vr_clock_now_ms() + POLL_MS);
     }
@@ -490,13 +504,13 @@ static gboolean write_end(const VrEngine *engine, const Subject *subject, const 
                           void *data, GError **error)
 {
     VrDb *db = vr_journal_db(engine->journal);
-    g_autofree char *text = g_strdup_printf(
-        "%s, device %" G_GUINT64_FORMAT ", inode %" G_GUINT64_FORMAT, subject->path, file->device, file->inode);
+    g_autofree char *text = g_strdup_printf("%s, device %" G_GUINT64_FORMAT ", inode %" G_GUINT64_FORMAT, subject->path,
+                                            file->device, file->inode);
 
     if (!vr_owner_begin(engine->journal, engine->owner, error))
         return FALSE;
     if (set_released(db, subject, file, error) && leave(db, data, error) &&
-        vr_journal_add_event(engine->journal, engine->owner, NULL, subject->info.uuid, ENDED, text, error))
+        vr_journal_add_event(engine->journal, engine->owner, NULL, subject->info.uuid, VR_RELEASE_ENDED, text, error))
         return vr_db_commit(db, error);
     vr_db_rollback(db);
     return FALSE;

@@ -15,8 +15,8 @@ typedef enum {
 
 typedef struct {
     const char *uuid;
-    const char *os_target;      /* NULL: found in the XML */
-    const char *const *ignored; /* findings that a person lets pass; NULL: none */
+    const char *os_target;                               /* NULL: found in the XML */
+    const char *const *ignored;                          /* findings that a person lets pass; NULL: none */
     void (*progress)(const VrBlockJob *job, void *data); /* of a pull; NULL: nobody looks */
     void *data;
 } VrReleaseRequest;
@@ -52,3 +52,6 @@ gboolean vr_release_end(const VrEngine *engine, const VrReleaseRequest *request,
 
 /* Was it begun, and neither ended nor given up with an error? */
 gboolean vr_release_is_open(VrJournal *journal, const char *uuid, gboolean *open, GError **error);
+
+/* Those of a set of which that is so. Element: char *, UUIDs, freed with the array. */
+GPtrArray *vr_release_open_ones(VrJournal *journal, const char *set_name, GError **error);

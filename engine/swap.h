@@ -25,7 +25,8 @@ typedef struct {
     const char *uuid;
     const char *os_target; /* NULL: found in the XML */
     const VrImage *image;  /* a forward swap: the version to move to; NULL: a rollback, or flatten */
-    gboolean flatten;      /* a forward swap of a guest that is off: the new disk is the old one's content, and stands alone */
+    gboolean
+        flatten; /* a forward swap of a guest that is off: the new disk is the old one's content, and stands alone */
     VrCloneSeat *seat;    /* of a forward swap whose new disk is a full clone: lives until PREPARED; NULL: an overlay */
     guint to_generation;  /* of a rollback */
     guint model_revision; /* of a forward swap: that the new generation is made by; 0: not known */

@@ -284,8 +284,8 @@ gboolean vr_swap_step_switch(VrSwap *swap, const VrStopPolicy *stop, GError **er
     g_autofree char *after = NULL;
 
     if (!inactive || !unchanged_since_prepared(swap, inactive, error) || !vr_swap_flatten_holds(swap, error) ||
-        !vr_swap_nvram_copy(swap, error) ||
-        !vr_swap_mark(swap, "intent", NULL, error) || !vr_swap_define(swap, swap->intent_xml, &after, error))
+        !vr_swap_nvram_copy(swap, error) || !vr_swap_mark(swap, "intent", NULL, error) ||
+        !vr_swap_define(swap, swap->intent_xml, &after, error))
         return FALSE;
     return vr_domain_xml_prove(inactive, after, swap->row->os_target, error);
 }

@@ -41,10 +41,8 @@ static gboolean do_block_job(VrCall *call, GError **error)
         return FALSE;
     if (found < 0)
         return vr_libvirt_error(call, error);
-    call->block_job = (VrBlockJob){.active = found > 0,
-                                   .pull = info.type == VIR_DOMAIN_BLOCK_JOB_TYPE_PULL,
-                                   .done = info.cur,
-                                   .total = info.end};
+    call->block_job = (VrBlockJob){
+        .active = found > 0, .pull = info.type == VIR_DOMAIN_BLOCK_JOB_TYPE_PULL, .done = info.cur, .total = info.end};
     return TRUE;
 }
 

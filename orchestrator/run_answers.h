@@ -19,7 +19,7 @@ typedef enum {
     VR_DO_ROLLBACK_ALL, /* rollback SET --all: in flight (F4), or after completion */
     VR_DO_REPLACE,      /* upgrade --replace (D21) */
     VR_DO_RUN,          /* upgrade, reimage, apply, retry, rollback of named instances: begins a run */
-    VR_DO_CHANGE,       /* set-define, set-edit, set-undefine, adopt, protect, unprotect: changes what a run works on */
+    VR_DO_CHANGE, /* set-define, set-edit, set-undefine, adopt, protect, unprotect, release: changes what a run works on */
     VR_DO_LAST_
 } VrOperation;
 const char *vr_operation_name(VrOperation operation); /* "pause", ..., as in docs/control.md */

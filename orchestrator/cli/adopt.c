@@ -82,7 +82,10 @@ gboolean vr_cmd_adopt(const VrCli *cli, GError **error)
     found = generation_found(&session, instance, image, error);
     if (!found || (!cli->options.dry_run && !vr_journal_record_found(session.journal, session.owner, found, error)))
         return FALSE;
-    vr_say(cli, "%s %s as %s %s (generation %u, %s)", instance->domain,
-           cli->options.dry_run ? "would be adopted" : "is adopted", image->name, image->version, found->number, found->path);
+    if (cli->options.dry_run)
+        vr_say(cli, "%s would be adopted as %s %s (%s)", instance->domain, image->name, image->version, found->path);
+    else
+        vr_say(cli, "%s is adopted as %s %s (generation %u, %s)", instance->domain, image->name, image->version,
+               found->number, found->path);
     return TRUE;
 }

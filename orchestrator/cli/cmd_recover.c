@@ -46,7 +46,7 @@ static gboolean dry_run(VrSession *session, const char *name, GError **error)
         vr_say(cli, "set %s: %s", name, (const char *)g_ptr_array_index(told, i));
     if (told->len == 0)
         say_what_is_open(session, name);
-    return TRUE;
+    return vr_session_note_releases(session, error);
 }
 
 /* Taking the set recovers it and says what it did. */
@@ -55,7 +55,7 @@ static gboolean take(VrSession *session, const char *name, GError **error)
     if (!vr_session_take_any_set(session, name, error))
         return FALSE;
     say_what_is_open(session, name);
-    return TRUE;
+    return !session->set || vr_session_note_releases(session, error);
 }
 
 static gboolean recover_set(const VrCli *cli, const char *name, gboolean *unreachable, GError **error)

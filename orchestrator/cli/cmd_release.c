@@ -109,12 +109,11 @@ static gboolean answer(const Release *release, const VrGeneration *disk, GError 
         return FALSE;
     left = left_of(all, path ? path : "");
     if (session->cli->options.json)
-        vr_json_print(json_pack("{s:o, s:o, s:s, s:b, s:s, s:o, s:o, s:o, s:b}", "set",
-                                vr_json_text(session->set->name), "domain", vr_json_text(release->instance->domain),
-                                "uuid", release->instance->uuid, "dryRun", session->cli->options.dry_run, "way",
-                                way_name(plan->way), "path", vr_json_text(path), "format",
-                                vr_json_text(disk ? disk->format : NULL), "left", left_json(left), "setForgotten",
-                                release->text == NULL));
+        vr_json_print(json_pack(
+            "{s:o, s:o, s:s, s:b, s:s, s:o, s:o, s:o, s:b}", "set", vr_json_text(session->set->name), "domain",
+            vr_json_text(release->instance->domain), "uuid", release->instance->uuid, "dryRun",
+            session->cli->options.dry_run, "way", way_name(plan->way), "path", vr_json_text(path), "format",
+            vr_json_text(disk ? disk->format : NULL), "left", left_json(left), "setForgotten", release->text == NULL));
     say_left(release, left);
     if (!release->text)
         vr_say(session->cli, "set %s: it was the only instance, so the set %s forgotten", session->set->name,
@@ -193,8 +192,7 @@ gboolean vr_cmd_release(const VrCli *cli, GError **error)
                                          .ignored = (const char *const *)cli->options.ignore,
                                          .progress = show_pull,
                                          .data = &release};
-    engine = (VrEngine){
-        .store = session.store, .hv = session.hv, .journal = session.journal, .owner = session.owner};
+    engine = (VrEngine){.store = session.store, .hv = session.hv, .journal = session.journal, .owner = session.owner};
     if (!write_text(&release, (guint)index, error) || !look(&release, &engine, error))
         return FALSE;
     return cli->options.dry_run ? answer(&release, NULL, error) : act(&release, &engine, error);

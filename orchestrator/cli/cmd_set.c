@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Scale sets: list, info, dump, undefine; define is in cmd_define.c. */
 #include "base/error.h"
+#include "disk/disk_file.h"
 #include "orchestrator/cli/output.h"
 #include "orchestrator/cli/run_view.h"
 #include "orchestrator/cli/session.h"
@@ -259,31 +260,95 @@ gboolean vr_cmd_set_dump(const VrCli *cli, GError **error)
     return TRUE;
 }
 
-/* What only gc deletes from now on. */
+/* What an instance is left with. */
+typedef struct {
+    const VrInstance *instance;
+    GPtrArray *all;   /* VrGeneration *, owned */
+    GPtrArray *older; /* of them, those of our making that have files, but for the current one; owned */
+    const VrGeneration *current;
+    VrDiskLook look; /* of the current disk, when it is of our making */
+} Left;
+
+static void left_clear(Left *left)
+{
+    g_clear_pointer(&left->older, g_ptr_array_unref);
+    g_clear_pointer(&left->all, g_ptr_array_unref);
+    vr_disk_look_clear(&left->look);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Left, left_clear)
+
+static gboolean read_left(const VrSession *session, const VrInstance *instance, Left *left, GError **error)
+{
+    left->instance = instance;
+    left->older = g_ptr_array_new();
+    left->all = vr_journal_generations(session->journal, instance->uuid, error);
+    for (guint i = 0; left->all && i < left->all->len; i++) {
+        VrGeneration *generation = g_ptr_array_index(left->all, i);
+        if (generation->state == VR_GENERATION_CURRENT)
+            left->current = generation;
+        else if (generation->ours && generation->state != VR_GENERATION_DISCARDED &&
+                 generation->state != VR_GENERATION_DELETED)
+            g_ptr_array_add(left->older, generation);
+    }
+    /* what cannot be read is shown without what lies below it */
+    if (left->current && left->current->ours)
+        (void)vr_disk_file_look(left->current->path, left->current->format, &left->look, NULL);
+    return left->all != NULL;
+}
+
+static void say_left(const VrCli *cli, const Left *left)
+{
+    const char *domain = left->instance->domain;
+
+    if (left->current && left->current->ours)
+        vr_say(cli, "%s goes on as it is, on %s%s%s", domain, left->current->path,
+               left->look.backing ? ", which needs " : "", left->look.backing ? left->look.backing : "");
+    else
+        vr_say(cli, "%s goes on as it is%s%s", domain, left->current ? ", on " : "",
+               left->current ? left->current->path : "");
+    for (guint i = 0; i < left->older->len; i++)
+        vr_say(cli, "%s: %s stays, generation %u", domain, ((const VrGeneration *)left->older->pdata[i])->path,
+               ((const VrGeneration *)left->older->pdata[i])->number);
+}
+
+static json_t *left_json(const Left *left)
+{
+    json_t *older = json_array();
+
+    for (guint i = 0; i < left->older->len; i++)
+        json_array_append_new(older, vr_json_text(((const VrGeneration *)left->older->pdata[i])->path));
+    return json_pack("{s:o, s:s, s:o, s:o, s:o}", "domain", vr_json_text(left->instance->domain), "uuid",
+                     left->instance->uuid, "path", vr_json_text(left->current ? left->current->path : NULL), "needs",
+                     vr_json_text(left->look.backing), "left", older);
+}
+
+/* What only gc deletes from now on, and what a guest still needs of us. */
 static gboolean say_what_stays(const VrSession *session, GError **error)
 {
+    const VrCli *cli = session->cli;
+    g_autoptr(json_t) instances = json_array();
+    guint older = 0, bound = 0;
+
     for (guint i = 0; i < session->set->instances->len; i++) {
-        const VrInstance *instance = vr_set_instance(session->set, i);
-        g_autoptr(GPtrArray) all = vr_journal_generations(session->journal, instance->uuid, error);
-        guint ours = 0;
-        if (!all)
+        g_auto(Left) left = {0};
+        if (!read_left(session, vr_set_instance(session->set, i), &left, error))
             return FALSE;
-        for (guint j = 0; j < all->len; j++) {
-            const VrGeneration *generation = g_ptr_array_index(all, j);
-            ours += generation->ours && generation->state != VR_GENERATION_DISCARDED &&
-                            generation->state != VR_GENERATION_DELETED
-                        ? 1
-                        : 0;
-        }
-        if (ours > 0)
-            vr_say(session->cli,
-                   "%s goes on as it is; %u OS disk%s of it stay%s in %s/disks/%s; '%s gc' deletes what is old, '%s gc "
-                   "--left' all that nobody uses",
-                   instance->domain, ours, ours == 1 ? "" : "s", ours == 1 ? "s" : "", vr_store_root(session->store),
-                   instance->uuid, VR_PROGRAM, VR_PROGRAM);
-        else
-            vr_say(session->cli, "%s goes on as it is", instance->domain);
+        say_left(cli, &left);
+        json_array_append_new(instances, left_json(&left));
+        older += left.older->len;
+        bound += left.current && left.current->ours ? 1 : 0;
     }
+    if (older > 0)
+        vr_say(cli, "of the older disks '%s gc' deletes what is old, '%s gc --left' all that nobody uses", VR_PROGRAM,
+               VR_PROGRAM);
+    if (bound > 0)
+        vr_say(cli,
+               "the disks that guests run on stay in %s, with the versions below them, and '%s gc --left' deletes one "
+               "once no domain names it; for one that is a guest's own, define the set again and '%s release' it",
+               vr_store_root(session->store), VR_PROGRAM, VR_PROGRAM);
+    if (cli->options.json)
+        vr_json_print(json_pack("{s:o, s:b, s:O}", "set", vr_json_text(session->set->name), "dryRun",
+                                cli->options.dry_run, "instances", instances));
     return TRUE;
 }
 

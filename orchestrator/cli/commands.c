@@ -106,7 +106,10 @@ const VrCliCommand vr_cli_commands[] = {
     {"set-dump", VR_GROUP_SETS, "SET", "Print the model as it was given", "", "set-dump shop > shop.yaml", FALSE, 0, 1,
      1, vr_cmd_set_dump},
     {"set-undefine", VR_GROUP_SETS, "SET", "Forget a set; guests and disks stay as they are",
-     "Says which disks stay and where.", "set-undefine shop", TRUE, VR_OPT_DRY_RUN, 1, 1, vr_cmd_set_undefine},
+     "Says of each guest which disk it goes on with, which image version that needs, which older disks stay and where. "
+     "For a\n"
+     "disk that needs nothing here: 'release' the instance first.",
+     "set-undefine shop", TRUE, VR_OPT_DRY_RUN | VR_OPT_JSON, 1, 1, vr_cmd_set_undefine},
     {"adopt", VR_GROUP_SETS, "SET INSTANCE", "Say which version of the set's image a guest runs already",
      "Needs --version. For guests that were not made by a swap; the guest is not touched.",
      "adopt shop web-0 --version 12.20261101.0", TRUE, VR_OPT_VERSION | VR_OPT_DRY_RUN, 2, 2, vr_cmd_adopt},

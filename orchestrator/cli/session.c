@@ -8,6 +8,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "disk/version.h"
+#include "engine/release.h"
 #include "hv/connection.h"
 #include "orchestrator/cli/output.h"
 
@@ -75,6 +76,21 @@ gboolean vr_session_is_owned(const VrSession *session, const char *name, char **
     return locks >= 0 && vr_lock_is_held(locks, name, holder);
 }
 
+gboolean vr_session_note_releases(const VrSession *session, GError **error)
+{
+    const char *set_name = session->set->name;
+    g_autoptr(GPtrArray) open = vr_release_open_ones(session->journal, set_name, error);
+
+    for (guint i = 0; open && i < open->len; i++) {
+        int index = vr_set_find(session->set, open->pdata[i], NULL);
+        if (index >= 0)
+            vr_note(session->cli, "the release of '%s' has not come to its end: run '%s release %s %s'",
+                    vr_set_instance(session->set, (guint)index)->domain, VR_PROGRAM, set_name,
+                    vr_set_instance(session->set, (guint)index)->domain);
+    }
+    return open != NULL;
+}
+
 static gboolean note_open_swaps(const VrSession *session, GError **error)
 {
     g_autoptr(GPtrArray) open = vr_journal_open_swaps(session->journal, session->set->name, error);
@@ -84,7 +100,7 @@ static gboolean note_open_swaps(const VrSession *session, GError **error)
     if (open->len > 0 && !vr_session_is_owned(session, session->set->name, NULL))
         vr_note(session->cli, "%u open swap%s that no run works on: run '%s recover %s'", open->len,
                 open->len == 1 ? "" : "s", VR_PROGRAM, session->set->name);
-    return TRUE;
+    return vr_session_is_owned(session, session->set->name, NULL) || vr_session_note_releases(session, error);
 }
 
 static gboolean load_set(VrSession *session, const char *name, GError **error)

@@ -42,6 +42,9 @@ gboolean vr_session_connect(VrSession *session, GError **error);
 /* That failed: no other session of this command would get an answer either. */
 gboolean vr_session_is_unreachable(const VrSession *session, const GError *error);
 
+/* Says on stderr which instances of the set began to leave, and have not (B21). */
+gboolean vr_session_note_releases(const VrSession *session, GError **error);
+
 /* Loads a set for reading and says on stderr when swaps of it stand open that nobody works on. */
 gboolean vr_session_read_set(VrSession *session, const char *name, GError **error);
 

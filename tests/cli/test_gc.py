@@ -207,7 +207,13 @@ def test_killed_in_the_middle(lab):
 
 def test_what_a_set_left(lab):
     """B21: gc keeps what 'rollback' would go to, as long as nobody says --left; what a domain uses stays even then."""
-    assert "gc --left" in lab.program("set-undefine", lab.set_name).out
+    told = lab.program("set-undefine", lab.set_name)
+    assert "gc --left" in told.out and "'virt-reimage release'" in told.out
+    for index, name in enumerate(lab.names):
+        current = lab.fleet[index].configured_os_disk()
+        assert f"{name} goes on as it is, on {current}, which needs {lab.program.root}/images/{IMAGE}/3.0.0/" in told.out
+        for disk in disks(lab, index):
+            assert (f"{name}: {place(lab, index, disk)} stays" in told.out) == (place(lab, index, disk) != current)
     before = [disks(lab, index) for index in range(2)]
     assert lab.program.json("gc")["deleted"] == []
     assert [disks(lab, index) for index in range(2)] == before

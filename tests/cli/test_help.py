@@ -13,7 +13,7 @@ ALL = ("doctor image-check image-publish image-list image-info image-exclude ima
        "history generations recover gc").split()
 MUTATING = "image-publish image-exclude image-include image-delete image-prune adopt protect unprotect release set-define set-edit set-undefine upgrade reimage apply rollback "\
            "retry pause resume cancel walk promote approve recover gc"
-IN_JSON = ("doctor image-check image-list image-info image-verify image-prune set-define set-edit set-list set-info release plan upgrade reimage apply retry rollback status "
+IN_JSON = ("doctor image-check image-list image-info image-verify image-prune set-define set-edit set-undefine set-list set-info release plan upgrade reimage apply retry rollback status "
            "pause resume cancel walk promote approve instance-view history generations gc").split()
 
 

@@ -181,7 +181,8 @@ def test_killed_in_the_middle(lab):
             break
         cut += 1
         if cut == 6:
-            assert "release" in lab.program("recover", lab.set_name).out
+            for command in ("recover", "status"):
+                assert f"run 'virt-reimage release {lab.set_name} {lab.names[2]}'" in lab.program(command, lab.set_name).err
             break
     if lab.names[2] in in_set(lab):
         lab.program("release", lab.set_name, lab.names[2])

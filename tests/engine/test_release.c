@@ -318,7 +318,8 @@ static void test_a_guest_that_runs_is_not_copied(void **state)
 
 /* --- again ------------------------------------------------------------------------------------------- */
 
-static void test_the_journal_refuses(void **state) /* the set does not let it go: still in it, on a disk that stands alone */
+static void
+test_the_journal_refuses(void **state) /* the set does not let it go: still in it, on a disk that stands alone */
 {
     g_autoptr(World) world = world_new(TRUE);
     g_autofree char *path = NULL;

@@ -724,12 +724,11 @@ static void end_pull(FakeHv *fake)
         return;
     g_assert_true(vr_child_run(argv, NULL, NULL, NULL));
     g_assert_true(vr_domain_xml_record(live, &record));
-    alone = vr_domain_xml_with_chain(live, "vda", &link, 1,
-                                     &(VrDomainRecord){.set = record.set,
-                                                       .generation = record.generation,
-                                                       .image = record.image,
-                                                       .version = record.version},
-                                     NULL);
+    alone = vr_domain_xml_with_chain(
+        live, "vda", &link, 1,
+        &(VrDomainRecord){
+            .set = record.set, .generation = record.generation, .image = record.image, .version = record.version},
+        NULL);
     write_part(fake, "live.xml", alone);
 }
 
