@@ -13,6 +13,7 @@ vr_test(disk convert LINK vr_disk)
 set_tests_properties(disk/copy PROPERTIES LABELS threads)
 set_tests_properties(disk/copy disk/copy_faults disk/convert PROPERTIES TIMEOUT 300) # a slow disk
 vr_test(disk flatten LINK vr_disk)
+vr_test(disk temp_disk LINK vr_disk)
 vr_test(disk disk_file LINK vr_disk)
 vr_test(disk image_boot LINK vr_disk)
 vr_test(disk image_esp LINK vr_disk)
