@@ -8,9 +8,9 @@
 #include "disk/disk_file.h"
 
 typedef struct {
-    char *path;    /* links resolved */
-    VrFileId file; /* that was looked at */
-    char *type;    /* ext4, xfs, vfat, swap; NULL: nothing that is known */
+    char *path;                   /* links resolved */
+    VrFileId file;                /* that was looked at */
+    char *type;                   /* ext4, xfs, vfat, swap; NULL: nothing that is known */
     char *label, *uuid, *version; /* NULL: it has none */
 } VrTempDisk;
 void vr_temp_disk_clear(VrTempDisk *disk);

@@ -53,6 +53,7 @@ static const char *const schema[] = {
     "ALTER TABLE generations ADD COLUMN nvram_inode INTEGER NOT NULL DEFAULT 0;"
     "ALTER TABLE generations ADD COLUMN nvram_born_ns INTEGER NOT NULL DEFAULT 0;",
     VR_MANIFEST_LASTING,
+    "ALTER TABLE data_disks ADD COLUMN made_anew INTEGER NOT NULL DEFAULT 0;"
     "CREATE INDEX events_release ON events (uuid, seq) WHERE " VR_RELEASE_KINDS ";"};
 
 G_STATIC_ASSERT(VR_SWAP_COMMITTED == 5 && VR_SWAP_DISCARDED == 6 && VR_SWAP_UNDONE == 7);

@@ -23,6 +23,7 @@ typedef struct {
     guint depth;        /* 0: the disk itself, then the files behind it */
     char *element;      /* depth 0: SHA-256 of the canonical <disk>; else "" */
     gboolean shared;    /* <shareable/> */
+    gboolean made_anew; /* a temp disk that was wiped on purpose: what is here is what it was then (swap_temp.c) */
     VrFileProof *proof; /* NULL: nothing local is behind the element (an empty drive, a network disk) */
 } VrManifestEntry;
 
@@ -53,6 +54,15 @@ const char *vr_manifest_untold_step(VrManifestPhase phase);
 /* The first reading, with its step, in one transaction. detail: for the step. */
 gboolean vr_manifest_write(VrJournal *journal, const VrOwner *owner, const char *swap_id, VrManifestPhase phase,
                            const GPtrArray *manifest, const char *detail, GError **error);
+
+/* The disk `target` of the first reading is about to be the file `id`, with its step, in one transaction. detail: what was on the old one. */
+gboolean vr_manifest_made_anew(VrJournal *journal, const VrOwner *owner, const char *swap_id, const char *target,
+                               const VrFileId *id, const char *detail, GError **error);
+#define VR_STEP_TEMP_DISK "temp-disk"
+
+/* It is that file now: what the second reading is to find. */
+gboolean vr_manifest_read_anew(VrJournal *journal, const VrOwner *owner, const char *swap_id, const char *target,
+                               const VrFileProof *proof, GError **error);
 
 /* As it was written; NULL without error when it was not. */
 GPtrArray *vr_manifest_read(VrJournal *journal, const char *swap_id, VrManifestPhase phase, GError **error);

@@ -61,6 +61,44 @@ gboolean vr_manifest_write(VrJournal *journal, const VrOwner *owner, const char 
     return FALSE;
 }
 
+static gboolean end(VrDb *db, gboolean ok, GError **error)
+{
+    if (ok)
+        return vr_db_commit(db, error);
+    vr_db_rollback(db);
+    return FALSE;
+}
+
+gboolean vr_manifest_made_anew(VrJournal *journal, const VrOwner *owner, const char *swap_id, const char *target,
+                               const VrFileId *id, const char *detail, GError **error)
+{
+    VrDb *db = vr_journal_db(journal);
+
+    return vr_owner_begin(journal, owner, error) &&
+           end(db,
+               vr_db_run(db, NULL, error,
+                         "UPDATE data_disks SET made_anew = 1, device = ?, inode = ? "
+                         "WHERE swap_id = ? AND phase = ? AND target = ? AND depth = 0",
+                         "iisis", (gint64)id->device, (gint64)id->inode, swap_id, (gint64)VR_PHASE_FORWARD, target) &&
+                   vr_journal_add_step(journal, swap_id, VR_STEP_TEMP_DISK, detail, error),
+               error);
+}
+
+gboolean vr_manifest_read_anew(VrJournal *journal, const VrOwner *owner, const char *swap_id, const char *target,
+                               const VrFileProof *proof, GError **error)
+{
+    VrDb *db = vr_journal_db(journal);
+
+    return vr_owner_begin(journal, owner, error) &&
+           end(db,
+               vr_db_run(db, NULL, error,
+                         "UPDATE data_disks SET device = ?, inode = ?, size = ?, mtime_ns = ?, head = ?, content = ? "
+                         "WHERE swap_id = ? AND phase = ? AND target = ? AND depth = 0 AND made_anew",
+                         "iiiisssis", (gint64)proof->file.device, (gint64)proof->file.inode, (gint64)proof->file.size,
+                         proof->file.mtime_ns, proof->head, proof->content, swap_id, (gint64)VR_PHASE_FORWARD, target),
+               error);
+}
+
 /* --- reading ---------------------------------------------------------------------------------------- */
 
 static VrFileProof *proof_of(sqlite3_stmt *stmt)
@@ -89,6 +127,7 @@ static void read_entry(GPtrArray *manifest, sqlite3_stmt *stmt)
     entry->depth = (guint)sqlite3_column_int(stmt, 1);
     entry->element = vr_db_text(stmt, 2);
     entry->shared = sqlite3_column_int(stmt, 3) != 0;
+    entry->made_anew = sqlite3_column_int(stmt, 15) != 0;
     if (sqlite3_column_type(stmt, 4) != SQLITE_NULL)
         entry->proof = proof_of(stmt);
     g_ptr_array_add(manifest, entry);
@@ -99,7 +138,7 @@ static int read_entries(VrDb *db, const char *swap_id, VrManifestPhase phase, GP
     g_autoptr(sqlite3_stmt) stmt = vr_db_prepare(
         db, error,
         "SELECT target, depth, element, shared, path, is_local, device, inode, size, mtime_ns, head, "
-        "how, content, lasting, boot_id FROM data_disks WHERE swap_id = ? AND phase = ? ORDER BY target, depth",
+        "how, content, lasting, boot_id, made_anew FROM data_disks WHERE swap_id = ? AND phase = ? ORDER BY target, depth",
         "si", swap_id, (gint64)phase);
     int row = -1;
 
@@ -178,19 +217,27 @@ VrDataProof *vr_data_proof_of(VrJournal *journal, const char *swap_id, GError **
 
 /* --- for people ------------------------------------------------------------------------------------- */
 
+static void add_disk(GString *text, const VrManifestEntry *entry)
+{
+    g_string_append_printf(text, "%s%s%s%s", text->len > 0 ? ", " : "", entry->target, entry->proof ? " " : "",
+                           entry->proof ? entry->proof->path : "");
+}
+
 char *vr_data_proof_text(const VrDataProof *proof)
 {
     g_autoptr(GString) disks = g_string_new(NULL);
+    g_autoptr(GString) anew = g_string_new(NULL);
     guint count = 0;
 
     for (guint i = 0; i < proof->manifest->len; i++) {
         const VrManifestEntry *entry = g_ptr_array_index(proof->manifest, i);
         if (entry->depth > 0)
             continue;
-        g_string_append_printf(disks, "%s%s%s%s", count++ > 0 ? ", " : ": ", entry->target, entry->proof ? " " : "",
-                               entry->proof ? entry->proof->path : "");
+        add_disk(entry->made_anew ? anew : disks, entry);
+        count += entry->made_anew ? 0 : 1;
     }
-    return g_strdup_printf("%u %s%s%s%s", count, proof->proven_us > 0 ? "untouched" : "not compared", disks->str,
+    return g_strdup_printf("%u %s%s%s%s%s%s%s", count, proof->proven_us > 0 ? "untouched" : "not compared",
+                           disks->len > 0 ? ": " : "", disks->str, anew->len > 0 ? "; made anew: " : "", anew->str,
                            proof->untold
                                ? "; the host was booted in between, and without WWN or serial nobody can tell "
                                  "whether these are the same devices: "

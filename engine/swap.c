@@ -19,6 +19,7 @@
  *              XML still names the old disk: a host that reboots now starts the old system.
  *   (nvram)    a mark: the new generation of a UEFI guest has its copy of the NVRAM, whole and flushed; which file that is, is
  *              journaled before it takes its name, as with the disk. Nothing refers to it yet (swap_nvram.c).
+ *   (temp-disk)  a mark: a temp disk that a reimage makes anew is about to be another file (swap_temp.c).
  *   (intent)   a mark in the journal, not a state: from here on libvirt's XML may be either one. Which, is
  *              read back, never assumed: define may return and yet the old XML survive a power cut.
  *   SWITCHED   the XML (disk and NVRAM in one) was redefined, read back, and differs from before in what may differ. A host that
@@ -183,6 +184,8 @@ static gboolean end_backward(VrSwap *swap, GError **error)
 
     if (!was_ever_booted(swap, &was_booted, error))
         return FALSE;
+    if (swap->resumed)
+        vr_swap_temp_tidy(swap);
     to_state = rejected_state(swap, was_booted);
     if (to_state == VR_GENERATION_DISCARDED) {
         vr_swap_discard_disk(swap);

@@ -32,7 +32,9 @@ typedef struct {
     guint model_revision; /* of a forward swap: that the new generation is made by; 0: not known */
     gboolean needs_agent; /* the model asks for it (preflight) */
     const char *const *ignored; /* findings that a person lets pass, which is written into the audit; NULL: none */
-    VrProofContent data_proof;  /* of the content of data disks, beside what is always compared */
+    const char *const *
+        temp_targets; /* disks to be made anew, of those that the domain has; NULL: none, ever but in a reimage that was asked to */
+    VrProofContent data_proof; /* of the content of data disks, beside what is always compared */
 } VrSwapRequest;
 
 typedef struct VrSwap VrSwap;

@@ -25,6 +25,7 @@ void vr_swap_free(VrSwap *swap)
     g_free(swap->before_xml);
     g_free(swap->intent_xml);
     g_strfreev(swap->ignored);
+    g_strfreev(swap->temp_targets);
     g_free(swap);
 }
 
@@ -280,7 +281,8 @@ static gboolean look(VrSwap *swap, const VrSwapRequest *request, VrDomainInfo *i
     swap->row->old_boot_id = boot_id_now(engine->hv, info, def);
     swap->from = current_generation(engine, info->uuid, info->name, disk, error);
     return swap->from && disks_exist(engine->hv, def, disk, info->name, !swap->row->rollback, error) &&
-           vr_swap_disks_readable(swap, disk->target, error) && vr_swap_nvram_begin(swap, info, def, error);
+           vr_swap_disks_readable(swap, disk->target, error) && vr_swap_temp_check(swap, def, error) &&
+           vr_swap_nvram_begin(swap, info, def, error);
 }
 
 static gboolean note_passed(const VrSwap *swap, const GPtrArray *passed, GError **error)
@@ -321,6 +323,7 @@ VrSwap *vr_swap_begin(const VrEngine *engine, const VrSwapRequest *request, GErr
     swap->needs_agent = request->needs_agent;
     swap->data_proof = request->data_proof;
     swap->ignored = g_strdupv((char **)request->ignored);
+    swap->temp_targets = g_strdupv((char **)request->temp_targets);
     if (!look(swap, request, &info, passed, error) || !has_no_open_swap(engine, request->uuid, info.name, error))
         return NULL;
     swap->row->from = swap->from->number;

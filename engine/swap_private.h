@@ -18,6 +18,7 @@ struct VrSwap {
     char *intent_xml;          /* the domain as it shall be: g<to>.xml; NULL until it was made */
     gboolean needs_agent;      /* of the request, for the second look before the stop */
     char **ignored;            /* likewise; may be NULL */
+    char **temp_targets;       /* likewise; one that is resumed makes none anew */
     VrProofContent data_proof; /* likewise; one that is resumed has it in its manifest */
     gboolean resumed;          /* begun by a process that ended: a call of its may still be under way */
     guint lost_before;         /* vr_hv_lost_calls() when this process took it up */
@@ -43,6 +44,15 @@ gboolean vr_swap_switch_again(VrSwap *swap, GError **error);
 gboolean vr_swap_flatten(VrSwap *swap, VrDiskBefore before, GError **error);
 /* Nobody wrote to the old disk since it was copied; TRUE for every other swap. */
 gboolean vr_swap_flatten_holds(VrSwap *swap, GError **error);
+
+/* --- swap_temp.c --- */
+
+/* Can the flagged disks that the domain has be made anew? VR_ERROR_REFUSED. */
+gboolean vr_swap_temp_check(const VrSwap *swap, const VrDomainDef *def, GError **error);
+/* Makes them anew; the guest is off, and the first reading of its disks is in the journal. */
+gboolean vr_swap_temp_wipe(VrSwap *swap, GError **error);
+/* For a swap that goes back: takes away a new file that did not take its place. Best effort, logged. */
+void vr_swap_temp_tidy(VrSwap *swap);
 
 /* What the steps and the way back have in common. */
 gboolean vr_swap_mark(VrSwap *swap, const char *step, const char *detail, GError **error);

@@ -232,7 +232,8 @@ static gboolean still_fit(VrSwap *swap, GError **error)
     def = inactive ? vr_domain_def_parse(inactive, error) : NULL;
     return def && vr_swap_preflight_require(swap, &info, def, swap->row->os_target, NULL, error) &&
            unchanged_since_prepared(swap, inactive, error) &&
-           vr_swap_disks_readable(swap, swap->row->os_target, error) && power_unchanged(swap, &info, error);
+           vr_swap_disks_readable(swap, swap->row->os_target, error) && vr_swap_temp_check(swap, def, error) &&
+           power_unchanged(swap, &info, error);
 }
 
 gboolean vr_swap_step_stop(VrSwap *swap, const VrStopPolicy *stop, GError **error)
@@ -284,8 +285,8 @@ gboolean vr_swap_step_switch(VrSwap *swap, const VrStopPolicy *stop, GError **er
     g_autofree char *after = NULL;
 
     if (!inactive || !unchanged_since_prepared(swap, inactive, error) || !vr_swap_flatten_holds(swap, error) ||
-        !vr_swap_nvram_copy(swap, error) || !vr_swap_mark(swap, "intent", NULL, error) ||
-        !vr_swap_define(swap, swap->intent_xml, &after, error))
+        !vr_swap_nvram_copy(swap, error) || !vr_swap_temp_wipe(swap, error) ||
+        !vr_swap_mark(swap, "intent", NULL, error) || !vr_swap_define(swap, swap->intent_xml, &after, error))
         return FALSE;
     return vr_domain_xml_prove(inactive, after, swap->row->os_target, error);
 }

@@ -50,9 +50,10 @@ typedef struct {
     const VrImage *image;       /* that all move to; NULL: a rollback, or each target has its own */
     const VrRunTarget *targets; /* one for each instance of the set */
     gboolean automatic_rollback;
-    gboolean walk;     /* a person names each upgrade domain (G4) */
-    gboolean detached; /* it outlives its process */
-    VrRun *goes_on;    /* an open run of this set, to go on with, from vr_executor_past(); taken. NULL: a new one */
+    gboolean walk;       /* a person names each upgrade domain (G4) */
+    gboolean detached;   /* it outlives its process */
+    VrRun *goes_on;      /* an open run of this set, to go on with, from vr_executor_past(); taken. NULL: a new one */
+    gboolean temp_disks; /* a reimage also makes anew what the model flags as temporary (B8) */
     const char *const *ignored; /* findings that a person lets pass; may be NULL */
     const char *reason;         /* --reason; may be NULL */
     const char *role;           /* the run is for the instances of this role; NULL: for all */

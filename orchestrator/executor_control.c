@@ -26,6 +26,7 @@ void vr_executor_save(VrExecutor *executor)
 {
     g_auto(VrRunState) state = {.automatic_rollback = executor->request.automatic_rollback,
                                 .walk = executor->request.walk,
+                                .temp_disks = executor->request.temp_disks,
                                 .ignored = g_strdupv((char **)executor->request.ignored)};
     g_autoptr(GError) local = NULL;
     g_autofree char *text = NULL;
@@ -210,6 +211,7 @@ gboolean vr_executor_past(const VrSet *set, VrRun *run, VrRunTarget *targets, Vr
         return FALSE;
     request->automatic_rollback = state.automatic_rollback;
     request->walk = state.walk;
+    request->temp_disks = state.temp_disks;
     g_strfreev(run->ignored);
     run->ignored = g_steal_pointer(&state.ignored);
     request->ignored = (const char *const *)run->ignored;

@@ -126,6 +126,8 @@ static void do_prepare(VrExecutor *executor, VrJob *job)
                              .model_revision = executor->request.set->revision,
                              .data_proof = model->data_proof,
                              .needs_agent = vr_model_needs_agent(model),
+                             .temp_targets =
+                                 executor->request.temp_disks ? (const char *const *)model->temp_disks : NULL,
                              .ignored = executor->request.ignored};
 
     g_clear_pointer(&work->swap, vr_swap_free); /* prepared ahead, and discarded */

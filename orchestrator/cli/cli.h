@@ -34,6 +34,7 @@ typedef enum {
     VR_OPT_NO_APPLY = 1 << 28,
     VR_OPT_LEFT = 1 << 20,
     VR_OPT_IGNORE = 1 << 29,
+    VR_OPT_TEMP_DISK = 1 << 30,
     VR_OPT_RECOVER = 1 << 22 /* --forget --rebuild */
 } VrCliOptionSet;
 
@@ -48,6 +49,7 @@ typedef struct {
     int to_generation; /* VR_GENERATION_NOT_GIVEN, or from 0 */
     gboolean all, dry_run, no_auto_rollback, azure, walk, replace, detach, now, no_apply;
     gboolean left;
+    gboolean temp_disk;
     char **canary, **ignore;
     char *forget;
     gboolean rebuild;

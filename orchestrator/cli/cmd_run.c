@@ -17,6 +17,7 @@ static gboolean execute(const VrSession *session, const VrTargets *targets, GErr
                             .automatic_rollback =
                                 session->set->model->policy.automatic_rollback && !options->no_auto_rollback,
                             .walk = options->walk,
+                            .temp_disks = options->temp_disk,
                             .detached = vr_worker_is(session->cli),
                             .ignored = (const char *const *)options->ignore,
                             .reason = options->reason,
@@ -151,11 +152,35 @@ gboolean vr_cmd_upgrade(const VrCli *cli, GError **error)
     return run(cli, cli->options.replace ? VR_OPEN_RUN_CANCEL : VR_OPEN_RUN_REFUSE, vr_targets_of_upgrade, error);
 }
 
+/* B8: only what the model flags. */
+static gboolean targets_of_reimage(VrTargets *targets, const VrSession *session, GError **error)
+{
+    char **temp = session->set->model->temp_disks;
+    g_autofree char *names = g_strjoinv(", ", temp);
+
+    if (!session->cli->options.temp_disk)
+        return vr_targets_of_reimage(targets, session, error);
+    if (!temp[0]) {
+        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED,
+                    "the model of set '%s' flags no disk as temporary, so none is made anew; tempDisks in it names "
+                    "their targets",
+                    session->set->name);
+        return FALSE;
+    }
+    if (!vr_targets_of_reimage(targets, session, error))
+        return FALSE;
+    if (targets->chosen > 0)
+        vr_note(session->cli,
+                "%s of each instance %s made anew while it is off; no rollback brings back what is on %s now", names,
+                temp[1] ? "are" : "is", temp[1] ? "them" : "it");
+    return TRUE;
+}
+
 gboolean vr_cmd_reimage(const VrCli *cli, GError **error)
 {
     if (is_for_a_worker(cli))
         return leave_to_worker(cli, error);
-    return run(cli, VR_OPEN_RUN_REFUSE, vr_targets_of_reimage, error);
+    return run(cli, VR_OPEN_RUN_REFUSE, targets_of_reimage, error);
 }
 
 /* F10 */

@@ -166,10 +166,14 @@ const VrCliCommand vr_cli_commands[] = {
      "that was added to the set, gets the set's current version ('status'), to which the last upgrade of all brought "
      "it.\n"
      "With --version: of that one; with --all then not those that the model pins to another one. One that is\n"
-     "protected is only moved when it is named. Data disks and temp disks are kept.\n\n" RUN_STATUSES,
+     "protected is only moved when it is named. Data disks are kept, and so are those of tempDisks in the model, but "
+     "with\n"
+     "--temp-disk: while the guest is off each becomes an empty file system of the same type, label and UUID. No "
+     "rollback\n"
+     "brings back what was on it.\n\n" RUN_STATUSES,
      "reimage shop web-0 web-1", TRUE,
-     VR_OPT_VERSION | VR_OPT_ALL | VR_OPT_DETACH | VR_OPT_NO_AUTO_ROLLBACK | VR_OPT_IGNORE | VR_OPT_REASON |
-         VR_OPT_DRY_RUN | VR_OPT_JSON,
+     VR_OPT_TEMP_DISK | VR_OPT_VERSION | VR_OPT_ALL | VR_OPT_DETACH | VR_OPT_NO_AUTO_ROLLBACK | VR_OPT_IGNORE |
+         VR_OPT_REASON | VR_OPT_DRY_RUN | VR_OPT_JSON,
      1, MANY, vr_cmd_reimage},
     {"apply", VR_GROUP_RUNS, "SET INSTANCE…|--all",
      "Bring instances to the model that was edited, on the version they run",

@@ -17,9 +17,9 @@ char *vr_data_proof_line(const VrDataProof *proof)
 static json_t *disk_json(const VrManifestEntry *entry)
 {
     const VrFileProof *proof = entry->proof;
-    json_t *document =
-        json_pack("{s:o, s:i, s:o, s:b}", "target", vr_json_text(entry->target), "depth", (int)entry->depth, "path",
-                  vr_json_text(proof ? proof->path : NULL), "shareable", entry->shared);
+    json_t *document = json_pack("{s:o, s:i, s:o, s:b, s:b}", "target", vr_json_text(entry->target), "depth",
+                                 (int)entry->depth, "path", vr_json_text(proof ? proof->path : NULL), "shareable",
+                                 entry->shared, "madeAnew", entry->made_anew);
 
     if (proof && proof->is_local)
         json_object_update_new(

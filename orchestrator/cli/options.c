@@ -64,6 +64,8 @@ static const Option table[] = {
      "leave it to 'apply' to bring guests to the model", NULL},
     {VR_OPT_IGNORE, "ignore", 0, G_OPTION_ARG_STRING_ARRAY, AT(ignore),
      "let this finding pass, if it is one of those that may. Once more for each", "FINDING"},
+    {VR_OPT_TEMP_DISK, "temp-disk", 0, G_OPTION_ARG_NONE, AT(temp_disk),
+     "make disks anew that the model flags as temporary: what is on them is lost", NULL},
     {VR_OPT_LEFT, "left", 0, G_OPTION_ARG_NONE, AT(left),
      "also what instances left that are in no set any more, at once", NULL},
     {VR_OPT_RECOVER, "forget", 0, G_OPTION_ARG_STRING, AT(forget), "end the swap of this one, whose domain is gone",

@@ -15,7 +15,7 @@ static const char *const kind_names[DRIVE_KINDS] = {"os", "data", "temp"};
 
 static const struct {
     const char *key, *heading;
-    gboolean replaces_os; /* nothing that a run does touches a disk of another kind */
+    gboolean replaces_os; /* of another kind a run touches temp disks alone, and only when it is asked to */
 } scenarios[] = {
     {"guestRestart", "GUEST RESTARTS", FALSE},
     {"hostRestart", "OFF AND ON", FALSE},
@@ -23,8 +23,11 @@ static const struct {
     {"upgrade", "UPGRADE", TRUE},
 };
 
-static const char *effect(guint scenario, DriveKind kind)
+/* anew: the reimage is asked to make temp disks anew. */
+static const char *effect(guint scenario, DriveKind kind, gboolean anew)
 {
+    if (anew && kind == DRIVE_TEMP && g_str_equal(scenarios[scenario].key, "reimage"))
+        return "made anew";
     return scenarios[scenario].replaces_os && kind == DRIVE_OS ? "replaced" : "kept";
 }
 
@@ -91,7 +94,7 @@ void vr_plan_print_drives(const VrPlan *plan)
         const char *cells[3 + G_N_ELEMENTS(scenarios)] = {drive->target, kind_names[drive->kind], instances};
 
         for (guint k = 0; k < G_N_ELEMENTS(scenarios); k++)
-            cells[3 + k] = effect(k, drive->kind);
+            cells[3 + k] = effect(k, drive->kind, plan->session->cli->options.temp_disk);
         vr_table_row(table, cells);
     }
     vr_table_print(table);
@@ -108,7 +111,8 @@ json_t *vr_plan_drives_json(const VrPlan *plan)
                                 kind_names[drive->kind], "instanceCount", (int)drive->instances);
 
         for (guint k = 0; k < G_N_ELEMENTS(scenarios); k++)
-            json_object_set_new(one, scenarios[k].key, json_string(effect(k, drive->kind)));
+            json_object_set_new(one, scenarios[k].key,
+                                json_string(effect(k, drive->kind, plan->session->cli->options.temp_disk)));
         json_array_append_new(list, one);
     }
     return list;

@@ -89,8 +89,7 @@ static void each_kind(void **state)
     const TestDir *dir = *state;
     is_made_anew(dir, 8 * MIB, "ext4", "scratch", UUID,
                  (const char *const[]){"mkfs.ext4", "-q", "-F", "-L", "scratch", "-U", UUID, NULL});
-    is_made_anew(dir, 8 * MIB, "ext3", NULL, UUID,
-                 (const char *const[]){"mkfs.ext3", "-q", "-F", "-U", UUID, NULL});
+    is_made_anew(dir, 8 * MIB, "ext3", NULL, UUID, (const char *const[]){"mkfs.ext3", "-q", "-F", "-U", UUID, NULL});
     is_made_anew(dir, 8 * MIB, "ext2", "a b", UUID,
                  (const char *const[]){"mkfs.ext2", "-q", "-F", "-L", "a b", "-U", UUID, NULL});
     is_made_anew(dir, 320 * MIB, "xfs", "scratch", UUID,
