@@ -227,7 +227,7 @@ static void test_pull_fails(void **state)
     g_autoptr(World) world = world_new(TRUE);
     g_autofree char *path = NULL;
 
-    world_skip_waiting();
+    world_skip_waiting(NULL);
     world_swap(world, -1);
     world->fake->pull_fails = TRUE;
     assert_refused(world, VR_ERROR_HYPERVISOR, "ended before its end");
@@ -358,7 +358,7 @@ static void test_lost_answers(void **state) /* invariant 16: of each call that c
             g_autofree char *path = NULL;
             guint left = 0;
 
-            world_skip_waiting();
+            world_skip_waiting(NULL);
             world_swap(world, -1);
             world->fake->point = 0;
             world->fake->fault = (FakeFault)fault;

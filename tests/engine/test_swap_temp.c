@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* B8: a temp disk is made anew in the reimage that was asked to, and in no other swap; data disks and the proof of them as ever (SAFETY invariant
  * 10); killed anywhere it is the old one or the new one (B17). */
-#include "engine/support.h"
+#include "fault/cuts.h"
 
 #include "base/child.h"
-#include "base/clock.h"
 #include "base/error.h"
 #include "disk/temp_disk.h"
 
@@ -15,7 +14,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -201,73 +199,12 @@ static void test_the_proof_covers_the_new_one(void **state) /* invariant 10: who
 
 /* --- kills ------------------------------------------------------------------------------------------- */
 
-typedef enum { CUT_BEFORE_CALL, CUT_AFTER_CALL, CUT_IN_JOURNAL, CUT_KINDS } CutKind;
-
-static guint clock_at, clock_count;
-static gint64 skipped_ms;
-
-static gint64 counted_wall_us(void *data)
+static void reimage(World *world)
 {
-    if (++clock_count == clock_at)
-        _exit(FAKE_KILLED);
-    return g_get_real_time();
-}
+    g_autoptr(VrSwap) swap = begin(world, temp_targets, NULL);
 
-static gint64 jumping_now_ms(void *data)
-{
-    return g_get_monotonic_time() / 1000 + skipped_ms;
-}
-
-static void jump(gint64 deadline_ms, void *data)
-{
-    skipped_ms += MAX(0, deadline_ms - jumping_now_ms(NULL)) + 1;
-}
-
-static void arm(World *world, CutKind kind, guint at)
-{
-    clock_count = 0;
-    clock_at = kind == CUT_IN_JOURNAL ? at : 0;
-    world->fake->fault_at = kind == CUT_IN_JOURNAL ? 0 : at;
-    world->fake->fault = kind == CUT_BEFORE_CALL ? FAKE_KILL_BEFORE : FAKE_KILL_AFTER;
-}
-
-static gboolean killed(World *world, CutKind kind, guint at)
-{
-    int status = 0;
-    pid_t pid;
-
-    world_close(world);
-    pid = fork();
-    assert_true(pid >= 0);
-    if (pid == 0) {
-        world_open(world);
-        arm(world, kind, at);
-        g_autoptr(VrSwap) swap = begin(world, temp_targets, NULL);
-        _exit(swap && vr_swap_advance(swap, VR_SWAP_STARTED, &world_stop, NULL) && vr_swap_commit(swap, NULL, NULL)
-                  ? 0
-                  : 1);
-    }
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    world_open(world);
-    arm(world, CUT_IN_JOURNAL, 0);
-    assert_true(WIFEXITED(status));
-    assert_true(WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == FAKE_KILLED);
-    return WEXITSTATUS(status) == FAKE_KILLED;
-}
-
-static void recover(World *world)
-{
-    g_autoptr(GPtrArray) recovered = vr_recover(&world->engine, FALSE, NULL);
-
-    assert_non_null(recovered);
-    for (guint i = 0; i < recovered->len; i++) {
-        const VrRecovered *one = g_ptr_array_index(recovered, i);
-        g_autoptr(VrSwap) swap = NULL;
-        if (one->row->state != VR_SWAP_STARTED)
-            continue;
-        swap = vr_swap_resume(&world->engine, one->row, NULL);
-        assert_true(vr_swap_commit(swap, NULL, NULL));
-    }
+    if (swap && vr_swap_advance(swap, VR_SWAP_STARTED, &world_stop, NULL))
+        vr_swap_commit(swap, NULL, NULL);
 }
 
 static void test_killed_anywhere(void **state)
@@ -279,12 +216,12 @@ static void test_killed_anywhere(void **state)
             g_autoptr(World) world = world_with_temp(TRUE, "raw");
             gboolean anew;
 
-            if (!killed(world, kind, at)) {
+            if (!cut_in(world, reimage, kind, at)) {
                 assert_true(is_anew(world));
                 break;
             }
             anew = is_anew(world); /* whole, whichever it is */
-            recover(world);
+            world_recover_once(world);
             assert_int_equal(is_anew(world), anew);
             assert_int_equal(files_beside(world), 1);
             world_check(world, TRUE);
@@ -310,7 +247,7 @@ static void test_a_name_that_was_left_goes(void **state) /* killed between the t
     assert_true(vr_disk_file_id(beside, &id, NULL));
     assert_true(vr_manifest_made_anew(world->journal, world->owner, vr_swap_row(swap)->id, "vdc", &id, "", NULL));
     g_clear_pointer(&swap, vr_swap_free);
-    recover(world);
+    world_recover_once(world);
     assert_int_equal(files_beside(world), 1);
     assert_false(is_anew(world));
     world_check(world, TRUE);
@@ -318,7 +255,6 @@ static void test_a_name_that_was_left_goes(void **state) /* killed between the t
 
 int main(void)
 {
-    static const VrClockSource source = {jumping_now_ms, counted_wall_us, jump, NULL};
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_made_anew),
         cmocka_unit_test(test_never_otherwise),
@@ -329,6 +265,6 @@ int main(void)
         cmocka_unit_test(test_killed_anywhere),
     };
 
-    vr_clock_set_source(&source);
+    cut_install_clock();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
