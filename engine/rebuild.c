@@ -233,21 +233,31 @@ static void add_generations(VrRebuildLook *look)
     }
 }
 
-static const VrGeneration *current_of(const VrFoundInstance *found)
+/* What it runs, in its set or since it was released. */
+static VrGeneration *current_of(const VrFoundInstance *found)
 {
     for (guint i = 0; i < found->generations->len; i++) {
-        const VrGeneration *generation = g_ptr_array_index(found->generations, i);
-        if (generation->state == VR_GENERATION_CURRENT)
+        VrGeneration *generation = g_ptr_array_index(found->generations, i);
+        if (generation->state == VR_GENERATION_CURRENT || generation->state == VR_GENERATION_RELEASED)
             return generation;
     }
     return NULL;
+}
+
+/* A domain that runs on a disk of ours has our record, until it is released with it. */
+static void let_go(VrFoundInstance *found, VrGeneration *current)
+{
+    current->state = VR_GENERATION_RELEASED;
+    current->ours = FALSE;
+    say(found, "it runs on generation %u and has no metadata of ours: it was released, and the disk is its own",
+        current->number);
 }
 
 /* Everything agrees on what it runs; else a person must look, and nothing of it is restored. */
 static gboolean judge(VrRebuildLook *look, const VrDomainRecordRead *record, gboolean has_record)
 {
     VrFoundInstance *found = look->found;
-    const VrGeneration *current = current_of(found);
+    VrGeneration *current = current_of(found);
     g_autofree char *live = look->live ? os_path(look, look->live) : NULL;
 
     if (!current)
@@ -260,8 +270,11 @@ static gboolean judge(VrRebuildLook *look, const VrDomainRecordRead *record, gbo
         say(found, "it runs on %s, but its XML names %s", live ? live : "a disk that cannot be told", look->path);
     else if (!found->set_name)
         say(found, "which set it is of, neither its metadata nor its files say");
-    else
+    else {
+        if (!has_record && current->ours)
+            let_go(found, current);
         return TRUE;
+    }
     return FALSE;
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* B21: how an instance leaves, on real files and a real journal with a scripted hypervisor; SAFETY invariants 6, 7, 8, 16. */
+#include "engine/rebuild.h"
 #include "engine/release.h"
 #include "engine/retention.h"
 #include "engine/retire.h"
@@ -446,6 +447,31 @@ static void test_it_comes_back_elsewhere(void **state) /* on another disk: a gen
     assert_int_equal(world_current(world), 3);
 }
 
+static void
+test_a_lost_journal_does_not_make_it_ours(void **state) /* recover --rebuild finds a disk that was released */
+{
+    g_autoptr(World) world = world_new(TRUE);
+    g_autofree char *path = NULL;
+    g_autoptr(GPtrArray) found = NULL;
+    const VrFoundInstance *one;
+    gboolean ours = TRUE;
+
+    world_swap(world, -1);
+    path = release(world);
+    world_run_sql(world, "DELETE FROM data_disks");
+    world_run_sql(world, "DELETE FROM steps");
+    world_run_sql(world, "DELETE FROM swaps");
+    world_run_sql(world, "DELETE FROM generations");
+    found = vr_rebuild_look(world->store, &world->fake->hv, world->journal, NULL);
+    assert_int_equal(found->len, 1);
+    one = g_ptr_array_index(found, 0);
+    assert_true(one->restorable);
+    assert_true(vr_rebuild_restore(world->journal, world->owner, one, NULL));
+    assert_int_equal(state_of(world, 1, &ours), VR_GENERATION_RELEASED);
+    assert_false(ours);
+    assert_true(is_version_free(world));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -461,6 +487,7 @@ int main(void)
         cmocka_unit_test(test_gc_leaves_it),
         cmocka_unit_test(test_it_comes_back),
         cmocka_unit_test(test_it_comes_back_elsewhere),
+        cmocka_unit_test(test_a_lost_journal_does_not_make_it_ours),
         cmocka_unit_test(test_pull_fails),
         cmocka_unit_test(test_lost_answers),
     };
