@@ -413,6 +413,17 @@ GPtrArray *vr_journal_open_swaps(VrJournal *journal, const char *set_name, GErro
                       set_name, error);
 }
 
+GPtrArray *vr_journal_given_up(VrJournal *journal, const char *set_name, GError **error)
+{
+    return read_swaps(journal,
+                      SWAP_COLUMNS "WHERE set_name = ?1 AND state = 6 "
+                                   "AND seq = (SELECT MAX(seq) FROM swaps AS other WHERE other.uuid = swaps.uuid) "
+                                   "AND EXISTS (SELECT 1 FROM steps WHERE swap_id = id AND name = 'stop-given-up') "
+                                   "AND NOT EXISTS (SELECT 1 FROM steps WHERE swap_id = id AND "
+                                   "name IN ('start-old', 'started-late')) ORDER BY seq",
+                      set_name, error);
+}
+
 GPtrArray *vr_journal_run_swaps(VrJournal *journal, const char *run_id, GError **error)
 {
     return read_swaps(journal, SWAP_COLUMNS "WHERE run_id = ?1 ORDER BY seq", run_id, error);

@@ -192,8 +192,8 @@ gboolean vr_journal_generation_nvram(VrJournal *journal, const VrOwner *owner, c
 /* The step of the end of a swap that was forgotten (vr_swap_forget). */
 #define VR_STEP_FORGOTTEN "forgotten"
 
-/* A mark within a transition ("made", "stop-asked", "off", "nvram", "intent", "start-asked", "running", "healthy"; on the way
- * back "new-forced-off", "start-old"). */
+/* A mark within a transition ("made", "stop-asked", "force-asked", "off", "nvram", "intent", "start-asked", "running", "healthy"; on the
+ * way back "stop-given-up", "new-forced-off", "start-old"; after it "started-late"). */
 gboolean vr_journal_mark(VrJournal *journal, const VrOwner *owner, const char *swap_id, const char *step,
                          const char *detail, GError **error);
 /* The same within a transaction of the owner. */
@@ -205,6 +205,9 @@ gboolean vr_journal_mark_time(VrJournal *journal, const char *swap_id, const cha
 
 /* Open swaps of a set (NULL: of all), oldest first. Element: VrSwapRow *, freed with the array. */
 GPtrArray *vr_journal_open_swaps(VrJournal *journal, const char *set_name, GError **error);
+/* The last swaps of instances of a set that ended as DISCARDED after a stop was asked for and given up, and whose guests we have not started
+ * since. As vr_journal_open_swaps(). */
+GPtrArray *vr_journal_given_up(VrJournal *journal, const char *set_name, GError **error);
 /* All swaps of a run, in order. */
 GPtrArray *vr_journal_run_swaps(VrJournal *journal, const char *run_id, GError **error);
 /* The last swap of an instance; NULL without error when there is none. */

@@ -8,8 +8,8 @@
  *   SWITCHED, STARTED                      neither, or no such domain -> UNKNOWN
  *
  * Forward ends in STARTED; when it does not get there, back. Each answer is a function of journal and world
- * alone, so a recovery that is killed is followed by one that decides the same. At last, kept disks that a crash
- * left unsealed are sealed, deletions that it cut are finished, and disks that an undo could not delete are deleted.
+ * alone, so a recovery that is killed is followed by one that decides the same. Then guests that went off after the end of their
+ * swap are started (swap_late.c). At last, kept disks that a crash left unsealed are sealed, deletions that it cut are finished, and disks that an undo could not delete are deleted.
  */
 #include "engine/recover.h"
 
@@ -254,6 +254,9 @@ GPtrArray *vr_recover(const VrEngine *engine, gboolean dry_run, GError **error)
     if (!dry_run)
         vr_store_sweep(engine->store);
     answer = recover_each(engine, open, dry_run);
+    if (!vr_swap_late_stops(engine, dry_run, answer, &local))
+        vr_warning(engine->owner->set_name, "guests that went off late are not looked for: %s", local->message);
+    g_clear_error(&local);
     if (!dry_run &&
         (!seal_resting(engine, &local) || !discard_again(engine, &local) || !vr_retire_finish(engine, &local)))
         vr_warning(engine->owner->set_name, "not all of what earlier swaps left is put away: %s", local->message);

@@ -8,14 +8,15 @@
 #include "engine/swap.h"
 
 typedef struct {
-    VrSwapRow *row;    /* as it stands after recovery; owned */
-    VrSwapState found; /* the state in which it was found */
-    char *told;        /* what was found and done, for a person; owned */
+    VrSwapRow *row; /* as it stands after recovery; owned */
+    VrSwapState
+        found;  /* the state in which it was found; a final one: something took effect after its end (swap_late.c) */
+    char *told; /* what was found and done, for a person; owned */
 } VrRecovered;
 void vr_recovered_free(VrRecovered *recovered);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrRecovered, vr_recovered_free)
 
-/* Recovers every open swap of the owner's set. dry_run: only says what it would do. Element: VrRecovered *, freed with the array. A swap that
+/* Recovers every open swap of the owner's set, and starts guests again that went off late. dry_run: only says what it would do. Element: VrRecovered *, freed with the array. A swap that
  * cannot be decided is UNKNOWN in the answer, not an error. */
 GPtrArray *vr_recover(const VrEngine *engine, gboolean dry_run, GError **error);
 

@@ -31,8 +31,8 @@
  *
  * The way back is one function for all states, because it looks at the world and not at the state: is the
  * guest on the new disk? then off with it. Does the XML name the new disk? then put the old one back, and
- * leave whatever else somebody changed meanwhile. Did it run before, and is off (or goes off late, since it was asked to)?
- * then start it. A guest that runs on neither disk, or was migrated or saved, is a person's to look at. Each of these is
+ * leave whatever else somebody changed meanwhile. Did it run before, and is off (or goes off within half a minute since it was last
+ * asked to)? then start it. (One that goes off even later is a recovery's: swap_late.c.) A guest that runs on neither disk, or was migrated or saved, is a person's to look at. Each of these is
  * repeatable, needs no space beyond libvirt's own small file, no network and no gallery. `backward` is
  * journaled before the first of them, so a crash on the way back goes on back.
  *

@@ -44,7 +44,7 @@ typedef struct VrSwap VrSwap;
  * VR_ERROR_NOT_FOUND: the generation is not kept. Nothing about the guest was changed on an error. */
 VrSwap *vr_swap_begin(const VrEngine *engine, const VrSwapRequest *request, GError **error);
 
-/* An open swap as the journal has it, for recovery. */
+/* A swap as the journal has it, for recovery; of one that has ended without its XML. */
 VrSwap *vr_swap_resume(const VrEngine *engine, const VrSwapRow *row, GError **error);
 
 void vr_swap_free(VrSwap *swap);

@@ -5,8 +5,8 @@
 #include "base/log.h"
 #include "engine/swap_private.h"
 
-/* How long a guest that was asked to stop, and then not to be swapped, may still go off because of it: since it was
- * asked, and at the least from now on. */
+/* How long a guest that was asked to stop, and then not to be swapped, is awaited to go off because of it: since the last request was
+ * given up, and at the least from now on. */
 #define LATE_STOP_MS 30000
 #define LATE_STOP_LEAST_MS 5000
 /* How long a call that was given up may still take effect once libvirt has answered a later one (swap.c). */
@@ -28,8 +28,8 @@ static gboolean note(VrSwap *swap, const char *step, const char *detail, GError 
     return TRUE;
 }
 
-static gboolean names_disk(VrSwap *swap, const char *xml, const VrGeneration *generation, gboolean *is_it,
-                           GError **error)
+gboolean vr_swap_names_disk(VrSwap *swap, const char *xml, const VrGeneration *generation, gboolean *is_it,
+                            GError **error)
 {
     g_autoptr(VrDomainDef) def = vr_domain_def_parse(xml, error);
     const VrDomainDisk *disk = def ? vr_domain_def_os_disk(def, swap->row->os_target, error) : NULL;
@@ -44,7 +44,7 @@ static gboolean force_off_new(VrSwap *swap, const char *live, GError **error)
 {
     gboolean runs_on_new;
 
-    if (!names_disk(swap, live, swap->to, &runs_on_new, error))
+    if (!vr_swap_names_disk(swap, live, swap->to, &runs_on_new, error))
         return FALSE;
     if (!runs_on_new) {
         g_set_error(error, VR_ERROR, VR_ERROR_PERSON,
@@ -68,22 +68,33 @@ static gboolean new_disk_off(VrSwap *swap, gboolean *runs_on_old, GError **error
     if (info.state == VR_DOMAIN_OFF)
         return vr_swap_check_off(&info, error);
     live = vr_hv_live_xml(swap->engine.hv, swap->row->uuid, error);
-    return live && names_disk(swap, live, swap->from, runs_on_old, error) &&
+    return live && vr_swap_names_disk(swap, live, swap->from, runs_on_old, error) &&
            (*runs_on_old || force_off_new(swap, live, error));
 }
 
+/* Requests are repeated up to the deadline of the stop. A process that was killed while it asked did not say when it ended: that is now. */
+static gboolean stop_given_up(VrSwap *swap, gint64 *at_ms, GError **error)
+{
+    if (!vr_journal_mark_time(swap->engine.journal, swap->row->id, "stop-given-up", at_ms, error))
+        return FALSE;
+    if (*at_ms > 0)
+        return TRUE;
+    *at_ms = vr_clock_now_ms();
+    return note(swap, "stop-given-up", NULL, error);
+}
+
 /* A guest that was asked to stop may do so late, after all was given up, and nobody would start it again. So it is given a
- * while: *runs becomes FALSE when it went off in it. */
+ * while: *runs becomes FALSE when it went off in it. One that takes longer is started by a recovery (swap_late.c). */
 static gboolean await_late_stop(VrSwap *swap, gboolean *runs, GError **error)
 {
     g_autoptr(GError) local = NULL;
-    gint64 now = vr_clock_now_ms();
-    gint64 asked_ms;
+    gint64 now, given_up_ms;
 
-    if (!vr_journal_mark_time(swap->engine.journal, swap->row->id, "stop-asked", &asked_ms, error))
+    if (!stop_given_up(swap, &given_up_ms, error))
         return FALSE;
+    now = vr_clock_now_ms();
     *runs = !vr_domain_wait_state(swap->engine.hv, swap->row->uuid, VR_DOMAIN_OFF,
-                                  CLAMP(asked_ms + LATE_STOP_MS, now + LATE_STOP_LEAST_MS, now + LATE_STOP_MS), NULL,
+                                  CLAMP(given_up_ms + LATE_STOP_MS, now + LATE_STOP_LEAST_MS, now + LATE_STOP_MS), NULL,
                                   &local);
     if (!local || g_error_matches(local, VR_ERROR, VR_ERROR_TIMEOUT))
         return TRUE;
@@ -195,7 +206,7 @@ static gboolean is_back(VrSwap *swap, guint round, gboolean *back, GError **erro
         return TRUE;
     }
     live = vr_hv_live_xml(swap->engine.hv, swap->row->uuid, error);
-    return live && names_disk(swap, live, swap->from, back, error);
+    return live && vr_swap_names_disk(swap, live, swap->from, back, error);
 }
 
 static gboolean await_late_calls(VrSwap *swap, guint round, gboolean *back, GError **error)

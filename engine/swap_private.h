@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What the files of a swap share: swap.c (the table), swap_begin.c (from nothing or the journal to a swap), swap_steps.c (what each
- * step does), swap_back.c (the way back), swap_files.c (disks and XML files of a generation), swap_nvram.c (its NVRAM). */
+ * step does), swap_back.c (the way back), swap_files.c (disks and XML files of a generation), swap_nvram.c (its NVRAM), swap_late.c (what takes effect
+ * after the end). */
 #pragma once
 
 #include "engine/swap.h"
@@ -69,6 +70,14 @@ gboolean vr_swap_start(VrSwap *swap, const char *intent, GError **error);
 
 /* The guest back on the old disk, running if it ran. Looks at the world; repeatable. */
 gboolean vr_swap_put_back(VrSwap *swap, GError **error);
+
+/* Does the XML's OS disk lie where that of the generation does? */
+gboolean vr_swap_names_disk(VrSwap *swap, const char *xml, const VrGeneration *generation, gboolean *is_it,
+                            GError **error);
+
+/* What comes after a swap has ended (swap_late.c), for recovery: adds a VrRecovered to `answer` for each guest of the owner's set that went
+ * off late because of a stop that was given up, and starts it again, once. dry_run: only says so. */
+gboolean vr_swap_late_stops(const VrEngine *engine, gboolean dry_run, GPtrArray *answer, GError **error);
 
 /* The disks that are not replaced (swap_disks.c), of a guest that is off and whose disks nobody holds; xml: as it is configured now. */
 

@@ -182,7 +182,7 @@ gboolean vr_swap_confirm_off(VrSwap *swap, const char *xml, GError **error)
 }
 
 /* Minutes may pass before the deadline, so the owner is asked again before the destroy. */
-static gboolean stop_guest(VrSwap *swap, const VrStopPolicy *stop, gboolean *forced, GError **error)
+static gboolean ask_or_force(VrSwap *swap, const VrStopPolicy *stop, gboolean *forced, GError **error)
 {
     VrStopPolicy asking = *stop;
     g_autoptr(GError) local = NULL;
@@ -195,7 +195,27 @@ static gboolean stop_guest(VrSwap *swap, const VrStopPolicy *stop, gboolean *for
         return FALSE;
     }
     *forced = TRUE;
-    return vr_swap_still_owner(swap, error) && vr_domain_force_off(swap->engine.hv, swap->row->uuid, error);
+    return vr_swap_mark(swap, "force-asked", NULL, error) && vr_swap_still_owner(swap, error) &&
+           vr_domain_force_off(swap->engine.hv, swap->row->uuid, error);
+}
+
+/* A guest that was asked to stop, or whose destroy failed, may go off once nobody looks any more: a person is told, and a recovery looks
+ * (swap_late.c). */
+static gboolean stop_guest(VrSwap *swap, const VrStopPolicy *stop, gboolean *forced, GError **error)
+{
+    g_autoptr(GError) why = NULL;
+
+    if (ask_or_force(swap, stop, forced, &why))
+        return TRUE;
+    if (g_error_matches(why, VR_ERROR, VR_ERROR_FENCED) || g_error_matches(why, VR_ERROR, VR_ERROR_PERSON)) {
+        g_propagate_error(error, g_steal_pointer(&why));
+        return FALSE;
+    }
+    vr_swap_mark(swap, "stop-given-up", NULL, NULL);
+    g_set_error(error, VR_ERROR, why->code,
+                "%s; it was asked to stop and may still go off: 'virsh start %s' starts it again", why->message,
+                swap->row->domain);
+    return FALSE;
 }
 
 static gboolean unchanged_since_prepared(VrSwap *swap, const char *inactive, GError **error)

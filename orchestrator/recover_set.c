@@ -151,14 +151,14 @@ static gboolean phase_of(const VrEngine *engine, const VrRun *run, const VrSwapR
     return TRUE;
 }
 
-/* The history says of each instance what became of it. */
+/* The history says of each instance what became of it. Of a swap that had ended before it has that already. */
 static gboolean write_history(const VrEngine *engine, const VrRecovered *recovered, GError **error)
 {
     const VrSwapRow *row = recovered->row;
     g_autoptr(GError) local = NULL;
     g_autoptr(VrRun) run = NULL;
 
-    if (!row->run_id)
+    if (!row->run_id || vr_swap_state_is_final(recovered->found))
         return TRUE;
     run = vr_history_get(vr_journal_db(engine->journal), row->set_name, row->run_id, &local);
     if (!run && !g_error_matches(local, VR_ERROR, VR_ERROR_NOT_FOUND)) {

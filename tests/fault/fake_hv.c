@@ -421,6 +421,10 @@ static gboolean do_info(VrHv *hv, const char *uuid, VrDomainInfo *info, GError *
         return FALSE;
     if (fake->stopping > 0 && --fake->stopping == 0)
         fake_hv_end(fake, VR_REASON_SHUTDOWN);
+    if (fake->off_at_ms > 0 && vr_clock_now_ms() >= fake->off_at_ms) {
+        fake_hv_end(fake, VR_REASON_SHUTDOWN);
+        fake->off_at_ms = 0;
+    }
     if (!is_there(fake, error))
         return FALSE;
     fill(fake, uuid, info);

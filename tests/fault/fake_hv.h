@@ -40,6 +40,7 @@ typedef struct {
     gboolean ends_at_once;  /* whatever is started is off again before anybody can look */
     guint stops_after;      /* a shutdown request takes effect only after this many looks at the state */
     guint stopping;         /* looks that are left of it */
+    gint64 off_at_ms;       /* from when on it is off by itself (boot-time clock); 0: not */
     gboolean managed_save;  /* what it says of the domain, as the three below */
     gboolean autostart;
     guint snapshots, checkpoints;

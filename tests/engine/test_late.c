@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What takes effect after a swap has ended: a guest that shuts down slowly. Rows B16, B17. */
+#include "engine/support.h"
+
+#include "base/clock.h"
+#include "base/error.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#define assert_gerror(error, expected)                                                                                 \
+    do {                                                                                                               \
+        assert_non_null(error);                                                                                        \
+        if (!g_error_matches(error, VR_ERROR, expected))                                                               \
+            fail_msg("wrong error: %s", (error)->message);                                                             \
+    } while (0)
+
+static VrSwap *begin_and_reach(World *world, VrSwapState state)
+{
+    g_autoptr(GError) error = NULL;
+    VrSwap *swap = world_begin(world, -1, &error);
+
+    assert_null(error);
+    assert_true(vr_swap_advance(swap, state, &world_stop, &error));
+    return swap;
+}
+
+/* What a recovery says of the first guest; NULL: nothing. Free with g_free. */
+static char *recover(World *world)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GPtrArray) recovered = vr_recover(&world->engine, FALSE, &error);
+
+    assert_null(error);
+    return recovered->len == 0 ? NULL : g_strdup(((VrRecovered *)recovered->pdata[0])->told);
+}
+
+/* --- a guest that shuts down slowly ------------------------------------------------------------------ */
+
+#define MINUTE_MS 60000
+
+static const VrStopPolicy patient = {.method = VR_STOP_ACPI, .timeout_ms = 2 * MINUTE_MS, .force = FALSE};
+static const VrStopPolicy strict = {.method = VR_STOP_ACPI, .timeout_ms = 2 * MINUTE_MS, .force = TRUE};
+
+/* A guest that does not stop in time; the swap, not undone yet. */
+static VrSwap *ask_in_vain(World *world, const VrStopPolicy *policy)
+{
+    g_autoptr(GError) error = NULL;
+    VrSwap *swap = begin_and_reach(world, VR_SWAP_PREPARED);
+
+    world->fake->deaf = TRUE;
+    assert_false(vr_swap_advance(swap, VR_SWAP_STARTED, policy, &error));
+    if (!strstr(error->message, "may still go off: 'virsh start fake' starts it again"))
+        fail_msg("it says: %s", error->message);
+    return swap;
+}
+
+static void go_off(World *world, VrDomainReason reason)
+{
+    fake_hv_set_state(world->fake, VR_DOMAIN_OFF);
+    world->fake->off_reason = reason;
+}
+
+/* The last request is as old as the deadline, whatever the timeout was: it is awaited from then on. */
+static void test_goes_off_after_the_deadline(void **state) /* B17 */
+{
+    g_autoptr(World) world = world_new(TRUE);
+    g_autoptr(VrSwap) swap = ask_in_vain(world, &patient);
+
+    world->fake->off_at_ms = vr_clock_now_ms() + 15000;
+    assert_true(vr_swap_undo(swap, "it did not stop", NULL));
+    assert_int_equal(world->fake->starts, 1);
+    assert_int_equal(fake_hv_state(world->fake), VR_DOMAIN_RUNNING);
+    assert_null(recover(world));
+    world_check(world, TRUE);
+}
+
+/* The process is killed while it asks: when that was nobody knows. */
+static void test_killed_while_asking(void **state)
+{
+    g_autoptr(World) world = world_new(TRUE);
+    g_autoptr(VrSwap) swap = begin_and_reach(world, VR_SWAP_PREPARED);
+    g_autofree char *told = NULL;
+
+    assert_true(vr_journal_mark(world->journal, world->owner, vr_swap_row(swap)->id, "stop-asked", NULL, NULL));
+    world_quick_pass(MINUTE_MS);
+    world_close(world);
+    world_open(world);
+    world->fake->off_at_ms = vr_clock_now_ms() + 15000;
+    told = recover(world);
+    assert_non_null(strstr(told, "put back on generation 0"));
+    assert_int_equal(fake_hv_state(world->fake), VR_DOMAIN_RUNNING);
+    world_check(world, TRUE);
+}
+
+/* It goes off when the swap has ended: a recovery starts it, and only once. */
+static void test_goes_off_after_the_end(void **state) /* B17 */
+{
+    g_autoptr(World) world = world_new(TRUE);
+    g_autoptr(VrSwap) swap = ask_in_vain(world, &patient);
+    g_autoptr(GPtrArray) would = NULL;
+    g_autofree char *told = NULL;
+
+    assert_true(vr_swap_undo(swap, "it did not stop", NULL));
+    assert_null(recover(world)); /* it runs */
+    go_off(world, VR_REASON_SHUTDOWN);
+    would = vr_recover(&world->engine, TRUE, NULL);
+    assert_non_null(strstr(((VrRecovered *)would->pdata[0])->told, "would be started again on generation 0"));
+    assert_int_equal(world->fake->starts, 0);
+    told = recover(world);
+    assert_string_equal(told,
+                        "it was asked to stop, was left running, and went off later: started again on generation 0");
+    assert_int_equal(fake_hv_state(world->fake), VR_DOMAIN_RUNNING);
+    world_check(world, TRUE);
+    go_off(world, VR_REASON_SHUTDOWN);
+    assert_null(recover(world));
+    assert_int_equal(world->fake->starts, 1);
+}
+
+/* What somebody else means, or what was long ago, is left. */
+static void test_stays_off(void **state) /* B16 */
+{
+    const struct {
+        VrDomainReason reason;
+        gint64 after_ms;
+        gboolean reboot, saved;
+    } rows[] = {{.reason = VR_REASON_DESTROYED},
+                {.reason = VR_REASON_CRASHED},
+                {.reason = VR_REASON_MIGRATED},
+                {.reason = VR_REASON_SAVED},
+                {.reason = VR_REASON_SHUTDOWN, .after_ms = 6 * MINUTE_MS},
+                {.reason = VR_REASON_SHUTDOWN, .reboot = TRUE},
+                {.reason = VR_REASON_SHUTDOWN, .saved = TRUE}};
+
+    for (guint i = 0; i < G_N_ELEMENTS(rows); i++) {
+        g_autoptr(World) world = world_new(TRUE);
+        g_autoptr(VrSwap) swap = ask_in_vain(world, &patient);
+
+        assert_true(vr_swap_undo(swap, "it did not stop", NULL));
+        go_off(world, rows[i].reason);
+        world->fake->managed_save = rows[i].saved;
+        world_quick_pass(rows[i].after_ms);
+        if (rows[i].reboot)
+            world_run_sql(world, "UPDATE steps SET boot_id = 'another boot of the host'");
+        assert_null(recover(world));
+        assert_int_equal(world->fake->starts, 0);
+    }
+}
+
+/* libvirt says that it could not destroy it, and it dies afterwards. */
+static gboolean no_destroy(VrHv *hv, const char *uuid, GError **error)
+{
+    g_set_error(error, VR_ERROR, VR_ERROR_HYPERVISOR, "Failed to terminate process 4711 with SIGKILL");
+    return FALSE;
+}
+
+static void test_destroyed_after_all(void **state)
+{
+    const VrDomainReason reasons[] = {VR_REASON_DESTROYED, VR_REASON_CRASHED, VR_REASON_SHUTDOWN};
+
+    for (guint i = 0; i < G_N_ELEMENTS(reasons); i++) {
+        g_autoptr(World) world = world_new(TRUE);
+        VrHvOps hung = *world->fake->hv.ops;
+        g_autoptr(VrSwap) swap = NULL;
+        g_autofree char *told = NULL;
+
+        hung.destroy = no_destroy;
+        world->fake->hv.ops = &hung;
+        swap = ask_in_vain(world, &strict);
+        assert_true(vr_swap_undo(swap, "it did not stop", NULL));
+        go_off(world, reasons[i]);
+        told = recover(world);
+        assert_non_null(strstr(told, "started again on generation 0"));
+        assert_int_equal(fake_hv_state(world->fake), VR_DOMAIN_RUNNING);
+        world_check(world, TRUE);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_goes_off_after_the_deadline), cmocka_unit_test(test_killed_while_asking),
+        cmocka_unit_test(test_goes_off_after_the_end),      cmocka_unit_test(test_stays_off),
+        cmocka_unit_test(test_destroyed_after_all),
+    };
+
+    world_quick_clock();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
