@@ -29,6 +29,7 @@
 
 #define APPLICATION_ID 0x56526d67 /* "VRmg": PRAGMA application_id of state.db */
 #define BUSY_MS 10000
+#define BUSY_POLL_US 5000
 /* quick_check reads the whole file: a few milliseconds up to here. Above it SQLite still finds damage where it reads. */
 #define QUICK_CHECK_MAX (4 * 1024 * 1024)
 #define CIFS_MAGIC 0xff534d42u /* not in linux/magic.h before 5.16 */
@@ -38,6 +39,7 @@ struct VrDb {
     char *path; /* canonical */
     gboolean read_only;
     pthread_mutex_t lock; /* held from begin to commit or rollback */
+    gboolean reads;       /* the transaction is one that only reads; under the lock */
     GThread *owner;       /* atomic: who holds it; NULL: nobody */
 };
 
@@ -256,7 +258,7 @@ static gboolean enter_wal(VrDb *db, GError **error)
             g_propagate_error(error, g_steal_pointer(&local));
             return FALSE;
         }
-        g_usleep(5000);
+        g_usleep(BUSY_POLL_US);
     }
 }
 
@@ -378,17 +380,47 @@ static void reset_statements(VrDb *db)
     sqlite3_mutex_leave(mutex);
 }
 
-gboolean vr_db_begin(VrDb *db, GError **error)
+/* With the lock held. SQLite does not wait here: whoever waits for another process would keep the handle from those who read. */
+static int try_begin(VrDb *db, gboolean reads)
 {
+    (void)sqlite3_busy_timeout(db->handle, 0);
+    int rc = sqlite3_exec(db->handle, reads ? "BEGIN" : "BEGIN IMMEDIATE", NULL, NULL, NULL);
+    (void)sqlite3_busy_timeout(db->handle, BUSY_MS);
+    if (rc != SQLITE_OK)
+        return rc;
+    db->reads = reads;
+    g_atomic_pointer_set(&db->owner, g_thread_self());
+    return SQLITE_OK;
+}
+
+static gboolean begin(VrDb *db, gboolean reads, GError **error)
+{
+    gint64 deadline = g_get_monotonic_time() + BUSY_MS * G_GINT64_CONSTANT(1000);
     if (is_ours(db))
         return refuse(db, error, "has a transaction of this thread already (a bug in virt-reimage)");
-    pthread_mutex_lock(&db->lock);
-    if (!exec(db, db->read_only ? "BEGIN" : "BEGIN IMMEDIATE", error)) {
+    for (;;) {
+        pthread_mutex_lock(&db->lock);
+        int rc = try_begin(db, reads);
+        if (rc == SQLITE_OK)
+            return TRUE;
+        gboolean again = (rc & 0xff) == SQLITE_BUSY && g_get_monotonic_time() < deadline;
+        if (!again)
+            fail(db, rc, error);
         pthread_mutex_unlock(&db->lock);
-        return FALSE;
+        if (!again)
+            return FALSE;
+        g_usleep(BUSY_POLL_US);
     }
-    g_atomic_pointer_set(&db->owner, g_thread_self());
-    return TRUE;
+}
+
+gboolean vr_db_begin(VrDb *db, GError **error)
+{
+    return begin(db, db->read_only, error);
+}
+
+gboolean vr_db_begin_read(VrDb *db, GError **error)
+{
+    return begin(db, TRUE, error);
 }
 
 gboolean vr_db_commit(VrDb *db, GError **error)
@@ -439,6 +471,10 @@ static sqlite3_stmt *prepare(VrDb *db, GError **error, const char *sql, const ch
     int rc = sqlite3_prepare_v2(db->handle, sql, -1, &stmt, NULL);
     if (rc != SQLITE_OK) {
         fail(db, rc, error);
+        return NULL;
+    }
+    if (db->reads && !db->read_only && !sqlite3_stmt_readonly(stmt)) {
+        refuse(db, error, "was written to by what only reads (a bug in virt-reimage)");
         return NULL;
     }
     int count = types ? (int)strlen(types) : 0;

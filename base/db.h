@@ -23,9 +23,12 @@ gboolean vr_db_is_read_only(VrDb *db);
  * VR_ERROR_DATABASE. On a read-only handle a lower stored version is VR_ERROR_DATABASE too, with what to run. */
 gboolean vr_db_schema(VrDb *db, const char *folder, const char *const *steps, int version, GError **error);
 
-/* BEGIN IMMEDIATE (or BEGIN on a read-only handle) with the handle's lock held; waits at most 10 s for another process.
- * Not recursive. Every begin is followed by commit or rollback on the same thread; a failed commit has rolled back. */
+/* BEGIN IMMEDIATE (or BEGIN on a read-only handle); the handle's lock is held until its end. Waits at most 10 s for another process, and lets
+ * other threads have the handle meanwhile. Not recursive. Every begin is followed by commit or rollback on the same thread; a failed commit
+ * has rolled back. */
 gboolean vr_db_begin(VrDb *db, GError **error);
+/* For what only reads: what was committed last, at once, whoever writes. A statement that would write is refused. */
+gboolean vr_db_begin_read(VrDb *db, GError **error);
 gboolean vr_db_commit(VrDb *db, GError **error);
 void vr_db_rollback(VrDb *db);
 

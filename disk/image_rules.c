@@ -34,7 +34,7 @@ static gint64 ctime_ns(const struct stat *st)
 static void find(VrDb *db, const VrImage *image, const struct stat *st, Found *found, GError **error)
 {
     found->known = -1;
-    if (!vr_db_begin(db, error))
+    if (!vr_db_begin_read(db, error))
         return;
     g_autoptr(sqlite3_stmt) stmt = vr_db_prepare(
         db, error,

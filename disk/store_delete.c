@@ -178,7 +178,7 @@ static GPtrArray *read_open(VrDb *db, GError **error)
 {
     g_autoptr(GPtrArray) rows = g_ptr_array_new_with_free_func(open_free);
     int more = -1;
-    if (!vr_db_begin(db, error))
+    if (!vr_db_begin_read(db, error))
         return NULL;
     {
         g_autoptr(sqlite3_stmt) stmt = vr_db_prepare(

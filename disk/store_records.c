@@ -52,7 +52,7 @@ static GHashTable *read_excludes(VrDb *db, GError **error)
 
 gboolean vr_store_apply_excludes(VrStore *store, GPtrArray *images, GError **error)
 {
-    if (!vr_db_begin(store->db, error))
+    if (!vr_db_begin_read(store->db, error))
         return FALSE;
     g_autoptr(GHashTable) excludes = read_excludes(store->db, error);
     vr_db_rollback(store->db); /* only read */
@@ -112,7 +112,7 @@ static gint64 ctime_ns(const struct stat *st)
 /* 1: this file was verified as it is now; 0: not; -1: error. */
 static int was_verified(VrDb *db, const VrImage *image, const struct stat *st, GError **error)
 {
-    if (!vr_db_begin(db, error))
+    if (!vr_db_begin_read(db, error))
         return -1;
     g_autoptr(sqlite3_stmt) stmt = vr_db_prepare(
         db, error,

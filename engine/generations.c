@@ -71,7 +71,7 @@ static GPtrArray *read_generations(VrJournal *journal, const char *sql, const ch
     VrDb *db = vr_journal_db(journal);
     int step = -1;
 
-    if (!vr_db_begin(db, error))
+    if (!vr_db_begin_read(db, error))
         return NULL;
     {
         g_autoptr(sqlite3_stmt) stmt = vr_db_prepare(db, error, sql, "si", text, number);
@@ -274,7 +274,7 @@ gboolean vr_journal_knows(VrJournal *journal, const char *uuid, gboolean *known,
     VrDb *db = vr_journal_db(journal);
     gboolean ok;
 
-    if (!vr_db_begin(db, error))
+    if (!vr_db_begin_read(db, error))
         return FALSE;
     ok = read_known(db, uuid, known, error);
     vr_db_rollback(db);

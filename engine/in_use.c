@@ -174,7 +174,7 @@ static gboolean read_journal(VrInUse *in_use, VrJournal *journal, GError **error
     VrDb *db = vr_journal_db(journal);
     int step = -1;
 
-    if (!vr_db_begin(db, error))
+    if (!vr_db_begin_read(db, error))
         return FALSE;
     {
         g_autoptr(sqlite3_stmt) stmt = vr_db_prepare(db, error, GENERATIONS, "");

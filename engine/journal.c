@@ -319,7 +319,7 @@ gboolean vr_journal_last_event(VrJournal *journal, const char *run_id, const cha
 {
     gboolean ok;
 
-    if (!vr_db_begin(journal->db, error))
+    if (!vr_db_begin_read(journal->db, error))
         return FALSE;
     ok = read_last_event(journal, run_id, uuid, kind, at_us, text, error);
     vr_db_rollback(journal->db);
@@ -395,7 +395,7 @@ static GPtrArray *read_swaps(VrJournal *journal, const char *sql, const char *ar
     g_autoptr(GPtrArray) rows = g_ptr_array_new_with_free_func((GDestroyNotify)vr_swap_row_free);
     int step = -1;
 
-    if (!vr_db_begin(journal->db, error))
+    if (!vr_db_begin_read(journal->db, error))
         return NULL;
     {
         g_autoptr(sqlite3_stmt) stmt = vr_db_prepare(journal->db, error, sql, "s", argument);
@@ -447,7 +447,7 @@ gboolean vr_journal_has_mark(VrJournal *journal, const char *swap_id, const char
 {
     int row = -1;
 
-    if (!vr_db_begin(journal->db, error))
+    if (!vr_db_begin_read(journal->db, error))
         return FALSE;
     {
         g_autoptr(sqlite3_stmt) stmt = vr_db_prepare(
@@ -465,7 +465,7 @@ gboolean vr_journal_mark_time(VrJournal *journal, const char *swap_id, const cha
     int row = -1;
 
     *at_ms = 0;
-    if (!vr_db_begin(journal->db, error))
+    if (!vr_db_begin_read(journal->db, error))
         return FALSE;
     {
         g_autoptr(sqlite3_stmt) stmt = vr_db_prepare(
@@ -531,7 +531,7 @@ gboolean vr_journal_swap_times(VrJournal *journal, const char *swap_id, VrSwapTi
     int row = -1;
 
     g_array_set_clear_func(steps, step_clear);
-    if (!vr_db_begin(journal->db, error))
+    if (!vr_db_begin_read(journal->db, error))
         return FALSE;
     {
         g_autoptr(sqlite3_stmt) stmt = vr_db_prepare(

@@ -195,7 +195,7 @@ GPtrArray *vr_manifest_read(VrJournal *journal, const char *swap_id, VrManifestP
     g_autoptr(VrDataProof) proof = g_new0(VrDataProof, 1);
     int row;
 
-    if (!vr_db_begin(vr_journal_db(journal), error))
+    if (!vr_db_begin_read(vr_journal_db(journal), error))
         return NULL;
     row = read_phase(vr_journal_db(journal), swap_id, phase, proof, error);
     vr_db_rollback(vr_journal_db(journal));
@@ -207,7 +207,7 @@ VrDataProof *vr_data_proof_of(VrJournal *journal, const char *swap_id, GError **
     g_autoptr(VrDataProof) proof = g_new0(VrDataProof, 1);
     int row = 0;
 
-    if (!vr_db_begin(vr_journal_db(journal), error))
+    if (!vr_db_begin_read(vr_journal_db(journal), error))
         return NULL;
     for (int phase = VR_PHASES - 1; phase >= 0 && row == 0; phase--)
         row = read_phase(vr_journal_db(journal), swap_id, (VrManifestPhase)phase, proof, error);

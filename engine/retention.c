@@ -107,7 +107,7 @@ gboolean vr_retention_facts(VrJournal *journal, const char *set_name, const char
     gboolean ok;
 
     *facts = (VrRetentionFacts){.back_to = -1, .last_run = -1};
-    if (!vr_db_begin(db, error))
+    if (!vr_db_begin_read(db, error))
         return FALSE;
     ok = read_open(db, uuid, &facts->open_swap, error) &&
          (!current || read_replaced(db, set_name, uuid, current->number, &facts->back_to, error)) &&

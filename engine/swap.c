@@ -34,7 +34,9 @@
  * leave whatever else somebody changed meanwhile. Did it run before, and is off (or goes off within half a minute since it was last
  * asked to)? then start it. (One that goes off even later is a recovery's: swap_late.c.) A guest that runs on neither disk, or was migrated or saved, is a person's to look at. Each of these is
  * repeatable, needs no space beyond libvirt's own small file, no network and no gallery. `backward` is
- * journaled before the first of them, so a crash on the way back goes on back.
+ * journaled before the first of them, so a crash on the way back goes on back. What it must know of the journal it reads without waiting for
+ * anybody; what cannot be written, in a journal that is full, fails or is locked, does not keep the guest off: a recovery brings the rows to
+ * their end.
  *
  * A call of libvirt that was given up at its deadline, or whose process was killed, may take effect late: a define that hangs is not
  * cancelled by us going away. What bounds it is libvirtd's queue. Calls that change something are taken out of one queue
@@ -267,9 +269,10 @@ gboolean vr_swap_undo(VrSwap *swap, const char *reason, GError **error)
     }
     vr_store_reserve(swap->engine.store);
     journaled = begin_backward(swap, reason, &cause);
+    swap->journal_fails = !journaled;
     if (journaled && put_back(swap, &cause) && end_backward(swap, &cause))
         return TRUE;
-    /* A journal that is full or fails does not keep a guest off (invariant 15): whatever is put back now, a recovery finds
+    /* A journal that is full, locked or fails does not keep a guest off (invariant 15): whatever is put back now, a recovery finds
      * and brings to its end. */
     if (!journaled && !g_error_matches(cause, VR_ERROR, VR_ERROR_FENCED))
         put_back(swap, NULL);

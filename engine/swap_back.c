@@ -13,7 +13,7 @@
 #define LATE_CALL_MS 2000
 #define LATE_CALL_ROUNDS 3
 
-/* A mark on the way back: a journal that is full does not keep a guest off. */
+/* A mark on the way back: a journal that is full, or locked by another process, does not keep a guest off. */
 static gboolean note(VrSwap *swap, const char *step, const char *detail, GError **error)
 {
     g_autoptr(GError) local = NULL;
@@ -25,7 +25,14 @@ static gboolean note(VrSwap *swap, const char *step, const char *detail, GError 
         return FALSE;
     }
     vr_warning(swap->row->domain, "the journal does not take '%s': %s", step, local->message);
+    swap->journal_fails = TRUE;
     return TRUE;
+}
+
+/* While the guest is off: a journal that took something no more is not waited for again. */
+static gboolean note_if_taken(VrSwap *swap, const char *step, const char *detail, GError **error)
+{
+    return swap->journal_fails || note(swap, step, detail, error);
 }
 
 gboolean vr_swap_names_disk(VrSwap *swap, const char *xml, const VrGeneration *generation, gboolean *is_it,
@@ -178,15 +185,15 @@ static gboolean put_back_once(VrSwap *swap, GError **error)
     if (!define_may_land(swap, &again, error) || !new_disk_off(swap, &runs_on_old, error) ||
         (runs_on_old && swap->row->reached <= VR_SWAP_PREPARED && !await_late_stop(swap, &runs_on_old, error)))
         return FALSE;
-    if (!runs_on_old && swap->row->was_running)
+    if (!runs_on_old && swap->row->was_running && !swap->journal_fails)
         read_disks_back(swap);
     if (!old_disk_configured(swap, again, &configured, error))
         return FALSE;
     if (runs_on_old || !swap->row->was_running)
         return TRUE;
     return vr_swap_confirm_off(swap, configured, error) && disks_untouched_back(swap, configured, error) &&
-           note(swap, "start-old", NULL, error) && vr_swap_start(swap, configured, error) &&
-           note(swap, "running", "on the old disk", error);
+           note_if_taken(swap, "start-old", NULL, error) && vr_swap_start(swap, configured, error) &&
+           note_if_taken(swap, "running", "on the old disk", error);
 }
 
 /* Is it as the round left it? A guest that went off by itself may do that again: it is started again once. */

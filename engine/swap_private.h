@@ -23,6 +23,7 @@ struct VrSwap {
     VrProofContent data_proof; /* likewise; one that is resumed has it in its manifest */
     gboolean resumed;          /* begun by a process that ended: a call of its may still be under way */
     guint lost_before;         /* vr_hv_lost_calls() when this process took it up */
+    gboolean journal_fails;    /* on this way back a write failed, perhaps after a long wait */
 };
 
 /* The preflight of this swap's guest: blockers are VR_ERROR_REFUSED. *passed (may be NULL): what a person lets pass, "[id] text" each (char *,

@@ -123,7 +123,7 @@ static GPtrArray *read_left(VrDb *db, GError **error)
     g_autoptr(GPtrArray) rows = g_ptr_array_new_with_free_func(left_free);
     int step = -1;
 
-    if (!vr_db_begin(db, error))
+    if (!vr_db_begin_read(db, error))
         return NULL;
     {
         g_autoptr(sqlite3_stmt) stmt = vr_db_prepare(

@@ -222,7 +222,7 @@ static GPtrArray *list(VrDb *db, const char *set_name, const char *run_id, gint6
     g_autoptr(GPtrArray) runs = g_ptr_array_new_with_free_func((GDestroyNotify)vr_run_free);
     gboolean ok;
 
-    if (!vr_db_begin(db, error))
+    if (!vr_db_begin_read(db, error))
         return NULL;
     ok = read_runs(db, runs, set_name, run_id, limit, error);
     vr_db_rollback(db);

@@ -365,7 +365,7 @@ VrSet *vr_registry_get_any(VrDb *db, const char *name, GError **error)
 
     set->name = g_strdup(name);
     set->instances = g_ptr_array_new_with_free_func(instance_free);
-    if (!vr_db_begin(db, error))
+    if (!vr_db_begin_read(db, error))
         return NULL;
     found = read_set(db, set, error);
     vr_db_rollback(db);
@@ -404,7 +404,7 @@ GPtrArray *vr_registry_list(VrDb *db, GError **error)
     g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
     int row = -1;
 
-    if (!vr_db_begin(db, error))
+    if (!vr_db_begin_read(db, error))
         return NULL;
     {
         g_autoptr(sqlite3_stmt) stmt = vr_db_prepare(db, error, "SELECT name FROM sets ORDER BY name", "");

@@ -138,6 +138,10 @@ static void misuse_is_told_and_harmless(void **state)
     assert_false(vr_db_run(db, NULL, &error, "SELECT nonsense", NULL));
     expect_error(&error, VR_ERROR_DATABASE, "no such column");
     vr_db_rollback(db);
+    assert_true(vr_db_begin_read(db, &error));
+    assert_false(vr_db_run(db, NULL, &error, "DELETE FROM t", NULL));
+    expect_error(&error, VR_ERROR_DATABASE, "only reads");
+    vr_db_rollback(db);
 }
 
 static void an_open_statement_does_not_hinder_the_next_write(void **state)
@@ -154,6 +158,39 @@ static void an_open_statement_does_not_hinder_the_next_write(void **state)
     insert(other, "c");
     insert(db, "d"); /* SQLITE_BUSY_SNAPSHOT, were the read still open */
     assert_int_equal(count_rows(db), 4);
+}
+
+static gpointer begin_and_roll_back(gpointer data)
+{
+    if (!vr_db_begin(data, NULL))
+        return data;
+    vr_db_rollback(data);
+    return NULL;
+}
+
+/* Neither another process that writes nor a thread of ours that waits for it keeps one from reading. What it has not committed is not seen. */
+static void a_reader_does_not_wait(void **state)
+{
+    TestDir *dir = *state;
+    g_autoptr(VrDb) db = open_with_tables(dir);
+    g_autoptr(VrDb) other = open_with_tables(dir);
+    insert(db, "a");
+    assert_true(vr_db_begin(other, NULL));
+    assert_true(vr_db_run(other, NULL, NULL, "DELETE FROM t", NULL));
+    GThread *waits = g_thread_new("waits", begin_and_roll_back, db);
+    gint64 began = g_get_monotonic_time();
+    g_usleep(200 * 1000);
+    for (int i = 0; i < 20; i++) {
+        assert_true(vr_db_begin_read(db, NULL));
+        g_autoptr(sqlite3_stmt) stmt = vr_db_prepare(db, NULL, "SELECT count(*) FROM t", NULL);
+        assert_int_equal(vr_db_step(db, stmt, NULL), 1);
+        assert_int_equal(sqlite3_column_int(stmt, 0), 1);
+        vr_db_rollback(db);
+    }
+    assert_true(g_get_monotonic_time() - began < 5 * G_USEC_PER_SEC);
+    assert_true(vr_db_commit(other, NULL));
+    assert_null(g_thread_join(waits));
+    assert_int_equal(count_rows(db), 0);
 }
 
 /* ---- schemas ---- */
@@ -426,6 +463,7 @@ int main(void)
         dir_test(a_failed_commit_has_rolled_back),
         dir_test(misuse_is_told_and_harmless),
         dir_test(an_open_statement_does_not_hinder_the_next_write),
+        dir_test(a_reader_does_not_wait),
         dir_test(schemas_go_up_step_by_step),
         dir_test(a_failed_step_leaves_the_old_schema),
         dir_test(a_reader_asks_for_a_writer_when_tables_are_old),

@@ -348,6 +348,26 @@ static void test_full_journal(void **state)
     world_check(world, TRUE);
 }
 
+/* Nor does one that another process has locked: what is only read is read (invariant 15). Two writes wait their ten seconds. */
+static void test_locked_journal(void **state)
+{
+    g_autoptr(World) world = world_new(TRUE);
+    g_autofree char *path = g_build_filename(world->root, "state.db", NULL);
+    g_autoptr(VrDb) other = vr_db_open(path, FALSE, NULL);
+    g_autoptr(VrSwap) swap = begin_and_reach(world, VR_SWAP_SWITCHED);
+    gint64 began = g_get_monotonic_time();
+
+    assert_true(vr_db_begin(other, NULL));
+    assert_false(vr_swap_undo(swap, "test", NULL));
+    assert_int_equal(fake_hv_state(world->fake), VR_DOMAIN_RUNNING);
+    assert_live(world, world->old_path);
+    assert_true(g_get_monotonic_time() - began < 28 * G_USEC_PER_SEC);
+    vr_db_rollback(other);
+    recover_all(world);
+    assert_live(world, world->old_path);
+    world_check(world, TRUE);
+}
+
 /* Time passes only by sleeping; in the first sleep somebody takes the set over. */
 static gint64 slow_ms = 1000000;
 static World *taken;
@@ -498,6 +518,7 @@ int main(void)
         cmocka_unit_test(test_third_disk),
         cmocka_unit_test(test_migrated),
         cmocka_unit_test(test_full_journal),
+        cmocka_unit_test(test_locked_journal),
         cmocka_unit_test(test_fenced_while_waiting),
         cmocka_unit_test(test_define_repeated),
         cmocka_unit_test(test_libvirt_restarted),
