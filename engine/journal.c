@@ -424,6 +424,15 @@ GPtrArray *vr_journal_given_up(VrJournal *journal, const char *set_name, GError 
                       set_name, error);
 }
 
+GPtrArray *vr_journal_may_land(VrJournal *journal, const char *set_name, GError **error)
+{
+    return read_swaps(journal,
+                      SWAP_COLUMNS "WHERE set_name = ?1 AND state = 7 "
+                                   "AND EXISTS (SELECT 1 FROM steps WHERE swap_id = id AND name = 'may-land') "
+                                   "AND uuid NOT IN (SELECT uuid FROM swaps WHERE state NOT IN (5, 6, 7)) ORDER BY seq",
+                      set_name, error);
+}
+
 GPtrArray *vr_journal_run_swaps(VrJournal *journal, const char *run_id, GError **error)
 {
     return read_swaps(journal, SWAP_COLUMNS "WHERE run_id = ?1 ORDER BY seq", run_id, error);

@@ -193,7 +193,7 @@ gboolean vr_journal_generation_nvram(VrJournal *journal, const VrOwner *owner, c
 #define VR_STEP_FORGOTTEN "forgotten"
 
 /* A mark within a transition ("made", "stop-asked", "force-asked", "off", "nvram", "intent", "start-asked", "running", "healthy"; on the
- * way back "stop-given-up", "new-forced-off", "start-old"; after it "started-late"). */
+ * way back "stop-given-up", "new-forced-off", "start-old", "may-land"; after it "started-late"). */
 gboolean vr_journal_mark(VrJournal *journal, const VrOwner *owner, const char *swap_id, const char *step,
                          const char *detail, GError **error);
 /* The same within a transaction of the owner. */
@@ -208,6 +208,9 @@ GPtrArray *vr_journal_open_swaps(VrJournal *journal, const char *set_name, GErro
 /* The last swaps of instances of a set that ended as DISCARDED after a stop was asked for and given up, and whose guests we have not started
  * since. As vr_journal_open_swaps(). */
 GPtrArray *vr_journal_given_up(VrJournal *journal, const char *set_name, GError **error);
+/* Swaps of a set that ended as UNDONE while a define of their new disk may have been under way, of instances that have no open one. As
+ * vr_journal_open_swaps(). */
+GPtrArray *vr_journal_may_land(VrJournal *journal, const char *set_name, GError **error);
 /* All swaps of a run, in order. */
 GPtrArray *vr_journal_run_swaps(VrJournal *journal, const char *run_id, GError **error);
 /* The last swap of an instance; NULL without error when there is none. */

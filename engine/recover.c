@@ -176,14 +176,31 @@ static VrRecovered *recover_one(const VrEngine *engine, const VrSwapRow *row, gb
     return g_steal_pointer(&recovered);
 }
 
+/* A late define may yet name it, and QEMU's user must be able to open what is configured. No call outlives the boot of the host. */
+static gboolean may_land_on(const VrEngine *engine, const GPtrArray *may_land, const VrGeneration *generation)
+{
+    gboolean may = FALSE;
+
+    for (guint i = 0; !may && i < may_land->len; i++) {
+        const VrSwapRow *row = g_ptr_array_index(may_land, i);
+        gint64 at_ms = 0;
+        if (row->to == generation->number && g_str_equal(row->uuid, generation->uuid))
+            may = !vr_journal_mark_time(engine->journal, row->id, "may-land", &at_ms, NULL) || at_ms > 0;
+    }
+    return may;
+}
+
 /* A process that ended between COMMITTED and the seal, or a seal that failed. */
 static gboolean seal_resting(const VrEngine *engine, GError **error)
 {
     g_autoptr(GPtrArray) resting = vr_journal_resting(engine->journal, engine->owner->set_name, error);
+    g_autoptr(GPtrArray) may_land =
+        resting ? vr_journal_may_land(engine->journal, engine->owner->set_name, error) : NULL;
 
-    for (guint i = 0; resting && i < resting->len; i++)
-        vr_swap_seal_again(engine->store, g_ptr_array_index(resting, i));
-    return resting != NULL;
+    for (guint i = 0; may_land && i < resting->len; i++)
+        if (!may_land_on(engine, may_land, g_ptr_array_index(resting, i)))
+            vr_swap_seal_again(engine->store, g_ptr_array_index(resting, i));
+    return may_land != NULL;
 }
 
 /* A file system that failed in the undo let go of no file. */
@@ -254,8 +271,8 @@ GPtrArray *vr_recover(const VrEngine *engine, gboolean dry_run, GError **error)
     if (!dry_run)
         vr_store_sweep(engine->store);
     answer = recover_each(engine, open, dry_run);
-    if (!vr_swap_late_stops(engine, dry_run, answer, &local))
-        vr_warning(engine->owner->set_name, "guests that went off late are not looked for: %s", local->message);
+    if (!vr_swap_late(engine, dry_run, answer, &local))
+        vr_warning(engine->owner->set_name, "what took effect late is not looked for: %s", local->message);
     g_clear_error(&local);
     if (!dry_run &&
         (!seal_resting(engine, &local) || !discard_again(engine, &local) || !vr_retire_finish(engine, &local)))

@@ -46,6 +46,10 @@
  * does anew, three rounds at most. When libvirt does not answer, or the world still changes, the swap is UNKNOWN and keeps
  * its slot. On the way forward nothing is needed: a late define or start of the new disk is what was wanted.
  *
+ * That bound is libvirt's to keep, and nobody's life hangs on it: a new disk whose define was not heard of is not deleted and not sealed when the
+ * swap is undone, so a define that lands even after that names a whole, flushed file (invariant 8). Our metadata in the domain says which
+ * swap wrote it; where that is one which was undone, the next recovery puts the old disk back (swap_late.c).
+ *
  * The old disk and its NVRAM are never opened for writing here, and their bytes do not change between STOPPED and COMMITTED.
  */
 #include "engine/swap_private.h"
@@ -162,12 +166,12 @@ static gboolean begin_backward(VrSwap *swap, const char *reason, GError **error)
     return TRUE;
 }
 
-/* What becomes of the generation that was not taken after all. */
-static VrGenerationState rejected_state(const VrSwap *swap, gboolean was_booted)
+/* What becomes of the generation that was not taken after all. needed: it was booted, or may yet be configured. */
+static VrGenerationState rejected_state(const VrSwap *swap, gboolean needed)
 {
     if (swap->row->rollback)
         return VR_GENERATION_KEPT;
-    return was_booted ? VR_GENERATION_FAILED : VR_GENERATION_DISCARDED;
+    return needed ? VR_GENERATION_FAILED : VR_GENERATION_DISCARDED;
 }
 
 /* By us, or by somebody else whom we found running on it. */
@@ -178,24 +182,31 @@ static gboolean was_ever_booted(VrSwap *swap, gboolean *was_booted, GError **err
             vr_journal_has_mark(swap->engine.journal, swap->row->id, "new-forced-off", was_booted, error));
 }
 
-static gboolean end_backward(VrSwap *swap, GError **error)
+/* The files of one that a late define may name stay as they are: whole, flushed and not sealed (invariant 8). */
+static void put_away(VrSwap *swap, VrGenerationState state, gboolean may_land)
 {
-    VrSwapRow next = *swap->row;
-    gboolean was_booted;
-    VrGenerationState to_state;
-
-    if (!was_ever_booted(swap, &was_booted, error))
-        return FALSE;
-    if (swap->resumed)
-        vr_swap_temp_tidy(swap);
-    to_state = rejected_state(swap, was_booted);
-    if (to_state == VR_GENERATION_DISCARDED) {
+    if (state == VR_GENERATION_DISCARDED) {
         vr_swap_discard_disk(swap);
         vr_swap_discard_nvram(swap);
-    } else {
+    } else if (!may_land) {
         vr_swap_nvram_see(swap);
         vr_swap_seal(swap, swap->to);
     }
+}
+
+static gboolean end_backward(VrSwap *swap, GError **error)
+{
+    VrSwapRow next = *swap->row;
+    gboolean was_booted, may_land;
+    VrGenerationState to_state;
+
+    if (!was_ever_booted(swap, &was_booted, error) || !vr_swap_new_may_land(swap, &may_land, error) ||
+        (may_land && !vr_swap_mark(swap, "may-land", NULL, error)))
+        return FALSE;
+    if (swap->resumed)
+        vr_swap_temp_tidy(swap);
+    to_state = rejected_state(swap, was_booted || may_land);
+    put_away(swap, to_state, may_land);
     next.state = swap->row->reached <= VR_SWAP_PREPARED ? VR_SWAP_DISCARDED : VR_SWAP_UNDONE;
     if (!vr_journal_swap_end(swap->engine.journal, swap->engine.owner, &next, vr_swap_state_name(next.state),
                              VR_GENERATION_CURRENT, to_state, error))

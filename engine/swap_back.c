@@ -109,9 +109,7 @@ static gboolean await_late_stop(VrSwap *swap, gboolean *runs, GError **error)
     return FALSE;
 }
 
-/* The XML names the old disk again; what somebody changed elsewhere in it meanwhile stays. *configured is how it is then. again: defined
- * and flushed anew where it does already. */
-static gboolean old_disk_configured(VrSwap *swap, gboolean again, char **configured, GError **error)
+gboolean vr_swap_old_disk_configured(VrSwap *swap, gboolean again, char **configured, GError **error)
 {
     g_autofree char *inactive = vr_hv_inactive_xml(swap->engine.hv, swap->row->uuid, error);
     g_autofree char *back = NULL;
@@ -170,6 +168,13 @@ static gboolean is_unsettled(const VrSwap *swap)
     return swap->resumed || vr_hv_lost_calls(swap->engine.hv) != swap->lost_before;
 }
 
+gboolean vr_swap_new_may_land(VrSwap *swap, gboolean *may, GError **error)
+{
+    *may = FALSE;
+    return swap->row->reached >= VR_SWAP_SWITCHED || !is_unsettled(swap) ||
+           vr_journal_has_mark(swap->engine.journal, swap->row->id, "intent", may, error);
+}
+
 /* A define of ours may not be flushed, or may still land. */
 static gboolean define_may_land(VrSwap *swap, gboolean *may, GError **error)
 {
@@ -187,7 +192,7 @@ static gboolean put_back_once(VrSwap *swap, GError **error)
         return FALSE;
     if (!runs_on_old && swap->row->was_running && !swap->journal_fails)
         read_disks_back(swap);
-    if (!old_disk_configured(swap, again, &configured, error))
+    if (!vr_swap_old_disk_configured(swap, again, &configured, error))
         return FALSE;
     if (runs_on_old || !swap->row->was_running)
         return TRUE;

@@ -72,13 +72,20 @@ gboolean vr_swap_start(VrSwap *swap, const char *intent, GError **error);
 /* The guest back on the old disk, running if it ran. Looks at the world; repeatable. */
 gboolean vr_swap_put_back(VrSwap *swap, GError **error);
 
+/* The XML names the old disk again; what somebody changed elsewhere in it meanwhile stays. *configured (free with g_free) is how it is then.
+ * again: defined and flushed anew where it does already. VR_ERROR_PERSON: it names neither disk of this swap. */
+gboolean vr_swap_old_disk_configured(VrSwap *swap, gboolean again, char **configured, GError **error);
+/* A define of the new disk of which nobody heard the end. What was read back (SWITCHED) has landed. */
+gboolean vr_swap_new_may_land(VrSwap *swap, gboolean *may, GError **error);
+
 /* Does the XML's OS disk lie where that of the generation does? */
 gboolean vr_swap_names_disk(VrSwap *swap, const char *xml, const VrGeneration *generation, gboolean *is_it,
                             GError **error);
 
-/* What comes after a swap has ended (swap_late.c), for recovery: adds a VrRecovered to `answer` for each guest of the owner's set that went
- * off late because of a stop that was given up, and starts it again, once. dry_run: only says so. */
-gboolean vr_swap_late_stops(const VrEngine *engine, gboolean dry_run, GPtrArray *answer, GError **error);
+/* What takes effect after a swap has ended (swap_late.c), for recovery: guests of the owner's set that went off because of a stop that was
+ * given up are started again, once; domains that a late define has on the new disk of a swap that was undone have the old one again.
+ * Adds a VrRecovered to `answer` for each. dry_run: only says so. */
+gboolean vr_swap_late(const VrEngine *engine, gboolean dry_run, GPtrArray *answer, GError **error);
 
 /* The disks that are not replaced (swap_disks.c), of a guest that is off and whose disks nobody holds; xml: as it is configured now. */
 

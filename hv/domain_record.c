@@ -8,6 +8,7 @@ void vr_domain_record_clear(VrDomainRecordRead *record)
     g_clear_pointer(&record->set, g_free);
     g_clear_pointer(&record->image, g_free);
     g_clear_pointer(&record->version, g_free);
+    g_clear_pointer(&record->swap_id, g_free);
 }
 
 gboolean vr_domain_xml_record(const char *xml, VrDomainRecordRead *record)
@@ -24,5 +25,6 @@ gboolean vr_domain_xml_record(const char *xml, VrDomainRecordRead *record)
     record->set = vr_dom_attribute(node, "set");
     record->image = vr_dom_attribute(node, "image");
     record->version = vr_dom_attribute(node, "version");
+    record->swap_id = vr_dom_attribute(node, "swap");
     return TRUE;
 }

@@ -75,6 +75,7 @@ typedef struct {
 /* The record as a domain's XML has it. Strings are owned; they are what the file says, unchecked. */
 typedef struct {
     char *set, *image, *version; /* NULL: not said */
+    char *swap_id;               /* likewise: of the swap that made it current */
     guint generation;
 } VrDomainRecordRead;
 void vr_domain_record_clear(VrDomainRecordRead *record);

@@ -325,7 +325,18 @@ static char *nvram_mark(const char *path)
     return bytes[0] == 'V' || bytes[0] == 'T' ? g_strdup("") : g_strndup(bytes, FAKE_NVRAM_MARK);
 }
 
-static void check_nvram_of(const VrGeneration *generation, GPtrArray *generations, gboolean closed)
+/* Of what is kept; a late define may yet name it (engine/swap.c). */
+static mode_t kept_mode(World *world, const VrGeneration *generation)
+{
+    g_autoptr(GPtrArray) may_land = vr_journal_may_land(world->journal, "shop", NULL);
+
+    for (guint i = 0; i < may_land->len; i++)
+        if (((const VrSwapRow *)may_land->pdata[i])->to == generation->number)
+            return 0600;
+    return 0400;
+}
+
+static void check_nvram_of(World *world, const VrGeneration *generation, GPtrArray *generations, gboolean closed)
 {
     gboolean there = generation->nvram && g_file_test(generation->nvram, G_FILE_TEST_EXISTS);
     g_autofree char *mark = there ? nvram_mark(generation->nvram) : NULL;
@@ -337,7 +348,7 @@ static void check_nvram_of(const VrGeneration *generation, GPtrArray *generation
         known |= g_strcmp0(mark, ((const VrGeneration *)generations->pdata[i])->nvram) == 0;
     g_assert_true(known);
     if (closed && generation->ours && generation->state == VR_GENERATION_KEPT && generation->nvram_file.device != 0)
-        g_assert_cmpint(world_mode(generation->nvram), ==, 0400);
+        g_assert_cmpint(world_mode(generation->nvram), ==, kept_mode(world, generation));
 }
 
 void world_check_nvram(World *world, gboolean closed)
@@ -351,7 +362,7 @@ void world_check_nvram(World *world, gboolean closed)
         return;
     for (guint i = 0; i < generations->len; i++) {
         const VrGeneration *generation = g_ptr_array_index(generations, i);
-        check_nvram_of(generation, generations, closed);
+        check_nvram_of(world, generation, generations, closed);
         if (!g_str_equal(generation->path, disk) || !def->nvram)
             continue;
         g_assert_cmpstr(generation->nvram, ==, def->nvram);
@@ -384,7 +395,7 @@ void world_check(World *world, gboolean closed)
         if (generation->state == VR_GENERATION_DISCARDED && (closed || !world->is_discard_late))
             g_assert_false(g_file_test(generation->path, G_FILE_TEST_EXISTS));
         if (closed && generation->ours && generation->state == VR_GENERATION_KEPT)
-            g_assert_cmpint(world_mode(generation->path), ==, 0400);
+            g_assert_cmpint(world_mode(generation->path), ==, kept_mode(world, generation));
     }
     g_assert_true(known);                                       /* invariant 8: one of them */
     g_assert_true(g_file_test(configured, G_FILE_TEST_EXISTS)); /* ... that exists */

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What takes effect after a swap has ended: a guest that shuts down slowly. Rows B16, B17. */
+/* What takes effect after a swap has ended: a guest that shuts down slowly, a define that was given up. Rows B16, B17. */
 #include "engine/support.h"
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "engine/swap_private.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -180,12 +181,156 @@ static void test_destroyed_after_all(void **state)
     }
 }
 
+/* --- a define that lands when the swap has ended ------------------------------------------------------ */
+
+static void land(World *world, VrSwap *swap)
+{
+    assert_true(vr_hv_define(&world->fake->hv, FAKE_UUID, swap->intent_xml, NULL));
+}
+
+/* Undone while a define of the new disk is under way of which nobody hears any more. */
+static VrSwap *lose_define(World *world, int to_generation, gboolean kill)
+{
+    g_autoptr(GError) error = NULL;
+    VrSwap *swap = world_begin(world, to_generation, &error);
+
+    assert_true(vr_swap_advance(swap, VR_SWAP_STOPPED, &world_stop, &error));
+    if (kill) {
+        assert_true(vr_journal_mark(world->journal, world->owner, vr_swap_row(swap)->id, "intent", NULL, NULL));
+        world_close(world);
+        world_open(world);
+        g_free(recover(world));
+        return swap;
+    }
+    world->fake->fault = FAKE_LOST_BEFORE;
+    world->fake->fault_at = world->fake->point + 2; /* the XML is read first */
+    assert_false(vr_swap_advance(swap, VR_SWAP_SWITCHED, &world_stop, &error));
+    assert_gerror(error, VR_ERROR_DISCONNECTED);
+    assert_true(vr_swap_undo(swap, error->message, NULL));
+    return swap;
+}
+
+static void assert_configured(World *world, const char *path)
+{
+    g_autofree char *configured = fake_hv_os_path(world->fake, FALSE);
+
+    assert_string_equal(configured, path);
+}
+
+static VrGenerationState state_of(World *world, guint number)
+{
+    g_autoptr(VrGeneration) generation = vr_journal_generation(world->journal, FAKE_UUID, number, NULL);
+
+    return generation->state;
+}
+
+/* What it names is whole, and starts; a recovery knows it for our own and puts the old disk back. */
+static void test_define_lands_after_the_end(void **state) /* B17 */
+{
+    for (guint kill = 0; kill < 2; kill++) {
+        g_autoptr(World) world = world_new(TRUE);
+        g_autofree char *disk = g_build_filename(world->root, "disks", FAKE_UUID, "g1.qcow2", NULL);
+        g_autoptr(VrSwap) swap = lose_define(world, -1, kill);
+        g_autofree char *told = NULL;
+
+        assert_int_equal(state_of(world, 1), VR_GENERATION_FAILED);
+        world_check(world, TRUE);
+        assert_null(recover(world));
+        assert_int_equal(world_mode(disk), 0600); /* QEMU's user opens it */
+        land(world, swap);
+        assert_configured(world, disk);
+        world_check(world, FALSE);
+        told = recover(world);
+        assert_string_equal(
+            told, "a define of generation 1 took effect after its swap had been undone: generation 0 is put back");
+        assert_int_equal(world_current(world), 0);
+        assert_int_equal(fake_hv_state(world->fake), VR_DOMAIN_RUNNING);
+        world_check(world, TRUE);
+        assert_null(recover(world));
+        world_swap(world, -1); /* and the next one is not hindered */
+        assert_int_equal(world_current(world), 2);
+    }
+}
+
+/* The host was rebooted meanwhile: the guest runs on the new disk, and is not ended. */
+static void test_define_lands_and_the_guest_runs_on_it(void **state)
+{
+    g_autoptr(World) world = world_new(TRUE);
+    g_autoptr(VrSwap) swap = lose_define(world, -1, FALSE);
+    g_autofree char *told = NULL;
+    g_autofree char *then = NULL;
+
+    land(world, swap);
+    fake_hv_boot_host(world->fake, TRUE);
+    told = recover(world);
+    assert_non_null(strstr(told, "the guest runs on that: shut it down and run 'virt-reimage recover shop'"));
+    assert_int_equal(fake_hv_state(world->fake), VR_DOMAIN_RUNNING);
+    fake_hv_set_state(world->fake, VR_DOMAIN_OFF);
+    then = recover(world);
+    assert_non_null(strstr(then, "generation 0 is put back"));
+    assert_configured(world, world->old_path);
+    world_check(world, TRUE);
+}
+
+/* On the next boot of the host nothing is under way any more, and what is kept is sealed. */
+static void test_nothing_lands_after_a_reboot(void **state)
+{
+    g_autoptr(World) world = world_new(TRUE);
+    g_autofree char *disk = g_build_filename(world->root, "disks", FAKE_UUID, "g1.qcow2", NULL);
+    g_autoptr(VrSwap) swap = lose_define(world, -1, FALSE);
+
+    world_run_sql(world, "UPDATE steps SET boot_id = 'another boot of the host'");
+    assert_null(recover(world));
+    assert_int_equal(world_mode(disk), 0400);
+}
+
+/* Of a rollback: the generation to go back to stays kept. */
+static void test_define_of_a_rollback_lands(void **state) /* F7 */
+{
+    g_autoptr(World) world = world_new(TRUE);
+    g_autofree char *one = NULL;
+    g_autoptr(VrSwap) swap = NULL;
+    g_autofree char *told = NULL;
+
+    world_swap(world, -1);
+    one = fake_hv_os_path(world->fake, FALSE);
+    world_swap(world, -1);
+    assert_int_equal(world_mode(one), 0400);
+    swap = lose_define(world, 1, FALSE);
+    assert_int_equal(state_of(world, 1), VR_GENERATION_KEPT);
+    assert_int_equal(world_mode(one), 0600);
+    assert_null(recover(world)); /* the domain's record is of another swap */
+    land(world, swap);
+    told = recover(world);
+    assert_non_null(strstr(told, "generation 2 is put back"));
+    assert_int_equal(world_current(world), 2);
+    assert_null(recover(world));
+}
+
+/* Somebody's edit is somebody's: nothing is put back, and that is not changed by an earlier swap that was undone. */
+static void test_an_edit_is_no_late_define(void **state)
+{
+    g_autoptr(World) world = world_new(TRUE);
+    g_autoptr(VrSwap) swap = lose_define(world, -1, FALSE);
+
+    fake_hv_edit(world->fake, "old.raw", "third.raw");
+    assert_null(recover(world));
+    assert_null(world_begin(world, -1, NULL));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_goes_off_after_the_deadline), cmocka_unit_test(test_killed_while_asking),
-        cmocka_unit_test(test_goes_off_after_the_end),      cmocka_unit_test(test_stays_off),
+        cmocka_unit_test(test_goes_off_after_the_deadline),
+        cmocka_unit_test(test_killed_while_asking),
+        cmocka_unit_test(test_goes_off_after_the_end),
+        cmocka_unit_test(test_stays_off),
         cmocka_unit_test(test_destroyed_after_all),
+        cmocka_unit_test(test_define_lands_after_the_end),
+        cmocka_unit_test(test_define_lands_and_the_guest_runs_on_it),
+        cmocka_unit_test(test_nothing_lands_after_a_reboot),
+        cmocka_unit_test(test_define_of_a_rollback_lands),
+        cmocka_unit_test(test_an_edit_is_no_late_define),
     };
 
     world_quick_clock();

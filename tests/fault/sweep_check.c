@@ -17,6 +17,7 @@ typedef struct {
     guint64 device, inode;
     char *nvram; /* NULL: none */
     guint64 nvram_device, nvram_inode;
+    gboolean may_land; /* a late define may name it: it is not sealed */
 } Row;
 
 typedef struct {
@@ -74,6 +75,7 @@ static void add_row(char **columns, void *data)
     row->nvram = *columns[7] ? g_strdup(columns[7]) : NULL;
     row->nvram_device = strtoull(columns[8], NULL, 10);
     row->nvram_inode = strtoull(columns[9], NULL, 10);
+    row->may_land = columns[10][0] == '1';
     g_ptr_array_add(data, row);
 }
 
@@ -236,10 +238,17 @@ static void check_copies(Check *check)
     }
 }
 
+/* What is kept is sealed, unless a late define may name it. */
+static mode_t mode_of(const Row *row)
+{
+    gboolean kept = row->state == VR_GENERATION_KEPT || row->state == VR_GENERATION_FAILED;
+
+    return kept && !row->may_land ? 0400 : 0600;
+}
+
 static void check_kept_nvram(Check *check, const Row *row)
 {
     const TreeNode *node = row->nvram ? node_at(check, row->nvram) : NULL;
-    gboolean kept = row->state == VR_GENERATION_KEPT || row->state == VR_GENERATION_FAILED;
 
     if (!row->ours || !check->world->scenario->uefi || row->state == VR_GENERATION_DISCARDED)
         return;
@@ -250,7 +259,7 @@ static void check_kept_nvram(Check *check, const Row *row)
         wrong(check, "generation %u is %s, and has no NVRAM", row->number, vr_generation_state_name(row->state));
     } else if (node->device != row->nvram_device || node->inode != row->nvram_inode) {
         wrong(check, "7: the NVRAM of generation %u is another file than the journal says", row->number);
-    } else if ((node->mode & 07777) != (kept ? 0400 : 0600)) {
+    } else if ((node->mode & 07777) != mode_of(row)) {
         wrong(check, "generation %u is %s, and its NVRAM has mode %o", row->number,
               vr_generation_state_name(row->state), node->mode & 07777);
     }
@@ -418,7 +427,6 @@ static void check_generation(Check *check, const Row *row)
 {
     const TreeNode *node = node_at(check, row->path);
     mode_t mode = node ? node->mode & 07777 : 0;
-    gboolean kept = row->state == VR_GENERATION_KEPT || row->state == VR_GENERATION_FAILED;
 
     if (row->state == VR_GENERATION_NEW)
         wrong(check, "13: generation %u is new, and no swap is open", row->number);
@@ -432,7 +440,7 @@ static void check_generation(Check *check, const Row *row)
         wrong(check, "generation %u is %s, and has no file", row->number, vr_generation_state_name(row->state));
     else if (node->device != row->device || node->inode != row->inode)
         wrong(check, "7: generation %u is another file than the journal says", row->number);
-    else if (mode != (kept ? 0400 : 0600))
+    else if (mode != mode_of(row))
         wrong(check, "generation %u is %s, and has mode %o", row->number, vr_generation_state_name(row->state), mode);
 }
 
@@ -470,6 +478,11 @@ static void check_current(Check *check, guint guest)
 #define STARTED_ON_THE_WAY_BACK                                                                                        \
     "SELECT s.domain FROM swaps s JOIN steps a ON a.swap_id = s.id JOIN steps b ON b.swap_id = s.id "                  \
     "WHERE a.name IN ('undo', 'new-forced-off') AND b.name = 'start-asked' AND b.seq > a.seq"
+
+#define ALL_GENERATIONS                                                                                                \
+    "SELECT uuid, number, path, ours, state, device, inode, nvram, nvram_device, nvram_inode, "                        \
+    "EXISTS (SELECT 1 FROM swaps JOIN steps ON swap_id = id WHERE swaps.uuid = generations.uuid AND "                  \
+    "to_number = number AND name = 'may-land') FROM generations"
 
 static void check_rows(Check *check)
 {
@@ -512,10 +525,7 @@ static char *run(const World *world, Tree *now, gboolean settled)
     Check check = {.world = world, .now = now, .settled = settled, .rows = rows};
 
     /* no table yet is no row: a database that was cut while it was made */
-    tree_query(now,
-               "SELECT uuid, number, path, ours, state, device, inode, nvram, nvram_device, nvram_inode "
-               "FROM generations",
-               add_row, rows);
+    tree_query(now, ALL_GENERATIONS, add_row, rows);
     expect(&check, "PRAGMA integrity_check", "ok", "state.db is damaged");
     for (guint i = 0; i < world->scenario->guests; i++) {
         check_domain(&check, i);
