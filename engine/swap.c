@@ -32,8 +32,8 @@
  * The way back is one function for all states, because it looks at the world and not at the state: is the
  * guest on the new disk? then off with it. Does the XML name the new disk? then put the old one back, and
  * leave whatever else somebody changed meanwhile. Did it run before, and is off (or goes off within half a minute since it was last
- * asked to)? then start it. (One that goes off even later is a recovery's: swap_late.c.) A guest that runs on neither disk, or was migrated or saved, is a person's to look at. Each of these is
- * repeatable, needs no space beyond libvirt's own small file, no network and no gallery. `backward` is
+ * asked to)? then start it. (One that goes off even later is a recovery's: swap_late.c.) A guest that runs on neither disk, or was
+ * migrated or saved, is a person's to look at. Each of these is repeatable, needs no space beyond libvirt's own small file, no network and no gallery. `backward` is
  * journaled before the first of them, so a crash on the way back goes on back. What it must know of the journal it reads without waiting for
  * anybody; what cannot be written, in a journal that is full, fails or is locked, does not keep the guest off: a recovery brings the rows to
  * their end.
@@ -41,12 +41,12 @@
  * A call of libvirt that was given up at its deadline, or whose process was killed, may take effect late: a define that hangs is not
  * cancelled by us going away. What bounds it is libvirtd's queue. Calls that change something are taken out of one queue
  * in their order, so when a later one was answered, the earlier is at work already, and all it can still wait for is the domain's
- * lock. (A read proves less: libvirtd keeps workers for reads alone.) So as long as a call may be under way, the way back
- * defines the old XML even where it is there, lets LATE_CALL_MS pass after the answer, and looks again; what it finds undone it
+ * lock. (A read proves less: libvirtd keeps workers for reads alone.) So as long as a call may be under way (a shutdown, a destroy, a define,
+ * a start: from the first stop on), the way back defines the old XML even where it is there, lets LATE_CALL_MS pass after the answer, and looks again; what it finds undone it
  * does anew, three rounds at most. When libvirt does not answer, or the world still changes, the swap is UNKNOWN and keeps
  * its slot. On the way forward nothing is needed: a late define or start of the new disk is what was wanted.
  *
- * That bound is libvirt's to keep, and nobody's life hangs on it: a new disk whose define was not heard of is not deleted and not sealed when the
+ * That bound is libvirt's to keep, and what is configured does not hang on it: a new disk whose define was not heard of is not deleted and not sealed when the
  * swap is undone, so a define that lands even after that names a whole, flushed file (invariant 8). Our metadata in the domain says which
  * swap wrote it; where that is one which was undone, the next recovery puts the old disk back (swap_late.c).
  *

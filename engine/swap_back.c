@@ -175,11 +175,13 @@ gboolean vr_swap_new_may_land(VrSwap *swap, gboolean *may, GError **error)
            vr_journal_has_mark(swap->engine.journal, swap->row->id, "intent", may, error);
 }
 
-/* A define of ours may not be flushed, or may still land. */
-static gboolean define_may_land(VrSwap *swap, gboolean *may, GError **error)
+/* A define of ours may not be flushed, or may still land; and so may a shutdown or destroy. */
+static gboolean call_may_land(VrSwap *swap, gboolean *may, GError **error)
 {
     *may = FALSE;
-    return !is_unsettled(swap) || vr_journal_has_mark(swap->engine.journal, swap->row->id, "intent", may, error);
+    return !is_unsettled(swap) ||
+           (vr_journal_has_mark(swap->engine.journal, swap->row->id, "stop-asked", may, error) &&
+            (*may || vr_journal_has_mark(swap->engine.journal, swap->row->id, "intent", may, error)));
 }
 
 static gboolean put_back_once(VrSwap *swap, GError **error)
@@ -187,7 +189,7 @@ static gboolean put_back_once(VrSwap *swap, GError **error)
     g_autofree char *configured = NULL;
     gboolean runs_on_old, again;
 
-    if (!define_may_land(swap, &again, error) || !new_disk_off(swap, &runs_on_old, error) ||
+    if (!call_may_land(swap, &again, error) || !new_disk_off(swap, &runs_on_old, error) ||
         (runs_on_old && swap->row->reached <= VR_SWAP_PREPARED && !await_late_stop(swap, &runs_on_old, error)))
         return FALSE;
     if (!runs_on_old && swap->row->was_running && !swap->journal_fails)

@@ -181,6 +181,34 @@ static void test_destroyed_after_all(void **state)
     }
 }
 
+/* --- a destroy that is lost while it is asked to stop --------------------------------------------------- */
+
+/* It is at work at the latest when a later call that changes something is answered; so there is one, and what it did is seen. */
+static void test_lost_destroy(void **state)
+{
+    for (guint kill = 0; kill < 2; kill++) {
+        g_autoptr(World) world = world_new(TRUE);
+        g_autoptr(VrSwap) swap = begin_and_reach(world, VR_SWAP_PREPARED);
+        const char *id = vr_swap_row(swap)->id;
+
+        world->fake->deaf = TRUE;
+        assert_true(vr_journal_mark(world->journal, world->owner, id, "stop-asked", NULL, NULL));
+        if (kill) {
+            world_close(world);
+            world_open(world);
+            fake_hv_late(world->fake, 'x', NULL, G_MAXUINT);
+            g_free(recover(world));
+        } else {
+            world->fake->hv.lost++; /* as a call does that is given up */
+            fake_hv_late(world->fake, 'x', NULL, G_MAXUINT);
+            assert_true(vr_swap_undo(swap, "it did not stop", NULL));
+        }
+        assert_int_equal(world->fake->late.what, 0);
+        assert_int_equal(fake_hv_state(world->fake), VR_DOMAIN_RUNNING);
+        world_check(world, TRUE);
+    }
+}
+
 /* --- a define that lands when the swap has ended ------------------------------------------------------ */
 
 static void land(World *world, VrSwap *swap)
@@ -326,6 +354,7 @@ int main(void)
         cmocka_unit_test(test_goes_off_after_the_end),
         cmocka_unit_test(test_stays_off),
         cmocka_unit_test(test_destroyed_after_all),
+        cmocka_unit_test(test_lost_destroy),
         cmocka_unit_test(test_define_lands_after_the_end),
         cmocka_unit_test(test_define_lands_and_the_guest_runs_on_it),
         cmocka_unit_test(test_nothing_lands_after_a_reboot),
