@@ -21,6 +21,10 @@
 #define QEMU_PERMISSION_BASE 100
 #define QEMU_SHARED_BASE 200
 #define QEMU_LOCK_BYTES 64
+/* QEMU include/block/block-common.h: the permissions of these bytes */
+#define QEMU_CONSISTENT_READ 0
+#define QEMU_WRITE 1
+#define QEMU_RESIZE 3
 
 /* Read-only, following links (a guest's disk may be /dev/vg/lv); never waits for the writer of a FIFO. */
 static int open_disk(const char *path, struct stat *st, GError **error)
@@ -100,9 +104,9 @@ gboolean vr_disk_file_id(const char *path, VrFileId *id, GError **error)
 }
 
 /* Somebody else's lock of any kind in the range. */
-static gboolean ask_lock(int fd, off_t start, gboolean *held, const char *path, GError **error)
+static gboolean ask_lock(int fd, off_t start, off_t length, gboolean *held, const char *path, GError **error)
 {
-    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = start, .l_len = QEMU_LOCK_BYTES};
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = start, .l_len = length};
     if (fcntl(fd, F_OFD_GETLK, &lock) < 0) {
         vr_set_error_errno(error, errno, "cannot ask for the locks of %s", path);
         return FALSE;
@@ -124,8 +128,16 @@ static gboolean names_device(const char *words, gsize length, dev_t device)
     return FALSE;
 }
 
-/* A QEMU, qemu-img or qemu-nbd, by the name that it was started under. */
-static gboolean is_qemu_on(const char *process, dev_t device)
+/* What is run beside guests, on the nodes in /dev that we see. */
+static gboolean is_tool(const char *program)
+{
+    static const char *const tools[] = {"qemu-img", "qemu-io", "qemu-nbd", NULL};
+
+    return g_strv_contains(tools, program);
+}
+
+/* A QEMU, or with tools qemu-img and its like too, by the name that it was started under. */
+static gboolean is_qemu_on(const char *process, dev_t device, gboolean tools)
 {
     g_autofree char *path = g_build_filename("/proc", process, "cmdline", NULL);
     g_autofree char *words = NULL;
@@ -133,14 +145,14 @@ static gboolean is_qemu_on(const char *process, dev_t device)
     if (!g_file_get_contents(path, &words, &length, NULL) || length == 0)
         return FALSE;
     g_autofree char *program = g_path_get_basename(words);
-    return (g_str_has_prefix(program, "qemu") || g_str_has_prefix(program, "kvm")) &&
+    return (g_str_has_prefix(program, "qemu") || g_str_has_prefix(program, "kvm")) && (tools || !is_tool(program)) &&
            names_device(words, length, device);
 }
 
 /* Locks are on the node that was opened, and libvirt gives each QEMU a /dev of its own: seen on libvirt 9.0, where no lock shows on the
  * host's node. So a device is held also while a QEMU runs that was started on it. (What files a process has open is not to be seen
  * under Landlock.) */
-static gboolean is_on_command_line(dev_t device, gboolean *held, GError **error)
+static gboolean is_on_command_line(dev_t device, gboolean tools, gboolean *held, GError **error)
 {
     DIR *proc = opendir("/proc");
     if (!proc) {
@@ -149,7 +161,7 @@ static gboolean is_on_command_line(dev_t device, gboolean *held, GError **error)
     }
     *held = FALSE;
     for (struct dirent *entry; !*held && (entry = readdir(proc));)
-        *held = g_ascii_isdigit(entry->d_name[0]) && is_qemu_on(entry->d_name, device);
+        *held = g_ascii_isdigit(entry->d_name[0]) && is_qemu_on(entry->d_name, device, tools);
     closedir(proc);
     return TRUE;
 }
@@ -158,13 +170,28 @@ gboolean vr_disk_file_is_open_by_qemu(const char *path, gboolean *held, GError *
 {
     struct stat st;
     vr_autofd fd = open_disk(path, &st, error);
-    if (fd < 0 || !ask_lock(fd, QEMU_PERMISSION_BASE, held, path, error))
+    if (fd < 0 || !ask_lock(fd, QEMU_PERMISSION_BASE, QEMU_LOCK_BYTES, held, path, error))
         return FALSE;
     if (*held)
         return TRUE;
-    if (!ask_lock(fd, QEMU_SHARED_BASE, held, path, error))
+    if (!ask_lock(fd, QEMU_SHARED_BASE, QEMU_LOCK_BYTES, held, path, error))
         return FALSE;
-    return *held || !S_ISBLK(st.st_mode) || is_on_command_line(st.st_rdev, held, error);
+    return *held || !S_ISBLK(st.st_mode) || is_on_command_line(st.st_rdev, TRUE, held, error);
+}
+
+/* What a guest's QEMU takes, and another does not share; what the other takes, and the guest's does not share. */
+gboolean vr_disk_file_keeps_qemu_out(const char *path, gboolean *out, GError **error)
+{
+    static const off_t conflicts[] = {QEMU_PERMISSION_BASE + QEMU_WRITE, QEMU_PERMISSION_BASE + QEMU_RESIZE,
+                                      QEMU_SHARED_BASE + QEMU_CONSISTENT_READ, QEMU_SHARED_BASE + QEMU_WRITE,
+                                      QEMU_SHARED_BASE + QEMU_RESIZE};
+    struct stat st;
+    vr_autofd fd = open_disk(path, &st, error);
+    *out = FALSE;
+    for (gsize i = 0; fd >= 0 && !*out && i < G_N_ELEMENTS(conflicts); i++)
+        if (!ask_lock(fd, conflicts[i], 1, out, path, error))
+            return FALSE;
+    return fd >= 0 && (*out || !S_ISBLK(st.st_mode) || is_on_command_line(st.st_rdev, FALSE, out, error));
 }
 
 gboolean vr_disk_file_virtual_size(const char *path, const char *format, guint64 *bytes, GError **error)

@@ -31,6 +31,10 @@ typedef gboolean (*VrDiskBefore)(const VrFileId *id, void *data, GError **error)
  * on it: its locks are on a node of its own there. */
 gboolean vr_disk_file_is_open_by_qemu(const char *path, gboolean *held, GError **error);
 
+/* TRUE in *out when a QEMU that opens it to write, as a guest's does, would be refused, since another writes or does not let others write. A reader
+ * that shares all (qemu-img convert -U) is none, nor is a tool that reads a block device. */
+gboolean vr_disk_file_keeps_qemu_out(const char *path, gboolean *out, GError **error);
+
 /* The virtual size in bytes that a disk of this format has (raw: file or device size; qcow2: from its header). */
 gboolean vr_disk_file_virtual_size(const char *path, const char *format, guint64 *bytes, GError **error);
 

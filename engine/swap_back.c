@@ -139,7 +139,7 @@ static void read_disks_back(VrSwap *swap)
     g_autoptr(GError) local = NULL;
     g_autofree char *configured = vr_hv_inactive_xml(swap->engine.hv, swap->row->uuid, &local);
 
-    if (!configured || !vr_swap_confirm_off(swap, configured, &local) ||
+    if (!configured || !vr_swap_confirm_off(swap, configured, VR_HOLDERS_WRITING, &local) ||
         !vr_swap_disks_read(swap, VR_PHASE_BACK, configured, &local))
         vr_warning(swap->row->domain, "its data disks are not compared on the way back: %s", local->message);
 }
@@ -198,9 +198,9 @@ static gboolean put_back_once(VrSwap *swap, GError **error)
         return FALSE;
     if (runs_on_old || !swap->row->was_running)
         return TRUE;
-    return vr_swap_confirm_off(swap, configured, error) && disks_untouched_back(swap, configured, error) &&
-           note_if_taken(swap, "start-old", NULL, error) && vr_swap_start(swap, configured, error) &&
-           note_if_taken(swap, "running", "on the old disk", error);
+    return vr_swap_confirm_off(swap, configured, VR_HOLDERS_WRITING, error) &&
+           disks_untouched_back(swap, configured, error) && note_if_taken(swap, "start-old", NULL, error) &&
+           vr_swap_start(swap, configured, error) && note_if_taken(swap, "running", "on the old disk", error);
 }
 
 /* Is it as the round left it? A guest that went off by itself may do that again: it is started again once. */

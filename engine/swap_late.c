@@ -66,7 +66,7 @@ static gboolean is_due(VrSwap *swap, gboolean *due, char **configured, GError **
 
 static gboolean start(VrSwap *swap, const char *configured, GError **error)
 {
-    return vr_swap_confirm_off(swap, configured, error) && vr_swap_start(swap, configured, error) &&
+    return vr_swap_confirm_off(swap, configured, VR_HOLDERS_WRITING, error) && vr_swap_start(swap, configured, error) &&
            vr_swap_mark(swap, "started-late", NULL, error);
 }
 

@@ -63,8 +63,11 @@ gboolean vr_swap_still_owner(VrSwap *swap, GError **error);
 gboolean vr_swap_read_info(VrSwap *swap, VrDomainInfo *info, GError **error);
 /* Off because of a migration or a save it runs, or will, elsewhere or with other disks: never started by us (S6-S7). */
 gboolean vr_swap_check_off(const VrDomainInfo *info, GError **error);
-/* Off for good: libvirt says so, for a reason that is a stop, and no QEMU holds any of its disks or its NVRAM (invariant 11). */
-gboolean vr_swap_confirm_off(VrSwap *swap, const char *xml, GError **error);
+/* Whose hold on a disk counts: of any process, as long as the guest can be left as it is; on the way back only of one that would keep a
+ * guest's QEMU out. A backup that reads does not keep the old system off (invariant 15). */
+typedef enum { VR_HOLDERS_ALL, VR_HOLDERS_WRITING } VrHolders;
+/* Off for good: libvirt says so, for a reason that is a stop, and none of these holds any of its disks or its NVRAM (invariant 11). */
+gboolean vr_swap_confirm_off(VrSwap *swap, const char *xml, VrHolders holders, GError **error);
 /* Define, and whatever it answers, read back what is true (invariant 16): *now. */
 gboolean vr_swap_define(VrSwap *swap, const char *xml, char **now, GError **error);
 gboolean vr_swap_start(VrSwap *swap, const char *intent, GError **error);

@@ -115,11 +115,12 @@ gboolean vr_swap_check_off(const VrDomainInfo *info, GError **error)
 }
 
 /* A file that is gone is held by nobody: a rollback may be the way out for a guest that lost its disk. */
-static gboolean is_held(const char *path, gboolean *held, GError **error)
+static gboolean is_held(const char *path, VrHolders holders, gboolean *held, GError **error)
 {
     g_autoptr(GError) local = NULL;
 
-    if (vr_disk_file_is_open_by_qemu(path, held, &local))
+    if (holders == VR_HOLDERS_ALL ? vr_disk_file_is_open_by_qemu(path, held, &local)
+                                  : vr_disk_file_keeps_qemu_out(path, held, &local))
         return TRUE;
     *held = FALSE;
     if (g_error_matches(local, VR_ERROR, VR_ERROR_NOT_FOUND))
@@ -128,12 +129,13 @@ static gboolean is_held(const char *path, gboolean *held, GError **error)
     return FALSE;
 }
 
-static gboolean wait_released(const char *domain, const char *path, gint64 deadline_ms, GError **error)
+static gboolean wait_released(const char *domain, const char *path, VrHolders holders, gint64 deadline_ms,
+                              GError **error)
 {
     gboolean held;
 
     for (;;) {
-        if (!is_held(path, &held, error))
+        if (!is_held(path, holders, &held, error))
             return FALSE;
         if (!held)
             return TRUE;
@@ -146,20 +148,21 @@ static gboolean wait_released(const char *domain, const char *path, gint64 deadl
 }
 
 /* Of a volume that is gone, or is on no path of this host, nothing can be held here. */
-static gboolean disk_released(VrSwap *swap, const VrDomainDisk *disk, gint64 deadline_ms, GError **error)
+static gboolean disk_released(VrSwap *swap, const VrDomainDisk *disk, VrHolders holders, gint64 deadline_ms,
+                              GError **error)
 {
     g_autoptr(GError) local = NULL;
     g_autofree char *path = NULL;
 
     if (vr_disk_local_path(swap->engine.hv, disk, &path, &local))
-        return !path || wait_released(swap->row->domain, path, deadline_ms, error);
+        return !path || wait_released(swap->row->domain, path, holders, deadline_ms, error);
     if (g_error_matches(local, VR_ERROR, VR_ERROR_NOT_FOUND) || g_error_matches(local, VR_ERROR, VR_ERROR_REFUSED))
         return TRUE;
     g_propagate_prefixed_error(error, g_steal_pointer(&local), "disk %s: ", disk->target);
     return FALSE;
 }
 
-gboolean vr_swap_confirm_off(VrSwap *swap, const char *xml, GError **error)
+gboolean vr_swap_confirm_off(VrSwap *swap, const char *xml, VrHolders holders, GError **error)
 {
     gint64 deadline_ms = vr_clock_now_ms() + DISK_RELEASE_WAIT_MS;
     g_autoptr(VrDomainDef) def = vr_domain_def_parse(xml, error);
@@ -175,10 +178,10 @@ gboolean vr_swap_confirm_off(VrSwap *swap, const char *xml, GError **error)
     }
     for (guint i = 0; i < def->disks->len; i++) {
         const VrDomainDisk *disk = g_ptr_array_index(def->disks, i);
-        if (!disk->readonly && !disk->shareable && !disk_released(swap, disk, deadline_ms, error))
+        if (!disk->readonly && !disk->shareable && !disk_released(swap, disk, holders, deadline_ms, error))
             return FALSE;
     }
-    return !swap->from->nvram || wait_released(swap->row->domain, swap->from->nvram, deadline_ms, error);
+    return !swap->from->nvram || wait_released(swap->row->domain, swap->from->nvram, holders, deadline_ms, error);
 }
 
 /* Minutes may pass before the deadline, so the owner is asked again before the destroy. */
@@ -265,10 +268,10 @@ gboolean vr_swap_step_stop(VrSwap *swap, const VrStopPolicy *stop, GError **erro
     if (swap->row->rollback && (!vr_swap_mark(swap, "unseal", NULL, error) || !vr_swap_unseal(swap, swap->to, error)))
         return FALSE;
     if (!swap->row->was_running)
-        return vr_swap_confirm_off(swap, swap->before_xml, error) &&
+        return vr_swap_confirm_off(swap, swap->before_xml, VR_HOLDERS_ALL, error) &&
                vr_swap_disks_read(swap, VR_PHASE_FORWARD, swap->before_xml, error);
     if (!vr_swap_mark(swap, "stop-asked", NULL, error) || !vr_swap_still_owner(swap, error) ||
-        !stop_guest(swap, stop, &forced, error) || !vr_swap_confirm_off(swap, swap->before_xml, error))
+        !stop_guest(swap, stop, &forced, error) || !vr_swap_confirm_off(swap, swap->before_xml, VR_HOLDERS_ALL, error))
         return FALSE;
     return vr_swap_mark(swap, "off", forced ? "forced" : NULL, error) &&
            vr_swap_disks_read(swap, VR_PHASE_FORWARD, swap->before_xml, error);

@@ -210,12 +210,71 @@ static void other_locks_are_no_qemu(void **state)
     assert_true(is_held(path));
 }
 
+static gboolean is_out(const char *path)
+{
+    gboolean out = FALSE;
+    assert_true(vr_disk_file_keeps_qemu_out(path, &out, NULL));
+    return out;
+}
+
+/* A qemu-io with this option that has the file open until its input ends. */
+static GPid open_with_qemu_io(const char *option, const char *format, const char *path, int *input)
+{
+    char *argv[] = {(char *)"qemu-io", (char *)option, (char *)"-f", (char *)format, (char *)path, NULL};
+    GPid pid;
+    assert_true(g_spawn_async_with_pipes(NULL, argv, NULL,
+                                         G_SPAWN_SEARCH_PATH | G_SPAWN_DO_NOT_REAP_CHILD | G_SPAWN_STDOUT_TO_DEV_NULL,
+                                         NULL, NULL, &pid, input, NULL, NULL, NULL));
+    assert_true(becomes_held(path));
+    vr_clock_sleep_until(vr_clock_now_ms() + 500); /* it takes its locks one by one */
+    return pid;
+}
+
+/* A real QEMU that is to write starts, or ends at once. */
+static gboolean can_start(const char *path, const char *format)
+{
+    g_autofree char *drive = g_strdup_printf("file=%s,format=%s,if=virtio", path, format);
+    GPid qemu = start_qemu(drive);
+    for (int waited = 0; waited < 100; waited++) {
+        if (waitpid(qemu, NULL, WNOHANG) == qemu)
+            return FALSE;
+        vr_clock_sleep_until(vr_clock_now_ms() + 20);
+    }
+    stop_qemu(qemu);
+    return TRUE;
+}
+
+/* As QEMU itself has it: a reader that shares all keeps no guest out; one that writes, or lets nobody write, does. */
+static void who_keeps_a_guest_out(void **state)
+{
+    TestDir *dir = *state;
+    const struct {
+        const char *option, *format;
+        gboolean out;
+    } rows[] = {{"-rU", "raw", FALSE}, {"-rU", "qcow2", FALSE}, {"-r", "raw", FALSE},
+                {"-r", "qcow2", TRUE}, {"-n", "raw", TRUE},     {"-n", "qcow2", TRUE}};
+    make_raw(dir, "a.raw", MIB, 1);
+    make_qcow2(dir, "a.qcow2", NULL, 8 * MIB);
+    for (gsize i = 0; i < G_N_ELEMENTS(rows); i++) {
+        g_autofree char *name = g_strconcat("a.", rows[i].format, NULL);
+        g_autofree char *path = in_dir(dir, name);
+        int input;
+        GPid io = open_with_qemu_io(rows[i].option, rows[i].format, path, &input);
+        assert_true(is_held(path));
+        assert_int_equal(is_out(path), rows[i].out);
+        assert_int_equal(can_start(path, rows[i].format), !rows[i].out);
+        close(input);
+        assert_int_equal(waitpid(io, NULL, 0), io);
+        assert_false(is_held(path));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         dir_test(a_file_has_an_identity), dir_test(a_fifo_does_not_hang_us),         dir_test(virtual_sizes),
         dir_test(a_running_qemu_is_seen), dir_test(a_base_under_an_overlay_is_seen), dir_test(other_locks_are_no_qemu),
-        dir_test(what_a_header_says),     dir_test(how_much_a_disk_can_grow),
+        dir_test(what_a_header_says),     dir_test(how_much_a_disk_can_grow),        dir_test(who_keeps_a_guest_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What takes effect after a swap has ended: a guest that shuts down slowly, a define that was given up. Rows B16, B17. */
+/* What takes effect after a swap has ended, or lasts while it goes back: a guest that shuts down slowly, a define that was given up, a reader.
+ * Rows B16, B17, F7. */
 #include "engine/support.h"
 
 #include "base/clock.h"
@@ -10,6 +11,8 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -179,6 +182,45 @@ static void test_destroyed_after_all(void **state)
         assert_int_equal(fake_hv_state(world->fake), VR_DOMAIN_RUNNING);
         world_check(world, TRUE);
     }
+}
+
+/* --- a reader that stays ------------------------------------------------------------------------------ */
+
+/* A qemu-io that has the file open, and lets others write, until its input ends. */
+static GPid open_to_read(const char *path, int *input)
+{
+    char *argv[] = {(char *)"qemu-io", (char *)"-rU", (char *)"-f", (char *)"raw", (char *)path, NULL};
+    gboolean held = FALSE;
+    GPid pid;
+
+    assert_true(g_spawn_async_with_pipes(NULL, argv, NULL,
+                                         G_SPAWN_SEARCH_PATH | G_SPAWN_DO_NOT_REAP_CHILD | G_SPAWN_STDOUT_TO_DEV_NULL,
+                                         NULL, NULL, &pid, input, NULL, NULL, NULL));
+    for (guint i = 0; !held && i < 400; i++) {
+        g_usleep(50 * 1000);
+        assert_true(vr_disk_file_is_open_by_qemu(path, &held, NULL));
+    }
+    assert_true(held);
+    return pid;
+}
+
+/* A backup that reads a data disk while the guest is off: the swap does not go on, and the old system comes back beside it. */
+static void test_reader_of_a_data_disk(void **state) /* B17 */
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(World) world = world_new(TRUE);
+    g_autoptr(VrSwap) swap = begin_and_reach(world, VR_SWAP_PREPARED);
+    int input;
+    GPid reader = open_to_read(world->data_path, &input);
+
+    assert_false(vr_swap_advance(swap, VR_SWAP_STARTED, &world_stop, &error));
+    assert_gerror(error, VR_ERROR_CONFLICT);
+    assert_int_equal(fake_hv_state(world->fake), VR_DOMAIN_OFF);
+    assert_true(vr_swap_undo(swap, error->message, NULL));
+    assert_int_equal(fake_hv_state(world->fake), VR_DOMAIN_RUNNING);
+    close(input);
+    assert_int_equal(waitpid(reader, NULL, 0), reader);
+    world_check(world, TRUE);
 }
 
 /* --- a destroy that is lost while it is asked to stop --------------------------------------------------- */
@@ -354,6 +396,7 @@ int main(void)
         cmocka_unit_test(test_goes_off_after_the_end),
         cmocka_unit_test(test_stays_off),
         cmocka_unit_test(test_destroyed_after_all),
+        cmocka_unit_test(test_reader_of_a_data_disk),
         cmocka_unit_test(test_lost_destroy),
         cmocka_unit_test(test_define_lands_after_the_end),
         cmocka_unit_test(test_define_lands_and_the_guest_runs_on_it),
