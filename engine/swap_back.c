@@ -49,6 +49,7 @@ gboolean vr_swap_names_disk(VrSwap *swap, const char *xml, const VrGeneration *g
 /* Off with a guest that runs on the new disk, and on no other. */
 static gboolean force_off_new(VrSwap *swap, const char *live, GError **error)
 {
+    const VrDomainMay may = vr_swap_may(swap);
     gboolean runs_on_new;
 
     if (!vr_swap_names_disk(swap, live, swap->to, &runs_on_new, error))
@@ -59,8 +60,8 @@ static gboolean force_off_new(VrSwap *swap, const char *live, GError **error)
                     swap->to->path);
         return FALSE;
     }
-    return note(swap, "new-forced-off", NULL, error) && vr_swap_still_owner(swap, error) &&
-           vr_domain_force_off(swap->engine.hv, swap->row->uuid, error);
+    return note(swap, "new-forced-off", NULL, error) &&
+           vr_domain_force_off(swap->engine.hv, swap->row->uuid, &may, error);
 }
 
 /* A guest that runs on the new disk goes off; one that somebody runs on the old disk is left alone. */

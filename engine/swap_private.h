@@ -59,6 +59,8 @@ void vr_swap_temp_tidy(VrSwap *swap);
 /* What the steps and the way back have in common. */
 gboolean vr_swap_mark(VrSwap *swap, const char *step, const char *detail, GError **error);
 gboolean vr_swap_still_owner(VrSwap *swap, GError **error);
+/* The same, asked by what repeats its requests. */
+VrDomainMay vr_swap_may(VrSwap *swap);
 /* The first look of a step: a libvirtd that is being restarted is waited for. */
 gboolean vr_swap_read_info(VrSwap *swap, VrDomainInfo *info, GError **error);
 /* Off because of a migration or a save it runs, or will, elsewhere or with other disks: never started by us (S6-S7). */

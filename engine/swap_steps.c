@@ -25,6 +25,16 @@ gboolean vr_swap_still_owner(VrSwap *swap, GError **error)
     return vr_owner_check(swap->engine.journal, swap->engine.owner, error);
 }
 
+static gboolean ask_owner(void *data, GError **error)
+{
+    return vr_swap_still_owner(data, error);
+}
+
+VrDomainMay vr_swap_may(VrSwap *swap)
+{
+    return (VrDomainMay){.ask = ask_owner, .data = swap};
+}
+
 gboolean vr_swap_read_info(VrSwap *swap, VrDomainInfo *info, GError **error)
 {
     gint64 deadline_ms = vr_clock_now_ms() + LIBVIRT_AWAY_MS;
@@ -184,22 +194,22 @@ gboolean vr_swap_confirm_off(VrSwap *swap, const char *xml, VrHolders holders, G
     return !swap->from->nvram || wait_released(swap->row->domain, swap->from->nvram, holders, deadline_ms, error);
 }
 
-/* Minutes may pass before the deadline, so the owner is asked again before the destroy. */
 static gboolean ask_or_force(VrSwap *swap, const VrStopPolicy *stop, gboolean *forced, GError **error)
 {
+    const VrDomainMay may = vr_swap_may(swap);
     VrStopPolicy asking = *stop;
     g_autoptr(GError) local = NULL;
 
     *forced = asking.force = FALSE;
-    if (vr_domain_stop(swap->engine.hv, swap->row->uuid, &asking, NULL, &local))
+    if (vr_domain_stop(swap->engine.hv, swap->row->uuid, &may, &asking, NULL, &local))
         return TRUE;
     if (!stop->force || !g_error_matches(local, VR_ERROR, VR_ERROR_TIMEOUT)) {
         g_propagate_error(error, g_steal_pointer(&local));
         return FALSE;
     }
     *forced = TRUE;
-    return vr_swap_mark(swap, "force-asked", NULL, error) && vr_swap_still_owner(swap, error) &&
-           vr_domain_force_off(swap->engine.hv, swap->row->uuid, error);
+    return vr_swap_mark(swap, "force-asked", NULL, error) &&
+           vr_domain_force_off(swap->engine.hv, swap->row->uuid, &may, error);
 }
 
 /* A guest that was asked to stop, or whose destroy failed, may go off once nobody looks any more: a person is told, and a recovery looks
@@ -270,8 +280,8 @@ gboolean vr_swap_step_stop(VrSwap *swap, const VrStopPolicy *stop, GError **erro
     if (!swap->row->was_running)
         return vr_swap_confirm_off(swap, swap->before_xml, VR_HOLDERS_ALL, error) &&
                vr_swap_disks_read(swap, VR_PHASE_FORWARD, swap->before_xml, error);
-    if (!vr_swap_mark(swap, "stop-asked", NULL, error) || !vr_swap_still_owner(swap, error) ||
-        !stop_guest(swap, stop, &forced, error) || !vr_swap_confirm_off(swap, swap->before_xml, VR_HOLDERS_ALL, error))
+    if (!vr_swap_mark(swap, "stop-asked", NULL, error) || !stop_guest(swap, stop, &forced, error) ||
+        !vr_swap_confirm_off(swap, swap->before_xml, VR_HOLDERS_ALL, error))
         return FALSE;
     return vr_swap_mark(swap, "off", forced ? "forced" : NULL, error) &&
            vr_swap_disks_read(swap, VR_PHASE_FORWARD, swap->before_xml, error);
@@ -339,10 +349,11 @@ static gboolean is_off_again(VrSwap *swap)
 
 gboolean vr_swap_start(VrSwap *swap, const char *intent, GError **error)
 {
+    const VrDomainMay may = vr_swap_may(swap);
     g_autoptr(GError) local = NULL;
     g_autofree char *live = NULL;
 
-    if (!vr_swap_still_owner(swap, error) || !vr_domain_start(swap->engine.hv, swap->row->uuid, NULL, error))
+    if (!vr_domain_start(swap->engine.hv, swap->row->uuid, &may, NULL, error))
         return FALSE;
     live = vr_hv_live_xml(swap->engine.hv, swap->row->uuid, &local);
     if ((live && vr_domain_xml_live_matches(live, intent, swap->row->os_target, &local)) || is_off_again(swap))

@@ -67,6 +67,11 @@ gboolean vr_domain_wait_state(VrHv *hv, const char *uuid, VrDomainState state, g
     return found == 1;
 }
 
+static gboolean may_ask(const VrDomainMay *may, GError **error)
+{
+    return may == NULL || may->ask(may->data, error);
+}
+
 /* Off is off for good, unless it moved to another host. */
 static gboolean check_off(const VrDomainInfo *info, GError **error)
 {
@@ -83,6 +88,7 @@ static gboolean check_off(const VrDomainInfo *info, GError **error)
 typedef struct {
     VrHv *hv;
     const char *uuid;
+    const VrDomainMay *may;
     const VrStopPolicy *policy;
     VrShutdownMode mode;
     gint64 half_ms, deadline_ms, next_request_ms;
@@ -95,10 +101,13 @@ static void use_acpi(Stop *stop)
     stop->next_request_ms = vr_clock_now_ms();
 }
 
-static void request(Stop *stop)
+/* FALSE: it may not be asked for any more. */
+static gboolean request(Stop *stop, GError **error)
 {
     gboolean accepted;
 
+    if (!may_ask(stop->may, error))
+        return FALSE;
     g_clear_error(&stop->refusal);
     accepted = vr_hv_shutdown(stop->hv, stop->uuid, stop->mode, &stop->refusal);
     gint64 now = vr_clock_now_ms();
@@ -110,6 +119,7 @@ static void request(Stop *stop)
         use_acpi(stop);
     else
         stop->next_request_ms = now + REPEAT_REQUEST_MS;
+    return TRUE;
 }
 
 /* Requests and looks until it is off or the deadline. 1 off, 0 deadline, -1 error. */
@@ -122,8 +132,8 @@ static int ask_to_stop(Stop *stop, VrDomainInfo *info, GError **error)
 
         if (may_change && stop->mode == VR_SHUTDOWN_AGENT && vr_clock_now_ms() >= stop->half_ms)
             use_acpi(stop);
-        if (vr_clock_now_ms() >= stop->next_request_ms)
-            request(stop);
+        if (vr_clock_now_ms() >= stop->next_request_ms && !request(stop, error))
+            return -1;
         gint64 until = MIN(stop->deadline_ms, stop->next_request_ms);
         if (may_change && stop->mode == VR_SHUTDOWN_AGENT)
             until = MIN(until, stop->half_ms);
@@ -151,7 +161,7 @@ static void set_stop_timeout(const Stop *stop, GError **error)
 static gboolean force(Stop *stop, VrDomainInfo *info, GError **error)
 {
     vr_domain_info_clear(info);
-    return vr_domain_force_off(stop->hv, stop->uuid, error) && vr_hv_info(stop->hv, stop->uuid, info, error);
+    return vr_domain_force_off(stop->hv, stop->uuid, stop->may, error) && vr_hv_info(stop->hv, stop->uuid, info, error);
 }
 
 static gboolean stop_it(Stop *stop, VrDomainInfo *info, gboolean *forced, GError **error)
@@ -183,11 +193,13 @@ static gboolean first_look(const Stop *stop, VrDomainInfo *info, GError **error)
     return FALSE;
 }
 
-gboolean vr_domain_stop(VrHv *hv, const char *uuid, const VrStopPolicy *policy, VrStopResult *result, GError **error)
+gboolean vr_domain_stop(VrHv *hv, const char *uuid, const VrDomainMay *may, const VrStopPolicy *policy,
+                        VrStopResult *result, GError **error)
 {
     gint64 now = vr_clock_now_ms();
     Stop stop = {.hv = hv,
                  .uuid = uuid,
+                 .may = may,
                  .policy = policy,
                  .mode = policy->method == VR_STOP_ACPI ? VR_SHUTDOWN_ACPI : VR_SHUTDOWN_AGENT,
                  .half_ms = now + policy->timeout_ms / 2,
@@ -209,7 +221,7 @@ gboolean vr_domain_stop(VrHv *hv, const char *uuid, const VrStopPolicy *policy, 
 
 /* A destroy that fails is tried again: QEMU in the kernel's hands (a slow disk) may take more than libvirt's
  * patience. */
-gboolean vr_domain_force_off(VrHv *hv, const char *uuid, GError **error)
+gboolean vr_domain_force_off(VrHv *hv, const char *uuid, const VrDomainMay *may, GError **error)
 {
     gint64 deadline = vr_clock_now_ms() + FORCE_OFF_MS;
     g_autoptr(GError) refusal = NULL;
@@ -218,6 +230,8 @@ gboolean vr_domain_force_off(VrHv *hv, const char *uuid, GError **error)
         g_auto(VrDomainInfo) info = {0};
         g_autoptr(GError) local = NULL;
 
+        if (!may_ask(may, error))
+            return FALSE;
         g_clear_error(&refusal);
         vr_hv_destroy(hv, uuid, &refusal);
         gint64 until = refusal == NULL ? deadline : MIN(deadline, vr_clock_now_ms() + AFTER_UNKNOWN_MS);
@@ -262,13 +276,13 @@ static int start_once(VrHv *hv, const char *uuid, VrDomainInfo *info, GError **e
     return 0;
 }
 
-gboolean vr_domain_start(VrHv *hv, const char *uuid, VrDomainInfo *info, GError **error)
+gboolean vr_domain_start(VrHv *hv, const char *uuid, const VrDomainMay *may, VrDomainInfo *info, GError **error)
 {
     gint64 deadline = vr_clock_now_ms() + START_MS;
     g_auto(VrDomainInfo) last = {0};
     int started;
 
-    while ((started = start_once(hv, uuid, &last, error)) == 0) {
+    while ((started = may_ask(may, error) ? start_once(hv, uuid, &last, error) : -1) == 0) {
         if (vr_clock_now_ms() >= deadline) {
             g_set_error(error, VR_ERROR, VR_ERROR_TIMEOUT, "domain %s did not start within %d s: it is %s",
                         last.name != NULL ? last.name : uuid, START_MS / 1000, vr_domain_state_name(last.state));

@@ -9,6 +9,12 @@
 gboolean vr_domain_wait_state(VrHv *hv, const char *uuid, VrDomainState state, gint64 deadline_ms, VrDomainInfo *info,
                               GError **error);
 
+/* Asked before each request that changes the domain, the repeated ones too (SAFETY invariant 22): FALSE ends the call with its error. */
+typedef struct {
+    gboolean (*ask)(void *data, GError **error);
+    void *data;
+} VrDomainMay;
+
 typedef enum { VR_STOP_AUTO, VR_STOP_AGENT, VR_STOP_ACPI } VrStopMethod;
 
 typedef struct {
@@ -24,13 +30,14 @@ typedef struct {
 
 /* Asks the guest to stop, waits, then forces or gives up. A domain that is off already is success. A guest that reboots
  * instead is noticed (still running with the same id and a new boot) by its not being off at the deadline. Off because of a migration is
- * VR_ERROR_PERSON: it runs elsewhere. result may be NULL. */
-gboolean vr_domain_stop(VrHv *hv, const char *uuid, const VrStopPolicy *policy, VrStopResult *result, GError **error);
+ * VR_ERROR_PERSON: it runs elsewhere. may and result may be NULL. */
+gboolean vr_domain_stop(VrHv *hv, const char *uuid, const VrDomainMay *may, const VrStopPolicy *policy,
+                        VrStopResult *result, GError **error);
 
-/* destroy, then wait until it is off (at most 30 s). Off already is success. */
-gboolean vr_domain_force_off(VrHv *hv, const char *uuid, GError **error);
+/* destroy, then wait until it is off (at most 30 s). Off already is success. may may be NULL. */
+gboolean vr_domain_force_off(VrHv *hv, const char *uuid, const VrDomainMay *may, GError **error);
 
 /* Starts it and waits until it runs (at most 60 s). An unknown outcome is read back; a domain that already runs is
  * success (the caller compares its live XML), and so is one that libvirt has started and that is off again at the first look: what
- * its guest does is not the start's to judge. */
-gboolean vr_domain_start(VrHv *hv, const char *uuid, VrDomainInfo *info, GError **error);
+ * its guest does is not the start's to judge. may and info may be NULL. */
+gboolean vr_domain_start(VrHv *hv, const char *uuid, const VrDomainMay *may, VrDomainInfo *info, GError **error);

@@ -390,10 +390,11 @@ static void slow_sleep(gint64 deadline_ms, void *data)
     taken = NULL;
 }
 
-/* One who lost the set while he waited for a guest to stop does not destroy it (invariant 22). */
+/* One who lost the set while he waited for a guest to stop neither asks it again nor destroys it (invariant 22). */
 static void test_fenced_while_waiting(void **state)
 {
     static const VrClockSource slow = {slow_now, slow_wall, slow_sleep, NULL};
+    const VrStopPolicy patient = {.method = VR_STOP_ACPI, .timeout_ms = 60000, .force = TRUE};
     g_autoptr(GError) error = NULL;
     g_autoptr(World) world = world_new(TRUE);
     g_autoptr(VrSwap) swap = begin_and_reach(world, VR_SWAP_PREPARED);
@@ -401,8 +402,9 @@ static void test_fenced_while_waiting(void **state)
     world->fake->deaf = TRUE;
     taken = world;
     vr_clock_set_source(&slow);
-    assert_false(vr_swap_advance(swap, VR_SWAP_STARTED, &world_stop, &error));
+    assert_false(vr_swap_advance(swap, VR_SWAP_STARTED, &patient, &error));
     vr_clock_set_source(NULL);
+    assert_int_equal(world->fake->shutdowns, 1);
     assert_gerror(error, VR_ERROR_FENCED);
     assert_int_equal(fake_hv_state(world->fake), VR_DOMAIN_RUNNING);
 }

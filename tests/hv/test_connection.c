@@ -82,10 +82,10 @@ static void test_driver_power(void **state)
     assert_true(vr_hv_define(hv, uuid, inactive, &error));
     assert_false(vr_hv_define(hv, UUID, inactive, &error));
     expect_error(&error, VR_ERROR_INVALID, "not of " UUID);
-    assert_true(vr_domain_force_off(hv, uuid, &error));
+    assert_true(vr_domain_force_off(hv, uuid, NULL, &error));
     assert_null(vr_hv_live_xml(hv, uuid, &error));
     expect_error(&error, VR_ERROR_HYPERVISOR, "is not running");
-    assert_true(vr_domain_start(hv, uuid, NULL, &error));
+    assert_true(vr_domain_start(hv, uuid, NULL, NULL, &error));
     assert_false(vr_hv_start(hv, uuid, &error));
     expect_error(&error, VR_ERROR_HYPERVISOR, "start");
 }

@@ -156,7 +156,7 @@ static void agent_stops_it(void **state)
     VrStopResult result;
 
     s.off_after_agent_ms = 3000;
-    assert_true(vr_domain_stop(&s.hv, UUID, &strict, &result, &error));
+    assert_true(vr_domain_stop(&s.hv, UUID, NULL, &strict, &result, &error));
     assert_false(result.forced);
     assert_int_equal(result.reason, VR_REASON_SHUTDOWN);
     assert_int_equal(fake_now_ms, 1000 + 3000);
@@ -168,8 +168,8 @@ static void off_already_is_success(void **state)
 {
     Script s = off_guest();
 
-    assert_true(vr_domain_stop(&s.hv, UUID, &strict, NULL, NULL));
-    assert_true(vr_domain_force_off(&s.hv, UUID, NULL));
+    assert_true(vr_domain_stop(&s.hv, UUID, NULL, &strict, NULL, NULL));
+    assert_true(vr_domain_force_off(&s.hv, UUID, NULL, NULL));
     assert_int_equal(s.agent_calls + s.acpi_calls, 0);
 }
 
@@ -179,7 +179,7 @@ static void acpi_when_there_is_no_agent(void **state)
 
     s.agent_error = VR_ERROR_AGENT;
     s.off_after_acpi_ms = 2000;
-    assert_true(vr_domain_stop(&s.hv, UUID, &polite, NULL, NULL));
+    assert_true(vr_domain_stop(&s.hv, UUID, NULL, &polite, NULL, NULL));
     assert_int_equal(fake_now_ms, 1000 + 2000);
     assert_int_equal(s.agent_calls, 1);
     assert_int_equal(s.acpi_calls, 1);
@@ -190,7 +190,7 @@ static void acpi_after_half_of_the_time(void **state)
     Script s = running_guest();
 
     s.off_after_acpi_ms = 1000;
-    assert_true(vr_domain_stop(&s.hv, UUID, &polite, NULL, NULL));
+    assert_true(vr_domain_stop(&s.hv, UUID, NULL, &polite, NULL, NULL));
     assert_int_equal(fake_now_ms, 1000 + 30000 + 1000);
     assert_int_equal(s.agent_calls, 1);
 }
@@ -202,7 +202,7 @@ static void acpi_is_repeated(void **state)
 
     s.off_after_acpi_ms = 500;
     s.acpi_needed = 3;
-    assert_true(vr_domain_stop(&s.hv, UUID, &acpi, NULL, NULL));
+    assert_true(vr_domain_stop(&s.hv, UUID, NULL, &acpi, NULL, NULL));
     assert_int_equal(fake_now_ms, 1000 + 20000 + 500);
     assert_int_equal(s.agent_calls, 0);
 }
@@ -217,7 +217,7 @@ static void error_of_a_request_that_worked(void **state)
         s.agent_error = codes[i];
         s.works_despite_error = TRUE;
         s.off_after_agent_ms = 0;
-        assert_true(vr_domain_stop(&s.hv, UUID, &polite, NULL, NULL));
+        assert_true(vr_domain_stop(&s.hv, UUID, NULL, &polite, NULL, NULL));
         assert_int_equal(s.agent_calls, 1);
         assert_int_equal(s.destroy_calls, 0);
     }
@@ -230,16 +230,54 @@ static void deadline_gives_up_or_forces(void **state)
     Script s = running_guest();
 
     s.acpi_error = VR_ERROR_HYPERVISOR;
-    assert_false(vr_domain_stop(&s.hv, UUID, &polite, &result, &error));
+    assert_false(vr_domain_stop(&s.hv, UUID, NULL, &polite, &result, &error));
     assert_non_null(strstr(error->message, "scripted refusal"));
     expect_error(&error, VR_ERROR_TIMEOUT, "did not stop within");
     assert_int_equal(fake_now_ms, 1000 + 60000);
     assert_int_equal(s.destroy_calls, 0);
     assert_int_equal(s.state, VR_DOMAIN_RUNNING);
-    assert_true(vr_domain_stop(&s.hv, UUID, &strict, &result, &error));
+    assert_true(vr_domain_stop(&s.hv, UUID, NULL, &strict, &result, &error));
     assert_true(result.forced);
     assert_int_equal(result.reason, VR_REASON_DESTROYED);
     assert_int_equal(s.destroy_calls, 1);
+}
+
+/* As often as that it may; then somebody else has the set. */
+static gboolean may_so_often(void *data, GError **error)
+{
+    guint *left = data;
+
+    if ((*left)-- > 0)
+        return TRUE;
+    g_set_error(error, VR_ERROR, VR_ERROR_FENCED, "another owner");
+    return FALSE;
+}
+
+/* Each request is asked for, the repeated ones too, and none is sent that may not be. */
+static void no_request_without_leave(void **state)
+{
+    for (guint allowed = 0; allowed < 3; allowed++) {
+        g_autoptr(GError) error = NULL;
+        const VrStopPolicy acpi = {VR_STOP_ACPI, 60000, TRUE};
+        guint left = allowed;
+        const VrDomainMay may = {.ask = may_so_often, .data = &left};
+        Script deaf = running_guest(), stuck = running_guest(), slow = off_guest();
+
+        assert_false(vr_domain_stop(&deaf.hv, UUID, &may, &acpi, NULL, &error));
+        expect_error(&error, VR_ERROR_FENCED, "another owner");
+        assert_int_equal(deaf.acpi_calls, allowed);
+        assert_int_equal(deaf.destroy_calls, 0);
+        left = allowed;
+        stuck.destroy_error = VR_ERROR_HYPERVISOR;
+        assert_false(vr_domain_force_off(&stuck.hv, UUID, &may, &error));
+        expect_error(&error, VR_ERROR_FENCED, "another owner");
+        assert_int_equal(stuck.destroy_calls, allowed);
+        left = allowed;
+        slow.start_error = VR_ERROR_DISCONNECTED;
+        assert_false(vr_domain_start(&slow.hv, UUID, &may, NULL, &error));
+        expect_error(&error, VR_ERROR_FENCED, "another owner");
+        assert_int_equal(slow.start_calls, allowed);
+    }
 }
 
 static void migrated_needs_a_person(void **state)
@@ -248,13 +286,13 @@ static void migrated_needs_a_person(void **state)
     Script s = off_guest();
 
     s.off_reason = VR_REASON_MIGRATED;
-    assert_false(vr_domain_stop(&s.hv, UUID, &strict, NULL, &error));
+    assert_false(vr_domain_stop(&s.hv, UUID, NULL, &strict, NULL, &error));
     expect_error(&error, VR_ERROR_PERSON, "migrated");
     s.state = VR_DOMAIN_RUNNING;
     s.off_after_agent_ms = 100;
-    assert_false(vr_domain_stop(&s.hv, UUID, &strict, NULL, &error));
+    assert_false(vr_domain_stop(&s.hv, UUID, NULL, &strict, NULL, &error));
     expect_error(&error, VR_ERROR_PERSON, "migrated");
-    assert_false(vr_domain_force_off(&s.hv, UUID, &error));
+    assert_false(vr_domain_force_off(&s.hv, UUID, NULL, &error));
     expect_error(&error, VR_ERROR_PERSON, "migrated");
 }
 
@@ -264,9 +302,9 @@ static void a_domain_that_is_gone_ends_it(void **state)
     Script s = running_guest();
 
     s.info_error = VR_ERROR_NOT_FOUND;
-    assert_false(vr_domain_stop(&s.hv, UUID, &strict, NULL, &error));
+    assert_false(vr_domain_stop(&s.hv, UUID, NULL, &strict, NULL, &error));
     expect_error(&error, VR_ERROR_NOT_FOUND, "scripted");
-    assert_false(vr_domain_start(&s.hv, UUID, NULL, &error));
+    assert_false(vr_domain_start(&s.hv, UUID, NULL, NULL, &error));
     expect_error(&error, VR_ERROR_NOT_FOUND, "scripted");
 }
 
@@ -277,7 +315,7 @@ static void libvirt_away_for_a_while(void **state)
     s.info_error = VR_ERROR_DISCONNECTED;
     s.errors_left = 20;
     s.off_after_agent_ms = 2000;
-    assert_true(vr_domain_stop(&s.hv, UUID, &polite, NULL, NULL));
+    assert_true(vr_domain_stop(&s.hv, UUID, NULL, &polite, NULL, NULL));
 }
 
 static void libvirt_away_for_ever(void **state)
@@ -286,7 +324,7 @@ static void libvirt_away_for_ever(void **state)
     Script s = running_guest();
 
     s.info_error = s.agent_error = s.destroy_error = VR_ERROR_DISCONNECTED;
-    assert_false(vr_domain_stop(&s.hv, UUID, &strict, NULL, &error));
+    assert_false(vr_domain_stop(&s.hv, UUID, NULL, &strict, NULL, &error));
     expect_error(&error, VR_ERROR_DISCONNECTED, "scripted");
     assert_in_range(fake_now_ms, 1000 + 60000, 1000 + 60000 + 35000);
 }
@@ -298,11 +336,11 @@ static void destroy_is_tried_again(void **state)
 
     s.destroy_error = VR_ERROR_HYPERVISOR;
     s.errors_left = 3;
-    assert_true(vr_domain_force_off(&s.hv, UUID, &error));
+    assert_true(vr_domain_force_off(&s.hv, UUID, NULL, &error));
     assert_int_equal(s.destroy_calls, 4);
     Script stuck = running_guest();
     stuck.destroy_error = VR_ERROR_HYPERVISOR;
-    assert_false(vr_domain_force_off(&stuck.hv, UUID, &error));
+    assert_false(vr_domain_force_off(&stuck.hv, UUID, NULL, &error));
     expect_error(&error, VR_ERROR_HYPERVISOR, "scripted");
 }
 
@@ -313,7 +351,7 @@ static void starts(void **state)
     g_auto(VrDomainInfo) info = {0};
     Script s = off_guest();
 
-    assert_true(vr_domain_start(&s.hv, UUID, &info, NULL));
+    assert_true(vr_domain_start(&s.hv, UUID, NULL, &info, NULL));
     assert_int_equal(info.id, 7);
     assert_int_equal(s.start_calls, 1);
 }
@@ -326,10 +364,10 @@ static void a_refusal_is_an_error_unless_it_runs(void **state)
         g_autoptr(GError) error = NULL;
         Script s = off_guest();
         s.start_error = codes[i];
-        assert_false(vr_domain_start(&s.hv, UUID, NULL, &error));
+        assert_false(vr_domain_start(&s.hv, UUID, NULL, NULL, &error));
         expect_error(&error, codes[i], "scripted");
         s.state = VR_DOMAIN_RUNNING;
-        assert_true(vr_domain_start(&s.hv, UUID, NULL, &error));
+        assert_true(vr_domain_start(&s.hv, UUID, NULL, NULL, &error));
     }
 }
 
@@ -339,12 +377,12 @@ static void an_unknown_start_is_read_back_and_asked_again(void **state)
 
     worked.start_error = VR_ERROR_DISCONNECTED;
     worked.works_despite_error = TRUE;
-    assert_true(vr_domain_start(&worked.hv, UUID, NULL, NULL));
+    assert_true(vr_domain_start(&worked.hv, UUID, NULL, NULL, NULL));
     assert_int_equal(worked.start_calls, 1);
     Script lost = off_guest();
     lost.start_error = VR_ERROR_DISCONNECTED;
     lost.errors_left = 2;
-    assert_true(vr_domain_start(&lost.hv, UUID, NULL, NULL));
+    assert_true(vr_domain_start(&lost.hv, UUID, NULL, NULL, NULL));
     assert_int_equal(lost.start_calls, 3);
 }
 
@@ -354,7 +392,7 @@ static void off_at_once_was_started(void **state)
     Script s = off_guest();
 
     s.on_at = NEVER - 1;
-    assert_true(vr_domain_start(&s.hv, UUID, &info, NULL));
+    assert_true(vr_domain_start(&s.hv, UUID, NULL, &info, NULL));
     assert_int_equal(info.state, VR_DOMAIN_OFF);
     assert_int_equal(s.start_calls, 1);
 }
@@ -365,7 +403,7 @@ static void start_has_a_deadline(void **state)
     Script s = off_guest();
 
     s.start_error = VR_ERROR_DISCONNECTED;
-    assert_false(vr_domain_start(&s.hv, UUID, NULL, &error));
+    assert_false(vr_domain_start(&s.hv, UUID, NULL, NULL, &error));
     expect_error(&error, VR_ERROR_TIMEOUT, "shut off");
     assert_in_range(fake_now_ms, 61000, 64000);
 }
@@ -394,6 +432,7 @@ int main(void)
         clock_test(acpi_is_repeated),
         clock_test(error_of_a_request_that_worked),
         clock_test(deadline_gives_up_or_forces),
+        clock_test(no_request_without_leave),
         clock_test(migrated_needs_a_person),
         clock_test(a_domain_that_is_gone_ends_it),
         clock_test(libvirt_away_for_a_while),

@@ -223,13 +223,13 @@ static void swap_and_back(void **state)
     assert_int_equal(chmod(base, 0444), 0);
     tool("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", base, overlay);
     g_autofree char *facts = base_facts(base);
-    assert_true(vr_domain_start(host->hv, host->uuid, &info, &error));
+    assert_true(vr_domain_start(host->hv, host->uuid, NULL, &info, &error));
     assert_true(info.id > 0);
     wait_console(host, "version 1\r\n");
     assert_false(vr_hv_start(host->hv, host->uuid, &error));
     expect_error(&error, VR_ERROR_HYPERVISOR, "already running");
 
-    assert_true(vr_domain_stop(host->hv, host->uuid, &acpi, &stopped, &error));
+    assert_true(vr_domain_stop(host->hv, host->uuid, NULL, &acpi, &stopped, &error));
     assert_false(stopped.forced);
     assert_int_equal(stopped.reason, VR_REASON_SHUTDOWN);
     g_autofree char *intent = vr_domain_xml_with_chain(before, "vda", chain, 2, &record, &error);
@@ -237,7 +237,7 @@ static void swap_and_back(void **state)
     g_autofree char *after = vr_hv_inactive_xml(host->hv, host->uuid, &error);
     assert_true(vr_domain_xml_prove(before, after, "vda", &error));
     assert_true(vr_domain_xml_same_os_disk(after, intent, "vda"));
-    assert_true(vr_domain_start(host->hv, host->uuid, NULL, &error));
+    assert_true(vr_domain_start(host->hv, host->uuid, NULL, NULL, &error));
     g_autofree char *live = vr_hv_live_xml(host->hv, host->uuid, &error);
     assert_true(vr_domain_xml_live_matches(live, intent, "vda", &error));
     assert_false(vr_domain_xml_live_matches(live, before, "vda", &error));
@@ -246,12 +246,12 @@ static void swap_and_back(void **state)
     g_autofree char *facts_now = base_facts(base);
     assert_string_equal(facts, facts_now); /* not re-owned, not re-moded, not written */
 
-    assert_true(vr_domain_force_off(host->hv, host->uuid, &error));
+    assert_true(vr_domain_force_off(host->hv, host->uuid, NULL, &error));
     g_autofree char *back = vr_domain_xml_with_kept(after, "vda", before, NULL, &error);
     assert_true(vr_hv_define(host->hv, host->uuid, back, &error));
     g_autofree char *last = vr_hv_inactive_xml(host->hv, host->uuid, &error);
     assert_true(vr_domain_xml_same(before, last));
-    assert_true(vr_domain_start(host->hv, host->uuid, NULL, &error));
+    assert_true(vr_domain_start(host->hv, host->uuid, NULL, NULL, &error));
     wait_console(host, "version 1\r\n");
 }
 
@@ -266,7 +266,7 @@ static void managed_save_is_refused(void **state)
     g_autoptr(VrDomainDef) def = vr_domain_def_parse(xml, NULL);
     const VrPreflightNeeds needs = {"vda", FALSE};
 
-    assert_true(vr_domain_start(host->hv, host->uuid, NULL, &error));
+    assert_true(vr_domain_start(host->hv, host->uuid, NULL, NULL, &error));
     assert_true(managed_save(host->uuid));
     assert_true(vr_hv_info(host->hv, host->uuid, &info, &error));
     assert_int_equal(info.state, VR_DOMAIN_OFF);
@@ -274,7 +274,7 @@ static void managed_save_is_refused(void **state)
     assert_true(info.managed_save && info.persistent);
     g_autoptr(GPtrArray) findings = vr_preflight(&info, def, &needs);
     assert_string_equal(vr_preflight_blocker(findings)->id, "managed-save");
-    assert_false(vr_domain_start(host->hv, host->uuid, NULL, &error));
+    assert_false(vr_domain_start(host->hv, host->uuid, NULL, NULL, &error));
     expect_error(&error, VR_ERROR_REFUSED, "managed save");
 }
 
@@ -289,7 +289,7 @@ static void jobs_and_snapshots_are_seen(void **state)
     g_autofree char *copy =
         g_markup_printf_escaped("<disk type='file'><source file='%s/copy.raw'/><driver type='raw'/></disk>", host->dir);
 
-    assert_true(vr_domain_start(host->hv, host->uuid, NULL, &error));
+    assert_true(vr_domain_start(host->hv, host->uuid, NULL, NULL, &error));
     assert_true(vr_hv_info(host->hv, host->uuid, &later, &error));
     assert_null(later.job);
     virConnectPtr conn = virConnectOpen("qemu:///system");
@@ -320,7 +320,7 @@ static void an_agent_that_is_not_there(void **state)
 
     assert_null(vr_hv_agent(host->hv, host->uuid, "{\"execute\":\"guest-ping\"}", 2, &error));
     expect_error(&error, VR_ERROR_HYPERVISOR, "not running");
-    assert_true(vr_domain_start(host->hv, host->uuid, NULL, &error));
+    assert_true(vr_domain_start(host->hv, host->uuid, NULL, NULL, &error));
     gint64 before = vr_clock_now_ms();
     assert_null(vr_hv_agent(host->hv, host->uuid, "{\"execute\":\"guest-ping\"}", 2, &error));
     expect_error(&error, VR_ERROR_AGENT, "agent");
@@ -342,7 +342,7 @@ static void refusals_change_nothing(void **state)
     g_autofree char *now = vr_hv_inactive_xml(host->hv, host->uuid, NULL);
     assert_true(vr_domain_xml_same(before, now));
     assert_true(vr_hv_define(host->hv, host->uuid, missing, &error));
-    assert_false(vr_domain_start(host->hv, host->uuid, NULL, &error));
+    assert_false(vr_domain_start(host->hv, host->uuid, NULL, NULL, &error));
     expect_error(&error, VR_ERROR_HYPERVISOR, "absent.raw");
 }
 
