@@ -2,6 +2,7 @@
 #include "engine/disk_users.h"
 
 #include "base/error.h"
+#include "base/log.h"
 #include "hv/connection.h"
 #include "hv/domain_refs.h"
 
@@ -33,6 +34,16 @@ gboolean vr_disk_local_path(VrHv *hv, const VrDomainDisk *disk, char **path, GEr
         return TRUE;
     *path = vr_volume_local_path(hv, disk->pool, disk->volume, error);
     return *path != NULL;
+}
+
+char *vr_generation_file(VrHv *hv, const VrGeneration *generation, GError **error)
+{
+    g_auto(GStrv) names = NULL;
+
+    if (!g_str_equal(generation->disk_type, "volume"))
+        return g_strdup(generation->path);
+    names = g_strsplit(generation->path, "/", 2);
+    return vr_volume_local_path(hv, names[0], names[1], error);
 }
 
 /* What the file is, whatever name it has; NULL: it is not there. A device is itself, not its node. */
@@ -130,7 +141,7 @@ static gboolean note_domain(VrDiskUsers *users, VrHv *hv, const char *uuid, GErr
     return note_if_there(users, hv, xml, local, uuid, error);
 }
 
-VrDiskUsers *vr_disk_users_read(VrHv *hv, GError **error)
+VrDiskUsers *vr_disk_users_read(VrHv *hv, gboolean leave_out, GError **error)
 {
     g_autoptr(VrDiskUsers) users = g_new0(VrDiskUsers, 1);
     g_autoptr(GPtrArray) uuids = vr_hv_list(hv, error);
@@ -138,10 +149,16 @@ VrDiskUsers *vr_disk_users_read(VrHv *hv, GError **error)
     users->files = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)g_hash_table_unref);
     users->names = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
     for (guint i = 0; uuids && i < uuids->len; i++) {
-        if (!note_domain(users, hv, uuids->pdata[i], error)) {
-            g_prefix_error(error, "which disks other domains have cannot be told: ");
+        g_autoptr(GError) local = NULL;
+
+        if (note_domain(users, hv, uuids->pdata[i], &local))
+            continue;
+        if (!leave_out) {
+            g_propagate_prefixed_error(error, g_steal_pointer(&local),
+                                       "which disks other domains have cannot be told: ");
             return NULL;
         }
+        vr_warning(uuids->pdata[i], "which disks it has cannot be told, so they are not compared: %s", local->message);
     }
     return uuids ? g_steal_pointer(&users) : NULL;
 }

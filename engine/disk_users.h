@@ -5,13 +5,15 @@
  */
 #pragma once
 
+#include "engine/journal.h"
 #include "hv/domain_xml.h"
 #include "hv/hv.h"
 
 typedef struct VrDiskUsers VrDiskUsers;
 
-/* Asks libvirt for every domain, once: for many questions. */
-VrDiskUsers *vr_disk_users_read(VrHv *hv, GError **error);
+/* Asks libvirt for every domain, once: for many questions. leave_out: a domain that libvirt does not answer for is left out, with a
+ * warning, rather than an error. */
+VrDiskUsers *vr_disk_users_read(VrHv *hv, gboolean leave_out, GError **error);
 void vr_disk_users_free(VrDiskUsers *users);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrDiskUsers, vr_disk_users_free)
 
@@ -24,3 +26,6 @@ gboolean vr_disk_local_path(VrHv *hv, const VrDomainDisk *disk, char **path, GEr
 
 /* The same of pool and volume. */
 char *vr_volume_local_path(VrHv *hv, const char *pool, const char *volume, GError **error);
+
+/* The same of a generation's OS disk. */
+char *vr_generation_file(VrHv *hv, const VrGeneration *generation, GError **error);

@@ -135,11 +135,12 @@ static void read_entry(GPtrArray *manifest, sqlite3_stmt *stmt)
 
 static int read_entries(VrDb *db, const char *swap_id, VrManifestPhase phase, GPtrArray *manifest, GError **error)
 {
-    g_autoptr(sqlite3_stmt) stmt = vr_db_prepare(
-        db, error,
-        "SELECT target, depth, element, shared, path, is_local, device, inode, size, mtime_ns, head, "
-        "how, content, lasting, boot_id, made_anew FROM data_disks WHERE swap_id = ? AND phase = ? ORDER BY target, depth",
-        "si", swap_id, (gint64)phase);
+    g_autoptr(sqlite3_stmt) stmt =
+        vr_db_prepare(db, error,
+                      "SELECT target, depth, element, shared, path, is_local, device, inode, size, mtime_ns, head, "
+                      "how, content, lasting, boot_id, made_anew FROM data_disks WHERE swap_id = ? AND phase = ? ORDER "
+                      "BY target, depth",
+                      "si", swap_id, (gint64)phase);
     int row = -1;
 
     while (stmt && (row = vr_db_step(db, stmt, error)) == 1)

@@ -57,7 +57,7 @@ static void look_at_os_disk(VrStore *store, VrHv *hv, const VrDomainInfo *info, 
 /* A guest that was never started has none yet. */
 static gboolean may_be_missing(const VrDomainInfo *info, const VrSwapNeeds *needs)
 {
-    return needs->is_rollback || (info->state == VR_DOMAIN_OFF && !needs->had_nvram);
+    return needs->back_to || (info->state == VR_DOMAIN_OFF && !needs->had_nvram);
 }
 
 static void look_at_nvram(VrHv *hv, const VrDomainInfo *info, const VrDomainDef *def, const VrSwapNeeds *needs,
@@ -81,6 +81,24 @@ static gboolean has_loader(const VrImageBoot *boot, const char *arch)
             g_strcmp0(boot->loaders[i].path, vr_image_loader_path(arch)) == 0)
             return TRUE;
     return FALSE;
+}
+
+/* Who has it open is asked too: a disk that was attached to a running guest, or to no guest at all, may be in nobody's XML. */
+static void look_at_rollback(VrHv *hv, const VrDomainInfo *info, const VrSwapNeeds *needs, VrPreflightFacts *facts)
+{
+    g_autoptr(GError) local = NULL;
+    g_autofree char *path = needs->back_to ? vr_generation_file(hv, needs->back_to, &local) : NULL;
+    g_autofree char *others = path && needs->users ? vr_disk_users_others(needs->users, path, info->uuid) : NULL;
+    gboolean held = FALSE;
+
+    if (path && !others)
+        vr_disk_file_is_open_by_qemu(path, &held, &local);
+    if (local)
+        vr_debug("%s: %s", info->name, local->message);
+    if (others || held)
+        facts->rollback_in_use =
+            g_strdup_printf("generation %u, as its disk %s is %s%s", needs->back_to->number, path,
+                            others ? "named by other domains: " : "held by a process", others ? others : "");
 }
 
 static void look_at_image(VrStore *store, const VrImage *image, const char *arch, VrPreflightImage *seen)
@@ -135,6 +153,7 @@ GPtrArray *vr_swap_preflight(VrStore *store, VrHv *hv, const VrDomainInfo *info,
         .os_target = needs->os_target, .needs_agent = needs->needs_agent, .facts = &facts, .ignored = needs->ignored};
 
     look_at_os_disk(store, hv, info, def, needs, &facts);
+    look_at_rollback(hv, info, needs, &facts);
     look_at_nvram(hv, info, def, needs, &facts);
     look_at_image(store, needs->image, def->arch, &facts.image);
     look_at_host(needs->host, &facts);

@@ -13,7 +13,8 @@ typedef struct {
     const VrImage *image;       /* that it is to get; NULL: a rollback, or not known */
     const char *const *ignored; /* findings that a person lets pass; NULL: none */
     const VrDiskUsers *users;   /* NULL: it is not asked whether other domains name its OS disk */
-    gboolean is_rollback;       /* the kept generation brings its own NVRAM */
+    const VrGeneration
+        *back_to; /* of a rollback: whose disk nobody else may use, and which brings its own NVRAM; NULL: it is none */
     gboolean had_nvram; /* its current generation is known to have one: it is missed also of a guest that is off */
     gboolean ask_guest; /* its agent is asked for what its system mounts, which takes a few seconds when it is silent */
     const VrHostState *host; /* NULL: what is scheduled is read, and systemd is not asked */

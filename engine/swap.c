@@ -13,7 +13,9 @@
  *              takes its name, so that no other that may have the name is deleted. The guest was not touched.
  *   (made)     a mark in the journal: the new disk has its name, the XML files may be there too.
  *   PREPARED   the new disk, an overlay or a full clone, is whole and flushed, and so are g<from>.xml (the domain
- *              as we read it) and g<to>.xml (the domain as it shall be). The guest still runs. A rollback begins here.
+ *              as we read it) and g<to>.xml (the domain as it shall be). The guest still runs. A rollback begins here, if
+ *              nobody else has the disk that it goes to: what other domains name, and what processes hold, is asked once more before
+ *              the stop; and of any swap, what processes hold of the disks of the new XML, right before the start.
  *   STOPPED    libvirt says off, for a reason that is a stop, and no QEMU holds any of its disks. What the other
  *              disks are is in the journal (engine/manifest.h), and is compared before a guest starts. libvirt's
  *              XML still names the old disk: a host that reboots now starts the old system.

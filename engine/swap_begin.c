@@ -39,16 +39,6 @@ char *vr_swap_disk_path(const VrDomainDisk *disk)
     return disk->source ? g_strdup(disk->source) : g_strdup_printf("%s/%s", disk->pool, disk->volume);
 }
 
-char *vr_swap_file_of(VrHv *hv, const VrGeneration *generation, GError **error)
-{
-    g_auto(GStrv) names = NULL;
-
-    if (!g_str_equal(generation->disk_type, "volume"))
-        return g_strdup(generation->path);
-    names = g_strsplit(generation->path, "/", 2);
-    return vr_volume_local_path(hv, names[0], names[1], error);
-}
-
 /* The OS disk as the domain names it now. */
 static VrGeneration *generation_as_found(const char *uuid, const VrDomainDisk *disk)
 {
@@ -127,7 +117,7 @@ static VrGeneration *rollback_target(const VrEngine *engine, const char *domain,
                     domain, number, vr_generation_state_name(to->state));
         return NULL;
     }
-    file = vr_swap_file_of(engine->hv, to, error);
+    file = vr_generation_file(engine->hv, to, error);
     if (!file || !vr_disk_file_id(file, &id, error)) {
         g_prefix_error(error, "'%s': the disk of generation %u: ", domain, number);
         return NULL;
@@ -203,6 +193,11 @@ static char *boot_id_now(VrHv *hv, const VrDomainInfo *info, const VrDomainDef *
     return boot_id;
 }
 
+static gboolean is_rollback(const VrSwapRequest *request)
+{
+    return !request->image && !request->flatten;
+}
+
 static VrSwapRow *new_row(const VrEngine *engine, const VrSwapRequest *request, const VrDomainInfo *info,
                           const VrDomainDisk *disk)
 {
@@ -215,7 +210,7 @@ static VrSwapRow *new_row(const VrEngine *engine, const VrSwapRequest *request, 
     row->set_name = g_strdup(engine->owner->set_name);
     row->domain = g_strdup(info->name);
     row->os_target = g_strdup(disk->target);
-    row->rollback = !request->image && !request->flatten;
+    row->rollback = is_rollback(request);
     row->was_running = info->state != VR_DOMAIN_OFF;
     row->state = row->reached = row->rollback ? VR_SWAP_PREPARED : VR_SWAP_PLANNED;
     return row;
@@ -242,15 +237,31 @@ static gboolean disks_exist(VrHv *hv, const VrDomainDef *def, const VrDomainDisk
     return TRUE;
 }
 
+/* Of all domains, so only in the second look of a rollback: the first one has the plan's. One that does not answer does not hold it up. */
+static VrDiskUsers *users_before_rollback(const VrSwap *swap)
+{
+    g_autoptr(GError) local = NULL;
+    VrDiskUsers *users = NULL;
+
+    if (!swap->row || !swap->row->rollback)
+        return NULL;
+    users = vr_disk_users_read(swap->engine.hv, TRUE, &local);
+    if (!users)
+        vr_warning(swap->row->domain, "which disks other domains have cannot be told: %s", local->message);
+    return users;
+}
+
 gboolean vr_swap_preflight_require(VrSwap *swap, const VrDomainInfo *info, const VrDomainDef *def,
                                    const char *os_target, GPtrArray **passed, GError **error)
 {
+    g_autoptr(VrDiskUsers) users = users_before_rollback(swap);
     const VrSwapNeeds needs = {.os_target = os_target,
                                .needs_agent = swap->needs_agent,
                                .image = swap->image,
                                .ignored = (const char *const *)swap->ignored,
-                               .is_rollback = swap->row ? swap->row->rollback : swap->image == NULL,
-                               .had_nvram = swap->from && swap->from->nvram_file.device != 0};
+                               .had_nvram = swap->from && swap->from->nvram_file.device != 0,
+                               .users = users,
+                               .back_to = swap->row && !swap->row->rollback ? NULL : swap->to};
     g_autoptr(GPtrArray) findings = vr_swap_preflight(swap->engine.store, swap->engine.hv, info, def, &needs);
 
     for (guint i = 0; passed && i < findings->len; i++) {
@@ -270,6 +281,11 @@ static gboolean look(VrSwap *swap, const VrSwapRequest *request, VrDomainInfo *i
 
     if (!vr_hv_info(engine->hv, request->uuid, info, error))
         return FALSE;
+    if (is_rollback(request)) {
+        swap->to = rollback_target(engine, info->name, request->uuid, request->to_generation, error);
+        if (!swap->to)
+            return FALSE;
+    }
     swap->before_xml = vr_hv_inactive_xml(engine->hv, request->uuid, error);
     def = swap->before_xml ? vr_domain_def_parse(swap->before_xml, error) : NULL;
     if (!def || !vr_swap_preflight_require(swap, info, def, request->os_target, &passed, error))
@@ -330,8 +346,6 @@ VrSwap *vr_swap_begin(const VrEngine *engine, const VrSwapRequest *request, GErr
     if (!swap->row->rollback) {
         swap->seat = request->seat;
         swap->to = new_generation(engine, request, swap->from, error);
-    } else {
-        swap->to = rollback_target(engine, info.name, request->uuid, request->to_generation, error);
     }
     if (!swap->to || (swap->row->rollback && !vr_swap_nvram_check_kept(swap, info.name, error)))
         return NULL;

@@ -107,9 +107,6 @@ char *vr_swap_advice(const VrSwap *swap, const GError *cause);
 /* The path by which a generation's disk is known: its file or device, or "POOL/VOLUME". Free with g_free. */
 char *vr_swap_disk_path(const VrDomainDisk *disk);
 
-/* Where that lies on this host; libvirt resolves a volume. Free with g_free. */
-char *vr_swap_file_of(VrHv *hv, const VrGeneration *generation, GError **error);
-
 /* For recovery: puts the row into the state that the world has (SWITCHED after an intent, or the furthest before
  * UNKNOWN) without doing anything. */
 gboolean vr_swap_correct_state(VrSwap *swap, VrSwapState state, GError **error);

@@ -57,7 +57,7 @@ gboolean vr_swap_read_info(VrSwap *swap, VrDomainInfo *info, GError **error)
 /* Never smaller than what the guest has now (B13). */
 static gboolean size_of_old_disk(VrSwap *swap, guint64 *bytes, GError **error)
 {
-    g_autofree char *file = vr_swap_file_of(swap->engine.hv, swap->from, error);
+    g_autofree char *file = vr_generation_file(swap->engine.hv, swap->from, error);
 
     return file && vr_disk_file_virtual_size(file, swap->from->format, bytes, error);
 }
@@ -412,6 +412,8 @@ gboolean vr_swap_step_start(VrSwap *swap, const VrStopPolicy *stop, GError **err
         return FALSE;
     if (running_ms > 0)
         return TRUE;
+    if (!runs && !vr_swap_confirm_off(swap, swap->intent_xml, error))
+        return FALSE;
     return vr_swap_mark(swap, "start-asked", NULL, error) && vr_swap_start(swap, swap->intent_xml, error) &&
            vr_swap_mark(swap, "running", NULL, error);
 }

@@ -49,6 +49,7 @@ typedef struct {
     char *shared_with;        /* other domains that name the OS disk */
     char *nvram;              /* why its NVRAM cannot be copied */
     char *fstab;              /* what its system mounts by device name: "/dev/vdb1 on /srv" */
+    char *rollback_in_use;    /* the disk that a rollback goes to, and who uses it */
     char *host_stopping;      /* how one knows that the host is going down now */
     char *host_shutdown;      /* what is scheduled: "reboot at 2026-11-22 23:00" */
     VrPreflightImage image;

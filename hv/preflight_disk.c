@@ -119,6 +119,11 @@ static void check_disk_content(VrPreflightCheck *check, const VrDomainDisk *disk
                          g_strdup_printf("%s: its OS disk %s is named by other domains too: %s", check->name,
                                          disk->target, facts->shared_with),
                          g_strdup("give each domain a disk of its own (virsh edit), or undefine what is not needed"));
+    if (facts->rollback_in_use != NULL)
+        vr_preflight_add(check, "rollback-disk-in-use",
+                         g_strdup_printf("%s: it cannot go back to %s", check->name, facts->rollback_in_use),
+                         g_strdup("take it away there first (virsh domblklist, virsh detach-disk; or end the program "
+                                  "that has it open)"));
     if (facts->internal_snapshots > 0)
         vr_preflight_add(
             check, "internal-snapshot",

@@ -67,9 +67,10 @@ static GPtrArray *batches_of(VrPlan *plan)
 static gboolean read_users(VrPlan *plan, GError **error)
 {
     g_autoptr(GError) local = NULL;
+    gboolean is_rollback = plan->targets->kind == VR_RUN_ROLLBACK;
 
-    plan->users = vr_disk_users_read(plan->session->hv, &local);
-    if (plan->users || plan->targets->kind == VR_RUN_ROLLBACK)
+    plan->users = vr_disk_users_read(plan->session->hv, is_rollback, &local);
+    if (plan->users || is_rollback)
         return TRUE;
     g_propagate_error(error, g_steal_pointer(&local));
     return FALSE;
@@ -93,15 +94,13 @@ static gboolean make_plan(VrPlan *plan, GError **error)
 
 static char *version_then(const VrPlan *plan, guint index)
 {
-    const VrRunTarget *target = &plan->targets->targets[index];
     g_autoptr(VrGeneration) to = NULL;
 
-    if (!target->chosen)
+    if (!plan->targets->targets[index].chosen)
         return vr_version_text(vr_targets_current(plan->targets, index));
     if (vr_targets_image(plan->targets, index))
         return g_strdup(vr_targets_image(plan->targets, index)->version);
-    to = vr_journal_generation(plan->session->journal, vr_set_instance(plan->session->set, index)->uuid,
-                               target->to_generation, NULL);
+    to = vr_targets_back_to(plan->targets, plan->session, index);
     return vr_version_text(to);
 }
 

@@ -67,6 +67,7 @@ static void look_at(gpointer data, gpointer user_data)
     const VrInstance *instance = vr_set_instance(set, index);
     VrLook *look = g_ptr_array_index(lookers->looks, index);
     const VrLookPurpose *purpose = lookers->purpose;
+    g_autoptr(VrGeneration) back_to = purpose ? vr_targets_back_to(purpose->targets, lookers->session, index) : NULL;
     const VrSwapNeeds needs = {.os_target = set->model->os_target,
                                .needs_agent = vr_model_needs_agent(set->model),
                                .image = purpose ? vr_targets_image(purpose->targets, index) : NULL,
@@ -74,6 +75,7 @@ static void look_at(gpointer data, gpointer user_data)
                                .ask_guest = purpose != NULL,
                                .users = purpose ? purpose->users : NULL,
                                .had_nvram = had_nvram(lookers->session, instance),
+                               .back_to = back_to,
                                .host = &lookers->host};
     g_autoptr(GError) local = NULL;
     g_autofree char *xml = NULL;

@@ -67,6 +67,16 @@ const VrImage *vr_targets_image(const VrTargets *targets, guint index)
     return target->image ? target->image : targets->image;
 }
 
+VrGeneration *vr_targets_back_to(const VrTargets *targets, const VrSession *session, guint index)
+{
+    const VrRunTarget *target = &targets->targets[index];
+
+    if (!target->chosen || vr_targets_image(targets, index))
+        return NULL;
+    return vr_journal_generation(session->journal, vr_set_instance(session->set, index)->uuid, target->to_generation,
+                                 NULL);
+}
+
 char *vr_generation_text(const VrGeneration *generation)
 {
     if (!generation)

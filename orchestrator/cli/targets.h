@@ -37,6 +37,9 @@ const VrGeneration *vr_targets_current(const VrTargets *targets, guint index);
 /* The version that one is moved to; NULL: to a kept generation, or it is not moved. */
 const VrImage *vr_targets_image(const VrTargets *targets, guint index);
 
+/* The kept generation that one is moved to; NULL: to a version, it is not moved, or the journal has none. */
+VrGeneration *vr_targets_back_to(const VrTargets *targets, const VrSession *session, guint index);
+
 /* A version that is there and not excluded, else VR_ERROR_NOT_FOUND or VR_ERROR_REFUSED; owned by the targets. */
 const VrImage *vr_targets_eligible(VrTargets *targets, const VrSession *session, const char *name, const char *version,
                                    GError **error);

@@ -49,6 +49,7 @@ class Block:
     """A loop device: QEMU gets a node of its own in its /dev, so locks tell nothing of it."""
 
     def __init__(self, fleet):
+        self.fleet = fleet
         self.path = subprocess.run(["losetup", "-f", "--show", fleet[0].os_disk], check=True, capture_output=True,
                                    text=True).stdout.strip()
 
@@ -172,3 +173,23 @@ def put_back(zero):
         zero.pool.refresh()
     else:
         resize(zero, zero.content)
+
+
+def test_somebody_else_has_it(zero):
+    """Attached to a rescue guest that runs: QEMU's locks on a device do not show, the XML does. Found before the guest is stopped, and by the dry run."""
+    zero.program("upgrade", "zero", "--version", "2.0.0")
+    zero.guest.wait_boot("2.0.0", boots=6)
+    fleet, before = zero.fleet, zero.guest.domain.ID()
+    own = cheap_guest.write_os_disk(fleet.path("rescue.raw"), "1", "raw")
+    rescue = fleet.connection.createXML(cheap_guest.domain_xml(f"{PREFIX}-zero-rescue", own, os_format="raw"))
+    try:
+        rescue.attachDeviceFlags(zero.source() + "<target dev='vdz' bus='virtio'/></disk>", libvirt.VIR_DOMAIN_AFFECT_LIVE)
+        for more in (["--dry-run"], []):
+            line = zero.program.run("rollback", "zero", zero.guest.name, *more)
+            assert line.status != 0 and "[rollback-disk-in-use]" in line.out + line.err, (line.status, line.out, line.err)
+            assert "zero-rescue" in line.out + line.err
+        assert zero.guest.domain.ID() == before
+    finally:
+        cheap_guest.remove_domain(rescue)
+    zero.program("rollback", "zero", zero.guest.name)
+    zero.guest.wait_boot("1.0.0", boots=7)

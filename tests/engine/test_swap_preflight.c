@@ -3,9 +3,11 @@
 #include "engine/support.h"
 
 #include "base/child.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "engine/preflight.h"
 
+#include <fcntl.h>
 #include <glib/gstdio.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -117,6 +119,94 @@ static void test_found_before_a_rollback(void **state)
     assert_true(vr_swap_undo(swap, error->message, NULL));
     assert_int_equal(world->fake->shutdowns, 0);
     assert_int_equal(world_current(world), 2);
+    world_check(world, TRUE);
+}
+
+/* As QEMU holds a file that it runs on, by a lock of its own. Close it to let go. */
+static int hold(const char *path)
+{
+    struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 140, .l_len = 1};
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    assert_int_equal(fcntl(fd, F_OFD_SETLK, &lock), 0);
+    return fd;
+}
+
+static void name_in_other_domain(World *world, const char *path)
+{
+    g_autofree char *file = g_build_filename(world->hv_dir, "other.xml", NULL);
+    g_autofree char *xml = path ? g_strdup_printf("<domain type='qemu'><name>rescue</name><devices><disk type='file'>"
+                                                  "<source file='%s'/><target dev='vdb'/></disk></devices></domain>",
+                                                  path)
+                                : NULL;
+
+    if (xml)
+        assert_true(g_file_set_contents(file, xml, -1, NULL));
+    else
+        assert_int_equal(unlink(file), 0);
+}
+
+/* Generation 0 was given to somebody else meanwhile, who has it open, or only named in his XML: no second QEMU on it (invariant 11). It is
+ * found at the beginning, and right before the stop. */
+static void test_rollback_to_a_disk_in_use(void **state)
+{
+    for (int named = 0; named < 2; named++) {
+        for (int late = named; late < 2; late++) {
+            g_autoptr(GError) error = NULL;
+            g_autoptr(World) world = world_new(TRUE);
+            g_autoptr(VrSwap) swap = NULL;
+            int fd = -1;
+
+            world_swap(world, -1);
+            world->fake->shutdowns = 0;
+            if (late)
+                swap = world_begin(world, 0, NULL);
+            if (named)
+                name_in_other_domain(world, world->old_path);
+            else
+                fd = hold(world->old_path);
+            if (late)
+                assert_false(vr_swap_advance(swap, VR_SWAP_STARTED, &world_stop, &error));
+            else
+                assert_null(world_begin(world, 0, &error));
+            assert_error(error, VR_ERROR_REFUSED, "[rollback-disk-in-use]");
+            assert_non_null(strstr(error->message, named ? "rescue" : "held by a process"));
+            assert_int_equal(world->fake->shutdowns, 0);
+            if (late)
+                assert_true(vr_swap_undo(swap, error->message, NULL));
+            if (named)
+                name_in_other_domain(world, NULL);
+            else
+                close(fd);
+            world_check(world, TRUE);
+            world_swap(world, 0);
+        }
+    }
+}
+
+/* Somebody opens it while the guest is off already: it is not started on that one, and is back on the one that it had. */
+static void test_taken_while_it_is_off(void **state)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(World) world = world_new(TRUE);
+    g_autoptr(VrSwap) swap = NULL;
+    g_autofree char *live = NULL;
+    int fd;
+
+    world_swap(world, -1);
+    swap = world_begin(world, 0, NULL);
+    assert_true(vr_swap_advance(swap, VR_SWAP_SWITCHED, &world_stop, NULL));
+    fd = hold(world->old_path);
+    world->fake->starts = 0;
+    world_skip_waiting(NULL);
+    assert_false(vr_swap_advance(swap, VR_SWAP_STARTED, &world_stop, &error));
+    vr_clock_set_source(NULL);
+    assert_error(error, VR_ERROR_CONFLICT, "still holds its file");
+    assert_int_equal(world->fake->starts, 0);
+    assert_true(vr_swap_undo(swap, error->message, NULL));
+    close(fd);
+    live = fake_hv_os_path(world->fake, TRUE);
+    assert_non_null(strstr(live, "g1.qcow2"));
     world_check(world, TRUE);
 }
 
@@ -390,7 +480,7 @@ static void expect_others(const char *own, const char *inactive, const char *liv
 {
     static const VrHvOps ops = {.list = list_pair, .inactive_xml = inactive_of_pair, .live_xml = live_of_pair};
     Pair pair = {.hv = {&ops}, .inactive = {own, inactive}, .live = live};
-    g_autoptr(VrDiskUsers) users = vr_disk_users_read(&pair.hv, NULL);
+    g_autoptr(VrDiskUsers) users = vr_disk_users_read(&pair.hv, FALSE, NULL);
     g_autofree char *found = NULL;
 
     assert_non_null(users);
@@ -473,6 +563,8 @@ int main(void)
         cmocka_unit_test(test_found_before_the_stop),
         cmocka_unit_test(test_found_before_a_rollback),
         cmocka_unit_test(test_rollback_of_a_guest_that_dies),
+        cmocka_unit_test(test_rollback_to_a_disk_in_use),
+        cmocka_unit_test(test_taken_while_it_is_off),
         cmocka_unit_test(test_started_before_its_turn),
         cmocka_unit_test(test_internal_snapshot),
         cmocka_unit_test(test_backing_chain),

@@ -352,6 +352,7 @@ static GPtrArray *do_list(VrHv *hv, GError **error)
 {
     FakeFault fault = next_fault((FakeHv *)hv);
     g_autofree char *uuid = element_of((FakeHv *)hv, "<uuid>", "</uuid>");
+    g_autofree char *other = read_part((FakeHv *)hv, "other.xml");
     GPtrArray *uuids;
 
     if (!before(fault, error) || !after(fault, error))
@@ -359,6 +360,8 @@ static GPtrArray *do_list(VrHv *hv, GError **error)
     uuids = g_ptr_array_new_with_free_func(g_free);
     if (uuid)
         g_ptr_array_add(uuids, g_steal_pointer(&uuid));
+    if (other)
+        g_ptr_array_add(uuids, g_strdup(FAKE_OTHER_UUID));
     return uuids;
 }
 
@@ -452,12 +455,12 @@ static char *xml_part(VrHv *hv, const char *name, GError **error)
 
 static char *do_inactive_xml(VrHv *hv, const char *uuid, GError **error)
 {
-    return xml_part(hv, "inactive.xml", error);
+    return xml_part(hv, g_str_equal(uuid, FAKE_OTHER_UUID) ? "other.xml" : "inactive.xml", error);
 }
 
 static char *do_live_xml(VrHv *hv, const char *uuid, GError **error)
 {
-    return xml_part(hv, "live.xml", error);
+    return xml_part(hv, g_str_equal(uuid, FAKE_OTHER_UUID) ? "none" : "live.xml", error);
 }
 
 gboolean fake_hv_is_of(const char *xml, const char *uuid, GError **error)

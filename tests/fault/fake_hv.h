@@ -18,7 +18,8 @@ typedef enum {
 } FakeFault;
 
 #define FAKE_UUID "11111111-2222-4333-8444-555555555555"
-#define FAKE_KILLED 42 /* exit status of a killed process */
+#define FAKE_OTHER_UUID "99999999-2222-4333-8444-555555555555" /* another domain, off, when a test wrote other.xml */
+#define FAKE_KILLED 42                                         /* exit status of a killed process */
 
 /* A UEFI guest writes the path of its NVRAM, and after a NUL that of its OS disk, into the first FAKE_NVRAM_MARK bytes of it at each boot; one
  * that is not there is made first, of 'T's. A domain that names none gets the file FAKE_NVRAM in dir. */

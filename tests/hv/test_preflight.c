@@ -258,6 +258,9 @@ static void facts_of_disk_and_host(void **state)
     Case shared = new_case("rich.xml");
     shared.facts.shared_with = g_strdup("web-1");
     expect(&shared, "shared-os-disk", VR_SEVERITY_BLOCKER);
+    Case rollback = new_case("rich.xml");
+    rollback.facts.rollback_in_use = g_strdup("generation 0, as its disk /x is held by a process");
+    expect(&rollback, "rollback-disk-in-use", VR_SEVERITY_BLOCKER);
     Case snapshot = new_case("rich.xml");
     snapshot.facts.internal_snapshots = 1;
     expect(&snapshot, "internal-snapshot", VR_SEVERITY_BLOCKER);
