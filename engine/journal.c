@@ -490,6 +490,27 @@ gboolean vr_journal_mark_time(VrJournal *journal, const char *swap_id, const cha
     return row >= 0;
 }
 
+gboolean vr_journal_mark_detail(VrJournal *journal, const char *swap_id, const char *step, char **detail,
+                                GError **error)
+{
+    int row = -1;
+
+    *detail = NULL;
+    if (!vr_db_begin(journal->db, error))
+        return FALSE;
+    {
+        g_autoptr(sqlite3_stmt) stmt = vr_db_prepare(
+            journal->db, error, "SELECT detail FROM steps WHERE swap_id = ? AND name = ? ORDER BY seq DESC LIMIT 1",
+            "ss", swap_id, step);
+        if (stmt)
+            row = vr_db_step(journal->db, stmt, error);
+        if (row == 1)
+            *detail = vr_db_text(stmt, 0);
+    }
+    vr_db_rollback(journal->db);
+    return row >= 0;
+}
+
 /* --- times ------------------------------------------------------------------------------------------ */
 
 /* A span from the first step of one name to the first later step of another. */

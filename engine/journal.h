@@ -193,7 +193,8 @@ gboolean vr_journal_generation_nvram(VrJournal *journal, const VrOwner *owner, c
 #define VR_STEP_FORGOTTEN "forgotten"
 
 /* A mark within a transition ("made", "stop-asked", "force-asked", "off", "nvram", "intent", "start-asked", "running", "healthy"; on the
- * way back "stop-given-up", "new-forced-off", "start-old", "may-land"; after it "started-late"). */
+ * way back "stop-given-up", "new-forced-off", "start-old", "may-land"; after it "started-late"; "moved", with where to, and without when it
+ * runs here again). */
 gboolean vr_journal_mark(VrJournal *journal, const VrOwner *owner, const char *swap_id, const char *step,
                          const char *detail, GError **error);
 /* The same within a transaction of the owner. */
@@ -202,6 +203,10 @@ gboolean vr_journal_add_step(VrJournal *journal, const char *swap_id, const char
 gboolean vr_journal_has_mark(VrJournal *journal, const char *swap_id, const char *step, gboolean *has, GError **error);
 /* When (boot-time clock) it was last written; 0 when it was not, or on another boot of the host. */
 gboolean vr_journal_mark_time(VrJournal *journal, const char *swap_id, const char *step, gint64 *at_ms, GError **error);
+
+/* The detail that it was last written with; *detail NULL: none, or it was not written. Free with g_free. */
+gboolean vr_journal_mark_detail(VrJournal *journal, const char *swap_id, const char *step, char **detail,
+                                GError **error);
 
 /* Open swaps of a set (NULL: of all), oldest first. Element: VrSwapRow *, freed with the array. */
 GPtrArray *vr_journal_open_swaps(VrJournal *journal, const char *set_name, GError **error);

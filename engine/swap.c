@@ -34,9 +34,11 @@
  * The way back is one function for all states, because it looks at the world and not at the state: is the
  * guest on the new disk? then off with it. Does the XML name the new disk? then put the old one back, and
  * leave whatever else somebody changed meanwhile. Did it run before, and is off (or goes off within half a minute since it was last
- * asked to)? then start it. (One that goes off even later is a recovery's: swap_late.c.) A guest that runs on neither disk, or was
- * migrated or saved, is a person's to look at. On the way forward any process that has a disk of the guest open makes the swap fail; on the
- * way back only one that would keep a QEMU out does, since a backup that reads goes on beside a guest. Each of these is repeatable, needs no space beyond libvirt's own small file, no network and no gallery. `backward` is
+ * asked to)? then start it. (One that goes off even later is a recovery's: swap_late.c.) A guest that runs on neither disk is a person's to
+ * look at; so is one that was migrated or saved, until it was seen to run here again (a mark, "moved": libvirt forgets it when it is
+ * restarted). On the way forward any process that has a disk of the guest open makes the swap fail; on the
+ * way back only one that would keep a QEMU out does, since a backup that reads goes on beside a guest. Each of these is repeatable, needs
+ * no space beyond libvirt's own small file, no network and no gallery. `backward` is
  * journaled before the first of them, so a crash on the way back goes on back. What it must know of the journal it reads without waiting for
  * anybody; what cannot be written, in a journal that is full, fails or is locked, does not keep the guest off: a recovery brings the rows to
  * their end.

@@ -60,8 +60,7 @@ static gboolean force_off_new(VrSwap *swap, const char *live, GError **error)
                     swap->to->path);
         return FALSE;
     }
-    return note(swap, "new-forced-off", NULL, error) &&
-           vr_domain_force_off(swap->engine.hv, swap->row->uuid, &may, error);
+    return note(swap, "new-forced-off", NULL, error) && vr_swap_force_off(swap, error);
 }
 
 /* A guest that runs on the new disk goes off; one that somebody runs on the old disk is left alone. */
@@ -73,8 +72,10 @@ static gboolean new_disk_off(VrSwap *swap, gboolean *runs_on_old, GError **error
     *runs_on_old = FALSE;
     if (!vr_swap_read_info(swap, &info, error))
         return FALSE;
+    if (!vr_swap_check_moved(swap, &info, error))
+        return FALSE;
     if (info.state == VR_DOMAIN_OFF)
-        return vr_swap_check_off(&info, error);
+        return TRUE;
     live = vr_hv_live_xml(swap->engine.hv, swap->row->uuid, error);
     return live && vr_swap_names_disk(swap, live, swap->from, runs_on_old, error) &&
            (*runs_on_old || force_off_new(swap, live, error));

@@ -63,8 +63,11 @@ gboolean vr_swap_still_owner(VrSwap *swap, GError **error);
 VrDomainMay vr_swap_may(VrSwap *swap);
 /* The first look of a step: a libvirtd that is being restarted is waited for. */
 gboolean vr_swap_read_info(VrSwap *swap, VrDomainInfo *info, GError **error);
-/* Off because of a migration or a save it runs, or will, elsewhere or with other disks: never started by us (S6-S7). */
-gboolean vr_swap_check_off(const VrDomainInfo *info, GError **error);
+/* Off because of a migration or a save it runs, or will, elsewhere or with other disks: never started by us (S6-S7), VR_ERROR_PERSON.
+ * libvirt forgets why when it is restarted, so it is journaled; it counts until the guest was seen to run here. */
+gboolean vr_swap_check_moved(VrSwap *swap, const VrDomainInfo *info, GError **error);
+/* Still the owner, and off with it. */
+gboolean vr_swap_force_off(VrSwap *swap, GError **error);
 /* Whose hold on a disk counts: of any process, as long as the guest can be left as it is; on the way back only of one that would keep a
  * guest's QEMU out. A backup that reads does not keep the old system off (invariant 15). */
 typedef enum { VR_HOLDERS_ALL, VR_HOLDERS_WRITING } VrHolders;

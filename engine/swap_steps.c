@@ -14,6 +14,7 @@
 #define DISK_RELEASE_POLL_MS 50
 #define LIBVIRT_AWAY_MS 15000
 #define LIBVIRT_AWAY_POLL_MS 250
+#define MIGRATED "migrated to another host"
 
 gboolean vr_swap_mark(VrSwap *swap, const char *step, const char *detail, GError **error)
 {
@@ -115,12 +116,40 @@ static gboolean is_a_stop(VrDomainReason reason)
     return reason != VR_REASON_MIGRATED && reason != VR_REASON_SAVED;
 }
 
-gboolean vr_swap_check_off(const VrDomainInfo *info, GError **error)
+/* How it moved away by what libvirt says now; NULL: it did not. Static. */
+static const char *moved_now(const VrDomainInfo *info)
 {
-    if (is_a_stop(info->reason) && !info->managed_save)
+    if (info->state != VR_DOMAIN_OFF || (is_a_stop(info->reason) && !info->managed_save))
+        return NULL;
+    return info->reason == VR_REASON_MIGRATED ? MIGRATED : "saved";
+}
+
+/* A journal that takes nothing does not make a guest that moved start. */
+static void note_moved(VrSwap *swap, const char *how)
+{
+    g_autoptr(GError) local = NULL;
+
+    if (!vr_swap_mark(swap, "moved", how, &local))
+        vr_warning(swap->row->domain, "the journal does not take 'moved': %s", local->message);
+}
+
+gboolean vr_swap_check_moved(VrSwap *swap, const VrDomainInfo *info, GError **error)
+{
+    const char *now = moved_now(info);
+    g_autofree char *before = NULL;
+
+    if (!vr_journal_mark_detail(swap->engine.journal, swap->row->id, "moved", &before, error))
+        return FALSE;
+    if (g_strcmp0(now, before) != 0 && (now || info->state == VR_DOMAIN_RUNNING))
+        note_moved(swap, now);
+    if (info->state != VR_DOMAIN_OFF || (!now && !before))
         return TRUE;
-    g_set_error(error, VR_ERROR, VR_ERROR_PERSON, "the domain is off because it was %s; it is not started here",
-                info->reason == VR_REASON_MIGRATED ? "migrated to another host" : "saved");
+    g_set_error(
+        error, VR_ERROR, VR_ERROR_PERSON,
+        "the domain is off because it was %s; it is not started here: start it yourself ('virsh start %s') if it is "
+        "to run here, or, if it lives on elsewhere, undefine it here and end this swap with 'virt-reimage recover "
+        "%s --forget %s'",
+        now ? now : before, swap->row->domain, swap->row->set_name, swap->row->domain);
     return FALSE;
 }
 
@@ -180,10 +209,11 @@ gboolean vr_swap_confirm_off(VrSwap *swap, const char *xml, VrHolders holders, G
 
     if (!def || !vr_swap_read_info(swap, &info, error))
         return FALSE;
-    if (info.state != VR_DOMAIN_OFF || !is_a_stop(info.reason) || info.managed_save) {
-        g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "'%s' should be off but is %s%s", swap->row->domain,
-                    info.reason == VR_REASON_MIGRATED ? "migrated to another host" : vr_domain_state_name(info.state),
-                    info.managed_save ? " with a managed save" : "");
+    if (!vr_swap_check_moved(swap, &info, error))
+        return FALSE;
+    if (info.state != VR_DOMAIN_OFF) {
+        g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "'%s' should be off but is %s", swap->row->domain,
+                    vr_domain_state_name(info.state));
         return FALSE;
     }
     for (guint i = 0; i < def->disks->len; i++) {
@@ -192,6 +222,23 @@ gboolean vr_swap_confirm_off(VrSwap *swap, const char *xml, VrHolders holders, G
             return FALSE;
     }
     return !swap->from->nvram || wait_released(swap->row->domain, swap->from->nvram, holders, deadline_ms, error);
+}
+
+/* What hv/domain.h leaves to a person is a migration. */
+static gboolean moved_by(VrSwap *swap, GError *why, GError **error)
+{
+    if (g_error_matches(why, VR_ERROR, VR_ERROR_PERSON))
+        note_moved(swap, MIGRATED);
+    g_propagate_error(error, why);
+    return FALSE;
+}
+
+gboolean vr_swap_force_off(VrSwap *swap, GError **error)
+{
+    const VrDomainMay may = vr_swap_may(swap);
+    GError *local = NULL;
+
+    return vr_domain_force_off(swap->engine.hv, swap->row->uuid, &may, &local) || moved_by(swap, local, error);
 }
 
 static gboolean ask_or_force(VrSwap *swap, const VrStopPolicy *stop, gboolean *forced, GError **error)
@@ -203,13 +250,10 @@ static gboolean ask_or_force(VrSwap *swap, const VrStopPolicy *stop, gboolean *f
     *forced = asking.force = FALSE;
     if (vr_domain_stop(swap->engine.hv, swap->row->uuid, &may, &asking, NULL, &local))
         return TRUE;
-    if (!stop->force || !g_error_matches(local, VR_ERROR, VR_ERROR_TIMEOUT)) {
-        g_propagate_error(error, g_steal_pointer(&local));
-        return FALSE;
-    }
+    if (!stop->force || !g_error_matches(local, VR_ERROR, VR_ERROR_TIMEOUT))
+        return moved_by(swap, g_steal_pointer(&local), error);
     *forced = TRUE;
-    return vr_swap_mark(swap, "force-asked", NULL, error) &&
-           vr_domain_force_off(swap->engine.hv, swap->row->uuid, &may, error);
+    return vr_swap_mark(swap, "force-asked", NULL, error) && vr_swap_force_off(swap, error);
 }
 
 /* A guest that was asked to stop, or whose destroy failed, may go off once nobody looks any more: a person is told, and a recovery looks
@@ -387,8 +431,10 @@ static gboolean is_off_or_on_new(VrSwap *swap, gboolean *runs, GError **error)
     if (!vr_swap_read_info(swap, &info, error))
         return FALSE;
     *runs = info.state != VR_DOMAIN_OFF;
+    if ((*runs || swap->row->was_running) && !vr_swap_check_moved(swap, &info, error))
+        return FALSE;
     if (!*runs)
-        return !swap->row->was_running || vr_swap_check_off(&info, error);
+        return TRUE;
     live = vr_hv_live_xml(swap->engine.hv, swap->row->uuid, &local);
     if (live)
         return vr_domain_xml_live_matches(live, swap->intent_xml, swap->row->os_target, error);

@@ -307,24 +307,56 @@ static void test_third_disk(void **state)
     assert_int_equal(vr_swap_row(swap)->state, VR_SWAP_UNKNOWN);
 }
 
-/* Off because it was migrated or saved: never started here (S6-S7), not by a recovery either. */
-static void migrated(VrDomainReason reason)
+static void expect_left_alone(World *world)
+{
+    g_autoptr(GPtrArray) recovered = vr_recover(&world->engine, FALSE, NULL);
+    const VrRecovered *one = recovered->pdata[0];
+
+    assert_int_equal(world->fake->starts, 0);
+    assert_int_equal(one->row->state, VR_SWAP_UNKNOWN);
+    assert_non_null(strstr(one->told, "virsh start"));
+    assert_non_null(strstr(one->told, "--forget"));
+}
+
+/* Off because it was migrated or saved: never started here (S6-S7), not by a recovery either, and not when libvirtd was restarted since and has
+ * forgotten why. When somebody starts it here, it is here. */
+static void migrated(VrDomainReason reason, VrSwapState reached)
 {
     g_autoptr(World) world = world_new(TRUE);
-    g_autoptr(VrSwap) swap = begin_and_reach(world, VR_SWAP_STARTED);
-    g_autoptr(GPtrArray) recovered = NULL;
+    g_autoptr(VrSwap) swap = begin_and_reach(world, reached);
 
     fake_hv_end(world->fake, reason);
     world->fake->starts = 0;
-    recovered = vr_recover(&world->engine, FALSE, NULL);
-    assert_int_equal(world->fake->starts, 0);
-    assert_int_equal(((VrRecovered *)recovered->pdata[0])->row->state, VR_SWAP_UNKNOWN);
+    expect_left_alone(world);
+    world->fake->off_reason = VR_REASON_OTHER;
+    expect_left_alone(world);
+    expect_left_alone(world);
+    start_by_somebody(world);
+    recover_all(world);
+    assert_live(world, world->old_path);
+    world_check(world, TRUE);
 }
 
 static void test_migrated(void **state)
 {
-    migrated(VR_REASON_MIGRATED);
-    migrated(VR_REASON_SAVED);
+    migrated(VR_REASON_MIGRATED, VR_SWAP_STARTED);
+    migrated(VR_REASON_SAVED, VR_SWAP_STARTED);
+    migrated(VR_REASON_MIGRATED, VR_SWAP_STOPPED);
+}
+
+/* It moves while it is asked to stop. */
+static void test_migrated_at_the_stop(void **state)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(World) world = world_new(TRUE);
+    g_autoptr(VrSwap) swap = begin_and_reach(world, VR_SWAP_PREPARED);
+
+    world->fake->off_reason = VR_REASON_MIGRATED;
+    assert_false(vr_swap_advance(swap, VR_SWAP_STARTED, &world_stop, &error));
+    assert_gerror(error, VR_ERROR_PERSON);
+    world->fake->off_reason = VR_REASON_OTHER;
+    world->fake->starts = 0;
+    expect_left_alone(world);
 }
 
 /* --- the journal and the owner ----------------------------------------------------------------------- */
@@ -519,6 +551,7 @@ int main(void)
         cmocka_unit_test(test_old_ends_at_once),
         cmocka_unit_test(test_third_disk),
         cmocka_unit_test(test_migrated),
+        cmocka_unit_test(test_migrated_at_the_stop),
         cmocka_unit_test(test_full_journal),
         cmocka_unit_test(test_locked_journal),
         cmocka_unit_test(test_fenced_while_waiting),
