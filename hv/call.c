@@ -60,7 +60,40 @@ gboolean vr_gate_wait(VrGate *gate, gint64 deadline_ms)
     return TRUE;
 }
 
-static gint hanging; /* atomic */
+/* -- What hangs ----------------------------------------------------------------------------------- */
+
+static pthread_mutex_t hanging_lock = PTHREAD_MUTEX_INITIALIZER;
+static GHashTable *hanging; /* subject -> how many calls; under the lock */
+
+static guint count_hanging(const char *on, int change)
+{
+    guint calls;
+
+    if (hanging == NULL)
+        hanging = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    calls = GPOINTER_TO_UINT(g_hash_table_lookup(hanging, on)) + (guint)change;
+    if (calls > 0)
+        g_hash_table_insert(hanging, g_strdup(on), GUINT_TO_POINTER(calls));
+    else
+        g_hash_table_remove(hanging, on);
+    return calls;
+}
+
+static void add_hanging(const char *on, int change)
+{
+    pthread_mutex_lock(&hanging_lock);
+    count_hanging(on, change);
+    pthread_mutex_unlock(&hanging_lock);
+}
+
+guint vr_call_hanging(const char *on, guint *subjects)
+{
+    pthread_mutex_lock(&hanging_lock);
+    guint calls = count_hanging(on, 0);
+    *subjects = g_hash_table_size(hanging);
+    pthread_mutex_unlock(&hanging_lock);
+    return calls;
+}
 
 /* -- Call ----------------------------------------------------------------------------------------- */
 
@@ -79,6 +112,7 @@ static void call_free(VrCall *call)
 {
     g_free(call->subject);
     g_free(call->text);
+    g_free(call->hangs_on);
     g_free(call->string);
     g_clear_pointer(&call->strings, g_ptr_array_unref);
     vr_domain_info_clear(&call->info);
@@ -109,10 +143,11 @@ static void *work(void *data)
     call->ok = call->func(call, &call->error);
     vr_gate_lock(&call->gate);
     call->done = TRUE;
-    if (call->abandoned)
-        g_atomic_int_add(&hanging, -1);
+    gboolean abandoned = call->abandoned;
     vr_gate_wake(&call->gate);
     vr_gate_unlock(&call->gate);
+    if (abandoned)
+        add_hanging(call->hangs_on, -1);
     vr_call_unref(call);
     return NULL;
 }
@@ -154,16 +189,15 @@ gboolean vr_call_run(VrCall *call, gint64 patience_ms)
     return ended;
 }
 
-void vr_call_abandon(VrCall *call)
+/* It counts before its worker can see that it does. */
+void vr_call_abandon(VrCall *call, const char *on)
 {
+    call->hangs_on = on != NULL ? g_strdup(on) : g_strdup_printf("%p", (void *)call);
+    add_hanging(call->hangs_on, 1);
     vr_gate_lock(&call->gate);
     call->abandoned = !call->done;
-    if (call->abandoned)
-        g_atomic_int_inc(&hanging);
+    gboolean hangs = call->abandoned;
     vr_gate_unlock(&call->gate);
-}
-
-guint vr_call_hanging(void)
-{
-    return (guint)g_atomic_int_get(&hanging);
+    if (!hangs)
+        add_hanging(call->hangs_on, -1);
 }

@@ -8,7 +8,8 @@
  *
  * Who may touch what: arguments are written by the caller before vr_call_run() and only read after it. Results
  * are written by the worker before it says `done`, and belong to the caller after vr_call_run() returned TRUE.
- * `done`, `abandoned` and `refs` are under `gate` while a worker runs. No other lock is taken while a gate is held.
+ * `done`, `abandoned` and `refs` are under `gate` while a worker runs. No other lock is taken while a gate is held; the one of the calls that
+ * hang is held over nothing.
  *
  * Plain pthread locks rather than GLib's, here and in connection.c: the thread sanitizer knows them.
  */
@@ -67,6 +68,7 @@ struct VrCall {
     guint refs;
     gboolean done;
     gboolean abandoned; /* and not done: it counts as one that hangs */
+    char *hangs_on;     /* what it counts for; written before `abandoned` */
 };
 
 VrCall *vr_call_new(VrCallFunc func, const char *subject);
@@ -77,8 +79,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrCall, vr_call_unref)
  * worker's; only vr_call_unref() may follow. An ended call may be run again. */
 gboolean vr_call_run(VrCall *call, gint64 patience_ms);
 
-/* After vr_call_run() said FALSE, of a call that libvirt does not end by itself: it hangs until its worker returns, if ever. */
-void vr_call_abandon(VrCall *call);
+/* After vr_call_run() said FALSE, of a call that libvirt does not end by itself: it hangs until its worker returns, if ever. on: what it is
+ * about (a UUID); NULL: libvirt itself, and each such call is a subject of its own. */
+void vr_call_abandon(VrCall *call, const char *on);
 
-/* How many calls of this process hang now. */
-guint vr_call_hanging(void);
+/* How many calls of this process hang now on this subject, and on how many subjects any do. */
+guint vr_call_hanging(const char *on, guint *subjects);

@@ -24,7 +24,8 @@
 #define CLOSE_TIMEOUT_MS (3 * 1000)
 #define BACKOFF_FIRST_MS 100
 #define BACKOFF_MAX_MS 2000
-#define MAX_HANGING 5 /* calls; then libvirt is not asked any more */
+#define MAX_HANGING_ON_ONE 2   /* calls about one domain; then libvirt is not asked about it any more */
+#define MAX_HANGING_SUBJECTS 5 /* domains, and calls about none; then libvirt is not asked any more */
 
 VrConnection *vr_connection_of(VrHv *hv, GError **error)
 {
@@ -84,7 +85,7 @@ static VrSession *open_session(VrConnection *self, gint64 not_before_ms, char **
     vr_clock_sleep_until(not_before_ms);
     call->watch = vr_watch_ref(self->watch);
     if (!vr_call_run(call, timeout)) {
-        vr_call_abandon(call);
+        vr_call_abandon(call, NULL);
         g_set_error(error, VR_ERROR, VR_ERROR_DISCONNECTED,
                     "libvirt did not answer at %s within %" G_GINT64_FORMAT
                     " s; does libvirtd hang? ('systemctl restart libvirtd' leaves guests running)",
@@ -199,26 +200,41 @@ static void set_overrun_error(const char *what, gint64 patience_ms, VrOverrun ov
                     "%s: libvirt did not answer within %.0f s; the outcome is unknown", what, seconds);
 }
 
-/* Each call that hangs holds a thread and a connection. After a few of them libvirt is taken for gone: what goes on now is brought to an end by
- * its own errors, and a new process recovers (SAFETY 4.13). When they return after all, libvirt is asked again. */
-static gboolean is_worth_asking(const char *what, GError **error)
+static const char *subject_of(const VrCall *call, const char *what)
 {
-    guint hanging = vr_call_hanging();
+    return call->subject != NULL ? call->subject : what;
+}
 
-    if (hanging < MAX_HANGING)
+/* Each call that hangs holds a thread and a connection, here and in libvirtd. A domain whose lock is held for ever hangs whatever is asked about
+ * it, and only that; when calls about several hang, libvirt is taken for gone: what goes on now is brought to an end by its own errors, and
+ * a new process recovers (SAFETY 4.13). When they return after all, libvirt is asked again. */
+static gboolean is_worth_asking(const VrCall *call, const char *what, GError **error)
+{
+    const char *subject = subject_of(call, what);
+    guint subjects;
+    guint calls = vr_call_hanging(subject, &subjects);
+
+    if (subjects >= MAX_HANGING_SUBJECTS)
+        g_set_error(error, VR_ERROR, VR_ERROR_DISCONNECTED,
+                    "%s: libvirt is not asked any more, as calls of this process about %u things hang in it; look at "
+                    "libvirtd and at the guests that do not answer ('systemctl restart libvirtd' leaves guests "
+                    "running), then run 'virt-reimage recover'",
+                    what, subjects);
+    else if (calls >= MAX_HANGING_ON_ONE)
+        g_set_error(error, VR_ERROR, VR_ERROR_DISCONNECTED,
+                    "%s: libvirt is not asked about %s any more, as %u calls of this process hang on it; look at it "
+                    "with 'virsh dominfo', which hangs too until it is free ('systemctl restart libvirtd' frees it and "
+                    "leaves guests running), then run 'virt-reimage recover'",
+                    what, subject, calls);
+    else
         return TRUE;
-    g_set_error(
-        error, VR_ERROR, VR_ERROR_DISCONNECTED,
-        "%s: libvirt is not asked any more, as %u calls of this process hang in it; look at libvirtd and at the guests "
-        "that do not answer ('systemctl restart libvirtd' leaves guests running), then run 'virt-reimage recover'",
-        what, hanging);
     return FALSE;
 }
 
 static gboolean try_call(VrConnection *self, VrCall *call, const char *what, gint64 patience_ms, VrOverrun overrun,
                          GError **error)
 {
-    VrSession *session = is_worth_asking(what, error) ? acquire(self, error) : NULL;
+    VrSession *session = is_worth_asking(call, what, error) ? acquire(self, error) : NULL;
 
     if (session == NULL)
         return FALSE;
@@ -228,7 +244,7 @@ static gboolean try_call(VrConnection *self, VrCall *call, const char *what, gin
     if (!vr_call_run(call, patience_ms)) {
         /* The call's reference is the worker's now; the pointer is only compared. */
         if (overrun == VR_OVERRUN_DROP) {
-            vr_call_abandon(call);
+            vr_call_abandon(call, subject_of(call, what));
             vr_warning(NULL, "%s: abandoned after %" G_GINT64_FORMAT " ms with its libvirt connection", what,
                        patience_ms);
             drop(self, session);

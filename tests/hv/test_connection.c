@@ -6,7 +6,7 @@
  */
 #include "hv/support.h"
 
-#include "hv/connection.h"
+#include "hv/connection_private.h"
 #include "hv/domain.h"
 #include "hv/domain_xml.h"
 #include "hv/private_libvirtd.h"
@@ -152,6 +152,58 @@ static void many_threads_share_a_connection(void **state)
         assert_null(g_thread_join(threads[i]));
 }
 
+/* -- Calls that hang ------------------------------------------------------------------------------ */
+
+static gint released; /* atomic */
+
+static gboolean hang(VrCall *call, GError **error)
+{
+    while (!g_atomic_int_get(&released))
+        g_usleep(1000);
+    return TRUE;
+}
+
+static void expect_hanging(VrHv *hv, const char *subject)
+{
+    g_autoptr(VrCall) call = vr_call_new(hang, subject);
+    g_autoptr(GError) error = NULL;
+
+    assert_false(vr_connection_call(vr_connection_of(hv, NULL), call, "state", 20, VR_OVERRUN_DROP, &error));
+    expect_error(&error, VR_ERROR_DISCONNECTED, "did not answer");
+}
+
+static void expect_refused(VrHv *hv, const char *subject, const char *text)
+{
+    g_autoptr(VrCall) call = vr_call_new(hang, subject);
+    g_autoptr(GError) error = NULL;
+
+    assert_false(vr_connection_call(vr_connection_of(hv, NULL), call, "state", 20, VR_OVERRUN_DROP, &error));
+    expect_error(&error, VR_ERROR_DISCONNECTED, text);
+}
+
+/* One guest that hangs whatever is asked about it does not take libvirt away from the others; several do. */
+static void one_sick_guest(void **state)
+{
+    static const char *const others[] = {"b", "c", "d", "e"};
+    g_autoptr(VrHv) hv = vr_connection_open("test:///default", NULL, NULL);
+    char uuid[VR_UUID_LENGTH + 1];
+
+    g_atomic_int_set(&released, 0);
+    expect_hanging(hv, UUID);
+    expect_hanging(hv, UUID);
+    expect_refused(hv, UUID, "not asked about " UUID " any more, as 2 calls");
+    for (int i = 0; i < 20; i++)
+        assert_true(vr_hv_lookup(hv, "test", uuid, NULL));
+    for (gsize i = 0; i < G_N_ELEMENTS(others); i++)
+        expect_hanging(hv, others[i]);
+    expect_refused(hv, "f", "libvirt is not asked any more");
+    assert_false(vr_hv_lookup(hv, "test", uuid, NULL));
+    g_atomic_int_set(&released, 1);
+    for (int i = 0; i < 500 && !vr_hv_lookup(hv, "test", uuid, NULL); i++)
+        g_usleep(10 * 1000);
+    assert_true(vr_hv_lookup(hv, "test", uuid, NULL));
+}
+
 /* -- A private libvirtd --------------------------------------------------------------------------- */
 
 static int private_setup(void **state)
@@ -279,8 +331,9 @@ int main(void)
         cmocka_unit_test(cannot_be_reached),  cmocka_unit_test(test_driver_domain),
         cmocka_unit_test(test_driver_power),  cmocka_unit_test(test_driver_pools),
         cmocka_unit_test(test_driver_events), cmocka_unit_test(many_threads_share_a_connection),
-        private_test(a_hanging_libvirtd),     private_test(keepalive_ends_a_call),
-        private_test(a_killed_libvirtd),      private_test(too_many_hanging_calls),
+        cmocka_unit_test(one_sick_guest),     private_test(a_hanging_libvirtd),
+        private_test(keepalive_ends_a_call),  private_test(a_killed_libvirtd),
+        private_test(too_many_hanging_calls),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
 
