@@ -189,6 +189,9 @@ gboolean vr_journal_generation_xml(VrJournal *journal, const VrOwner *owner, con
 gboolean vr_journal_generation_nvram(VrJournal *journal, const VrOwner *owner, const char *uuid, guint number,
                                      const char *nvram, const VrFileId *file, GError **error);
 
+/* The mark of a swap that goes back: something ran on its new disk, and nobody looked. */
+#define VR_STEP_BOOTED_UNSEEN "booted-unseen"
+
 /* The step of the end of a swap that was forgotten (vr_swap_forget). */
 #define VR_STEP_FORGOTTEN "forgotten"
 

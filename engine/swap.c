@@ -23,7 +23,8 @@
  *              journaled before it takes its name, as with the disk. Nothing refers to it yet (swap_nvram.c).
  *   (temp-disk)  a mark: a temp disk that a reimage makes anew is about to be another file (swap_temp.c).
  *   (intent)   a mark in the journal, not a state: from here on libvirt's XML may be either one. Which, is
- *              read back, never assumed: define may return and yet the old XML survive a power cut.
+ *              read back, never assumed: define may return and yet the old XML survive a power cut. Its detail is when the new
+ *              disk was written to last: from now on libvirt may start it by itself, and it shows that something ran on it.
  *   SWITCHED   the XML (disk and NVRAM in one) was redefined, read back, and differs from before in what may differ. A host that
  *              reboots now starts the new system.
  *   STARTED    the live XML is the intent; health is now judged by the orchestrator. (For a guest that was
@@ -179,12 +180,26 @@ static VrGenerationState rejected_state(const VrSwap *swap, gboolean needed)
     return needed ? VR_GENERATION_FAILED : VR_GENERATION_DISCARDED;
 }
 
-/* By us, or by somebody else whom we found running on it. */
+static gboolean has_any_mark(VrSwap *swap, const char *const *marks, gboolean *has, GError **error)
+{
+    *has = FALSE;
+    for (; *marks && !*has; marks++)
+        if (!vr_journal_has_mark(swap->engine.journal, swap->row->id, *marks, has, error))
+            return FALSE;
+    return TRUE;
+}
+
+/* By us, by somebody else whom we found running on it, or while nobody looked: libvirt, after a reboot of the host. */
 static gboolean was_ever_booted(VrSwap *swap, gboolean *was_booted, GError **error)
 {
-    return vr_journal_has_mark(swap->engine.journal, swap->row->id, "start-asked", was_booted, error) &&
-           (*was_booted ||
-            vr_journal_has_mark(swap->engine.journal, swap->row->id, "new-forced-off", was_booted, error));
+    static const char *const marks[] = {"start-asked", "new-forced-off", VR_STEP_BOOTED_UNSEEN, NULL};
+
+    if (!has_any_mark(swap, marks, was_booted, error))
+        return FALSE;
+    if (*was_booted)
+        return TRUE;
+    return vr_swap_disk_was_used(swap, was_booted, error) &&
+           (!*was_booted || vr_swap_mark(swap, VR_STEP_BOOTED_UNSEEN, NULL, error));
 }
 
 /* The files of one that a late define may name stay as they are: whole, flushed and not sealed (invariant 8). */

@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "engine/disk_users.h"
 #include "engine/swap_private.h"
 
 #include <fcntl.h>
@@ -11,6 +12,7 @@
 #include <unistd.h>
 
 #define MAX_XML_BYTES (8 * 1024 * 1024)
+#define NS_PER_S 1000000000
 
 static char *xml_name(guint number)
 {
@@ -272,6 +274,46 @@ static void discard(VrStore *store, const char *uuid, const char *name)
 }
 
 /* Which file is ours is journaled before it takes the name. When it was not, whatever has the name is somebody's; what was made of
+/* --- has something run on it? ------------------------------------------------------------------------- */
+
+static gboolean times_of_disk(VrSwap *swap, gint64 *written_ns, gint64 *changed_ns)
+{
+    g_autofree char *file = vr_generation_file(swap->engine.hv, swap->to, NULL);
+    struct stat st;
+
+    if (!file || stat(file, &st) < 0 || !S_ISREG(st.st_mode))
+        return FALSE;
+    *written_ns = (gint64)st.st_mtim.tv_sec * NS_PER_S + st.st_mtim.tv_nsec;
+    *changed_ns = (gint64)st.st_ctim.tv_sec * NS_PER_S + st.st_ctim.tv_nsec;
+    return TRUE;
+}
+
+char *vr_swap_disk_sign(VrSwap *swap)
+{
+    gint64 written_ns, changed_ns;
+
+    if (!times_of_disk(swap, &written_ns, &changed_ns))
+        return NULL;
+    return g_strdup_printf("%" G_GINT64_FORMAT " %" G_GINT64_FORMAT, written_ns, changed_ns);
+}
+
+/* The time of its content is flushed with it. That of its owner may be lost in a power cut, and is an earlier one then. */
+gboolean vr_swap_disk_was_used(VrSwap *swap, gboolean *used, GError **error)
+{
+    g_autofree char *sign = NULL;
+    char *rest = NULL;
+    gint64 written_ns, changed_ns, then_ns;
+
+    *used = FALSE;
+    if (!vr_journal_mark_detail(swap->engine.journal, swap->row->id, "intent", &sign, error))
+        return FALSE;
+    if (!sign || !times_of_disk(swap, &written_ns, &changed_ns))
+        return TRUE;
+    then_ns = g_ascii_strtoll(sign, &rest, 10);
+    *used = written_ns != then_ns || changed_ns > g_ascii_strtoll(rest, NULL, 10);
+    return TRUE;
+}
+
  * ours lies in a temp directory, and vr_store_sweep() has that. */
 static void discard_own(VrStore *store, Own own)
 {

@@ -156,6 +156,12 @@ gboolean vr_generation_xml_is_ours(int dir_fd, const VrGeneration *generation, c
  * effort, logged. */
 void vr_swap_discard_disk(VrSwap *swap);
 void vr_swap_discard_nvram(VrSwap *swap);
+/* Something ran on the disk of the new generation since the intent, whoever started it: its file was written to, or changed hands, as libvirt
+ * does at a start. The detail of the mark "intent" is what it was then: vr_swap_disk_sign(), free with g_free, NULL of a device, which does
+ * not say. */
+char *vr_swap_disk_sign(VrSwap *swap);
+gboolean vr_swap_disk_was_used(VrSwap *swap, gboolean *used, GError **error);
+
 void vr_swap_discard_xml(VrSwap *swap);
 /* For recovery: what could not be deleted then, or was not since the process ended before. */
 void vr_swap_discard_again(VrStore *store, const VrGeneration *generation);

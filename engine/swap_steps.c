@@ -359,11 +359,12 @@ gboolean vr_swap_define(VrSwap *swap, const char *xml, char **now, GError **erro
 gboolean vr_swap_step_switch(VrSwap *swap, const VrStopPolicy *stop, GError **error)
 {
     g_autofree char *inactive = vr_hv_inactive_xml(swap->engine.hv, swap->row->uuid, error);
+    g_autofree char *sign = vr_swap_disk_sign(swap);
     g_autofree char *after = NULL;
 
     if (!inactive || !unchanged_since_prepared(swap, inactive, error) || !vr_swap_flatten_holds(swap, error) ||
         !vr_swap_nvram_copy(swap, error) || !vr_swap_temp_wipe(swap, error) ||
-        !vr_swap_mark(swap, "intent", NULL, error) || !vr_swap_define(swap, swap->intent_xml, &after, error))
+        !vr_swap_mark(swap, "intent", sign, error) || !vr_swap_define(swap, swap->intent_xml, &after, error))
         return FALSE;
     return vr_domain_xml_prove(inactive, after, swap->row->os_target, error);
 }
@@ -406,15 +407,17 @@ gboolean vr_swap_start(VrSwap *swap, const char *intent, GError **error)
     return FALSE;
 }
 
-/* Just before the start. Once it was asked for, a guest that is off may have run, and have written what it likes. */
+/* Just before the start. Once it was asked for, or libvirt did it by itself when the host came up, a guest that is off may have run, and have
+ * written what it likes. */
 static gboolean disks_untouched(VrSwap *swap, GError **error)
 {
     g_autofree char *configured = NULL;
-    gboolean start_asked;
+    gboolean may_have_run;
 
-    if (!vr_journal_has_mark(swap->engine.journal, swap->row->id, "start-asked", &start_asked, error))
+    if (!vr_journal_has_mark(swap->engine.journal, swap->row->id, "start-asked", &may_have_run, error) ||
+        (!may_have_run && swap->resumed && !vr_swap_disk_was_used(swap, &may_have_run, error)))
         return FALSE;
-    if (start_asked)
+    if (may_have_run)
         return TRUE;
     configured = vr_hv_inactive_xml(swap->engine.hv, swap->row->uuid, error);
     return configured && vr_swap_disks_prove(swap, VR_PHASE_FORWARD, configured, error);

@@ -127,18 +127,19 @@ static void leave_unjudged(const VrSet *set, GPtrArray *found)
 static gboolean phase_of(const VrEngine *engine, const VrRun *run, const VrSwapRow *row, VrInstancePhase *phase,
                          GError **error)
 {
-    gboolean left, ran, forgotten;
+    gboolean left, ran, unseen, forgotten;
 
     if (!vr_journal_has_mark(engine->journal, row->id, "left", &left, error) ||
         !vr_journal_has_mark(engine->journal, row->id, VR_STEP_FORGOTTEN, &forgotten, error) ||
-        !vr_journal_has_mark(engine->journal, row->id, vr_swap_state_name(VR_SWAP_STARTED), &ran, error))
+        !vr_journal_has_mark(engine->journal, row->id, vr_swap_state_name(VR_SWAP_STARTED), &ran, error) ||
+        !vr_journal_has_mark(engine->journal, row->id, VR_STEP_BOOTED_UNSEEN, &unseen, error))
         return FALSE;
     switch (row->state) {
     case VR_SWAP_COMMITTED:
         *phase = left ? VR_PHASE_FAILED : VR_PHASE_COMMITTED;
         break;
     case VR_SWAP_UNDONE:
-        *phase = run->detached && !ran ? VR_PHASE_PENDING : VR_PHASE_RESTORED;
+        *phase = run->detached && !ran && !unseen ? VR_PHASE_PENDING : VR_PHASE_RESTORED;
         if (forgotten)
             *phase = VR_PHASE_FAILED;
         break;

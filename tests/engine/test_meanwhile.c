@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 
+#include <fcntl.h>
 #include <glib/gstdio.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -272,6 +273,85 @@ static void test_ends_at_once(void **state)
     assert_true(vr_swap_leave(swap, "it is off", &error));
     assert_int_equal(world_current(world), 1);
     world_check(world, FALSE);
+}
+
+/* It writes a byte, as a system does that boots. */
+static void write_to(const char *path)
+{
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+    g_usleep(20 * 1000); /* the clock of file times is coarse */
+    assert_true(fd >= 0 && pwrite(fd, "!", 1, 512 * 1024) == 1);
+    close(fd);
+}
+
+/* The host goes down right after the switch; libvirt's autostart boots the new system, which writes to its disks and ends before anybody looks. */
+static VrSwap *boot_unseen(World *world, int to_generation)
+{
+    VrSwap *swap = world_begin(world, to_generation, NULL);
+    g_autofree char *path = NULL;
+
+    assert_true(vr_swap_advance(swap, VR_SWAP_SWITCHED, &world_stop, NULL));
+    fake_hv_boot_host(world->fake, TRUE);
+    path = fake_hv_os_path(world->fake, TRUE);
+    write_to(path);
+    write_to(world->data_path);
+    fake_hv_set_state(world->fake, VR_DOMAIN_OFF);
+    return swap;
+}
+
+/* It was booted: its disk is kept as a failed one (invariant 12). */
+static void test_booted_unseen(void **state)
+{
+    g_autoptr(World) world = world_new(TRUE);
+    g_autoptr(VrSwap) swap = boot_unseen(world, -1);
+    g_autoptr(VrGeneration) made = NULL;
+    gboolean marked;
+
+    assert_true(vr_swap_undo(swap, "it did not come up", NULL));
+    assert_true(vr_journal_has_mark(world->journal, vr_swap_row(swap)->id, VR_STEP_BOOTED_UNSEEN, &marked, NULL));
+    assert_true(marked); /* a run that goes on does not try it again */
+    made = vr_journal_generation(world->journal, FAKE_UUID, 1, NULL);
+    assert_int_equal(made->state, VR_GENERATION_FAILED);
+    assert_true(g_file_test(made->path, G_FILE_TEST_EXISTS));
+    assert_live(world, world->old_path);
+}
+
+/* What it wrote to its data disks is its own affair: it is started, and its health decides; on the way there and in a rollback. */
+static void test_booted_unseen_and_recovered(void **state)
+{
+    for (int to_generation = -1; to_generation < 1; to_generation++) {
+        g_autoptr(World) world = world_new(TRUE);
+        g_autoptr(VrSwap) swap = NULL;
+        g_autofree char *live = NULL;
+
+        if (to_generation == 0)
+            world_swap(world, -1);
+        swap = boot_unseen(world, to_generation);
+        assert_int_equal(world_recover_once(world), 1);
+        live = fake_hv_os_path(world->fake, TRUE);
+        assert_non_null(strstr(live, to_generation == 0 ? "old.raw" : "g1.qcow2"));
+        assert_int_equal(world_current(world), to_generation == 0 ? 0 : 1);
+    }
+}
+
+/* When libvirt only gave the file to QEMU, which ended before it wrote: it was started all the same. Nothing of the kind: never booted. */
+static void test_booted_unseen_without_a_trace(void **state)
+{
+    for (int touched = 0; touched < 2; touched++) {
+        g_autoptr(World) world = world_new(TRUE);
+        g_autoptr(VrSwap) swap = begin_and_reach(world, VR_SWAP_SWITCHED);
+        g_autofree char *path = fake_hv_os_path(world->fake, FALSE);
+        g_autoptr(VrGeneration) made = NULL;
+
+        g_usleep(20 * 1000);
+        if (touched)
+            assert_int_equal(chown(path, getuid(), getgid()), 0);
+        assert_true(vr_swap_undo(swap, "test", NULL));
+        made = vr_journal_generation(world->journal, FAKE_UUID, 1, NULL);
+        assert_int_equal(made->state, touched ? VR_GENERATION_FAILED : VR_GENERATION_DISCARDED);
+        world_check(world, TRUE);
+    }
 }
 
 /* The same on the way back: it is on its old disk, and was running. */
@@ -550,6 +630,9 @@ int main(void)
         cmocka_unit_test(test_ends_at_once),
         cmocka_unit_test(test_old_ends_at_once),
         cmocka_unit_test(test_third_disk),
+        cmocka_unit_test(test_booted_unseen),
+        cmocka_unit_test(test_booted_unseen_and_recovered),
+        cmocka_unit_test(test_booted_unseen_without_a_trace),
         cmocka_unit_test(test_migrated),
         cmocka_unit_test(test_migrated_at_the_stop),
         cmocka_unit_test(test_full_journal),
