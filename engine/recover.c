@@ -7,6 +7,9 @@
  *   STOPPED with the intent journaled,     libvirt's XML decides: new -> forward, old -> back,
  *   SWITCHED, STARTED                      neither, or no such domain -> UNKNOWN
  *
+ * What it needs of the XML files of the swap is read first: nothing before the stop was asked for, g<from>.xml before the intent, else both. A
+ * swap of which one is lost stays as it is, until it is put back or a person ends the swap (vr_swap_forget).
+ *
  * Forward ends in STARTED; when it does not get there, back. Each answer is a function of journal and world
  * alone, so a recovery that is killed is followed by one that decides the same. Then guests that went off after the end of their
  * swap are started (swap_late.c). At last, kept disks that a crash left unsealed are sealed, deletions that it cut are finished, and disks that an undo could not delete are deleted.
@@ -162,10 +165,7 @@ static VrRecovered *recover_one(const VrEngine *engine, const VrSwapRow *row, gb
     recovered->found = row->state;
     if (!swap) {
         recovered->row = vr_swap_row_copy(row);
-        recovered->told = g_strdup_printf(
-            "stays as it is, its record cannot be read: %s; see that %s/disks/%s and state.db are whole, "
-            "then run 'virt-reimage recover %s'",
-            local->message, vr_store_root(engine->store), row->uuid, row->set_name);
+        recovered->told = vr_swap_advice_unreadable(engine, row, local);
         return g_steal_pointer(&recovered);
     }
     decide(swap, &decision);
@@ -282,39 +282,77 @@ GPtrArray *vr_recover(const VrEngine *engine, gboolean dry_run, GError **error)
 
 /* --- a person's word ---------------------------------------------------------------------------------- */
 
-static gboolean is_gone(const VrEngine *engine, const VrSwapRow *row, GError **error)
+static gboolean names_old_disk(const char *xml, const VrSwapRow *row, const VrGeneration *from)
+{
+    g_autoptr(VrDomainDef) def = xml ? vr_domain_def_parse(xml, NULL) : NULL;
+    const VrDomainDisk *disk = def ? vr_domain_def_os_disk(def, row->os_target, NULL) : NULL;
+    g_autofree char *path = disk ? vr_swap_disk_path(disk) : NULL;
+
+    return g_strcmp0(path, from->path) == 0;
+}
+
+/* Its XML names the old disk, and so does what it runs on, if it runs: nothing is left to do but to say so. */
+static gboolean has_old_disk(const VrEngine *engine, const VrSwapRow *row, const VrDomainInfo *info)
+{
+    g_autoptr(VrGeneration) from = vr_journal_generation(engine->journal, row->uuid, row->from, NULL);
+    g_autofree char *inactive = vr_hv_inactive_xml(engine->hv, row->uuid, NULL);
+    g_autofree char *live =
+        info->state == VR_DOMAIN_OFF ? g_strdup(inactive) : vr_hv_live_xml(engine->hv, row->uuid, NULL);
+
+    return from && names_old_disk(inactive, row, from) && names_old_disk(live, row, from);
+}
+
+/* Of a domain that libvirt has, only where a recovery can do nothing. */
+static gboolean is_beyond_recovery(const VrEngine *engine, const VrSwapRow *row, const VrDomainInfo *info,
+                                   GError **error)
+{
+    g_autoptr(GError) local = NULL;
+    g_autoptr(VrSwap) swap = vr_swap_resume(engine, row, &local);
+
+    if (!swap && has_old_disk(engine, row, info))
+        return TRUE;
+    g_set_error(
+        error, VR_ERROR, VR_ERROR_REFUSED,
+        "'%s': libvirt has the domain (%s), so its swap is not forgotten: 'virt-reimage recover %s' finishes it "
+        "or says what to do%s%s%s",
+        row->domain, vr_domain_state_name(info->state), row->set_name, local ? "; its record cannot be read (" : "",
+        local ? local->message : "", local ? "), and it does not have its old disk" : "");
+    return FALSE;
+}
+
+/* *why, static: what is true of the domain. */
+static gboolean may_be_forgotten(const VrEngine *engine, const VrSwapRow *row, const char **why, GError **error)
 {
     g_autoptr(GError) local = NULL;
     g_auto(VrDomainInfo) info = {0};
 
-    if (vr_hv_info(engine->hv, row->uuid, &info, &local)) {
-        g_set_error(
-            error, VR_ERROR, VR_ERROR_REFUSED,
-            "'%s': libvirt has the domain (%s), so its swap is not forgotten: 'virt-reimage recover %s' finishes it "
-            "or says what to do",
-            row->domain, vr_domain_state_name(info.state), row->set_name);
-        return FALSE;
-    }
+    *why = "the domain has its old disk, and the record of the swap cannot be read";
+    if (vr_hv_info(engine->hv, row->uuid, &info, &local))
+        return is_beyond_recovery(engine, row, &info, error);
+    *why = "libvirt has no domain of this UUID";
     if (g_error_matches(local, VR_ERROR, VR_ERROR_NOT_FOUND))
         return TRUE;
     g_propagate_error(error, g_steal_pointer(&local));
     return FALSE;
 }
 
-gboolean vr_swap_forget(const VrEngine *engine, const VrSwapRow *row, gboolean dry_run, GError **error)
+char *vr_swap_forget(const VrEngine *engine, const VrSwapRow *row, gboolean dry_run, GError **error)
 {
     VrSwapRow next = *row;
-    g_autofree char *text = g_strdup_printf("in %s: libvirt has no domain of this UUID; forgotten by a person's word",
-                                            vr_swap_state_name(row->reached));
+    const char *why;
+    g_autofree char *text = NULL;
 
-    if (!is_gone(engine, row, error))
-        return FALSE;
+    if (!may_be_forgotten(engine, row, &why, error))
+        return NULL;
     if (dry_run)
-        return TRUE;
+        return g_strdup(why);
+    text = g_strdup_printf("in %s: %s; forgotten by a person's word", vr_swap_state_name(row->reached), why);
     next.state = VR_SWAP_UNDONE;
     next.backward = TRUE;
     next.reason = text;
-    return vr_journal_event_once(engine->journal, engine->owner, row->run_id, row->uuid, "forgotten", text, error) &&
-           vr_journal_swap_end(engine->journal, engine->owner, &next, VR_STEP_FORGOTTEN, VR_GENERATION_CURRENT,
-                               row->rollback ? VR_GENERATION_KEPT : VR_GENERATION_FAILED, error);
+    if (!vr_journal_event_once(engine->journal, engine->owner, row->run_id, row->uuid, "forgotten", text, error) ||
+        !vr_journal_swap_end(engine->journal, engine->owner, &next, VR_STEP_FORGOTTEN, VR_GENERATION_CURRENT,
+                             row->rollback ? VR_GENERATION_KEPT : VR_GENERATION_FAILED, error))
+        return NULL;
+    return g_strdup(why);
 }

@@ -40,3 +40,16 @@ char *vr_swap_advice(const VrSwap *swap, const GError *cause)
         return of_libvirt(swap);
     return of_domain(swap);
 }
+
+char *vr_swap_advice_unreadable(const VrEngine *engine, const VrSwapRow *row, const GError *cause)
+{
+    g_autoptr(VrGeneration) from = vr_journal_generation(engine->journal, row->uuid, row->from, NULL);
+
+    return g_strdup_printf(
+        "stays as it is, its record cannot be read: %s; see that %s/disks/%s and state.db are whole, then run "
+        "'virt-reimage recover %s'; what is lost is not needed when '%s' has its old disk%s%s: see 'virsh dumpxml' "
+        "(and "
+        "mend it with 'virsh edit'), then end this swap with 'virt-reimage recover %s --forget %s'",
+        cause->message, vr_store_root(engine->store), row->uuid, row->set_name, row->domain, from ? " " : "",
+        from ? from->path : "", row->set_name, row->domain);
+}

@@ -124,7 +124,8 @@ gboolean vr_swap_old_disk_configured(VrSwap *swap, gboolean again, char **config
         *configured = g_steal_pointer(&inactive);
         return TRUE;
     }
-    if (!vr_domain_xml_same_os_disk(inactive, swap->intent_xml, swap->row->os_target)) {
+    /* without an intent there is none, and nothing of ours can have changed it */
+    if (!swap->intent_xml || !vr_domain_xml_same_os_disk(inactive, swap->intent_xml, swap->row->os_target)) {
         g_set_error(error, VR_ERROR, VR_ERROR_PERSON,
                     "its XML names neither the old disk %s nor the new one %s; somebody changed it", swap->from->path,
                     swap->to->path);

@@ -374,7 +374,7 @@ VrSwap *vr_swap_resume(const VrEngine *engine, const VrSwapRow *row, GError **er
     swap->to = swap->from ? vr_journal_generation(engine->journal, row->uuid, row->to, error) : NULL;
     if (!swap->to)
         return NULL;
-    if (!vr_swap_state_is_final(row->state) && row->reached >= VR_SWAP_PREPARED && !vr_swap_load_xml(swap, error))
+    if (!vr_swap_state_is_final(row->state) && !vr_swap_load_xml(swap, error))
         return NULL;
     return g_steal_pointer(&swap);
 }

@@ -157,17 +157,27 @@ gboolean vr_swap_write_xml(VrSwap *swap, GError **error)
     return FALSE;
 }
 
+/* Past the state, or in it with that mark. */
+static gboolean is_past(const VrSwap *swap, VrSwapState state, const char *mark, gboolean *is, GError **error)
+{
+    *is = swap->row->reached > state;
+    return *is || vr_journal_has_mark(swap->engine.journal, swap->row->id, mark, is, error);
+}
+
 gboolean vr_swap_load_xml(VrSwap *swap, GError **error)
 {
-    vr_autofd dir_fd = vr_store_instance_dir(swap->engine.store, swap->row->uuid, NULL, error);
+    gboolean asked, intended;
 
-    if (dir_fd < 0)
+    if (!is_past(swap, VR_SWAP_PREPARED, "stop-asked", &asked, error) ||
+        !is_past(swap, VR_SWAP_STOPPED, "intent", &intended, error))
         return FALSE;
-    swap->before_xml = read_xml_file(dir_fd, swap->from->number, error);
-    if (!swap->before_xml)
-        return FALSE;
-    swap->intent_xml = read_xml_file(dir_fd, swap->to->number, error);
-    return swap->intent_xml != NULL;
+    if (!asked)
+        return TRUE;
+    vr_autofd dir_fd = vr_store_instance_dir(swap->engine.store, swap->row->uuid, NULL, error);
+    swap->before_xml = dir_fd < 0 ? NULL : read_xml_file(dir_fd, swap->from->number, error);
+    if (swap->before_xml && intended)
+        swap->intent_xml = read_xml_file(dir_fd, swap->to->number, error);
+    return swap->before_xml && (!intended || swap->intent_xml);
 }
 
 /* Opens what we made for a generation: the recorded file and no other. A FIFO under its name is not waited for. */
@@ -264,16 +274,6 @@ gboolean vr_swap_unseal(VrSwap *swap, const VrGeneration *generation, GError **e
                                  (!is_made(nvram) || set_mode(swap->engine.store, nvram, 0600, error)));
 }
 
-static void discard(VrStore *store, const char *uuid, const char *name)
-{
-    g_autoptr(GError) local = NULL;
-    vr_autofd dir_fd = vr_store_instance_dir(store, uuid, NULL, &local);
-
-    if (dir_fd < 0 || !vr_durable_unlink(dir_fd, name, &local))
-        vr_warning(uuid, "%s of a discarded generation stays behind until the next recovery: %s", name, local->message);
-}
-
-/* Which file is ours is journaled before it takes the name. When it was not, whatever has the name is somebody's; what was made of
 /* --- has something run on it? ------------------------------------------------------------------------- */
 
 static gboolean times_of_disk(VrSwap *swap, gint64 *written_ns, gint64 *changed_ns)
@@ -314,6 +314,16 @@ gboolean vr_swap_disk_was_used(VrSwap *swap, gboolean *used, GError **error)
     return TRUE;
 }
 
+static void discard(VrStore *store, const char *uuid, const char *name)
+{
+    g_autoptr(GError) local = NULL;
+    vr_autofd dir_fd = vr_store_instance_dir(store, uuid, NULL, &local);
+
+    if (dir_fd < 0 || !vr_durable_unlink(dir_fd, name, &local))
+        vr_warning(uuid, "%s of a discarded generation stays behind until the next recovery: %s", name, local->message);
+}
+
+/* Which file is ours is journaled before it takes the name. When it was not, whatever has the name is somebody's; what was made of
  * ours lies in a temp directory, and vr_store_sweep() has that. */
 static void discard_own(VrStore *store, Own own)
 {

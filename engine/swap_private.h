@@ -107,6 +107,9 @@ gboolean vr_swap_disks_prove(VrSwap *swap, VrManifestPhase phase, const char *xm
 /* What a person looks at and types, for a swap that could not be finished because of `cause`. Free with g_free. */
 char *vr_swap_advice(const VrSwap *swap, const GError *cause);
 
+/* The same of one whose record cannot be read. */
+char *vr_swap_advice_unreadable(const VrEngine *engine, const VrSwapRow *row, const GError *cause);
+
 /* The path by which a generation's disk is known: its file or device, or "POOL/VOLUME". Free with g_free. */
 char *vr_swap_disk_path(const VrDomainDisk *disk);
 
@@ -116,6 +119,7 @@ gboolean vr_swap_correct_state(VrSwap *swap, VrSwapState state, GError **error);
 
 /* Intent from before and g<to>.xml's disk (rollback) or the new disk, both written to files, durable. */
 gboolean vr_swap_write_xml(VrSwap *swap, GError **error);
+/* For recovery: what its decision and its acts need. Nothing before the stop was asked for, and g<from>.xml alone before the intent. */
 gboolean vr_swap_load_xml(VrSwap *swap, GError **error);
 
 /* --- swap_nvram.c --- */
@@ -152,16 +156,16 @@ char *vr_generation_xml_digest(const char *text);
  * nothing. What somebody put there, or edited, is VR_ERROR_CONFLICT. */
 gboolean vr_generation_xml_is_ours(int dir_fd, const VrGeneration *generation, char **digest, GError **error);
 
-/* Unlink the disk or the NVRAM of a generation that never booted, if it is the file that was journaled for it; and its XML likewise. Best
- * effort, logged. */
-void vr_swap_discard_disk(VrSwap *swap);
-void vr_swap_discard_nvram(VrSwap *swap);
 /* Something ran on the disk of the new generation since the intent, whoever started it: its file was written to, or changed hands, as libvirt
  * does at a start. The detail of the mark "intent" is what it was then: vr_swap_disk_sign(), free with g_free, NULL of a device, which does
  * not say. */
 char *vr_swap_disk_sign(VrSwap *swap);
 gboolean vr_swap_disk_was_used(VrSwap *swap, gboolean *used, GError **error);
 
+/* Unlink the disk or the NVRAM of a generation that never booted, if it is the file that was journaled for it; and its XML likewise. Best
+ * effort, logged. */
+void vr_swap_discard_disk(VrSwap *swap);
+void vr_swap_discard_nvram(VrSwap *swap);
 void vr_swap_discard_xml(VrSwap *swap);
 /* For recovery: what could not be deleted then, or was not since the process ended before. */
 void vr_swap_discard_again(VrStore *store, const VrGeneration *generation);

@@ -100,6 +100,5 @@ gboolean vr_recover_set(const VrEngine *engine, const VrSet *set, gboolean dry_r
 /* Of the audit: what a recovery found about an instance and did. */
 #define VR_EVENT_KIND_RECOVERED "recovered"
 
-/* Ends the open swap of a domain (by its name in the journal, or UUID) that libvirt does not have any more: vr_swap_forget(), and its line in
- * the history. What was, or with dry_run would be, done, for a person; free with g_free. NULL: error. */
+/* Ends the open swap of a domain (by its name in the journal, or UUID) that a recovery cannot end: vr_swap_forget(), and its line in the history. What was, or with dry_run would be, done, for a person; free with g_free. NULL: error. */
 char *vr_recover_forget(const VrEngine *engine, const char *domain, gboolean dry_run, GError **error);

@@ -315,11 +315,12 @@ static VrSwapRow *open_swap_of(const VrEngine *engine, const char *domain, GErro
 char *vr_recover_forget(const VrEngine *engine, const char *domain, gboolean dry_run, GError **error)
 {
     g_autoptr(VrSwapRow) row = open_swap_of(engine, domain, error);
+    g_autofree char *why = row ? vr_swap_forget(engine, row, dry_run, error) : NULL;
     g_autofree char *told = NULL;
 
-    if (!row || !vr_swap_forget(engine, row, dry_run, error))
+    if (!why)
         return NULL;
-    told = g_strdup_printf("the domain is gone: its swap %s; generations %u and %u and their files in %s/disks/%s stay",
+    told = g_strdup_printf("%s: its swap %s; generations %u and %u and their files in %s/disks/%s stay", why,
                            dry_run ? "would be forgotten" : "is forgotten", row->from, row->to,
                            vr_store_root(engine->store), row->uuid);
     if (!dry_run) {

@@ -364,6 +364,13 @@ static char *no_xml(VrHv *hv, const char *uuid, GError **error)
     return NULL;
 }
 
+static gboolean may_forget(World *world, const VrSwapRow *row, gboolean dry_run)
+{
+    g_autofree char *why = vr_swap_forget(&world->engine, row, dry_run, NULL);
+
+    return why != NULL;
+}
+
 static void test_forget(void **state)
 {
     const VrSwapState from[] = {VR_SWAP_STOPPED, VR_SWAP_STARTED};
@@ -388,12 +395,12 @@ static void test_forget(void **state)
         row = vr_journal_last_swap(world->journal, FAKE_UUID, NULL);
         assert_int_equal(row->state, VR_SWAP_UNKNOWN);
         world->fake->hv.ops = there;
-        assert_false(vr_swap_forget(&world->engine, row, FALSE, &error));
+        assert_null(vr_swap_forget(&world->engine, row, FALSE, &error));
         assert_gerror(error, VR_ERROR_REFUSED);
         world->fake->hv.ops = &gone;
-        assert_true(vr_swap_forget(&world->engine, row, TRUE, NULL));
+        assert_true(may_forget(world, row, TRUE));
         assert_int_equal(ask_number(world, "SELECT COUNT(*) FROM events WHERE kind = 'forgotten'"), 0);
-        assert_true(vr_swap_forget(&world->engine, row, FALSE, NULL));
+        assert_true(may_forget(world, row, FALSE));
         world->fake->hv.ops = there;
         assert_null(recover(world));
         assert_true(vr_journal_last_event(world->journal, "run", FAKE_UUID, "forgotten", &at_us, &said, NULL));
@@ -401,6 +408,74 @@ static void test_forget(void **state)
         made = vr_journal_generation(world->journal, FAKE_UUID, 1, NULL);
         assert_int_equal(made->state, VR_GENERATION_FAILED);
         assert_true(g_file_test(made->path, G_FILE_TEST_EXISTS));
+        assert_int_equal(world_current(world), 0);
+    }
+}
+
+static void lose_xml(World *world, guint number)
+{
+    g_autofree char *name = g_strdup_printf("g%u.xml", number);
+    g_autofree char *path = g_build_filename(world->root, "disks", FAKE_UUID, name, NULL);
+
+    assert_int_equal(unlink(path), 0);
+}
+
+/* A record that is lost is missed only where it is needed: none before the stop, the old XML alone before the intent. */
+static void test_lost_record_that_is_not_needed(void **state)
+{
+    const struct {
+        VrSwapState reached;
+        int lost[2]; /* -1: none */
+    } rows[] = {{VR_SWAP_PREPARED, {1, -1}}, {VR_SWAP_PREPARED, {0, 1}}, {VR_SWAP_STOPPED, {1, -1}}};
+
+    for (guint i = 0; i < 2 * G_N_ELEMENTS(rows); i++) {
+        g_autoptr(World) world = world_new(i % 2);
+        g_autoptr(VrSwap) swap = begin_and_reach(world, rows[i / 2].reached);
+        g_autoptr(VrSwapRow) row = NULL;
+        g_autofree char *told = NULL;
+
+        for (int j = 0; j < 2 && rows[i / 2].lost[j] >= 0; j++)
+            lose_xml(world, (guint)rows[i / 2].lost[j]);
+        restart(world);
+        told = recover(world);
+        row = vr_journal_last_swap(world->journal, FAKE_UUID, NULL);
+        assert_int_equal(row->state, rows[i / 2].reached == VR_SWAP_PREPARED ? VR_SWAP_DISCARDED : VR_SWAP_UNDONE);
+        assert_int_equal(fake_hv_state(world->fake), i % 2 ? VR_DOMAIN_RUNNING : VR_DOMAIN_OFF);
+        world_check(world, TRUE);
+    }
+}
+
+/* Where it is needed it is said, with the way out; and that is open when the domain has its old disk. */
+static void test_lost_record(void **state)
+{
+    const VrSwapState from[] = {VR_SWAP_STOPPED, VR_SWAP_STARTED};
+
+    for (guint i = 0; i < G_N_ELEMENTS(from); i++) {
+        g_autoptr(GError) error = NULL;
+        g_autoptr(World) world = world_new(TRUE);
+        g_autoptr(VrSwap) swap = begin_and_reach(world, from[i]);
+        g_autoptr(GPtrArray) found = NULL;
+        const char *told;
+        g_autoptr(VrSwapRow) row = vr_journal_last_swap(world->journal, FAKE_UUID, NULL);
+
+        lose_xml(world, 0);
+        found = vr_recover(&world->engine, FALSE, NULL);
+        told = ((const VrRecovered *)found->pdata[0])->told;
+        assert_non_null(strstr(told, "recover shop --forget fake"));
+        assert_non_null(strstr(told, world->old_path));
+        if (from[i] == VR_SWAP_STARTED) {
+            assert_null(vr_swap_forget(&world->engine, row, FALSE, &error));
+            assert_gerror(error, VR_ERROR_REFUSED);
+            assert_true(vr_hv_define(&world->fake->hv, FAKE_UUID, swap->before_xml, NULL));
+            assert_false(may_forget(world, row, FALSE)); /* it runs on the new disk */
+            fake_hv_set_state(world->fake, VR_DOMAIN_OFF);
+        }
+        assert_true(may_forget(world, row, TRUE));
+        assert_true(may_forget(world, row, FALSE));
+        assert_null(recover(world));
+        assert_int_equal(fake_hv_state(world->fake), VR_DOMAIN_OFF);
+        assert_true(vr_hv_start(&world->fake->hv, FAKE_UUID, NULL));
+        check_at_rest(world);
         assert_int_equal(world_current(world), 0);
     }
 }
@@ -673,6 +748,8 @@ int main(void)
         cmocka_unit_test(test_dry_run),
         cmocka_unit_test(test_audit),
         cmocka_unit_test(test_forget),
+        cmocka_unit_test(test_lost_record_that_is_not_needed),
+        cmocka_unit_test(test_lost_record),
         cmocka_unit_test(test_fenced_owner_wakes),
         cmocka_unit_test(test_take_over_is_said),
         cmocka_unit_test(test_many_at_once),
