@@ -25,6 +25,7 @@
  *   (intent)   a mark in the journal, not a state: from here on libvirt's XML may be either one. Which, is
  *              read back, never assumed: define may return and yet the old XML survive a power cut. Its detail is when the new
  *              disk was written to last: from now on libvirt may start it by itself, and it shows that something ran on it.
+ *              After it the XML is read once more, right before the define: an edit of somebody's is not overwritten.
  *   SWITCHED   the XML (disk and NVRAM in one) was redefined, read back, and differs from before in what may differ. A host that
  *              reboots now starts the new system.
  *   STARTED    the live XML is the intent; health is now judged by the orchestrator. (For a guest that was

@@ -356,17 +356,22 @@ gboolean vr_swap_define(VrSwap *swap, const char *xml, char **now, GError **erro
     return FALSE;
 }
 
+/* The XML is read once more after all that takes time: an edit that is made until then is found, and not overwritten. */
 gboolean vr_swap_step_switch(VrSwap *swap, const VrStopPolicy *stop, GError **error)
 {
-    g_autofree char *inactive = vr_hv_inactive_xml(swap->engine.hv, swap->row->uuid, error);
+    g_autofree char *before = vr_hv_inactive_xml(swap->engine.hv, swap->row->uuid, error);
     g_autofree char *sign = vr_swap_disk_sign(swap);
+    g_autofree char *inactive = NULL;
     g_autofree char *after = NULL;
 
-    if (!inactive || !unchanged_since_prepared(swap, inactive, error) || !vr_swap_flatten_holds(swap, error) ||
+    if (!before || !unchanged_since_prepared(swap, before, error) || !vr_swap_flatten_holds(swap, error) ||
         !vr_swap_nvram_copy(swap, error) || !vr_swap_temp_wipe(swap, error) ||
-        !vr_swap_mark(swap, "intent", sign, error) || !vr_swap_define(swap, swap->intent_xml, &after, error))
+        !vr_swap_mark(swap, "intent", sign, error))
         return FALSE;
-    return vr_domain_xml_prove(inactive, after, swap->row->os_target, error);
+    inactive = vr_hv_inactive_xml(swap->engine.hv, swap->row->uuid, error);
+    return inactive && unchanged_since_prepared(swap, inactive, error) &&
+           vr_swap_define(swap, swap->intent_xml, &after, error) &&
+           vr_domain_xml_prove(inactive, after, swap->row->os_target, error);
 }
 
 gboolean vr_swap_switch_again(VrSwap *swap, GError **error)

@@ -535,6 +535,41 @@ static void test_define_repeated(void **state)
     assert_int_equal(world->fake->defines, 2);
 }
 
+/* Somebody edits the domain while its NVRAM is copied, which is when the journal is told of it. */
+static World *edited;
+
+static gint64 edit_at_nvram(void *data)
+{
+    g_autofree char *copy =
+        edited ? g_build_filename(edited->root, "disks", FAKE_UUID, "g1.nvram", NULL) : g_strdup("");
+
+    if (g_file_test(copy, G_FILE_TEST_EXISTS)) {
+        fake_hv_edit(edited->fake, "16384", "32768");
+        edited = NULL;
+    }
+    return g_get_real_time();
+}
+
+static void test_edit_before_the_define(void **state) /* B16 */
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(World) world = world_new_uefi(TRUE, WORLD_NVRAM, FALSE);
+    g_autoptr(VrSwap) swap = begin_and_reach(world, VR_SWAP_STOPPED);
+    g_autofree char *xml = NULL;
+
+    edited = world;
+    world_skip_waiting(edit_at_nvram);
+    assert_false(vr_swap_advance(swap, VR_SWAP_SWITCHED, &world_stop, &error));
+    assert_gerror(error, VR_ERROR_CONFLICT);
+    assert_null(edited);
+    assert_true(vr_swap_undo(swap, error->message, NULL));
+    vr_clock_set_source(NULL);
+    xml = vr_hv_inactive_xml(&world->fake->hv, FAKE_UUID, NULL);
+    assert_non_null(strstr(xml, "32768"));
+    assert_live(world, world->old_path);
+    world_check(world, TRUE);
+}
+
 /* libvirtd is restarted while a guest is off: that is waited for, on the way there and on the way back. */
 static void test_libvirt_restarted(void **state)
 {
@@ -639,6 +674,7 @@ int main(void)
         cmocka_unit_test(test_locked_journal),
         cmocka_unit_test(test_fenced_while_waiting),
         cmocka_unit_test(test_define_repeated),
+        cmocka_unit_test(test_edit_before_the_define),
         cmocka_unit_test(test_libvirt_restarted),
         cmocka_unit_test(test_new_mac_after_switch),
         cmocka_unit_test(test_lost_journal),
