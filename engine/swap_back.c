@@ -49,7 +49,6 @@ gboolean vr_swap_names_disk(VrSwap *swap, const char *xml, const VrGeneration *g
 /* Off with a guest that runs on the new disk, and on no other. */
 static gboolean force_off_new(VrSwap *swap, const char *live, GError **error)
 {
-    const VrDomainMay may = vr_swap_may(swap);
     gboolean runs_on_new;
 
     if (!vr_swap_names_disk(swap, live, swap->to, &runs_on_new, error))

@@ -45,7 +45,7 @@ gboolean vr_swap_flatten(VrSwap *swap, VrDiskBefore before, GError **error)
     g_autoptr(VrImage) base = NULL;
     vr_autofd fd = -1;
 
-    if (!is_off(swap, error) || !vr_swap_confirm_off(swap, swap->before_xml, error))
+    if (!is_off(swap, error) || !vr_swap_confirm_off(swap, swap->before_xml, VR_HOLDERS_ALL, error))
         return FALSE;
     base = base_of(swap, error);
     fd = base ? vr_swap_open_own_disk(swap->engine.store, swap->from, error) : -1;

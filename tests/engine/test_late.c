@@ -65,8 +65,7 @@ static VrSwap *ask_in_vain(World *world, const VrStopPolicy *policy)
 
 static void go_off(World *world, VrDomainReason reason)
 {
-    fake_hv_set_state(world->fake, VR_DOMAIN_OFF);
-    world->fake->off_reason = reason;
+    fake_hv_end(world->fake, reason);
 }
 
 /* The last request is as old as the deadline, whatever the timeout was: it is awaited from then on. */

@@ -408,7 +408,7 @@ static void migrated(VrDomainReason reason, VrSwapState reached)
     fake_hv_end(world->fake, reason);
     world->fake->starts = 0;
     expect_left_alone(world);
-    world->fake->off_reason = VR_REASON_OTHER;
+    fake_hv_restart(world->fake);
     expect_left_alone(world);
     expect_left_alone(world);
     start_by_somebody(world);
@@ -431,10 +431,10 @@ static void test_migrated_at_the_stop(void **state)
     g_autoptr(World) world = world_new(TRUE);
     g_autoptr(VrSwap) swap = begin_and_reach(world, VR_SWAP_PREPARED);
 
-    world->fake->off_reason = VR_REASON_MIGRATED;
+    world->fake->stop_reason = VR_REASON_MIGRATED;
     assert_false(vr_swap_advance(swap, VR_SWAP_STARTED, &world_stop, &error));
     assert_gerror(error, VR_ERROR_PERSON);
-    world->fake->off_reason = VR_REASON_OTHER;
+    fake_hv_restart(world->fake);
     world->fake->starts = 0;
     expect_left_alone(world);
 }

@@ -358,8 +358,9 @@ static void expect_nvram(World *world, const VrSwapNeeds *needs, const char *tex
 /* B14: it is said before the run; of a guest that was never started there is nothing to say, and a rollback brings its own. */
 static void test_nvram(void **state)
 {
+    const VrGeneration kept = {.number = 0, .disk_type = (char *)"file", .path = (char *)"/none"};
     const VrSwapNeeds forward = {.os_target = "vda"}, had = {.os_target = "vda", .had_nvram = TRUE},
-                      back = {.os_target = "vda", .is_rollback = TRUE, .had_nvram = TRUE};
+                      back = {.os_target = "vda", .back_to = &kept, .had_nvram = TRUE};
 
     for (gboolean unnamed = FALSE; unnamed <= TRUE; unnamed++) {
         g_autoptr(World) world = world_new_uefi(TRUE, unnamed ? WORLD_LOADER : WORLD_NVRAM, FALSE);

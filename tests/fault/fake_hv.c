@@ -5,7 +5,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/fd.h"
-#include "disk/disk_file.h"
+#include "fault/fake_qemu.h"
 #include "hv/domain_dom.h"
 #include "hv/domain_xml.h"
 #include "hv/libvirt_private.h"
@@ -117,6 +117,11 @@ static void set_off(FakeHv *fake, VrDomainReason reason)
     write_power(fake, (Power){VR_DOMAIN_OFF, reason, read_power(fake).id});
     write_part(fake, "live.xml", NULL);
     write_part(fake, "pull", NULL);
+}
+
+static VrDomainReason stop_reason(const FakeHv *fake)
+{
+    return fake->stop_reason == VR_REASON_OTHER ? VR_REASON_SHUTDOWN : fake->stop_reason;
 }
 
 void fake_hv_end(FakeHv *fake, VrDomainReason reason)
@@ -423,9 +428,9 @@ static gboolean do_info(VrHv *hv, const char *uuid, VrDomainInfo *info, GError *
     if (!before(fault, error))
         return FALSE;
     if (fake->stopping > 0 && --fake->stopping == 0)
-        fake_hv_end(fake, VR_REASON_SHUTDOWN);
+        fake_hv_end(fake, stop_reason(fake));
     if (fake->off_at_ms > 0 && vr_clock_now_ms() >= fake->off_at_ms) {
-        fake_hv_end(fake, VR_REASON_SHUTDOWN);
+        fake_hv_end(fake, stop_reason(fake));
         fake->off_at_ms = 0;
     }
     if (!is_there(fake, error))
@@ -463,36 +468,6 @@ static char *do_live_xml(VrHv *hv, const char *uuid, GError **error)
     return xml_part(hv, g_str_equal(uuid, FAKE_OTHER_UUID) ? "none" : "live.xml", error);
 }
 
-gboolean fake_hv_is_of(const char *xml, const char *uuid, GError **error)
-{
-    g_autoptr(VrDomainDef) def = vr_domain_def_parse(xml, error);
-
-    if (!def || g_strcmp0(def->uuid, uuid) == 0)
-        return def != NULL;
-    g_set_error(error, VR_ERROR, VR_ERROR_INVALID, "the XML is of %s, not of %s", def->uuid, uuid);
-    return FALSE;
-}
-
-/* Of libvirt's schema this much: what a disk may have, for disks are what we edit. */
-static gboolean is_valid(const char *xml, GError **error)
-{
-    static const char *const parts[] = {
-        "driver", "auth",     "source",  "backingStore", "target",        "iotune", "readonly", "shareable",
-        "serial", "wwn",      "vendor",  "product",      "address",       "boot",   "alias",    "transient",
-        "mirror", "geometry", "blockio", "encryption",   "backenddomain", NULL};
-    g_autoptr(xmlDoc) doc = vr_dom_parse(xml, "domain", error);
-    const xmlNode *devices = doc ? vr_dom_child(xmlDocGetRootElement(doc), "devices") : NULL;
-
-    for (const xmlNode *disk = vr_dom_child(devices, "disk"); disk; disk = vr_dom_next(disk, "disk"))
-        for (const xmlNode *part = vr_dom_child(disk, NULL); part; part = vr_dom_next(part, NULL))
-            if (!g_strv_contains(parts, (const char *)part->name)) {
-                g_set_error(error, VR_ERROR, VR_ERROR_HYPERVISOR, "the schema has no <%s> in <disk>",
-                            (const char *)part->name);
-                return FALSE;
-            }
-    return doc != NULL;
-}
-
 static FakeHv *other(FakeHv *fake, guint i)
 {
     FakeHv *one = fake->others && i < fake->others->len ? g_ptr_array_index(fake->others, i) : NULL;
@@ -524,22 +499,12 @@ static gboolean do_define(VrHv *hv, const char *uuid, const char *xml, GError **
 
     if (fault == FAKE_LATE)
         fake_hv_late(fake, 'd', xml, fake->late_by);
-    if (!before(fault, error) || !fake_hv_is_of(xml, uuid, error) || !is_valid(xml, error) ||
+    if (!before(fault, error) || !fake_hv_is_of(xml, uuid, error) || !fake_qemu_is_valid(xml, error) ||
         !is_named_so(fake, xml, error))
         return FALSE;
     fake->defines++;
     note_effect(fake, 'd');
     return write_definition(fake, xml, error) && after(fault, error);
-}
-
-/* QEMU runs as another user than root: a disk of mode 0400 does not open for it (SAFETY 4.6), and of a base, which nobody labels for it, it
- * needs that others may read it. */
-static gboolean can_open(const char *path, const char *format, mode_t bit)
-{
-    struct stat st;
-    guint64 size;
-
-    return path && stat(path, &st) == 0 && (st.st_mode & bit) && vr_disk_file_virtual_size(path, format, &size, NULL);
 }
 
 static gboolean has_disk(FakeHv *fake, const char *path)
@@ -554,54 +519,22 @@ static gboolean has_disk(FakeHv *fake, const char *path)
 }
 
 /* By the QEMU of another domain, which has it open for writing. */
-static gboolean is_locked(FakeHv *fake, const char *path)
+static gboolean is_locked(const char *path, void *data)
 {
+    FakeHv *fake = data;
+
     for (guint i = 0; fake->others && i < fake->others->len; i++)
         if (other(fake, i) && has_disk(other(fake, i), path))
             return TRUE;
     return FALSE;
 }
 
-static gboolean cannot_open(const char *path, GError **error)
-{
-    g_set_error(error, VR_ERROR, VR_ERROR_HYPERVISOR, "QEMU cannot open %s", path);
-    return FALSE;
-}
-
-static gboolean chain_opens(const xmlNode *disk, GError **error)
-{
-    const xmlNode *base = vr_dom_child(disk, "backingStore");
-
-    for (; vr_dom_child(base, "source"); base = vr_dom_child(base, "backingStore")) {
-        g_autofree char *path = vr_dom_attribute(vr_dom_child(base, "source"), "file");
-        g_autofree char *format = vr_dom_attribute(vr_dom_child(base, "format"), "type");
-        if (!can_open(path, format, S_IROTH))
-            return cannot_open(path, error);
-    }
-    return TRUE;
-}
-
-static gboolean disks_open(FakeHv *fake, GError **error)
-{
-    g_autofree char *xml = read_part(fake, "inactive.xml");
-    g_autoptr(VrDomainDef) def = vr_domain_def_parse(xml, error);
-    g_autoptr(xmlDoc) doc = vr_dom_parse(xml, "domain", error);
-
-    for (guint i = 0; def && i < def->disks->len; i++) {
-        const VrDomainDisk *disk = g_ptr_array_index(def->disks, i);
-        if (disk->source && (!can_open(disk->source, disk->driver, S_IWUSR) || is_locked(fake, disk->source)))
-            return cannot_open(disk->source, error);
-        if (!chain_opens(vr_dom_disk(doc, disk->target), error))
-            return FALSE;
-    }
-    return def != NULL;
-}
-
 static gboolean qemu_starts(FakeHv *fake, GError **error)
 {
     g_autofree char *path = fake_hv_os_path(fake, FALSE);
+    g_autofree char *xml = read_part(fake, "inactive.xml");
 
-    if (!disks_open(fake, error))
+    if (!fake_qemu_opens(xml, is_locked, fake, error))
         return FALSE;
     if (fake->fail_new_disk && strstr(path, "/disks/")) {
         g_set_error(error, VR_ERROR, VR_ERROR_HYPERVISOR, "QEMU does not start");
@@ -641,7 +574,7 @@ static gboolean do_start(VrHv *hv, const char *uuid, GError **error)
     }
     note_effect(fake, 's');
     if (fake->ends_at_once)
-        fake_hv_end(fake, VR_REASON_SHUTDOWN);
+        fake_hv_end(fake, stop_reason(fake));
     return after(fault, error);
 }
 
@@ -660,7 +593,7 @@ static gboolean do_shutdown(VrHv *hv, const char *uuid, VrShutdownMode mode, GEr
     if (fake->stops_after > 0)
         fake->stopping = fake->stops_after;
     else if (!fake->deaf)
-        fake_hv_end(fake, VR_REASON_SHUTDOWN);
+        fake_hv_end(fake, stop_reason(fake));
     return after(fault, error);
 }
 

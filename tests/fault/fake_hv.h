@@ -35,14 +35,15 @@ typedef struct {
     guint point;    /* calls so far */
     guint fault_at; /* the point (from 1) at which the fault fires; 0: never */
     FakeFault fault;
-    gboolean fault_stays;   /* fires at every later point too */
-    gboolean deaf;          /* ignores shutdown requests */
-    gboolean fail_new_disk; /* a guest on a disk under /disks/ does not start */
-    gboolean ends_at_once;  /* whatever is started is off again before anybody can look */
-    guint stops_after;      /* a shutdown request takes effect only after this many looks at the state */
-    guint stopping;         /* looks that are left of it */
-    gint64 off_at_ms;       /* from when on it is off by itself (boot-time clock); 0: not */
-    gboolean managed_save;  /* what it says of the domain, as the three below */
+    gboolean fault_stays;       /* fires at every later point too */
+    gboolean deaf;              /* ignores shutdown requests */
+    gboolean fail_new_disk;     /* a guest on a disk under /disks/ does not start */
+    gboolean ends_at_once;      /* whatever is started is off again before anybody can look */
+    guint stops_after;          /* a shutdown request takes effect only after this many looks at the state */
+    guint stopping;             /* looks that are left of it */
+    VrDomainReason stop_reason; /* why it goes off when it is asked to; OTHER: a shutdown */
+    gint64 off_at_ms;           /* from when on it is off by itself (boot-time clock); 0: not */
+    gboolean managed_save;      /* what it says of the domain, as the three below */
     gboolean autostart;
     guint snapshots, checkpoints;
     const char *job;

@@ -202,7 +202,7 @@ void leases(Side *side, const char *step, const char *uuid)
 void nvram(Side *side, const char *step, const char *uuid)
 {
     GError *error = NULL;
-    g_autofree char *path = vr_hv_nvram(side->hv, uuid, &error);
+    g_autofree char *path = vr_hv_nvram(side->hv, uuid, NULL, &error);
 
     if (!path)
         say_answer(side, step, FALSE, error);

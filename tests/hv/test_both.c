@@ -328,7 +328,7 @@ static void define_uefi(Side *side, const char *step, const char *os)
 /* What is told of a domain that is off is what it then runs on. */
 static void chosen_nvram(Side *side, const char *step, const char *uuid)
 {
-    g_autofree char *told = vr_hv_nvram(side->hv, uuid, NULL);
+    g_autofree char *told = vr_hv_nvram(side->hv, uuid, NULL, NULL);
     g_autofree char *xml = vr_hv_live_xml(side->hv, uuid, NULL);
     g_autoptr(VrDomainDef) def = xml ? vr_domain_def_parse(xml, NULL) : NULL;
 

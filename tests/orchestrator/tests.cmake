@@ -26,14 +26,14 @@ vr_test(orchestrator health_net LINK vr_orchestrator)
 vr_test(orchestrator health_rules LINK vr_orchestrator)
 vr_test(orchestrator health_source LINK vr_orchestrator)
 set_tests_properties(orchestrator/health_net orchestrator/health_source PROPERTIES LABELS threads)
-vr_test(orchestrator registry LINK vr_orchestrator SOURCES engine/support.c fault/fake_hv.c)
-vr_test(orchestrator history_prune LINK vr_orchestrator SOURCES engine/support.c fault/fake_hv.c)
-vr_test(orchestrator executor LINK vr_orchestrator SOURCES engine/support.c fault/fake_hv.c)
+vr_test(orchestrator registry LINK vr_orchestrator engine_support)
+vr_test(orchestrator history_prune LINK vr_orchestrator engine_support)
+vr_test(orchestrator executor LINK vr_orchestrator engine_support)
 set_tests_properties(orchestrator/executor PROPERTIES LABELS threads)
-vr_test(orchestrator executor_control LINK vr_orchestrator SOURCES engine/support.c fault/fake_hv.c)
+vr_test(orchestrator executor_control LINK vr_orchestrator engine_support)
 set_tests_properties(orchestrator/executor_control PROPERTIES LABELS threads)
 # Without that label: GLib's slices go from thread to thread where TSan does not see it, and with hundreds of threads it says so.
-vr_test(orchestrator executor_batch LINK vr_orchestrator SOURCES engine/support.c fault/fake_hv.c)
+vr_test(orchestrator executor_batch LINK vr_orchestrator engine_support)
 
 # The simulator of tests/sim: the rollout core in random worlds.
 add_executable(sim sim/check.c sim/check_ahead.c sim/check_bake.c sim/check_batch.c sim/check_border.c sim/check_group.c
