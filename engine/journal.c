@@ -496,7 +496,7 @@ gboolean vr_journal_mark_detail(VrJournal *journal, const char *swap_id, const c
     int row = -1;
 
     *detail = NULL;
-    if (!vr_db_begin(journal->db, error))
+    if (!vr_db_begin_read(journal->db, error))
         return FALSE;
     {
         g_autoptr(sqlite3_stmt) stmt = vr_db_prepare(

@@ -466,7 +466,7 @@ gboolean vr_swap_step_start(VrSwap *swap, const VrStopPolicy *stop, GError **err
         return FALSE;
     if (running_ms > 0)
         return TRUE;
-    if (!runs && !vr_swap_confirm_off(swap, swap->intent_xml, VR_HOLDERS_WRITING, error))
+    if (!runs && !vr_swap_confirm_off(swap, swap->intent_xml, VR_HOLDERS_ALL, error))
         return FALSE;
     return vr_swap_mark(swap, "start-asked", NULL, error) && vr_swap_start(swap, swap->intent_xml, error) &&
            vr_swap_mark(swap, "running", NULL, error);

@@ -530,7 +530,7 @@ static void test_define_repeated(void **state)
     g_autoptr(VrSwap) swap = begin_and_reach(world, VR_SWAP_STOPPED);
 
     world->fake->fault = FAKE_LOST_AFTER;
-    world->fake->fault_at = world->fake->point + 2; /* the XML is read first */
+    world->fake->fault_at = world->fake->point + 3; /* the XML is read twice first */
     assert_true(vr_swap_advance(swap, VR_SWAP_SWITCHED, &world_stop, NULL));
     assert_int_equal(world->fake->defines, 2);
 }
