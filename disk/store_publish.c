@@ -24,7 +24,7 @@
 #include <unistd.h>
 
 #define ATTEMPTS 10
-#define MAX_ESP_BYTES (G_GUINT64_CONSTANT(1) << 30) /* that are copied, to look into it */
+#define MAX_ESP_BYTES (G_GUINT64_CONSTANT(512) << 20) /* that are copied, to look into it */
 
 /* ---- what was asked ---- */
 
