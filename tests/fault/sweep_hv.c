@@ -380,9 +380,12 @@ char *__wrap_vr_connection_volume_path(VrHv *ops, const char *pool, const char *
     g_autofree char *dir = g_path_get_dirname(((SweepHv *)ops)->fakes[0]->dir);
     g_autofree char *path = g_build_filename(dir, "..", "disks", volume, NULL);
 
-    if (g_str_equal(pool, "guests") && g_file_test(path, G_FILE_TEST_EXISTS))
+    if (!g_str_equal(pool, "guests"))
+        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "no pool '%s'", pool);
+    else if (!g_file_test(path, G_FILE_TEST_EXISTS))
+        g_set_error(error, VR_ERROR, VR_ERROR_NOT_FOUND, "no volume '%s'", volume);
+    else
         return g_steal_pointer(&path);
-    g_set_error(error, VR_ERROR, VR_ERROR_NOT_FOUND, "no volume '%s' in a pool '%s'", volume, pool);
     return NULL;
 }
 
