@@ -48,23 +48,45 @@ static void add_entry(GPtrArray *manifest, const VrDomainDisk *disk, guint depth
     g_ptr_array_add(manifest, entry);
 }
 
+/* The medium of a drive that starts without it is not there. Takes why. */
+static gboolean is_empty_drive(const VrDomainDisk *disk, GError *why, GError **error)
+{
+    if (disk->may_be_empty && g_error_matches(why, VR_ERROR, VR_ERROR_NOT_FOUND)) {
+        g_error_free(why);
+        return TRUE;
+    }
+    g_propagate_error(error, why);
+    return FALSE;
+}
+
+/* *proofs NULL: nothing local is behind the disk, or it is an empty drive. */
+static gboolean read_disk(VrHv *hv, const VrDomainDisk *disk, VrProofContent content, GPtrArray **proofs,
+                          GError **error)
+{
+    GError *local = NULL;
+    g_autofree char *path = NULL;
+
+    if (!resolve(hv, disk, &path, &local))
+        return is_empty_drive(disk, local, error);
+    if (!path)
+        return TRUE;
+    *proofs = vr_file_proof_read(path, disk->driver, disk->shareable ? VR_PROOF_NONE : content, &local);
+    return *proofs || is_empty_drive(disk, local, error);
+}
+
 static gboolean add_disk(GPtrArray *manifest, VrHv *hv, const char *xml, const VrDomainDisk *disk,
                          VrProofContent content, GError **error)
 {
     g_autofree char *text = vr_domain_xml_disk_text(xml, disk->target, error);
     g_autofree char *element = text ? g_compute_checksum_for_string(G_CHECKSUM_SHA256, text, -1) : NULL;
-    g_autofree char *path = NULL;
     g_autoptr(GPtrArray) proofs = NULL;
 
-    if (!text || !resolve(hv, disk, &path, error))
+    if (!text || !read_disk(hv, disk, content, &proofs, error))
         return FALSE;
-    if (!path) {
+    if (!proofs) {
         add_entry(manifest, disk, 0, element, NULL);
         return TRUE;
     }
-    proofs = vr_file_proof_read(path, disk->driver, disk->shareable ? VR_PROOF_NONE : content, error);
-    if (!proofs)
-        return FALSE;
     g_ptr_array_set_free_func(proofs, NULL);
     for (guint i = 0; i < proofs->len; i++)
         add_entry(manifest, disk, i, i == 0 ? element : "", g_ptr_array_index(proofs, i));

@@ -224,7 +224,7 @@ static gboolean disks_exist(VrHv *hv, const VrDomainDef *def, const VrDomainDisk
     for (guint i = 0; i < def->disks->len; i++) {
         const VrDomainDisk *disk = g_ptr_array_index(def->disks, i);
         g_autofree char *path = NULL;
-        if (disk == os && !os_too)
+        if (disk->may_be_empty || (disk == os && !os_too))
             continue;
         /* a volume that is on no path of this host is libvirt's to find */
         if (!vr_disk_local_path(hv, disk, &path, NULL) ? disk != os : !path || access(path, F_OK) == 0)

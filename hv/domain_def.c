@@ -126,6 +126,13 @@ static void read_source(VrDomainDisk *disk, const xmlNode *source)
     disk->foreign_child = foreign_part(source);
 }
 
+/* A disk of that policy is left out, which is another matter: what is on it is missed. 'requisite' fails at a cold start. */
+static gboolean may_be_empty(const VrDomainDisk *disk, const xmlNode *source)
+{
+    return strcmp(disk->device, "disk") != 0 && strcmp(disk->device, "lun") != 0 && source != NULL &&
+           vr_dom_attribute_is(source, "startupPolicy", "optional");
+}
+
 static char *attribute_or(const xmlNode *node, const char *name, const char *fallback)
 {
     char *value = vr_dom_attribute(node, name);
@@ -155,6 +162,7 @@ static VrDomainDisk *read_disk(const xmlNode *node)
     disk->shareable = vr_dom_child(node, "shareable") != NULL;
     disk->readonly = vr_dom_child(node, "readonly") != NULL;
     disk->mirror = vr_dom_child(node, "mirror") != NULL;
+    disk->may_be_empty = may_be_empty(disk, vr_dom_child(node, "source"));
     return disk;
 }
 

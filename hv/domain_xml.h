@@ -21,6 +21,8 @@ typedef struct {
     guint boot_order;         /* per-device <boot order>, 0 when none */
     guint logical_block_size; /* <blockio>, 0 when not said */
     gboolean transient, shareable, readonly, mirror;
+    gboolean
+        may_be_empty; /* a CD-ROM or floppy drive of startupPolicy='optional': without its file libvirt starts it empty */
     char *
         foreign_child; /* name of a child of <source> that we do not know (slices, reservations), or <encryption> or <auth> beside it, else NULL */
 } VrDomainDisk;

@@ -138,3 +138,22 @@ def test_what_cannot_be_read_is_found_before_the_guest_stops(disks):
 def test_the_domain_has_no_other_disks_than_before(disks):
     root = ElementTree.fromstring(disks.guest.domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
     assert [one.find("target").get("dev") for one in root.iter("disk")] == ["vda", *ALL]
+
+
+def test_a_medium_that_is_gone():
+    """A CD-ROM that may be missing at a start (startupPolicy) does not hold a guest up; libvirt starts it with the drive empty."""
+    with cheap_guest.Fleet(1, f"{PREFIX}-medium", version="1.0.0") as fleet:
+        guest, iso = fleet[0], cheap_guest.write_data_disk(fleet.path("medium.iso"))
+        guest.define(extra_devices="<disk type='file' device='cdrom'><driver name='qemu' type='raw'/>"
+                                   f"<source file='{iso}' startupPolicy='optional'/><target dev='hda' bus='ide'/></disk>")
+        guest.start()
+        guest.wait_boot("1.0.0")
+        os.unlink(iso)
+        program = Program(fleet.path("store"), fleet.dir)
+        program.publish("2.0.0")
+        program("set-define", "-", stdin=program.model("medium", [guest.name]))
+        program("upgrade", "medium", "--version", "2.0.0")
+        guest.wait_boot("2.0.0", boots=2)
+        assert iso in guest.domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
+        program("rollback", "medium", guest.name)
+        guest.wait_boot("1.0.0", boots=3)

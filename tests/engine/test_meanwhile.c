@@ -649,6 +649,39 @@ static void test_lost_data_disk(void **state)
     assert_int_equal(fake_hv_state(world->fake), VR_DOMAIN_RUNNING);
 }
 
+/* A CD-ROM that may be gone (startupPolicy) is an empty drive when it is; any other policy, and a disk, is missed. */
+static void test_lost_medium(void **state)
+{
+    static const struct {
+        const char *device, *policy;
+        gboolean passes;
+    } rows[] = {{"cdrom", "optional", TRUE},
+                {"floppy", "optional", TRUE},
+                {"cdrom", "requisite", FALSE},
+                {"cdrom", "mandatory", FALSE},
+                {"disk", "optional", FALSE}};
+
+    for (gsize i = 0; i < G_N_ELEMENTS(rows); i++) {
+        g_autoptr(GError) error = NULL;
+        g_autoptr(World) world = world_new(FALSE);
+        g_autofree char *drive = g_strdup_printf("<disk type='file' device='%s'><driver name='qemu' type='raw'/>"
+                                                 "<source file='%s/gone.iso' startupPolicy='%s'/>"
+                                                 "<target dev='sda' bus='sata'/></disk><interface",
+                                                 rows[i].device, world->top, rows[i].policy);
+        g_autoptr(VrSwap) swap = NULL;
+
+        fake_hv_edit(world->fake, "<interface", drive);
+        if (rows[i].passes) {
+            world_swap(world, -1);
+            world_swap(world, 0);
+        } else {
+            assert_null(world_begin(world, -1, &error));
+            assert_gerror(error, VR_ERROR_REFUSED);
+        }
+        world_check(world, TRUE);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -680,6 +713,7 @@ int main(void)
         cmocka_unit_test(test_lost_journal),
         cmocka_unit_test(test_lost_disk),
         cmocka_unit_test(test_lost_data_disk),
+        cmocka_unit_test(test_lost_medium),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
