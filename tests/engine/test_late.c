@@ -272,7 +272,7 @@ static VrSwap *lose_define(World *world, int to_generation, gboolean kill)
         return swap;
     }
     world->fake->fault = FAKE_LOST_BEFORE;
-    world->fake->fault_at = world->fake->point + 2; /* the XML is read first */
+    world->fake->fault_at = world->fake->point + 3; /* the XML is read twice first */
     assert_false(vr_swap_advance(swap, VR_SWAP_SWITCHED, &world_stop, &error));
     assert_gerror(error, VR_ERROR_DISCONNECTED);
     assert_true(vr_swap_undo(swap, error->message, NULL));

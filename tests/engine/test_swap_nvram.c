@@ -406,7 +406,7 @@ static void test_copied_again(void **state)
 
     assert_true(vr_swap_advance(swap, VR_SWAP_STOPPED, &world_stop, NULL));
     world->fake->fault = FAKE_REFUSE;
-    world->fake->fault_at = world->fake->point + 2; /* the define */
+    world->fake->fault_at = world->fake->point + 3; /* the define */
     assert_false(vr_swap_advance(swap, VR_SWAP_SWITCHED, NULL, &error));
     expect_error(&error, VR_ERROR_HYPERVISOR, "scripted");
     assert_true(g_file_test(one, G_FILE_TEST_EXISTS));
