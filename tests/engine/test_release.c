@@ -211,7 +211,8 @@ static void test_preflight(void **state) /* the named findings, and a job that i
     world->fake->snapshots = 1;
     assert_refused(world, VR_ERROR_REFUSED, "[snapshots]");
     world->fake->snapshots = 0;
-    world->fake->job = "block pull on vda";
+    world->fake->job = "block pull on vda"; /* somebody else's, who may end it before its end */
+    assert_true(vr_hv_block_pull(&world->fake->hv, FAKE_UUID, "vda", NULL));
     assert_refused(world, VR_ERROR_REFUSED, "[job]");
     world->fake->job = NULL;
     fake_hv_edit(world->fake, "/g1.qcow2", "/g9.qcow2");
