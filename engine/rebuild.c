@@ -244,12 +244,22 @@ static VrGeneration *current_of(const VrFoundInstance *found)
     return NULL;
 }
 
-/* A domain that runs on a disk of ours has our record, until it is released with it. */
+/* A domain that runs on a disk of ours has our record, until it is released with it; and then nothing lies below the disk. */
+static gboolean was_released(const VrGeneration *current, gboolean has_record)
+{
+    g_auto(VrDiskLook) look = {0};
+
+    return !has_record && current->ours && vr_disk_file_look(current->path, current->format, &look, NULL) &&
+           !look.backing;
+}
+
 static void let_go(VrFoundInstance *found, VrGeneration *current)
 {
     current->state = VR_GENERATION_RELEASED;
     current->ours = FALSE;
-    say(found, "it runs on generation %u and has no metadata of ours: it was released, and the disk is its own",
+    say(found,
+        "it runs on generation %u and has no metadata of ours: it was released, and the disk, which stands alone, is "
+        "its own",
         current->number);
 }
 
@@ -271,7 +281,7 @@ static gboolean judge(VrRebuildLook *look, const VrDomainRecordRead *record, gbo
     else if (!found->set_name)
         say(found, "which set it is of, neither its metadata nor its files say");
     else {
-        if (!has_record && current->ours)
+        if (was_released(current, has_record))
             let_go(found, current);
         return TRUE;
     }

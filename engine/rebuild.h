@@ -4,7 +4,7 @@
  * ROOT/disks/UUID. What cannot be known is said and not guessed: whether a kept disk was ever healthy, which swap was open, runs, sets.
  *
  *   current        the disk that the domain's XML names, if its record and its live XML agree with that
- *   released       the same where its domain has no record: it is not ours any more
+ *   released       the same where its domain has no record and nothing lies below the disk: it is not ours any more
  *   kept           another gN.qcow2 of ours whose owner, mode, XML, backing chain and NVRAM are as we leave them
  *   failed         a gN.qcow2 of which one of these is not so: it keeps its number, and is neither booted nor deleted by us
  *   discarded      a gN.xml without its disk: it keeps its number
