@@ -161,7 +161,7 @@ static void test_no_way_back_brings_it_back(void **state)
 static void test_refused_before_anything(void **state)
 {
     static const char *const os[] = {"vda", NULL};
-    g_autoptr(World) world = world_with_temp(TRUE, "qcow2");
+    g_autoptr(World) world = world_with_temp(FALSE, "qcow2");
     g_autoptr(GError) error = NULL;
     g_autofree char *path = temp_path(world);
 
