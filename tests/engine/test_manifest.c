@@ -416,7 +416,6 @@ static void recover_block(guint i, World *world, const char *link, const char *f
     g_autoptr(VrDataProof) proof = NULL;
     const VrRecovered *one;
 
-    point_to(link, first);
     vr_swap_free(reach(world, VR_SWAP_SWITCHED));
     if (blocks[i].booted)
         boot_host(world, blocks[i].named);
@@ -460,6 +459,7 @@ static void test_block_device_over_a_reboot(void **state)
         fake_hv_edit(world->fake, from, to);
         fake_hv_edit(world->fake, "<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file=",
                      "<disk type='block' device='disk'><driver name='qemu' type='raw'/><source dev=");
+        point_to(link, first);
         assert_true(vr_hv_start(&world->fake->hv, FAKE_UUID, NULL));
         recover_block(i, world, link, first, second);
         detach(second);
