@@ -6,10 +6,10 @@
  * hung on its disk was reported as failed. libvirt does not say who asked. It is ours to start again, once, when it is off
  *
  *   within LATE_START_MS of our giving up, on the same boot of the host, and
- *   because the guest shut down, or for a reason that a libvirtd which was restarted does not know any more; or where we had tried to destroy
- *   it, because QEMU was destroyed or died.
+ *   because the guest shut down; or where we had tried to destroy it, because QEMU was destroyed or died.
  *
- * An admin who destroys a guest means it to be off, and so does one who saves or migrates it: those are left. One who shuts his guest down
+ * An admin who destroys a guest means it to be off, and so does one who saves or migrates it: those are left. So is one of which a libvirtd
+ * that was restarted does not know why it is off, since it may run on another host. One who shuts his guest down
  * himself in these few minutes, and then runs a command that recovers, finds it running: that is seen and told, while a guest that was running,
  * and stays off because of us, may not be noticed. Later than that it is his, whatever the reason is.
  *
@@ -33,7 +33,6 @@ static gboolean is_our_stop(const VrDomainInfo *info, gboolean forced)
         return FALSE;
     switch (info->reason) {
     case VR_REASON_SHUTDOWN:
-    case VR_REASON_OTHER:
         return TRUE;
     case VR_REASON_DESTROYED:
     case VR_REASON_CRASHED:

@@ -135,6 +135,7 @@ static void test_stays_off(void **state) /* B16 */
                 {.reason = VR_REASON_CRASHED},
                 {.reason = VR_REASON_MIGRATED},
                 {.reason = VR_REASON_SAVED},
+                {.reason = VR_REASON_OTHER}, /* libvirtd was restarted: it may have been migrated */
                 {.reason = VR_REASON_SHUTDOWN, .after_ms = 6 * MINUTE_MS},
                 {.reason = VR_REASON_SHUTDOWN, .reboot = TRUE},
                 {.reason = VR_REASON_SHUTDOWN, .saved = TRUE}};
@@ -257,9 +258,17 @@ static void land(World *world, VrSwap *swap)
     assert_true(vr_hv_define(&world->fake->hv, FAKE_UUID, swap->intent_xml, NULL));
 }
 
+static gboolean lost_define(VrHv *hv, const char *uuid, const char *xml, GError **error)
+{
+    g_set_error(error, VR_ERROR, VR_ERROR_DISCONNECTED, "it does not answer");
+    return FALSE;
+}
+
 /* Undone while a define of the new disk is under way of which nobody hears any more. */
 static VrSwap *lose_define(World *world, int to_generation, gboolean kill)
 {
+    const VrHvOps *there = world->fake->hv.ops;
+    VrHvOps lost;
     g_autoptr(GError) error = NULL;
     VrSwap *swap = world_begin(world, to_generation, &error);
 
@@ -271,10 +280,12 @@ static VrSwap *lose_define(World *world, int to_generation, gboolean kill)
         g_free(recover(world));
         return swap;
     }
-    world->fake->fault = FAKE_LOST_BEFORE;
-    world->fake->fault_at = world->fake->point + 3; /* the XML is read twice first */
+    lost = *world->fake->hv.ops;
+    lost.define = lost_define;
+    world->fake->hv.ops = &lost;
     assert_false(vr_swap_advance(swap, VR_SWAP_SWITCHED, &world_stop, &error));
     assert_gerror(error, VR_ERROR_DISCONNECTED);
+    world->fake->hv.ops = there;
     assert_true(vr_swap_undo(swap, error->message, NULL));
     return swap;
 }
