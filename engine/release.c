@@ -64,7 +64,7 @@ gboolean vr_release_is_open(VrJournal *journal, const char *uuid, gboolean *open
     VrDb *db = vr_journal_db(journal);
     gboolean ok;
 
-    if (!vr_db_begin(db, error))
+    if (!vr_db_begin_read(db, error))
         return FALSE;
     ok = read_last(db, uuid, open, error);
     vr_db_rollback(db);
@@ -77,7 +77,7 @@ GPtrArray *vr_release_open_ones(VrJournal *journal, const char *set_name, GError
     VrDb *db = vr_journal_db(journal);
     int row = -1;
 
-    if (!vr_db_begin(db, error))
+    if (!vr_db_begin_read(db, error))
         return NULL;
     {
         g_autoptr(sqlite3_stmt) stmt =
