@@ -346,7 +346,7 @@ char *vr_agent_read_file(VrHv *hv, const char *uuid, const char *path, gsize max
                          GError **error)
 {
     g_autoptr(GByteArray) content = g_byte_array_new();
-    gint64 handle;
+    gint64 handle = -1;
 
     if (!file_open(hv, uuid, path, deadline_ms, &handle, error))
         return NULL;
