@@ -10,6 +10,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 
 #include <cmocka.h>
 
@@ -101,12 +102,18 @@ static void check_after(World *world, guint scenario)
     assert_int_equal(open->len, 0);
 }
 
-static guint sweep(guint scenario, CutKind kind)
+/* VR_FULL=1: each cut; else every third, beginning with the one that VR_SEED names. Returns how many fired. */
+static guint sweep(guint scenario, CutKind kind, guint stride)
 {
-    for (guint at = 1;; at++) {
+    const char *seed = g_getenv("VR_SEED");
+    gboolean all = g_strcmp0(g_getenv("VR_FULL"), "1") == 0;
+    guint fired = 0;
+
+    for (guint at = 1 + (all || !seed ? 0 : (guint)atoi(seed) % stride);; at += all ? 1 : stride) {
         g_autoptr(World) world = world_for(scenario);
         if (!cut_in(world, scenarios[scenario].act, kind, at))
-            return at - 1;
+            return fired;
+        fired++;
         world_check(world, FALSE);
         recover(world);
         check_after(world, scenario);
@@ -119,9 +126,9 @@ static void test_kill_once(void **state)
 
     for (guint scenario = 0; scenario < G_N_ELEMENTS(scenarios); scenario++) {
         for (CutKind kind = 0; kind < CUT_KINDS; kind++) {
-            guint fired = sweep(scenario, kind);
+            guint fired = sweep(scenario, kind, 3);
             print_message("%s, kind %d: %u cuts\n", scenarios[scenario].name, kind, fired);
-            assert_true(fired >= 5);
+            assert_true(fired >= 2);
             cuts += fired;
         }
     }
@@ -153,7 +160,7 @@ static void test_kill_twice(void **state)
 /* Nothing of what was copied is left, and the guest is on its old disk. */
 static void test_kill_in_copy(void **state)
 {
-    guint fired = sweep(G_N_ELEMENTS(scenarios) - 1, CUT_IN_COPY);
+    guint fired = sweep(G_N_ELEMENTS(scenarios) - 1, CUT_IN_COPY, 1);
 
     print_message("full clone, in the copy: %u cuts\n", fired);
     assert_true(fired >= 3);
