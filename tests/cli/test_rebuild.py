@@ -7,8 +7,8 @@ import shutil
 import pytest
 
 from lib import cheap_guest
-from program import FAILED, OWNED, PERSON, REFUSED, USAGE
-from test_recover import begin_upgrade, end, events, kill
+from program import FAILED, OWNED, PERSON, REFUSED, USAGE, events
+from test_recover import begin_upgrade, kill
 
 
 @pytest.fixture(name="lab")
