@@ -429,6 +429,8 @@ GPtrArray *vr_journal_may_land(VrJournal *journal, const char *set_name, GError 
     return read_swaps(journal,
                       SWAP_COLUMNS "WHERE set_name = ?1 AND state = 7 "
                                    "AND EXISTS (SELECT 1 FROM steps WHERE swap_id = id AND name = 'may-land') "
+                                   "AND NOT EXISTS (SELECT 1 FROM swaps later WHERE later.uuid = swaps.uuid "
+                                   "AND later.seq > swaps.seq AND later.reached >= 3) "
                                    "AND uuid NOT IN (SELECT uuid FROM swaps WHERE state NOT IN (5, 6, 7)) ORDER BY seq",
                       set_name, error);
 }

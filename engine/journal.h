@@ -216,8 +216,8 @@ GPtrArray *vr_journal_open_swaps(VrJournal *journal, const char *set_name, GErro
 /* The last swaps of instances of a set that ended as DISCARDED after a stop was asked for and given up, and whose guests we have not started
  * since. As vr_journal_open_swaps(). */
 GPtrArray *vr_journal_given_up(VrJournal *journal, const char *set_name, GError **error);
-/* Swaps of a set that ended as UNDONE while a define of their new disk may have been under way, of instances that have no open one. As
- * vr_journal_open_swaps(). */
+/* Swaps of a set that ended as UNDONE while a define of their new disk may have been under way, of instances that have no open one, and no later
+ * one whose define was answered: that settles it. As vr_journal_open_swaps(). */
 GPtrArray *vr_journal_may_land(VrJournal *journal, const char *set_name, GError **error);
 /* All swaps of a run, in order. */
 GPtrArray *vr_journal_run_swaps(VrJournal *journal, const char *run_id, GError **error);

@@ -398,6 +398,21 @@ static void test_an_edit_is_no_late_define(void **state)
     assert_null(world_begin(world, -1, NULL));
 }
 
+/* A later swap whose define was answered has settled it: what is kept is sealed again. */
+static void test_a_later_switch_settles_it(void **state)
+{
+    g_autoptr(World) world = world_new(TRUE);
+
+    world_swap(world, -1);
+    world_swap(world, -1);
+    vr_swap_free(lose_define(world, 1, FALSE));
+    world_check(world, TRUE);
+    world_swap(world, 1);
+    world_swap(world, -1);
+    world_check(world, TRUE);
+    assert_null(recover(world));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -413,6 +428,7 @@ int main(void)
         cmocka_unit_test(test_nothing_lands_after_a_reboot),
         cmocka_unit_test(test_define_of_a_rollback_lands),
         cmocka_unit_test(test_an_edit_is_no_late_define),
+        cmocka_unit_test(test_a_later_switch_settles_it),
     };
 
     world_quick_clock();
