@@ -3,6 +3,7 @@
 other on one guest."""
 import hashlib
 import os
+import pwd
 import shutil
 from xml.etree import ElementTree
 
@@ -31,8 +32,21 @@ class Fleet(cheap_guest.Fleet):
             shutil.rmtree(os.path.join(STATE, guest.uuid), ignore_errors=True)
 
 
+def give_ca_to_tss():
+    """libvirt runs swtpm as tss, but as root where libvirtd is older than that user (swtpm installed later). What root left in the local CA,
+    tss may not write."""
+    try:
+        owner = pwd.getpwnam("tss").pw_uid
+    except KeyError:
+        return
+    for folder, _, names in os.walk("/var/lib/swtpm-localca"):
+        for path in [folder, *(os.path.join(folder, name) for name in names)]:
+            os.chown(path, owner, -1)
+
+
 @pytest.fixture(scope="module", name="lab")
 def fixture_lab():
+    give_ca_to_tss()
     with Fleet(1, f"{PREFIX}-tpm", version="1.0.0", start=True) as fleet:
         yield Lab(fleet)
 
