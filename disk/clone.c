@@ -275,38 +275,17 @@ static gboolean ask(VrCloneSeat *seat, Request *request, GError **error)
 
 /* ---- one disk ---- */
 
-static int create_file(const VrNewDisk *disk, GError **error)
-{
-    vr_autofd fd = vr_open_beneath(disk->tmp->dir_fd, disk->name, O_RDWR | O_CREAT | O_EXCL, 0600, error);
-    if (fd >= 0 && fchmod(fd, 0600) < 0) {
-        vr_set_error_errno(error, errno, "cannot set the mode of %s", disk->name);
-        return -1;
-    }
-    return vr_fd_steal(&fd);
-}
-
-static gboolean check_result(int fd, guint64 size, GError **error)
-{
-    VrQcow2Header header;
-    if (!vr_qcow2_header_read(fd, &header, error))
-        return FALSE;
-    if (header.size == size && header.backing_offset == 0 && header.incompatible == 0)
-        return TRUE;
-    g_set_error_literal(error, VR_ERROR, VR_ERROR_INVALID, "what was written is not the disk that was asked for");
-    return FALSE;
-}
-
 gboolean vr_clone_make(VrCloneSeat *seat, VrStore *store, const char *uuid, const char *name, const VrImage *image,
                        guint64 min_size, VrDiskBefore before, void *data, GError **error)
 {
     g_auto(VrNewDisk) disk = {0};
-    vr_autofd fd = vr_new_disk_begin(&disk, store, uuid, name, error) ? create_file(&disk, error) : -1;
+    vr_autofd fd = vr_new_disk_begin(&disk, store, uuid, name, error) ? vr_new_disk_create(&disk, error) : -1;
     if (fd < 0) {
         leave(seat);
         return FALSE;
     }
     Request request = {.store = store, .image = image, .size = vr_new_disk_size(image, min_size), .fd = fd};
-    if (ask(seat, &request, error) && check_result(fd, request.size, error) &&
+    if (ask(seat, &request, error) && vr_new_disk_stands_alone(fd, request.size, error) &&
         vr_new_disk_end(&disk, fd, before, data, error))
         return TRUE;
     g_prefix_error(error, "cannot make %s/%s as a full clone of %s %s: ", disk.dir_path, name, image->name,

@@ -76,29 +76,6 @@ gboolean vr_flatten_has_room(VrStore *store, guint64 bytes, GError **error)
     return FALSE;
 }
 
-static int create_file(const VrNewDisk *disk, GError **error)
-{
-    vr_autofd fd = vr_open_beneath(disk->tmp->dir_fd, disk->name, O_RDWR | O_CREAT | O_EXCL, 0600, error);
-
-    if (fd >= 0 && fchmod(fd, 0600) < 0) {
-        vr_set_error_errno(error, errno, "cannot set the mode of %s", disk->name);
-        return -1;
-    }
-    return vr_fd_steal(&fd);
-}
-
-static gboolean stands_alone(int fd, guint64 size, GError **error)
-{
-    VrQcow2Header header;
-
-    if (!vr_qcow2_header_read(fd, &header, error))
-        return FALSE;
-    if (header.size == size && header.backing_offset == 0 && header.incompatible == 0)
-        return TRUE;
-    g_set_error_literal(error, VR_ERROR, VR_ERROR_INVALID, "what was written is not the disk that was asked for");
-    return FALSE;
-}
-
 static gboolean copy(VrStore *store, int overlay_fd, const VrImage *base, int fd, const gint *cancelled, GError **error)
 {
     vr_autofd base_fd = -1;
@@ -110,14 +87,14 @@ static gboolean copy(VrStore *store, int overlay_fd, const VrImage *base, int fd
         !vr_flatten_has_room(store, plan.file_size, error))
         return FALSE;
     job.copy = (VrCopyJob){.targets = &fd, .n_targets = 1, .cancelled = cancelled};
-    return vr_convert(&job, &plan, NULL, error) && stands_alone(fd, plan.virtual_size, error);
+    return vr_convert(&job, &plan, NULL, error) && vr_new_disk_stands_alone(fd, plan.virtual_size, error);
 }
 
 gboolean vr_flatten_make(VrStore *store, const char *uuid, const char *name, int overlay_fd, const VrImage *base,
                          const gint *cancelled, VrDiskBefore before, void *data, GError **error)
 {
     g_auto(VrNewDisk) disk = {0};
-    vr_autofd fd = vr_new_disk_begin(&disk, store, uuid, name, error) ? create_file(&disk, error) : -1;
+    vr_autofd fd = vr_new_disk_begin(&disk, store, uuid, name, error) ? vr_new_disk_create(&disk, error) : -1;
 
     if (fd < 0)
         return FALSE;

@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "disk/qcow2.h"
 #include "disk/version.h"
 
 #include <errno.h>
@@ -58,4 +59,27 @@ guint64 vr_new_disk_size(const VrImage *image, guint64 min_size)
 {
     guint64 size = MAX(image->virtual_size, min_size);
     return size + (SECTOR - size % SECTOR) % SECTOR;
+}
+
+int vr_new_disk_create(const VrNewDisk *disk, GError **error)
+{
+    vr_autofd fd = vr_open_beneath(disk->tmp->dir_fd, disk->name, O_RDWR | O_CREAT | O_EXCL, 0600, error);
+
+    if (fd >= 0 && fchmod(fd, 0600) < 0) {
+        vr_set_error_errno(error, errno, "cannot set the mode of %s", disk->name);
+        return -1;
+    }
+    return vr_fd_steal(&fd);
+}
+
+gboolean vr_new_disk_stands_alone(int fd, guint64 size, GError **error)
+{
+    VrQcow2Header header;
+
+    if (!vr_qcow2_header_read(fd, &header, error))
+        return FALSE;
+    if (header.size == size && header.backing_offset == 0 && header.incompatible == 0)
+        return TRUE;
+    g_set_error_literal(error, VR_ERROR, VR_ERROR_INVALID, "what was written is not the disk that was asked for");
+    return FALSE;
 }

@@ -223,6 +223,17 @@ void world_quick_pass(gint64 ms)
     __atomic_add_fetch(&quick_ms, ms, __ATOMIC_SEQ_CST);
 }
 
+VrSwap *world_reach(World *world, VrSwapState state)
+{
+    g_autoptr(GError) error = NULL;
+    VrSwap *swap = world_begin(world, -1, &error);
+
+    g_assert_no_error(error);
+    if (state > VR_SWAP_PLANNED)
+        g_assert_true(vr_swap_advance(swap, state, &world_stop, &error));
+    return swap;
+}
+
 void world_run_sql(World *world, const char *sql)
 {
     VrDb *db = vr_journal_db(world->journal);

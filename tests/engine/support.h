@@ -62,6 +62,8 @@ void world_skip_waiting(gint64 (*wall_us)(void *data));
 void world_quick_clock(void);
 /* On that clock: so much passes now. */
 void world_quick_pass(gint64 ms);
+/* A forward swap that has come to `state`; asserts. */
+VrSwap *world_reach(World *world, VrSwapState state);
 /* One statement on the journal, in a transaction of its own. */
 void world_run_sql(World *world, const char *sql);
 /* One recovery, as `recover` does it: what it left started is committed. How many swaps it found open. */
@@ -76,3 +78,11 @@ guint world_current(World *world);
  * a system of a later generation; what is kept of ours is sealed, what was discarded is gone. */
 void world_check_nvram(World *world, gboolean closed);
 mode_t world_mode(const char *path);
+
+/* For what includes cmocka. */
+#define assert_gerror(error, expected)                                                                                 \
+    do {                                                                                                               \
+        assert_non_null(error);                                                                                        \
+        if (!g_error_matches(error, VR_ERROR, expected))                                                               \
+            fail_msg("wrong error: %s", (error)->message);                                                             \
+    } while (0)

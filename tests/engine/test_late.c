@@ -16,23 +16,6 @@
 
 #include <cmocka.h>
 
-#define assert_gerror(error, expected)                                                                                 \
-    do {                                                                                                               \
-        assert_non_null(error);                                                                                        \
-        if (!g_error_matches(error, VR_ERROR, expected))                                                               \
-            fail_msg("wrong error: %s", (error)->message);                                                             \
-    } while (0)
-
-static VrSwap *begin_and_reach(World *world, VrSwapState state)
-{
-    g_autoptr(GError) error = NULL;
-    VrSwap *swap = world_begin(world, -1, &error);
-
-    assert_null(error);
-    assert_true(vr_swap_advance(swap, state, &world_stop, &error));
-    return swap;
-}
-
 /* What a recovery says of the first guest; NULL: nothing. Free with g_free. */
 static char *recover(World *world)
 {
@@ -54,7 +37,7 @@ static const VrStopPolicy strict = {.method = VR_STOP_ACPI, .timeout_ms = 2 * MI
 static VrSwap *ask_in_vain(World *world, const VrStopPolicy *policy)
 {
     g_autoptr(GError) error = NULL;
-    VrSwap *swap = begin_and_reach(world, VR_SWAP_PREPARED);
+    VrSwap *swap = world_reach(world, VR_SWAP_PREPARED);
 
     world->fake->deaf = TRUE;
     assert_false(vr_swap_advance(swap, VR_SWAP_STARTED, policy, &error));
@@ -86,7 +69,7 @@ static void test_goes_off_after_the_deadline(void **state) /* B17 */
 static void test_killed_while_asking(void **state)
 {
     g_autoptr(World) world = world_new(TRUE);
-    g_autoptr(VrSwap) swap = begin_and_reach(world, VR_SWAP_PREPARED);
+    g_autoptr(VrSwap) swap = world_reach(world, VR_SWAP_PREPARED);
     g_autofree char *told = NULL;
 
     assert_true(vr_journal_mark(world->journal, world->owner, vr_swap_row(swap)->id, "stop-asked", NULL, NULL));
@@ -209,7 +192,7 @@ static void test_reader_of_a_data_disk(void **state) /* B17 */
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(World) world = world_new(TRUE);
-    g_autoptr(VrSwap) swap = begin_and_reach(world, VR_SWAP_PREPARED);
+    g_autoptr(VrSwap) swap = world_reach(world, VR_SWAP_PREPARED);
     int input;
     GPid reader = open_to_read(world->data_path, &input);
 
@@ -230,7 +213,7 @@ static void test_lost_destroy(void **state)
 {
     for (guint kill = 0; kill < 2; kill++) {
         g_autoptr(World) world = world_new(TRUE);
-        g_autoptr(VrSwap) swap = begin_and_reach(world, VR_SWAP_PREPARED);
+        g_autoptr(VrSwap) swap = world_reach(world, VR_SWAP_PREPARED);
         const char *id = vr_swap_row(swap)->id;
 
         world->fake->deaf = TRUE;

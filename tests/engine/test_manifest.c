@@ -17,23 +17,12 @@
 
 #include <cmocka.h>
 
-#define assert_gerror(error, expected, text)                                                                           \
+#define assert_error_text(error, expected, text)                                                                       \
     do {                                                                                                               \
         assert_non_null(error);                                                                                        \
         if (!g_error_matches(error, VR_ERROR, expected) || !strstr((error)->message, text))                            \
             fail_msg("wrong error: %s", (error)->message);                                                             \
     } while (0)
-
-static VrSwap *reach(World *world, VrSwapState state)
-{
-    g_autoptr(GError) error = NULL;
-    VrSwap *swap = world_begin(world, -1, &error);
-
-    assert_null(error);
-    vr_swap_advance(swap, state, &world_stop, &error);
-    assert_null(error);
-    return swap;
-}
 
 /* --- what somebody does to the data disk while the guest is off -------------------------------------- */
 
@@ -130,7 +119,7 @@ static void check_deed(guint i, VrSwapState at)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(World) world = world_new(TRUE);
-    g_autoptr(VrSwap) swap = reach(world, at);
+    g_autoptr(VrSwap) swap = world_reach(world, at);
     guint starts = world->fake->starts;
 
     deeds[i].act(world);
@@ -138,8 +127,8 @@ static void check_deed(guint i, VrSwapState at)
     assert_int_equal(world->fake->starts, starts); /* not on the new disk */
     if (at == VR_SWAP_STOPPED && deeds[i].act == edit)
         return; /* seen before the switch, as any other edit */
-    assert_gerror(error, deeds[i].code, "vdb");
-    assert_gerror(error, deeds[i].code, deeds[i].text);
+    assert_error_text(error, deeds[i].code, "vdb");
+    assert_error_text(error, deeds[i].code, deeds[i].text);
     if (deeds[i].act == take_away) {
         check_taken_away(world, swap);
         return;
@@ -164,7 +153,7 @@ static void test_changed_before_recovery(void **state)
     g_autofree char *live = NULL;
     g_autoptr(GPtrArray) recovered = NULL;
 
-    vr_swap_free(reach(world, VR_SWAP_SWITCHED));
+    vr_swap_free(world_reach(world, VR_SWAP_SWITCHED));
     world_close(world);
     write_far(world);
     world_open(world);
@@ -180,7 +169,7 @@ static void test_untouched_before_recovery(void **state)
     g_autoptr(World) world = world_new(TRUE);
     g_autoptr(GPtrArray) recovered = NULL;
 
-    vr_swap_free(reach(world, VR_SWAP_SWITCHED));
+    vr_swap_free(world_reach(world, VR_SWAP_SWITCHED));
     world_close(world);
     world_open(world);
     recovered = vr_recover(&world->engine, FALSE, NULL);
@@ -192,7 +181,7 @@ static void test_untouched_before_recovery(void **state)
 static void test_new_system_writes(void **state)
 {
     g_autoptr(World) world = world_new(TRUE);
-    g_autoptr(VrSwap) swap = reach(world, VR_SWAP_STARTED);
+    g_autoptr(VrSwap) swap = world_reach(world, VR_SWAP_STARTED);
     g_autoptr(VrDataProof) proof = NULL;
 
     write_far(world);
@@ -218,7 +207,7 @@ static void test_changed_on_the_way_back(void **state)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(World) world = world_new(TRUE);
-    g_autoptr(VrSwap) swap = reach(world, VR_SWAP_STARTED);
+    g_autoptr(VrSwap) swap = world_reach(world, VR_SWAP_STARTED);
     VrHvOps ops = *world->fake->hv.ops;
 
     writing_world = world;
@@ -227,7 +216,7 @@ static void test_changed_on_the_way_back(void **state)
     world->fake->hv.ops = &ops;
     assert_false(vr_swap_undo(swap, "not healthy", &error));
     world->fake->hv.ops = real_ops;
-    assert_gerror(error, VR_ERROR_PERSON, "vdb");
+    assert_error_text(error, VR_ERROR_PERSON, "vdb");
     assert_int_equal(vr_swap_row(swap)->state, VR_SWAP_UNKNOWN);
     assert_int_equal(fake_hv_state(world->fake), VR_DOMAIN_OFF);
     /* the person's word is that it runs */
@@ -295,7 +284,7 @@ static void test_content(void **state)
         keep_mtime(world->data_path, &st);
         assert_int_equal(vr_swap_advance(swap, VR_SWAP_STARTED, &world_stop, &error), !hashes[i].seen);
         if (hashes[i].seen)
-            assert_gerror(error, VR_ERROR_CONFLICT, "the content of");
+            assert_error_text(error, VR_ERROR_CONFLICT, "the content of");
     }
 }
 
@@ -347,7 +336,7 @@ static void test_kinds(void **state)
     assert_int_equal(unlink(link), 0);
     assert_int_equal(mkfifo(link, 0600), 0);
     assert_null(vr_manifest_take(NULL, xml, "vda", VR_PROOF_NONE, &error));
-    assert_gerror(error, VR_ERROR_REFUSED, "neither a file nor a block device");
+    assert_error_text(error, VR_ERROR_REFUSED, "neither a file nor a block device");
     unlink(link);
     unlink(file);
     rmdir(dir);
@@ -416,7 +405,7 @@ static void recover_block(guint i, World *world, const char *link, const char *f
     g_autoptr(VrDataProof) proof = NULL;
     const VrRecovered *one;
 
-    vr_swap_free(reach(world, VR_SWAP_SWITCHED));
+    vr_swap_free(world_reach(world, VR_SWAP_SWITCHED));
     if (blocks[i].booted)
         boot_host(world, blocks[i].named);
     if (blocks[i].other_number)
@@ -480,9 +469,9 @@ static void test_sets_of_disks(void **state)
 
     g_autofree char *untold = NULL;
     assert_false(vr_manifest_compare(more, fewer, &untold, &gone));
-    assert_gerror(gone, VR_ERROR_CONFLICT, "it is gone");
+    assert_error_text(gone, VR_ERROR_CONFLICT, "it is gone");
     assert_false(vr_manifest_compare(fewer, more, &untold, &new));
-    assert_gerror(new, VR_ERROR_CONFLICT, "it is new");
+    assert_error_text(new, VR_ERROR_CONFLICT, "it is new");
 }
 
 int main(void)

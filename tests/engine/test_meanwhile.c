@@ -17,24 +17,6 @@
 
 #include <cmocka.h>
 
-#define assert_gerror(error, expected)                                                                                 \
-    do {                                                                                                               \
-        assert_non_null(error);                                                                                        \
-        if (!g_error_matches(error, VR_ERROR, expected))                                                               \
-            fail_msg("wrong error: %s", (error)->message);                                                             \
-    } while (0)
-
-static VrSwap *begin_and_reach(World *world, VrSwapState state)
-{
-    g_autoptr(GError) error = NULL;
-    VrSwap *swap = world_begin(world, -1, &error);
-
-    assert_null(error);
-    if (state > VR_SWAP_PLANNED)
-        assert_true(vr_swap_advance(swap, state, &world_stop, &error));
-    return swap;
-}
-
 static void start_by_somebody(World *world)
 {
     assert_true(vr_hv_start(&world->fake->hv, FAKE_UUID, NULL));
@@ -107,7 +89,7 @@ static void test_name_taken_after(void **state)
     g_autoptr(World) world = world_new(TRUE);
     g_autofree char *path = g_build_filename(world->root, "disks", FAKE_UUID, "g1.qcow2", NULL);
     g_autofree char *aside = g_build_filename(world->root, "disks", FAKE_UUID, "aside", NULL);
-    g_autoptr(VrSwap) swap = begin_and_reach(world, VR_SWAP_PREPARED);
+    g_autoptr(VrSwap) swap = world_reach(world, VR_SWAP_PREPARED);
     g_autofree char *now = NULL;
 
     assert_int_equal(g_rename(path, aside), 0); /* its inode is not given to the other */
@@ -138,7 +120,7 @@ static void test_discard_cut(void **state)
 
     for (guint i = 0; i < G_N_ELEMENTS(from); i++) {
         g_autoptr(World) world = world_new(TRUE);
-        g_autoptr(VrSwap) swap = begin_and_reach(world, from[i]);
+        g_autoptr(VrSwap) swap = world_reach(world, from[i]);
 
         world_run_sql(world, "CREATE TRIGGER cut BEFORE UPDATE ON generations BEGIN SELECT RAISE(ABORT, 'cut'); END");
         assert_false(vr_swap_undo(swap, "test", NULL));
@@ -212,7 +194,7 @@ static void test_off_guest_started(void **state) /* B16 */
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(World) world = world_new(FALSE);
-    g_autoptr(VrSwap) swap = begin_and_reach(world, VR_SWAP_STOPPED);
+    g_autoptr(VrSwap) swap = world_reach(world, VR_SWAP_STOPPED);
 
     start_by_somebody(world);
     assert_false(vr_swap_advance(swap, VR_SWAP_STARTED, &world_stop, &error));
@@ -227,7 +209,7 @@ static void test_off_guest_started(void **state) /* B16 */
 static void test_switched_guest_started(void **state)
 {
     g_autoptr(World) world = world_new(TRUE);
-    g_autoptr(VrSwap) swap = begin_and_reach(world, VR_SWAP_SWITCHED);
+    g_autoptr(VrSwap) swap = world_reach(world, VR_SWAP_SWITCHED);
     guint starts;
 
     start_by_somebody(world);
@@ -245,7 +227,7 @@ static void test_late_stop(void **state)
     const VrStopPolicy gentle = {.method = VR_STOP_ACPI, .timeout_ms = 100, .force = FALSE};
     g_autoptr(GError) error = NULL;
     g_autoptr(World) world = world_new(TRUE);
-    g_autoptr(VrSwap) swap = begin_and_reach(world, VR_SWAP_PREPARED);
+    g_autoptr(VrSwap) swap = world_reach(world, VR_SWAP_PREPARED);
 
     world->fake->stops_after = 60;
     assert_false(vr_swap_advance(swap, VR_SWAP_STARTED, &gentle, &error));
@@ -266,7 +248,7 @@ static void test_ends_at_once(void **state)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(World) world = world_new(TRUE);
-    g_autoptr(VrSwap) swap = begin_and_reach(world, VR_SWAP_SWITCHED);
+    g_autoptr(VrSwap) swap = world_reach(world, VR_SWAP_SWITCHED);
 
     world->fake->ends_at_once = TRUE;
     assert_true(vr_swap_advance(swap, VR_SWAP_STARTED, &world_stop, &error));
@@ -340,7 +322,7 @@ static void test_booted_unseen_without_a_trace(void **state)
 {
     for (int touched = 0; touched < 2; touched++) {
         g_autoptr(World) world = world_new(TRUE);
-        g_autoptr(VrSwap) swap = begin_and_reach(world, VR_SWAP_SWITCHED);
+        g_autoptr(VrSwap) swap = world_reach(world, VR_SWAP_SWITCHED);
         g_autofree char *path = fake_hv_os_path(world->fake, FALSE);
         g_autoptr(VrGeneration) made = NULL;
 
@@ -359,7 +341,7 @@ static void test_old_ends_at_once(void **state)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(World) world = world_new(TRUE);
-    g_autoptr(VrSwap) swap = begin_and_reach(world, VR_SWAP_STARTED);
+    g_autoptr(VrSwap) swap = world_reach(world, VR_SWAP_STARTED);
 
     world->fake->ends_at_once = TRUE;
     assert_true(vr_swap_undo(swap, "not healthy", &error));
@@ -372,7 +354,7 @@ static void test_third_disk(void **state)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(World) world = world_new(TRUE);
-    g_autoptr(VrSwap) swap = begin_and_reach(world, VR_SWAP_SWITCHED);
+    g_autoptr(VrSwap) swap = world_reach(world, VR_SWAP_SWITCHED);
 
     g_autofree char *new = fake_hv_os_path(world->fake, FALSE);
     g_autoptr(GString) third = g_string_new(new);
@@ -403,7 +385,7 @@ static void expect_left_alone(World *world)
 static void migrated(VrDomainReason reason, VrSwapState reached)
 {
     g_autoptr(World) world = world_new(TRUE);
-    g_autoptr(VrSwap) swap = begin_and_reach(world, reached);
+    g_autoptr(VrSwap) swap = world_reach(world, reached);
 
     fake_hv_end(world->fake, reason);
     world->fake->starts = 0;
@@ -429,7 +411,7 @@ static void test_migrated_at_the_stop(void **state)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(World) world = world_new(TRUE);
-    g_autoptr(VrSwap) swap = begin_and_reach(world, VR_SWAP_PREPARED);
+    g_autoptr(VrSwap) swap = world_reach(world, VR_SWAP_PREPARED);
 
     world->fake->stop_reason = VR_REASON_MIGRATED;
     assert_false(vr_swap_advance(swap, VR_SWAP_STARTED, &world_stop, &error));
@@ -446,7 +428,7 @@ static void test_full_journal(void **state)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(World) world = world_new(TRUE);
-    g_autoptr(VrSwap) swap = begin_and_reach(world, VR_SWAP_SWITCHED);
+    g_autoptr(VrSwap) swap = world_reach(world, VR_SWAP_SWITCHED);
 
     world_run_sql(world, "CREATE TRIGGER full BEFORE INSERT ON steps BEGIN SELECT RAISE(ABORT, 'full'); END");
     assert_false(vr_swap_advance(swap, VR_SWAP_STARTED, &world_stop, NULL));
@@ -466,7 +448,7 @@ static void test_locked_journal(void **state)
     g_autoptr(World) world = world_new(TRUE);
     g_autofree char *path = g_build_filename(world->root, "state.db", NULL);
     g_autoptr(VrDb) other = vr_db_open(path, FALSE, NULL);
-    g_autoptr(VrSwap) swap = begin_and_reach(world, VR_SWAP_SWITCHED);
+    g_autoptr(VrSwap) swap = world_reach(world, VR_SWAP_SWITCHED);
     gint64 began = g_get_monotonic_time();
 
     assert_true(vr_db_begin(other, NULL));
@@ -509,7 +491,7 @@ static void test_fenced_while_waiting(void **state)
     const VrStopPolicy patient = {.method = VR_STOP_ACPI, .timeout_ms = 60000, .force = TRUE};
     g_autoptr(GError) error = NULL;
     g_autoptr(World) world = world_new(TRUE);
-    g_autoptr(VrSwap) swap = begin_and_reach(world, VR_SWAP_PREPARED);
+    g_autoptr(VrSwap) swap = world_reach(world, VR_SWAP_PREPARED);
 
     world->fake->deaf = TRUE;
     taken = world;
@@ -527,7 +509,7 @@ static void test_fenced_while_waiting(void **state)
 static void test_define_repeated(void **state)
 {
     g_autoptr(World) world = world_new(TRUE);
-    g_autoptr(VrSwap) swap = begin_and_reach(world, VR_SWAP_STOPPED);
+    g_autoptr(VrSwap) swap = world_reach(world, VR_SWAP_STOPPED);
 
     world->fake->fault = FAKE_LOST_AFTER;
     world->fake->fault_at = world->fake->point + 3; /* the XML is read twice first */
@@ -554,7 +536,7 @@ static void test_edit_before_the_define(void **state) /* B16 */
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(World) world = world_new_uefi(TRUE, WORLD_NVRAM, FALSE);
-    g_autoptr(VrSwap) swap = begin_and_reach(world, VR_SWAP_STOPPED);
+    g_autoptr(VrSwap) swap = world_reach(world, VR_SWAP_STOPPED);
     g_autofree char *xml = NULL;
 
     edited = world;
@@ -574,7 +556,7 @@ static void test_edit_before_the_define(void **state) /* B16 */
 static void test_libvirt_restarted(void **state)
 {
     g_autoptr(World) world = world_new(TRUE);
-    g_autoptr(VrSwap) swap = begin_and_reach(world, VR_SWAP_SWITCHED);
+    g_autoptr(VrSwap) swap = world_reach(world, VR_SWAP_SWITCHED);
 
     world->fake->fault = FAKE_LOST_BEFORE;
     world->fake->fault_at = world->fake->point + 1;
@@ -589,7 +571,7 @@ static void test_new_mac_after_switch(void **state)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(World) world = world_new(TRUE);
-    g_autoptr(VrSwap) swap = begin_and_reach(world, VR_SWAP_STARTED);
+    g_autoptr(VrSwap) swap = world_reach(world, VR_SWAP_STARTED);
 
     fake_hv_edit(world->fake, "52:54:00:00:00:01", "52:54:00:00:00:02");
     vr_swap_undo(swap, "not healthy", &error);

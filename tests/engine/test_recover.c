@@ -17,23 +17,6 @@
 
 #include <cmocka.h>
 
-#define assert_gerror(error, expected)                                                                                 \
-    do {                                                                                                               \
-        assert_non_null(error);                                                                                        \
-        if (!g_error_matches(error, VR_ERROR, expected))                                                               \
-            fail_msg("wrong error: %s", (error)->message);                                                             \
-    } while (0)
-
-static VrSwap *begin_and_reach(World *world, VrSwapState state)
-{
-    g_autoptr(GError) error = NULL;
-    VrSwap *swap = world_begin(world, -1, &error);
-
-    assert_null(error);
-    assert_true(vr_swap_advance(swap, state, &world_stop, &error));
-    return swap;
-}
-
 /* The process ends. */
 static void restart(World *world)
 {
@@ -99,7 +82,7 @@ static void check_at_rest(World *world)
 static void test_intent_and_new_xml(void **state)
 {
     g_autoptr(World) world = world_new(TRUE);
-    g_autoptr(VrSwap) swap = begin_and_reach(world, VR_SWAP_STOPPED);
+    g_autoptr(VrSwap) swap = world_reach(world, VR_SWAP_STOPPED);
     g_autofree char *told = NULL;
 
     assert_true(vr_journal_mark(world->journal, world->owner, vr_swap_row(swap)->id, "intent", NULL, NULL));
@@ -116,7 +99,7 @@ static void test_intent_and_new_xml(void **state)
 static void test_intent_and_old_xml(void **state)
 {
     g_autoptr(World) world = world_new(TRUE);
-    g_autoptr(VrSwap) swap = begin_and_reach(world, VR_SWAP_STOPPED);
+    g_autoptr(VrSwap) swap = world_reach(world, VR_SWAP_STOPPED);
     g_autofree char *told = NULL;
 
     assert_true(vr_journal_mark(world->journal, world->owner, vr_swap_row(swap)->id, "intent", NULL, NULL));
@@ -131,7 +114,7 @@ static void test_intent_and_old_xml(void **state)
 static void test_switch_is_proven_again(void **state)
 {
     g_autoptr(World) world = world_new(TRUE);
-    g_autoptr(VrSwap) swap = begin_and_reach(world, VR_SWAP_STOPPED);
+    g_autoptr(VrSwap) swap = world_reach(world, VR_SWAP_STOPPED);
     g_autofree char *told = NULL;
 
     assert_true(vr_journal_mark(world->journal, world->owner, vr_swap_row(swap)->id, "intent", NULL, NULL));
@@ -150,7 +133,7 @@ static void test_switch_is_proven_again(void **state)
 static void test_running_since(void **state)
 {
     g_autoptr(World) world = world_new(TRUE);
-    g_autoptr(VrSwap) swap = begin_and_reach(world, VR_SWAP_STARTED);
+    g_autoptr(VrSwap) swap = world_reach(world, VR_SWAP_STARTED);
     const char *id = vr_swap_row(swap)->id;
     g_autoptr(GPtrArray) first = NULL;
     g_autoptr(GPtrArray) second = NULL;
@@ -217,7 +200,7 @@ static void test_late_define_of_a_killed_process(void **state)
 {
     for (guint i = 0; i < G_N_ELEMENTS(lateness); i++) {
         g_autoptr(World) world = world_new(TRUE);
-        g_autoptr(VrSwap) swap = begin_and_reach(world, VR_SWAP_STOPPED);
+        g_autoptr(VrSwap) swap = world_reach(world, VR_SWAP_STOPPED);
         g_autofree char *told = NULL;
 
         assert_true(vr_journal_mark(world->journal, world->owner, vr_swap_row(swap)->id, "intent", NULL, NULL));
@@ -233,7 +216,7 @@ static void test_late_destroy_of_a_killed_process(void **state)
 {
     for (guint i = 0; i < G_N_ELEMENTS(lateness); i++) {
         g_autoptr(World) world = world_new(TRUE);
-        g_autoptr(VrSwap) swap = begin_and_reach(world, VR_SWAP_STARTED);
+        g_autoptr(VrSwap) swap = world_reach(world, VR_SWAP_STARTED);
         g_autofree char *told = NULL;
 
         world_run_sql(world, "UPDATE swaps SET backward = 1");
@@ -258,7 +241,7 @@ static gboolean stubborn_define(VrHv *hv, const char *uuid, const char *xml, GEr
 static void test_late_for_ever(void **state)
 {
     g_autoptr(World) world = world_new(TRUE);
-    g_autoptr(VrSwap) swap = begin_and_reach(world, VR_SWAP_STARTED);
+    g_autoptr(VrSwap) swap = world_reach(world, VR_SWAP_STARTED);
     g_autoptr(GPtrArray) open = NULL;
     g_autofree char *told = NULL;
 
@@ -298,7 +281,7 @@ static void three_runs(World *world, const char *expected)
 static void test_third_run_writes_nothing(void **state)
 {
     g_autoptr(World) world = world_new(TRUE);
-    g_autoptr(VrSwap) swap = begin_and_reach(world, VR_SWAP_STARTED);
+    g_autoptr(VrSwap) swap = world_reach(world, VR_SWAP_STARTED);
 
     fake_hv_edit(world->fake, "/g1.qcow2", "/third.qcow2");
     three_runs(world, "virsh dumpxml --inactive fake");
@@ -310,7 +293,7 @@ static void test_third_run_writes_nothing(void **state)
 static void test_third_run_of_a_saved_guest(void **state)
 {
     g_autoptr(World) world = world_new(TRUE);
-    g_autoptr(VrSwap) swap = begin_and_reach(world, VR_SWAP_STARTED);
+    g_autoptr(VrSwap) swap = world_reach(world, VR_SWAP_STARTED);
 
     fake_hv_end(world->fake, VR_REASON_SAVED);
     three_runs(world, "virsh domstate --reason fake");
@@ -320,7 +303,7 @@ static void test_third_run_of_a_saved_guest(void **state)
 static void test_dry_run(void **state)
 {
     g_autoptr(World) world = world_new(TRUE);
-    g_autoptr(VrSwap) swap = begin_and_reach(world, VR_SWAP_SWITCHED);
+    g_autoptr(VrSwap) swap = world_reach(world, VR_SWAP_SWITCHED);
     g_autoptr(GPtrArray) would = NULL;
     gint64 rows;
 
@@ -340,7 +323,7 @@ static void test_dry_run(void **state)
 static void test_audit(void **state)
 {
     g_autoptr(World) world = world_new(TRUE);
-    g_autoptr(VrSwap) swap = begin_and_reach(world, VR_SWAP_SWITCHED);
+    g_autoptr(VrSwap) swap = world_reach(world, VR_SWAP_SWITCHED);
     g_autofree char *text = NULL;
     gint64 at_us;
 
@@ -378,7 +361,7 @@ static void test_forget(void **state)
     for (guint i = 0; i < G_N_ELEMENTS(from); i++) {
         g_autoptr(GError) error = NULL;
         g_autoptr(World) world = world_new(TRUE);
-        g_autoptr(VrSwap) swap = begin_and_reach(world, from[i]);
+        g_autoptr(VrSwap) swap = world_reach(world, from[i]);
         VrHvOps gone = *world->fake->hv.ops;
         const VrHvOps *there = world->fake->hv.ops;
         g_autofree char *told = NULL;
@@ -430,7 +413,7 @@ static void test_lost_record_that_is_not_needed(void **state)
 
     for (guint i = 0; i < 2 * G_N_ELEMENTS(rows); i++) {
         g_autoptr(World) world = world_new(i % 2);
-        g_autoptr(VrSwap) swap = begin_and_reach(world, rows[i / 2].reached);
+        g_autoptr(VrSwap) swap = world_reach(world, rows[i / 2].reached);
         g_autoptr(VrSwapRow) row = NULL;
         g_autofree char *told = NULL;
 
@@ -453,7 +436,7 @@ static void test_lost_record(void **state)
     for (guint i = 0; i < G_N_ELEMENTS(from); i++) {
         g_autoptr(GError) error = NULL;
         g_autoptr(World) world = world_new(TRUE);
-        g_autoptr(VrSwap) swap = begin_and_reach(world, from[i]);
+        g_autoptr(VrSwap) swap = world_reach(world, from[i]);
         g_autoptr(GPtrArray) found = NULL;
         const char *told;
         g_autoptr(VrSwapRow) row = vr_journal_last_swap(world->journal, FAKE_UUID, NULL);
@@ -494,7 +477,7 @@ static void test_fenced_owner_wakes(void **state)
 {
     for (VrSwapState reached = VR_SWAP_PREPARED; reached <= VR_SWAP_STARTED; reached++) {
         g_autoptr(World) world = world_new(TRUE);
-        g_autoptr(VrSwap) swap = begin_and_reach(world, reached);
+        g_autoptr(VrSwap) swap = world_reach(world, reached);
         g_autoptr(GPtrArray) recovered = NULL;
         g_autofree char *before = NULL;
         gint64 rows;

@@ -21,13 +21,6 @@
 
 #include <cmocka.h>
 
-#define assert_gerror(error, expected)                                                                                 \
-    do {                                                                                                               \
-        assert_non_null(error);                                                                                        \
-        if (!g_error_matches(error, VR_ERROR, expected))                                                               \
-            fail_msg("wrong error: %s", (error)->message);                                                             \
-    } while (0)
-
 static const VrReleaseRequest asked = {.uuid = FAKE_UUID, .os_target = "vda"};
 
 static gboolean count_leave(VrDb *db, void *data, GError **error)

@@ -23,13 +23,6 @@
 
 #include <cmocka.h>
 
-#define assert_gerror(error, expected)                                                                                 \
-    do {                                                                                                               \
-        assert_non_null(error);                                                                                        \
-        if (!g_error_matches(error, VR_ERROR, expected))                                                               \
-            fail_msg("wrong error: %s", (error)->message);                                                             \
-    } while (0)
-
 /* The guest runs on generation 3; 1 and 2 are kept. */
 static World *world_with_kept(void)
 {

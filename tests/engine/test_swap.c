@@ -17,13 +17,6 @@
 
 #include <cmocka.h>
 
-#define assert_gerror(error, expected)                                                                                 \
-    do {                                                                                                               \
-        assert_non_null(error);                                                                                        \
-        if (!g_error_matches(error, VR_ERROR, expected))                                                               \
-            fail_msg("wrong error: %s", (error)->message);                                                             \
-    } while (0)
-
 static char *generation_path(World *world, guint number)
 {
     g_autoptr(VrGeneration) generation = vr_journal_generation(world->journal, FAKE_UUID, number, NULL);

@@ -209,8 +209,8 @@ static gboolean boot_nvram(const char *path, const char *os_path)
     if (!(st.st_mode & 0200))
         return FALSE;
     g_assert_cmpuint(strlen(path) + 1 + strlen(os_path ? os_path : ""), <, sizeof(mark));
-    strcpy(mark, path);
-    strcpy(mark + strlen(path) + 1, os_path ? os_path : "");
+    g_strlcpy(mark, path, sizeof(mark));
+    g_strlcpy(mark + strlen(path) + 1, os_path ? os_path : "", sizeof(mark) - strlen(path) - 1);
     fd = open(path, O_WRONLY | O_CLOEXEC);
     g_assert_cmpint(pwrite(fd, mark, sizeof(mark), 0), ==, sizeof(mark));
     close(fd);
