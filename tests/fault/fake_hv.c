@@ -442,7 +442,8 @@ static gboolean do_info(VrHv *hv, const char *uuid, VrDomainInfo *info, GError *
     return FALSE;
 }
 
-static char *xml_part(VrHv *hv, const char *name, GError **error)
+/* Part `name`, or `instead` where it is not there (NULL: nothing). */
+static char *xml_part(VrHv *hv, const char *name, const char *instead, GError **error)
 {
     FakeHv *fake = (FakeHv *)hv;
     FakeFault fault = next_fault(fake);
@@ -451,8 +452,8 @@ static char *xml_part(VrHv *hv, const char *name, GError **error)
     if (!before(fault, error) || !is_there(fake, error))
         return NULL;
     xml = read_part(fake, name);
-    if (!xml && g_str_equal(name, "inactive.xml"))
-        xml = read_part(fake, "live.xml"); /* a transient domain's */
+    if (!xml && instead)
+        xml = read_part(fake, instead);
     if (!xml)
         g_set_error(error, VR_ERROR, VR_ERROR_HYPERVISOR, "the domain is off");
     return xml && after(fault, error) ? g_steal_pointer(&xml) : NULL;
@@ -460,12 +461,14 @@ static char *xml_part(VrHv *hv, const char *name, GError **error)
 
 static char *do_inactive_xml(VrHv *hv, const char *uuid, GError **error)
 {
-    return xml_part(hv, g_str_equal(uuid, FAKE_OTHER_UUID) ? "other.xml" : "inactive.xml", error);
+    if (g_str_equal(uuid, FAKE_OTHER_UUID))
+        return xml_part(hv, "other.xml", NULL, error);
+    return xml_part(hv, "inactive.xml", "live.xml", error); /* a transient domain's */
 }
 
 static char *do_live_xml(VrHv *hv, const char *uuid, GError **error)
 {
-    return xml_part(hv, g_str_equal(uuid, FAKE_OTHER_UUID) ? "none" : "live.xml", error);
+    return xml_part(hv, g_str_equal(uuid, FAKE_OTHER_UUID) ? "none" : "live.xml", NULL, error);
 }
 
 static FakeHv *other(FakeHv *fake, guint i)
