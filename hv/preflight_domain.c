@@ -113,9 +113,10 @@ void vr_preflight_actions(VrPreflightCheck *check)
             g_strdup_printf("virsh edit %s: <on_crash>destroy</on_crash>", check->typed));
 }
 
+/* Of a guest that is off, and stays off, nobody asks the agent anything. */
 void vr_preflight_agent(VrPreflightCheck *check)
 {
-    if (!check->needs->needs_agent || check->def->agent_channel)
+    if (!check->needs->needs_agent || check->def->agent_channel || check->info->state == VR_DOMAIN_OFF)
         return;
     vr_preflight_add(
         check, "no-agent",

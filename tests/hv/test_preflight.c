@@ -173,6 +173,10 @@ static void what_the_xml_says(void **state)
     Case agent = new_case("block.xml");
     agent.needs.needs_agent = TRUE;
     expect(&agent, "no-agent", VR_SEVERITY_BLOCKER);
+    Case off = new_case("block.xml");
+    off.needs.needs_agent = TRUE;
+    off.info.state = VR_DOMAIN_OFF;
+    expect_none(&off);
     Case kernel = new_case("rich.xml");
     kernel.def->kernel = g_strdup("/boot/vmlinuz");
     expect(&kernel, "direct-kernel-boot", VR_SEVERITY_WARNING);
