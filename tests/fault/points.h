@@ -15,6 +15,7 @@
 typedef struct {
     unsigned count;           /* points so far */
     unsigned answer;          /* the caller's own */
+    unsigned long long past;  /* a digest of the labels so far, in their order, without random names */
     char label[POINTS_LABEL]; /* where it was killed: "fsync state.db-wal" */
 } PointsReport;
 

@@ -122,13 +122,19 @@ gboolean runner_is_over(const Runner *runner)
 
 void runner_state(Runner *runner, Tree *now)
 {
-    g_autofree char *state = tree_state(now);
+    g_autofree char *state = tree_state(now, TRUE);
     char digits[17] = "";
 
     if (runner->report->states[runner->kind] == STATES_MAX)
         return;
     g_strlcpy(digits, state, sizeof(digits));
     runner->report->state[runner->kind][runner->report->states[runner->kind]++] = strtoull(digits, NULL, 16);
+}
+
+void runner_cut(Runner *runner, guint64 cut)
+{
+    if (runner->report->cuts[runner->kind] < STATES_MAX)
+        runner->report->cut[runner->kind][runner->report->cuts[runner->kind]++] = cut;
 }
 
 void runner_judge(Runner *runner, const World *world, const char *how, char *text)
@@ -144,14 +150,25 @@ void runner_judge(Runner *runner, const World *world, const char *how, char *tex
     g_free(text);
 }
 
-static guint distinct_states(SweepKind kind, Report *const *reports, guint workers)
+static void add_all(GHashTable *to, guint64 *digests, guint count)
+{
+    for (guint i = 0; i < count; i++)
+        g_hash_table_add(to, &digests[i]);
+}
+
+/* What was done before the cut is known of kills only. */
+static void print_distinct(SweepKind kind, Report *const *reports, guint workers)
 {
     g_autoptr(GHashTable) states = g_hash_table_new(g_int64_hash, g_int64_equal);
+    g_autoptr(GHashTable) cuts = g_hash_table_new(g_int64_hash, g_int64_equal);
 
-    for (guint i = 0; i < workers; i++)
-        for (guint j = 0; j < reports[i]->states[kind]; j++)
-            g_hash_table_add(states, &reports[i]->state[kind][j]);
-    return g_hash_table_size(states);
+    for (guint i = 0; i < workers; i++) {
+        add_all(states, reports[i]->state[kind], reports[i]->states[kind]);
+        add_all(cuts, reports[i]->cut[kind], reports[i]->cuts[kind]);
+    }
+    if (g_hash_table_size(cuts) > 0)
+        printf("%u of them different, ", g_hash_table_size(cuts));
+    printf("%u distinct states, ", g_hash_table_size(states));
 }
 
 static guint print_report(SweepKind kind, Report *const *reports, guint workers)
@@ -166,9 +183,9 @@ static guint print_report(SweepKind kind, Report *const *reports, guint workers)
         all.violations += one->violations;
         took_us = MAX(took_us, reports[i]->took_us[kind]);
     }
-    printf("%s: %u %s planned, %u fired, %u distinct states, %u violations, %.0f s\n", kinds[kind].name, all.planned,
-           kinds[kind].unit, all.fired, distinct_states(kind, reports, workers), all.violations,
-           (double)took_us / G_USEC_PER_SEC);
+    printf("%s: %u %s planned, %u fired, ", kinds[kind].name, all.planned, kinds[kind].unit, all.fired);
+    print_distinct(kind, reports, workers);
+    printf("%u violations, %.0f s\n", all.violations, (double)took_us / G_USEC_PER_SEC);
     return all.violations;
 }
 

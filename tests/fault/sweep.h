@@ -17,8 +17,9 @@ typedef struct {
 typedef struct {
     Tally tallies[SWEEP_KINDS];
     gint64 took_us[SWEEP_KINDS];
-    guint states[SWEEP_KINDS];
-    guint64 state[SWEEP_KINDS][STATES_MAX];
+    guint states[SWEEP_KINDS], cuts[SWEEP_KINDS];
+    guint64 state[SWEEP_KINDS][STATES_MAX]; /* durable worlds that were left */
+    guint64 cut[SWEEP_KINDS][STATES_MAX];   /* what was done before the kill, from which world on */
 } Report;
 
 typedef struct {
@@ -47,6 +48,7 @@ gboolean runner_is_over(const Runner *runner);
  * be made in a third of it. Element: Place. */
 GArray *runner_places(Runner *runner, guint (*count)(Runner *runner, guint scenario));
 void runner_state(Runner *runner, Tree *now);
+void runner_cut(Runner *runner, guint64 cut);
 /* text is freed; NULL: nothing is wrong. how: what finds it again. */
 void runner_judge(Runner *runner, const World *world, const char *how, char *text);
 

@@ -25,13 +25,29 @@ char *settle(Runner *runner, World *world, guint most)
     if (world_run(world, 0, world_recover, NULL) != ENDED_WELL)
         return g_strdup("a further recovery failed");
     again = tree_read(world->now);
-    first = tree_state(settled);
-    second = tree_state(again);
+    first = tree_state(settled, FALSE);
+    second = tree_state(again, FALSE);
     return g_str_equal(first, second) ? NULL : g_strdup("a further recovery changed something");
 }
 
+static guint64 digest_of(Tree *world)
+{
+    g_autofree char *state = tree_state(world, TRUE);
+
+    state[16] = '\0';
+    return strtoull(state, NULL, 16);
+}
+
+/* Of the process that was just killed, which had begun with the world `from`: two that did the same until then are one cut. */
+static guint64 cut_of(const World *world, guint64 from)
+{
+    guint64 cut = (from ^ world->report->past) * 0x9e3779b97f4a7c15;
+
+    return cut ^ cut >> 29;
+}
+
 /* What was left by a process that was killed at `at`. NULL: it was not, or it does not hold (*wrong). */
-static Tree *cut(Runner *runner, World *world, guint at, WorldJob job, gboolean *fired, char **wrong)
+static Tree *cut(World *world, guint at, WorldJob job, gboolean *fired, char **wrong)
 {
     Ending ending = world_run(world, at, job, NULL);
     g_autoptr(Tree) left = NULL;
@@ -43,9 +59,17 @@ static Tree *cut(Runner *runner, World *world, guint at, WorldJob job, gboolean 
     if (!*fired)
         return NULL;
     left = tree_read(world->now);
-    runner_state(runner, left);
     *wrong = check_instant(world, left);
     return *wrong ? NULL : g_steal_pointer(&left);
+}
+
+/* left may be NULL. */
+static void count_cut(Runner *runner, guint64 cut, Tree *left)
+{
+    runner->report->tallies[runner->kind].fired++;
+    runner_cut(runner, cut);
+    if (left)
+        runner_state(runner, left);
 }
 
 static guint points_of(Runner *runner, guint scenario)
@@ -70,9 +94,10 @@ static void kill_at(Runner *runner, Place place)
     char *wrong;
 
     world_restore(world, world->before);
-    left = cut(runner, world, place.at, world_act, &fired, &wrong);
+    left = cut(world, place.at, world_act, &fired, &wrong);
     how = how_of(runner, world, place.at, 0);
-    runner->report->tallies[SWEEP_KILL].fired += fired;
+    if (fired)
+        count_cut(runner, cut_of(world, digest_of(world->before)), left);
     runner_judge(runner, world, how, left ? settle(runner, world, RECOVERIES_MAX) : wrong);
 }
 
@@ -111,7 +136,7 @@ static GArray *second_cuts(const Runner *runner, Place place, guint count, guint
     return all;
 }
 
-static void kill_recovery_at(Runner *runner, World *world, const Tree *left, guint at, guint at2)
+static void kill_recovery_at(Runner *runner, World *world, const Tree *left, guint64 first, guint at, guint at2)
 {
     g_autofree char *how = NULL;
     g_autoptr(Tree) second = NULL;
@@ -119,9 +144,10 @@ static void kill_recovery_at(Runner *runner, World *world, const Tree *left, gui
     char *wrong;
 
     world_restore(world, left);
-    second = cut(runner, world, at2, world_recover, &fired, &wrong);
+    second = cut(world, at2, world_recover, &fired, &wrong);
     how = how_of(runner, world, at, at2);
-    runner->report->tallies[SWEEP_TWICE].fired += fired;
+    if (fired)
+        count_cut(runner, cut_of(world, first), second);
     runner_judge(runner, world, how, second ? settle(runner, world, RECOVERIES_MAX - 1) : wrong);
 }
 
@@ -132,18 +158,20 @@ static gboolean kill_twice_at(Runner *runner, Place place, guint pass)
     g_autoptr(GArray) seconds = NULL;
     g_autoptr(Tree) left = NULL;
     gboolean fired;
+    guint64 first;
     char *wrong;
 
     world_restore(world, world->before);
-    left = cut(runner, world, place.at, world_act, &fired, &wrong);
+    left = cut(world, place.at, world_act, &fired, &wrong);
     g_free(wrong); /* the first sweep tells of it */
     if (!left)
         return FALSE;
+    first = cut_of(world, digest_of(world->before));
     world_run(world, 0, world_recover, NULL);
     seconds = second_cuts(runner, place, world->report->count, pass);
     runner->report->tallies[SWEEP_TWICE].planned += seconds->len;
     for (guint i = 0; i < seconds->len && !runner_is_over(runner); i++)
-        kill_recovery_at(runner, world, left, place.at, g_array_index(seconds, guint, i));
+        kill_recovery_at(runner, world, left, first, place.at, g_array_index(seconds, guint, i));
     return seconds->len > 0;
 }
 

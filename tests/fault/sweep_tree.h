@@ -38,8 +38,9 @@ void tree_restore(const Tree *tree);
 
 /* The journal's rows, without what differs from one run to the next. Free with g_free. NULL: it cannot be read. */
 char *tree_journal_text(Tree *tree);
-/* A digest of names, modes, contents and the journal's rows. Free with g_free. */
-char *tree_state(Tree *tree);
+/* A digest of names, modes, contents and the journal's rows. anywhere: two worlds in two places of the disk, made at other moments, that are
+ * otherwise equal have the same, so that they count as one. Free with g_free. */
+char *tree_state(Tree *tree, gboolean anywhere);
 
 /* Of the tree's state.db as it was then: calls row for each row; FALSE when the database is damaged. */
 typedef void (*TreeRow)(char **columns, void *data);

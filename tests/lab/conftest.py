@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The lab of the acceptance tests: real Linux guests under a store of their own, made and removed by vagrant/lab."""
+"""The labs of the acceptance tests: real Linux guests under a store of their own, made and removed by vagrant/lab."""
 
 import json
 import os
@@ -20,8 +20,7 @@ from guest import Guest, file_facts, wait_for  # noqa: E402
 from proof import facts_of  # noqa: E402
 
 BINARY = os.environ.get("VIRT_REIMAGE", str(TOP / "build/dev/virt-reimage"))
-LAB_DIR = Path(os.environ.get("LAB_DIR", "/var/lib/virt-reimage-lab-test"))
-SET = "test"
+LABS = os.environ.get("LAB_DIR", "/var/lib/virt-reimage-lab")
 # Enough for a boot under TCG on two loaded cores, and short enough to wait for it to pass.
 HEALTH_TIMEOUT = "PT30S"
 
@@ -29,11 +28,11 @@ HEALTH_TIMEOUT = "PT30S"
 class Lab:
     """What the tests do to it: commands, guests, and a look at the journal."""
 
-    root = LAB_DIR / "store"
-
-    def __init__(self, count):
-        self.names = [f"{SET}-{i}" for i in range(count)]
-        self.env = {**os.environ, "LAB_DIR": str(LAB_DIR), "LAB_NAME": SET, "LAB_GUESTS": str(count), "VIRT_REIMAGE": BINARY}
+    def __init__(self, name, count):
+        self.dir = Path(f"{LABS}-{name}")
+        self.root = self.dir / "store"
+        self.names = [f"{name}-{i}" for i in range(count)]
+        self.env = {**os.environ, "LAB_DIR": str(self.dir), "LAB_NAME": name, "LAB_GUESTS": str(count), "VIRT_REIMAGE": BINARY}
 
     def script(self, *arguments):
         subprocess.run([str(TOP / "vagrant/lab"), *arguments], env=self.env, check=True, stdin=subprocess.DEVNULL)
@@ -110,7 +109,7 @@ class Lab:
         return Guest(name).disks(inactive=True)["vda"]
 
     def first_disk(self, name):
-        return str(LAB_DIR / "guests" / name / "os.qcow2")
+        return str(self.dir / "guests" / name / "os.qcow2")
 
     def disk_facts(self, path):
         return file_facts(path)
@@ -119,10 +118,10 @@ class Lab:
 @pytest.fixture(scope="session")
 def lab():
     """Five guests in one set without labels."""
-    made = Lab(5)
+    made = Lab("test", 5)
     made.script("destroy")
     made.script("up")
-    model = LAB_DIR / "lab.yaml"
+    model = made.dir / "lab.yaml"
     model.write_text(model.read_text().replace("healthTimeout: PT60S", f"healthTimeout: {HEALTH_TIMEOUT}"))
     made.run("set-define", str(model))
     yield made
@@ -130,9 +129,11 @@ def lab():
 
 
 @pytest.fixture(scope="module")
-def ten(lab):
-    """Those five and five more, under one set that the module defines: the first five run whatever the tests before have left."""
-    made = Lab(10)
+def ten():
+    """Ten, under a set that the module defines: a lab of their own, so that it may run beside the other."""
+    made = Lab("ten", 10)
+    made.script("destroy")
     made.script("up")
     made.settle()
     yield made
+    made.script("destroy")

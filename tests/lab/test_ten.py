@@ -15,19 +15,19 @@ from watch import Watch
 
 # Domain: upgrade domain, role, zone. 20 % of ten are two at once, but 2 and 7 are in two zones, and 4 and 9 are all of a role.
 GUESTS = {
-    "test-0": (0, "web", "a"), "test-5": (0, "web", "a"),
-    "test-1": (1, "web", "b"), "test-6": (1, "web", "b"),
-    "test-2": (2, "web", "b"), "test-7": (2, "web", "c"),
-    "test-3": (3, "web", "c"), "test-8": (3, "web", "c"),
-    "test-4": (4, "db", "a"), "test-9": (4, "db", "a"),
+    "ten-0": (0, "web", "a"), "ten-5": (0, "web", "a"),
+    "ten-1": (1, "web", "b"), "ten-6": (1, "web", "b"),
+    "ten-2": (2, "web", "b"), "ten-7": (2, "web", "c"),
+    "ten-3": (3, "web", "c"), "ten-8": (3, "web", "c"),
+    "ten-4": (4, "db", "a"), "ten-9": (4, "db", "a"),
 }
 NAMES = sorted(GUESTS)
-BATCHES = [{"test-0", "test-5"}, {"test-1", "test-6"}, {"test-2"}, {"test-7"}, {"test-3", "test-8"}, {"test-4"}, {"test-9"}]
+BATCHES = [{"ten-0", "ten-5"}, {"ten-1", "ten-6"}, {"ten-2"}, {"ten-7"}, {"ten-3", "ten-8"}, {"ten-4"}, {"ten-9"}]
 SHORT = "PT25S"  # for the tests that wait for it to pass; two guests at once boot in 7 s on idle cores
 TOO_MANY_UPGRADED = "MaxUnhealthyUpgradedInstancePercentExceededInRollingUpgrade"
 MODEL = """
 schemaVersion: 1
-name: test
+name: ten
 imageReference: {{name: lab-linux, version: latest}}
 upgradeDomainCount: 5
 upgradePolicy:
@@ -56,7 +56,7 @@ def define(lab, unhealthy=20, timeout="PT60S", status=0):
 @pytest.fixture(scope="module", name="lab")
 def fixture_lab(ten):
     define(ten)
-    domains = {one["domain"]: one["upgradeDomain"] for one in ten.json("status", "test")["instances"]}
+    domains = {one["domain"]: one["upgradeDomain"] for one in ten.json("status", "ten")["instances"]}
     assert domains == {name: labels[0] for name, labels in GUESTS.items()}
     return ten
 
@@ -130,7 +130,7 @@ def assert_outcome(story, moved=(), restored=(), version=None, overlap=2):
 
 def history(lab, number=0):
     """A run with its instances: the last one, or one before it."""
-    return lab.json("history", "test", "--run", lab.json("history", "test")["runs"][number]["runId"])
+    return lab.json("history", "ten", "--run", lab.json("history", "ten")["runs"][number]["runId"])
 
 
 def batches_of(run):
@@ -150,7 +150,7 @@ def assert_run(run, code, error=None, **counts):
 
 def wait_point(lab, point, moved):
     def there():
-        run = lab.json("status", "test")
+        run = lab.json("status", "ten")
         return run if run["openRun"] and run["openRun"]["point"] == point else None
 
     status = wait_until(there, 120, f"the run stands at {point}", interval=0.5)
@@ -160,7 +160,7 @@ def wait_point(lab, point, moved):
 
 def assert_others_refused(lab):
     """G11: no second run beside the first, and no change beneath it."""
-    for command in (["upgrade", "test"], ["reimage", "test", "--all"], ["rollback", "test", "test-3"]):
+    for command in (["upgrade", "ten"], ["reimage", "ten", "--all"], ["rollback", "ten", "ten-3"]):
         assert "cancel ends a run" in lab.run(*command, status=5).stderr
     define(lab, unhealthy=30, status=5)
 
@@ -168,54 +168,54 @@ def assert_others_refused(lab):
 def test_walk_pause_and_cancel(lab):
     """Rows D7, D8, D9, F5, G2, G3, G4, G11, B19: upgrade domain 3, then 4 with a pause in it, then 2, cancelled in it."""
     lab.script("publish", "good")
-    version = lab.json("status", "test")["latestVersion"]
+    version = lab.json("status", "ten")["latestVersion"]
     with Story(lab) as story:
         swaps = lab.swaps()
-        run = lab.start("upgrade", "test", "--walk", "--reason", "ten by hand")
+        run = lab.start("upgrade", "ten", "--walk", "--reason", "ten by hand")
         wait_point(lab, "walk", 0)
-        lab.run("walk", "test", "3")
-        lab.wait_for_step(run, "test-8", "stop-asked", swaps)
+        lab.run("walk", "ten", "3")
+        lab.wait_for_step(run, "ten-8", "stop-asked", swaps)
         wait_point(lab, "walk", 2)
 
-        lab.run("walk", "test", "4")
-        lab.wait_for_step(run, "test-4", "running", swaps + 2)
+        lab.run("walk", "ten", "4")
+        lab.wait_for_step(run, "ten-4", "running", swaps + 2)
         assert_others_refused(lab)
-        assert lab.json("status", "test")["locked"]
-        lab.run("pause", "test")
+        assert lab.json("status", "ten")["locked"]
+        lab.run("pause", "ten")
         wait_point(lab, "paused", 3)
         assert_others_refused(lab)
-        lab.run("resume", "test")
+        lab.run("resume", "ten")
         wait_point(lab, "walk", 4)
 
-        lab.run("walk", "test", "2")
-        lab.wait_for_step(run, "test-2", "running", swaps + 4)
-        lab.run("cancel", "test")
+        lab.run("walk", "ten", "2")
+        lab.wait_for_step(run, "ten-2", "running", swaps + 4)
+        lab.run("cancel", "ten")
         assert lab.end(run) == 1
-    assert_outcome(story, moved=["test-3", "test-8", "test-4", "test-9", "test-2"], version=version)
+    assert_outcome(story, moved=["ten-3", "ten-8", "ten-4", "ten-9", "ten-2"], version=version)
     assert_together(story.watch.aways)
     done = history(lab)
     assert_run(done, "Cancelled", successful=5, pending=5)
-    assert batches_of(done) == [{"test-3", "test-8"}, {"test-4"}, {"test-9"}, {"test-2"}]
+    assert batches_of(done) == [{"ten-3", "ten-8"}, {"ten-4"}, {"ten-9"}, {"ten-2"}]
     assert done["reason"] == "ten by hand"
 
 
 def test_rollback_in_flight(lab):
     """Rows F4, F5, F12, G5: what the run had moved goes back, and first what is on its way; what it had not is not touched."""
-    version = lab.json("status", "test")["latestVersion"]
+    version = lab.json("status", "ten")["latestVersion"]
     with Story(lab) as story:
         swaps = lab.swaps()
-        run = lab.start("upgrade", "test")
-        lab.wait_for_step(run, "test-6", "running", swaps + 3)
-        assert lab.json("status", "test")["progress"]["successfulInstanceCount"] == 2
-        assert "first" in lab.run("rollback", "test", "--all").stderr
+        run = lab.start("upgrade", "ten")
+        lab.wait_for_step(run, "ten-6", "running", swaps + 3)
+        assert lab.json("status", "ten")["progress"]["successfulInstanceCount"] == 2
+        assert "first" in lab.run("rollback", "ten", "--all").stderr
         assert lab.end(run) == 1
-    assert_outcome(story, restored=["test-0", "test-5", "test-1", "test-6"], overlap=4)
+    assert_outcome(story, restored=["ten-0", "ten-5", "ten-1", "ten-6"], overlap=4)
     forward, back = history(lab, 1), history(lab)
     assert (forward["operation"], forward["targetImageReference"]["version"]) == ("upgrade", version)
     assert_run(forward, "Cancelled", successful=2, failed=2, pending=1, skipped=5)
     assert back["operation"] == "rollback"
     assert_run(back, "Completed", successful=2, skipped=8)
-    assert batches_of(back) == [{"test-0", "test-5"}]
+    assert batches_of(back) == [{"ten-0", "ten-5"}]
 
 
 # ---- guests that never become healthy ----
@@ -224,7 +224,7 @@ def test_rollback_in_flight(lab):
 def publish_unfit(lab, *names):
     """The next version of the image, a good one, but for these guests."""
     lab.script("publish", "good")
-    version = lab.json("status", "test")["latestVersion"]
+    version = lab.json("status", "ten")["latestVersion"]
     for name in names:
         Guest(name).run("/bin/sh", "-c", f"echo {version} >>/data/unfit-for; sync")
     return version
@@ -241,7 +241,7 @@ def assert_restored(run, *names):
 
 def stopped(lab, failed):
     """Upgrades, and that stops by policy with this share of failures; returns the error's text."""
-    done = lab.run("upgrade", "test", status=3)
+    done = lab.run("upgrade", "ten", status=3)
     text = f"{failed} failed, at most 20% may; the most common reason"
     assert TOO_MANY_UPGRADED in done.stderr and text in done.stderr
     return done.stderr
@@ -250,50 +250,50 @@ def stopped(lab, failed):
 def test_three_never_healthy(lab):
     """Rows D1, D4, F1, J3, J5, J6: one of five is at the limit and passes; three of eight stop the run."""
     define(lab, unhealthy=30, timeout=SHORT)  # one that was put back may still boot, and two more go
-    version = publish_unfit(lab, "test-2", "test-3", "test-8")
+    version = publish_unfit(lab, "ten-2", "ten-3", "ten-8")
     with Story(lab) as story:
         text = stopped(lab, "3 of 8 upgraded (37.5%)")
     assert "(3 of 3): not healthy within" in text and "5 upgraded, 3 restored, 2 not touched" in text
-    assert_outcome(story, moved=["test-0", "test-5", "test-1", "test-6", "test-7"], restored=["test-2", "test-3", "test-8"], version=version,
+    assert_outcome(story, moved=["ten-0", "ten-5", "ten-1", "ten-6", "ten-7"], restored=["ten-2", "ten-3", "ten-8"], version=version,
                    overlap=3)
     run = history(lab)
     assert_run(run, "Faulted", TOO_MANY_UPGRADED, successful=5, failed=3, pending=2)
     assert batches_of(run) == BATCHES[:5]
-    assert_restored(run, "test-2", "test-3", "test-8")
+    assert_restored(run, "ten-2", "ten-3", "ten-8")
 
 
 def test_one_of_the_first_batch_never_healthy(lab):
     """Rows D1, D4, F1, J5: one of two is half: the run stops, and eight never notice."""
     define(lab, timeout=SHORT)
-    version = publish_unfit(lab, "test-0")
+    version = publish_unfit(lab, "ten-0")
     with Story(lab) as story:
         text = stopped(lab, "1 of 2 upgraded (50%)")
     assert "1 upgraded, 1 restored, 8 not touched" in text
-    assert_outcome(story, moved=["test-5"], restored=["test-0"], version=version)
+    assert_outcome(story, moved=["ten-5"], restored=["ten-0"], version=version)
     run = history(lab)
     assert_run(run, "Faulted", TOO_MANY_UPGRADED, successful=1, failed=1, pending=8)
     assert batches_of(run) == BATCHES[:1]
-    assert_restored(run, "test-0")
+    assert_restored(run, "ten-0")
 
 
 def test_one_late_never_healthy(lab):
     """Rows B1, D1, D4, D7, D8, D9, F1, F10, F12, J5: one of eight, and at the end one of ten, is within the limit: the run goes on and
     completes without it. retry moves it once it is well."""
-    version = publish_unfit(lab, "test-8")
-    plan = lab.json("plan", "test")
+    version = publish_unfit(lab, "ten-8")
+    plan = lab.json("plan", "ten")
     assert [{one["domain"] for one in batch["instances"]} for batch in plan["batches"]] == BATCHES
     with Story(lab) as story:
-        done = lab.run("upgrade", "test", status=6)
+        done = lab.run("upgrade", "ten", status=6)
     assert "is done, but 1 instance(s) failed, 1 of them were put back" in done.stderr
-    assert_outcome(story, moved=[name for name in NAMES if name != "test-8"], restored=["test-8"], version=version)
+    assert_outcome(story, moved=[name for name in NAMES if name != "ten-8"], restored=["ten-8"], version=version)
     run = history(lab)
     assert_run(run, "Completed", "RollingUpgradeInProgressWithFailedUpgradedVMs", successful=9, failed=1)
     assert "1 of 10 instances (10%) failed" in run["error"]["message"]
     assert batches_of(run) == BATCHES
-    assert_restored(run, "test-8")
+    assert_restored(run, "ten-8")
 
-    Guest("test-8").run("/bin/rm", "/data/unfit-for")
+    Guest("ten-8").run("/bin/rm", "/data/unfit-for")
     with Story(lab) as story:
-        lab.run("retry", "test")
-    assert_outcome(story, moved=["test-8"], version=version)
+        lab.run("retry", "ten")
+    assert_outcome(story, moved=["ten-8"], version=version)
     assert set(lab.versions().values()) == {version}
