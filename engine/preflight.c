@@ -149,8 +149,12 @@ GPtrArray *vr_swap_preflight(VrStore *store, VrHv *hv, const VrDomainInfo *info,
                              const VrSwapNeeds *needs)
 {
     g_auto(VrPreflightFacts) facts = {0};
-    const VrPreflightNeeds asked = {
-        .os_target = needs->os_target, .needs_agent = needs->needs_agent, .facts = &facts, .ignored = needs->ignored};
+    const VrPreflightNeeds asked = {.os_target = needs->os_target,
+                                    .needs_agent = needs->needs_agent,
+                                    .protected_disks = needs->protected_disks,
+                                    .temp_targets = needs->temp_targets,
+                                    .facts = &facts,
+                                    .ignored = needs->ignored};
 
     look_at_os_disk(store, hv, info, def, needs, &facts);
     look_at_rollback(hv, info, needs, &facts);

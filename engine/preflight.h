@@ -10,9 +10,11 @@
 typedef struct {
     const char *os_target; /* NULL: found in the XML */
     gboolean needs_agent;
-    const VrImage *image;       /* that it is to get; NULL: a rollback, or not known */
-    const char *const *ignored; /* findings that a person lets pass; NULL: none */
-    const VrDiskUsers *users;   /* NULL: it is not asked whether other domains name its OS disk */
+    const char *const *protected_disks; /* as the model says; NULL: none */
+    const char *const *temp_targets;    /* to be made anew; NULL: none */
+    const VrImage *image;               /* that it is to get; NULL: a rollback, or not known */
+    const char *const *ignored;         /* findings that a person lets pass; NULL: none */
+    const VrDiskUsers *users;           /* NULL: it is not asked whether other domains name its OS disk */
     const VrGeneration
         *back_to; /* of a rollback: whose disk nobody else may use, and which brings its own NVRAM; NULL: it is none */
     gboolean had_nvram; /* its current generation is known to have one: it is missed also of a guest that is off */

@@ -31,6 +31,7 @@ typedef struct {
     guint to_generation;  /* of a rollback */
     guint model_revision; /* of a forward swap: that the new generation is made by; 0: not known */
     gboolean needs_agent; /* the model asks for it (preflight) */
+    const char *const *protected_disks; /* serials, WWNs, targets that are never swapped or made anew; NULL: none */
     const char *const *ignored; /* findings that a person lets pass, which is written into the audit; NULL: none */
     const char *const *
         temp_targets; /* disks to be made anew, of those that the domain has; NULL: none, ever but in a reimage that was asked to */

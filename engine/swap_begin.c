@@ -25,6 +25,7 @@ void vr_swap_free(VrSwap *swap)
     g_free(swap->before_xml);
     g_free(swap->intent_xml);
     g_strfreev(swap->ignored);
+    g_strfreev(swap->protected_disks);
     g_strfreev(swap->temp_targets);
     g_free(swap);
 }
@@ -257,6 +258,8 @@ gboolean vr_swap_preflight_require(VrSwap *swap, const VrDomainInfo *info, const
     g_autoptr(VrDiskUsers) users = users_before_rollback(swap);
     const VrSwapNeeds needs = {.os_target = os_target,
                                .needs_agent = swap->needs_agent,
+                               .protected_disks = (const char *const *)swap->protected_disks,
+                               .temp_targets = (const char *const *)swap->temp_targets,
                                .image = swap->image,
                                .ignored = (const char *const *)swap->ignored,
                                .had_nvram = swap->from && swap->from->nvram_file.device != 0,
@@ -337,6 +340,7 @@ VrSwap *vr_swap_begin(const VrEngine *engine, const VrSwapRequest *request, GErr
     swap->image = vr_image_copy(request->image);
     swap->flatten = request->flatten;
     swap->needs_agent = request->needs_agent;
+    swap->protected_disks = g_strdupv((char **)request->protected_disks);
     swap->data_proof = request->data_proof;
     swap->ignored = g_strdupv((char **)request->ignored);
     swap->temp_targets = g_strdupv((char **)request->temp_targets);

@@ -19,6 +19,7 @@ struct VrSwap {
     char *intent_xml;          /* the domain as it shall be: g<to>.xml; NULL until it was made */
     gboolean needs_agent;      /* of the request, for the second look before the stop */
     char **ignored;            /* likewise; may be NULL */
+    char **protected_disks;    /* likewise */
     char **temp_targets;       /* likewise; one that is resumed makes none anew */
     VrProofContent data_proof; /* likewise; one that is resumed has it in its manifest */
     gboolean resumed;          /* begun by a process that ended: a call of its may still be under way */

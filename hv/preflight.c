@@ -32,6 +32,8 @@ const VrFindingKind vr_finding_kinds[] = {
     {"not-a-disk", VR_SEVERITY_BLOCKER, NULL},
     {"network-disk", VR_SEVERITY_BLOCKER, NULL},
     {"volume-not-local", VR_SEVERITY_BLOCKER, NULL},
+    {"protected-disk", VR_SEVERITY_BLOCKER, NULL},
+    {"protected-disk-missing", VR_SEVERITY_BLOCKER, NULL},
     {"empty-disk", VR_SEVERITY_BLOCKER, NULL},
     {"transient-disk", VR_SEVERITY_BLOCKER, NULL},
     {"shareable-disk", VR_SEVERITY_BLOCKER, NULL},
@@ -180,7 +182,8 @@ GPtrArray *vr_preflight(const VrDomainInfo *info, const VrDomainDef *def, const 
         vr_preflight_state,    vr_preflight_persistent, vr_preflight_managed_save, vr_preflight_snapshots,
         vr_preflight_job,      vr_preflight_host,       vr_preflight_os_disk,      vr_preflight_actions,
         vr_preflight_firmware, vr_preflight_image,      vr_preflight_agent,        vr_preflight_autostart,
-        vr_preflight_kernel,   vr_preflight_data_disks, vr_preflight_fstab,        vr_preflight_labels};
+        vr_preflight_kernel,   vr_preflight_data_disks, vr_preflight_fstab,        vr_preflight_labels,
+        vr_preflight_protected};
     static const VrPreflightFacts none = {0};
     const char *name = info->name != NULL ? info->name : def->name;
     g_autofree char *typed = shell_word(name);

@@ -61,8 +61,11 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VrPreflightFacts, vr_preflight_facts_clear)
 typedef struct {
     const char *os_target; /* NULL: find it */
     gboolean needs_agent;
-    const VrPreflightFacts *facts; /* NULL: none */
-    const char *const *ignored;    /* ids that a person lets pass; NULL: none */
+    const char *const
+        *protected_disks; /* serials, WWNs and targets of disks that are never swapped or made anew; NULL: none */
+    const char *const *temp_targets; /* disks that are to be made anew; NULL: none */
+    const VrPreflightFacts *facts;   /* NULL: none */
+    const char *const *ignored;      /* ids that a person lets pass; NULL: none */
 } VrPreflightNeeds;
 
 /* Element: VrFinding *, freed with the array. What blocks comes first. Never NULL. */

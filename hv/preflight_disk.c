@@ -180,6 +180,53 @@ void vr_preflight_os_disk(VrPreflightCheck *check)
     check_disk_bus(check, disk);
 }
 
+/* A WWN is 16 hexadecimal digits, with or without 0x before them. */
+static gboolean is_called(const VrDomainDisk *disk, const char *name)
+{
+    const char *digits = g_ascii_strncasecmp(name, "0x", 2) == 0 ? name + 2 : name;
+
+    return g_strcmp0(disk->serial, name) == 0 || g_strcmp0(disk->target, name) == 0 ||
+           (disk->wwn != NULL && g_ascii_strcasecmp(disk->wwn, digits) == 0);
+}
+
+static const VrDomainDisk *disk_called(const VrDomainDef *def, const char *name)
+{
+    for (guint i = 0; i < def->disks->len; i++) {
+        const VrDomainDisk *disk = g_ptr_array_index(def->disks, i);
+        if (is_called(disk, name))
+            return disk;
+    }
+    return NULL;
+}
+
+static void check_protected(VrPreflightCheck *check, const char *name, const VrDomainDisk *os)
+{
+    const VrDomainDisk *disk = disk_called(check->def, name);
+    const char *const *temp = check->needs->temp_targets;
+
+    if (disk == NULL)
+        vr_preflight_add(check, "protected-disk-missing",
+                         g_strdup_printf("%s has no disk '%s' by serial, WWN or target, which protectDisks names",
+                                         check->name, name),
+                         g_strdup_printf("attach it, or mend protectDisks in the model; virsh dumpxml %s shows "
+                                         "serials and WWNs",
+                                         check->typed));
+    else if (disk == os || (temp != NULL && g_strv_contains(temp, disk->target)))
+        vr_preflight_add(check, "protected-disk",
+                         g_strdup_printf("%s: its disk %s is '%s', which protectDisks names, and %s", check->name,
+                                         disk->target, name, disk == os ? "it is the OS disk" : "a temp disk"),
+                         g_strdup("set osDisk.target and tempDisks to other disks, or take it out of protectDisks"));
+}
+
+/* B12: by what a disk keeps when targets move. One that cannot be found may be the one that a target now names. */
+void vr_preflight_protected(VrPreflightCheck *check)
+{
+    const VrDomainDisk *os = vr_domain_def_os_disk(check->def, check->needs->os_target, NULL);
+
+    for (const char *const *name = check->needs->protected_disks; name != NULL && *name != NULL; name++)
+        check_protected(check, *name, os);
+}
+
 /* A new disk is made by root, and libvirt gives it to QEMU's user at a start; with such a <seclabel> it refuses even the define, as the
  * chain says which file keeps its label ("label overrides require relabeling to be enabled", seen with 9.0). */
 void vr_preflight_labels(VrPreflightCheck *check)

@@ -30,6 +30,7 @@ void vr_preflight_host(VrPreflightCheck *check);
 
 /* ---- preflight_disk.c ---- */
 void vr_preflight_os_disk(VrPreflightCheck *check);
+void vr_preflight_protected(VrPreflightCheck *check);
 void vr_preflight_kernel(VrPreflightCheck *check);
 void vr_preflight_data_disks(VrPreflightCheck *check);
 void vr_preflight_fstab(VrPreflightCheck *check);

@@ -126,6 +126,7 @@ static void do_prepare(VrExecutor *executor, VrJob *job)
                              .model_revision = executor->request.set->revision,
                              .data_proof = model->data_proof,
                              .needs_agent = vr_model_needs_agent(model),
+                             .protected_disks = vr_set_protected_disks(executor->request.set, job->instance),
                              .temp_targets =
                                  executor->request.temp_disks ? (const char *const *)model->temp_disks : NULL,
                              .ignored = executor->request.ignored};

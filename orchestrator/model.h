@@ -78,8 +78,9 @@ typedef struct {
 } VrLabel;
 
 typedef struct {
-    char *domain;  /* name or UUID as written */
-    char *version; /* its own pin (A11); NULL: it goes with the set */
+    char *domain;         /* name or UUID as written */
+    char *version;        /* its own pin (A11); NULL: it goes with the set */
+    char **protect_disks; /* serials, WWNs or targets of disks that are never swapped or made anew (B12); NULL: none */
     char *address; /* where http, https and tcp reach it: HOST or HOST:PORT; NULL: what the agent or the lease says */
     VrLabel role, zone, pair; /* D8, D9, D10 */
     guint phase;              /* 1..1000, the lowest goes first; 0: none, which goes last (D10) */

@@ -191,6 +191,7 @@ const VrChangeRule vr_change_rules[] = {
     OF_INSTANCE("phase", number, phase),
     OF_INSTANCE("pair", text, pair.name),
     OF_INSTANCE("address", text, address),
+    OF_INSTANCE("protectDisks", texts, protect_disks),
     OF_INSTANCE("protectionPolicy.protectFromScaleSetActions", boolean, is_protected),
     {.key = "instances[].version",
      .meaning = VR_CHANGE_REIMAGE,

@@ -20,6 +20,12 @@ static const char *instance_address(const char *text)
     return vr_address_parse(text, NULL, NULL);
 }
 
+/* A serial may be any text. */
+static const char *disk_name(const char *text)
+{
+    return text[0] == '\0' ? "must be the serial, the WWN or the target of a disk" : NULL;
+}
+
 static gboolean parse_pin(VrModelParser *parser, const VrYamlNode *value, const VrModelKey *key, void *target,
                           GError **error);
 
@@ -39,7 +45,7 @@ const VrModelKey vr_model_instance_keys[] = {
     {LABEL(pair)},
     {.name = "address", .parse = vr_model_text, .offset = INSTANCE(address), .check = instance_address},
     {.name = "version", .parse = parse_pin, .offset = INSTANCE(version)},
-    {.name = "protectDisks", .parse = vr_model_not_yet, .offset = VR_NOWHERE},
+    {.name = "protectDisks", .parse = vr_model_texts, .offset = INSTANCE(protect_disks), .check = disk_name},
     {.name = "protectionPolicy", .parse = vr_model_section, .offset = 0, .data = protection_keys},
     {0},
 };
@@ -63,6 +69,7 @@ static void instance_free(VrModelInstance *instance)
     g_free(instance->domain);
     g_free(instance->version);
     g_free(instance->address);
+    g_strfreev(instance->protect_disks);
     g_free((char *)instance->role.name);
     g_free((char *)instance->zone.name);
     g_free((char *)instance->pair.name);

@@ -430,6 +430,13 @@ const char *vr_set_address(const VrSet *set, guint index)
     return instance->address;
 }
 
+const char *const *vr_set_protected_disks(const VrSet *set, guint index)
+{
+    const VrModelInstance *instance = g_ptr_array_index(set->model->instances, index);
+
+    return (const char *const *)instance->protect_disks;
+}
+
 int vr_set_find(const VrSet *set, const char *domain_or_uuid, GError **error)
 {
     for (guint i = 0; i < set->instances->len; i++) {

@@ -79,5 +79,8 @@ gboolean vr_set_is_behind(const VrSet *set, guint index, const VrGeneration *cur
 /* Where an instance is reached over a network, as its model says; NULL: it does not. */
 const char *vr_set_address(const VrSet *set, guint index);
 
+/* What protectDisks of an instance names (B12), owned by the set; NULL: nothing. */
+const char *const *vr_set_protected_disks(const VrSet *set, guint index);
+
 /* The index of an instance by domain name or UUID, or -1 with VR_ERROR_NOT_FOUND. */
 int vr_set_find(const VrSet *set, const char *domain_or_uuid, GError **error);

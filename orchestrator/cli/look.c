@@ -70,6 +70,7 @@ static void look_at(gpointer data, gpointer user_data)
     g_autoptr(VrGeneration) back_to = purpose ? vr_targets_back_to(purpose->targets, lookers->session, index) : NULL;
     const VrSwapNeeds needs = {.os_target = set->model->os_target,
                                .needs_agent = vr_model_needs_agent(set->model),
+                               .protected_disks = vr_set_protected_disks(set, index),
                                .image = purpose ? vr_targets_image(purpose->targets, index) : NULL,
                                .ignored = purpose ? purpose->ignored : NULL,
                                .ask_guest = purpose != NULL,

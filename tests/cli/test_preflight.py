@@ -225,6 +225,19 @@ def test_an_image_that_cannot_boot_here(lab):
     program("image-delete", "cheap", "8.0.0")
 
 
+def test_a_protected_disk(lab):
+    """B12: by serial; one that is the OS disk, and one that is not there."""
+    name, serial = lab.names[0], lab.fleet[0].data[0][2]
+    lab.define(batch=50, labels={name: f"protectDisks: [{serial}]"})
+    let_through(lab)
+    lab.define(batch=50, labels={name: f"protectDisks: [{serial}, vda]"})
+    assert "it is the OS disk" in refused(lab, "protected-disk")["text"]
+    lab.define(batch=50, labels={name: "protectDisks: [GONE01]"})
+    assert "'GONE01'" in refused(lab, "protected-disk-missing")["text"]
+    lab.define(batch=50)
+    let_through(lab)
+
+
 def test_a_host_that_goes_down(lab, monkeypatch):
     """systemctl says so; nothing is touched."""
     tools = lab.program.path("tools")

@@ -188,6 +188,39 @@ static void what_the_xml_says(void **state)
     expect(&cdrom, "not-a-disk", VR_SEVERITY_BLOCKER);
 }
 
+/* B12: by serial, WWN with or without 0x, or target. */
+static void protected_disks(void **state)
+{
+    static const struct {
+        const char *names[3], *os_target, *temp, *finding;
+    } cases[] = {
+        {{"DATA01", "DATA02"}, NULL, NULL, NULL},
+        {{"vdb"}, NULL, NULL, NULL},
+        {{"0x5000C500A1B2C3D4"}, NULL, NULL, NULL},
+        {{"DATA01", "OS01"}, NULL, NULL, "protected-disk"},
+        {{"DATA01"}, "vdb", NULL, "protected-disk"}, /* the model was mistaken, or targets moved */
+        {{"5000c500a1b2c3d4"}, "vdb", NULL, "protected-disk"},
+        {{"DATA01"}, NULL, "vdb", "protected-disk"},
+        {{"DATA01", "DATA03"}, NULL, NULL, "protected-disk-missing"},
+        {{"data01"}, NULL, NULL, "protected-disk-missing"}, /* a serial is a text */
+    };
+
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        Case c = new_case("rich.xml");
+        const char *temp[] = {cases[i].temp, NULL};
+        VrDomainDisk *data = (VrDomainDisk *)vr_domain_def_os_disk(c.def, "vdb", NULL);
+
+        data->wwn = g_strdup("5000c500a1b2c3d4");
+        c.needs.os_target = cases[i].os_target;
+        c.needs.protected_disks = cases[i].names;
+        c.needs.temp_targets = temp;
+        if (cases[i].finding)
+            expect(&c, cases[i].finding, VR_SEVERITY_BLOCKER);
+        else
+            expect_none(&c);
+    }
+}
+
 static void later_in_boot_order(gpointer data, gpointer unused)
 {
     VrDomainDisk *disk = data;
@@ -557,6 +590,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_good_domain_has_no_findings),
+        cmocka_unit_test(protected_disks),
         cmocka_unit_test(each_state_that_is_neither_running_nor_off),
         cmocka_unit_test(what_libvirt_says_of_the_domain),
         cmocka_unit_test(what_the_xml_says),

@@ -138,10 +138,12 @@ static void test_instances(void **state)
         {TWO, "instances: [{domain: a, role: web}]\n", "instances[b]: - -> leaves the set, and goes on as it is: live"},
         {TWO, "instances: [{domain: a, role: web}, {domain: b, role: web}, {domain: c}]\n",
          "instances[c]: - -> joins the set: live"},
+        /* D9, D10, B12, G7 */
         {"instances: [{domain: a, zone: x, phase: 2}]\n",
-         "instances: [{domain: a, pair: p, address: h, protectionPolicy: {protectFromScaleSetActions: true}}]\n",
+         "instances: [{domain: a, pair: p, address: h, protectDisks: [A, B], protectionPolicy: "
+         "{protectFromScaleSetActions: true}}]\n",
          "instances[a].zone: x -> -: live\ninstances[a].phase: 2 -> -: live\ninstances[a].pair: - -> p: live\n"
-         "instances[a].address: - -> h: live\n"
+         "instances[a].address: - -> h: live\ninstances[a].protectDisks: - -> A B: live\n"
          "instances[a].protectionPolicy.protectFromScaleSetActions: false -> true: live"},
         {"instances: [{domain: a}]\n", "instances: [{domain: a, version: \"2.0\"}]\n",
          "instances[a].version: - -> 2.0: at next reimage"},
