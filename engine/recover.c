@@ -260,6 +260,14 @@ static GPtrArray *recover_each(const VrEngine *engine, GPtrArray *open, gboolean
     return answer;
 }
 
+void vr_recover_put_away(const VrEngine *engine)
+{
+    g_autoptr(GError) local = NULL;
+
+    if (!seal_resting(engine, &local) || !discard_again(engine, &local) || !vr_retire_finish(engine, &local))
+        vr_warning(engine->owner->set_name, "not all of what earlier swaps left is put away: %s", local->message);
+}
+
 GPtrArray *vr_recover(const VrEngine *engine, gboolean dry_run, GError **error)
 {
     g_autoptr(GPtrArray) open = vr_journal_open_swaps(engine->journal, engine->owner->set_name, error);
@@ -273,10 +281,8 @@ GPtrArray *vr_recover(const VrEngine *engine, gboolean dry_run, GError **error)
     answer = recover_each(engine, open, dry_run);
     if (!vr_swap_late(engine, dry_run, answer, &local))
         vr_warning(engine->owner->set_name, "what took effect late is not looked for: %s", local->message);
-    g_clear_error(&local);
-    if (!dry_run &&
-        (!seal_resting(engine, &local) || !discard_again(engine, &local) || !vr_retire_finish(engine, &local)))
-        vr_warning(engine->owner->set_name, "not all of what earlier swaps left is put away: %s", local->message);
+    if (!dry_run)
+        vr_recover_put_away(engine);
     return g_steal_pointer(&answer);
 }
 

@@ -20,6 +20,10 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrRecovered, vr_recovered_free)
  * cannot be decided is UNKNOWN in the answer, not an error. */
 GPtrArray *vr_recover(const VrEngine *engine, gboolean dry_run, GError **error);
 
+/* What vr_recover() does at its end, for the caller whose judgement ended swaps since: kept disks that rest are sealed, deletions that were cut are
+ * finished. What fails is a warning, and the next recovery tries again. */
+void vr_recover_put_away(const VrEngine *engine);
+
 /* A person's word that ends an open swap of a domain that libvirt does not have any more, or that has its old disk while the record of the swap
  * cannot be read. Files and generations stay: the old one is current, the new one failed (or kept, of a rollback). VR_ERROR_REFUSED of any other
  * domain. dry_run: only asks. What is true of the domain, for a person; free with g_free; NULL: error. */

@@ -90,21 +90,26 @@ static gboolean rolls_back(const VrEngine *engine, const VrSet *set)
     return set->model->policy.automatic_rollback;
 }
 
+/* What an instance keeps is put away when none of its swaps is open any more. */
 static void judge_all(const VrEngine *engine, const VrSet *set, GPtrArray *found)
 {
     Judges judges = {.engine = engine, .set = set, .automatic_rollback = rolls_back(engine, set)};
     GThreadPool *pool = g_thread_pool_new(judge_job, &judges, MAX_JUDGES, FALSE, NULL);
+    gboolean judged = FALSE;
 
     for (guint i = 0; i < found->len; i++) {
         VrRecovered *recovered = g_ptr_array_index(found, i);
         if (recovered->row->state != VR_SWAP_STARTED)
             continue;
+        judged = TRUE;
         vr_handover_give(recovered);
         g_thread_pool_push(pool, recovered, NULL);
     }
     g_thread_pool_free(pool, FALSE, TRUE);
     for (guint i = 0; i < found->len; i++)
         vr_handover_take(g_ptr_array_index(found, i));
+    if (judged)
+        vr_recover_put_away(engine);
 }
 
 /* Without a model nobody knows what healthy means: a started guest runs on, and waits for one. */

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <sys/stat.h>
 
 static const char model_text[] =
     "schemaVersion: 1\nname: shop\nimageReference: {name: os}\n"
@@ -299,6 +300,28 @@ static void test_recovery(void **state) /* B17 */
     assert_int_equal(after->status, VR_RUN_FAULTED);
 }
 
+/* B5: a disk that could not be sealed while its guest's next swap was open is sealed by the recovery that ends that swap, not by the one after. */
+static void test_recovery_seals(void **state)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(Stage) stage = stage_new();
+    World *world = stage->world;
+    g_autofree char *kept = g_build_filename(world->root, "disks", FAKE_UUID, "g1.qcow2", NULL);
+    g_autoptr(VrSwap) swap = NULL;
+    struct stat st;
+
+    world_swap(world, -1);
+    world_swap(world, -1);
+    swap = world_begin(world, -1, &error);
+    assert_true(vr_swap_advance(swap, VR_SWAP_STARTED, &world_stop, &error));
+    assert_int_equal(chmod(kept, 0600), 0);
+    assert_true(vr_recover_set(&world->engine, stage->set, FALSE, NULL, &error));
+    assert_int_equal(world_current(world), 3);
+    assert_int_equal(stat(kept, &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0400);
+    world_check(world, TRUE);
+}
+
 /* Nobody knows what healthy means: the guest stays started, and is judged as soon as there is a model. */
 static void test_recovery_without_model(void **state) /* B17 */
 {
@@ -375,17 +398,12 @@ static void test_recovery_of_rollback(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_upgrade_and_rollback),
-        cmocka_unit_test(test_failure_goes_back),
-        cmocka_unit_test(test_cancel_before),
-        cmocka_unit_test(test_cancel_now),
-        cmocka_unit_test(test_full_clone),
-        cmocka_unit_test(test_cancel_in_copy),
-        cmocka_unit_test(test_name_taken_in_copy),
-        cmocka_unit_test(test_recovery),
-        cmocka_unit_test(test_recovery_without_model),
-        cmocka_unit_test(test_recovery_of_history),
-        cmocka_unit_test(test_recovery_of_rollback),
+        cmocka_unit_test(test_upgrade_and_rollback), cmocka_unit_test(test_failure_goes_back),
+        cmocka_unit_test(test_cancel_before),        cmocka_unit_test(test_cancel_now),
+        cmocka_unit_test(test_full_clone),           cmocka_unit_test(test_cancel_in_copy),
+        cmocka_unit_test(test_name_taken_in_copy),   cmocka_unit_test(test_recovery),
+        cmocka_unit_test(test_recovery_seals),       cmocka_unit_test(test_recovery_without_model),
+        cmocka_unit_test(test_recovery_of_history),  cmocka_unit_test(test_recovery_of_rollback),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
