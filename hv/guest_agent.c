@@ -117,20 +117,30 @@ static gboolean is_base64(const char *text, gsize length)
     return body + padding == length && padding <= 2 && length % 4 == 0;
 }
 
-/* Decodes a base64 field into at most max bytes (what is more is cut), NUL-terminated; an absent field is empty.
- * *more
- * (may be NULL) says whether something was cut. */
-static char *get_base64(const json_t *object, const char *name, gsize max, gsize *length, gboolean *more,
-                        GError **error)
+/* A base64 field, checked; an absent one is empty. NULL: it is none. */
+static const char *get_base64_text(const json_t *object, const char *name, gsize *size, GError **error)
 {
     const json_t *value = json_object_get(object, name);
     const char *text = value == NULL ? "" : json_string_value(value);
-    gsize size = text != NULL ? strlen(text) : 0;
+    gsize length = text != NULL ? strlen(text) : 0;
 
-    if (text == NULL || !is_base64(text, size)) {
+    if (text == NULL || !is_base64(text, length)) {
         g_set_error(error, VR_ERROR, VR_ERROR_AGENT, "the guest agent's answer has no valid '%s'", name);
         return NULL;
     }
+    *size = length;
+    return text;
+}
+
+/* Decodes a base64 field into at most max bytes (what is more is cut), NUL-terminated. *more (may be NULL) says whether something was cut. */
+static char *get_base64(const json_t *object, const char *name, gsize max, gsize *length, gboolean *more,
+                        GError **error)
+{
+    gsize size;
+    const char *text = get_base64_text(object, name, &size, error);
+
+    if (text == NULL)
+        return NULL;
     gsize wanted = size / 4 > max / 3 ? (max / 3 + 1) * 4 : size;
     g_autofree char *part = g_strndup(text, wanted);
     gsize got = 0;
@@ -144,6 +154,25 @@ static char *get_base64(const json_t *object, const char *name, gsize max, gsize
     return data;
 }
 
+/* Likewise, but its last max bytes: of an output the end says most. *cut becomes TRUE when something is missing. */
+static char *get_base64_end(const json_t *object, const char *name, gsize max, gboolean *cut, GError **error)
+{
+    gsize size, got = 0;
+    const char *text = get_base64_text(object, name, &size, error);
+
+    if (text == NULL)
+        return NULL;
+    gsize wanted = size / 4 > max / 3 ? (max / 3 + 2) * 4 : size;
+    g_autofree char *data = wanted > 0 ? (char *)g_base64_decode(text + size - wanted, &got) : NULL;
+    gsize kept = MIN(got, max);
+    char *end = g_malloc(kept + 1);
+    if (kept > 0)
+        memcpy(end, data + got - kept, kept);
+    end[kept] = '\0';
+    *cut = *cut || got > max || wanted < size;
+    return end;
+}
+
 /* -- Exec ----------------------------------------------------------------------------------------- */
 
 void vr_agent_result_clear(VrAgentResult *result)
@@ -152,7 +181,7 @@ void vr_agent_result_clear(VrAgentResult *result)
     g_clear_pointer(&result->err, g_free);
 }
 
-static json_t *exec_arguments(const char *const *argv)
+static json_t *exec_arguments(const char *const *argv, const void *input, gsize length)
 {
     json_t *arguments = json_object();
     json_t *rest = json_array();
@@ -162,6 +191,10 @@ static json_t *exec_arguments(const char *const *argv)
     json_object_set_new(arguments, "path", json_string(argv[0]));
     json_object_set_new(arguments, "arg", rest);
     json_object_set_new(arguments, "capture-output", json_true());
+    if (input != NULL) {
+        g_autofree char *text = g_base64_encode(input, length);
+        json_object_set_new(arguments, "input-data", json_string(text));
+    }
     return arguments;
 }
 
@@ -177,15 +210,16 @@ static gboolean argv_is_utf8(const char *const *argv, GError **error)
     return TRUE;
 }
 
-static gboolean exec_start(VrHv *hv, const char *uuid, const char *const *argv, gint64 deadline_ms, gint64 *pid,
-                           GError **error)
+gboolean vr_agent_exec_begin(VrHv *hv, const char *uuid, const char *const *argv, const void *input, gsize length,
+                             gint64 deadline_ms, gint64 *pid, GError **error)
 {
     if (argv[0] == NULL || !argv_is_utf8(argv, error)) {
         if (argv[0] == NULL)
             g_set_error_literal(error, VR_ERROR, VR_ERROR_INVALID, "a guest's command without a name");
         return FALSE;
     }
-    json_auto_t *value = ask(hv, uuid, "guest-exec", exec_arguments(argv), seconds_left(deadline_ms), NULL, error);
+    json_t *arguments = exec_arguments(argv, input, length);
+    json_auto_t *value = ask(hv, uuid, "guest-exec", arguments, seconds_left(deadline_ms), NULL, error);
     return value != NULL && get_integer(value, "pid", 1, G_MAXINT64, pid, error);
 }
 
@@ -202,21 +236,19 @@ static gboolean read_exit_status(const json_t *status, int *exit_status, GError 
 
 static gboolean read_result(const json_t *status, gsize max_output, VrAgentResult *result, GError **error)
 {
-    gsize length;
-
+    result->cut = json_is_true(json_object_get(status, "out-truncated"));
     if (!read_exit_status(status, &result->exit_status, error))
         return FALSE;
-    result->out = get_base64(status, "out-data", max_output, &length, NULL, error);
+    result->out = get_base64_end(status, "out-data", max_output, &result->cut, error);
     if (result->out != NULL)
-        result->err = get_base64(status, "err-data", max_output, &length, NULL, error);
+        result->err = get_base64_end(status, "err-data", max_output, &result->cut, error);
     if (result->err == NULL)
         vr_agent_result_clear(result);
     return result->err != NULL;
 }
 
-/* One poll: 1 it has ended and *result is filled, 0 not yet, -1 error. */
-static int exec_poll(VrHv *hv, const char *uuid, gint64 pid, gsize max_output, gint64 deadline_ms, guint *silences,
-                     VrAgentResult *result, GError **error)
+int vr_agent_exec_look(VrHv *hv, const char *uuid, gint64 pid, gsize max_output, gint64 deadline_ms, guint *silences,
+                       VrAgentResult *result, GError **error)
 {
     g_autoptr(GError) local = NULL;
     gboolean silent;
@@ -253,17 +285,18 @@ static gboolean must_stop_waiting(const char *name, gint64 now_ms, gint64 deadli
     return TRUE;
 }
 
-gboolean vr_agent_exec(VrHv *hv, const char *uuid, const char *const *argv, gsize max_output, gint64 deadline_ms,
-                       const gint *aborted, VrAgentResult *result, GError **error)
+gboolean vr_agent_exec_input(VrHv *hv, const char *uuid, const char *const *argv, const void *input, gsize length,
+                             gsize max_output, gint64 deadline_ms, const gint *aborted, VrAgentResult *result,
+                             GError **error)
 {
     gint64 pid, pause = POLL_FIRST_MS;
     guint silences = 0;
     int ended;
 
     memset(result, 0, sizeof *result);
-    if (!exec_start(hv, uuid, argv, deadline_ms, &pid, error))
+    if (!vr_agent_exec_begin(hv, uuid, argv, input, length, deadline_ms, &pid, error))
         return FALSE;
-    while ((ended = exec_poll(hv, uuid, pid, max_output, deadline_ms, &silences, result, error)) == 0) {
+    while ((ended = vr_agent_exec_look(hv, uuid, pid, max_output, deadline_ms, &silences, result, error)) == 0) {
         gint64 now = vr_clock_now_ms();
         if (must_stop_waiting(argv[0], now, deadline_ms, aborted, error))
             return FALSE;
@@ -271,6 +304,12 @@ gboolean vr_agent_exec(VrHv *hv, const char *uuid, const char *const *argv, gsiz
         pause = MIN(pause * 2, POLL_MAX_MS);
     }
     return ended == 1;
+}
+
+gboolean vr_agent_exec(VrHv *hv, const char *uuid, const char *const *argv, gsize max_output, gint64 deadline_ms,
+                       const gint *aborted, VrAgentResult *result, GError **error)
+{
+    return vr_agent_exec_input(hv, uuid, argv, NULL, 0, max_output, deadline_ms, aborted, result, error);
 }
 
 /* -- Files ---------------------------------------------------------------------------------------- */

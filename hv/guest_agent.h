@@ -9,7 +9,8 @@ gboolean vr_agent_ping(VrHv *hv, const char *uuid, int timeout_s, GError **error
 
 typedef struct {
     int exit_status; /* 0..255; 128 + signal when it was killed */
-    char *out, *err; /* at most max_output bytes of each, NUL-terminated, owned */
+    char *out, *err; /* the last max_output bytes of each, at most; NUL-terminated, owned */
+    gboolean cut;    /* there was more */
 } VrAgentResult;
 void vr_agent_result_clear(VrAgentResult *result);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VrAgentResult, vr_agent_result_clear)
@@ -18,6 +19,21 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VrAgentResult, vr_agent_result_clear)
  * to non-zero by another thread ends the wait: VR_ERROR_CANCELLED. The command then runs on in the guest. */
 gboolean vr_agent_exec(VrHv *hv, const char *uuid, const char *const *argv, gsize max_output, gint64 deadline_ms,
                        const gint *aborted, VrAgentResult *result, GError **error);
+
+/* The same with `length` bytes of input (NULL: none) on its standard input: what no list of processes and no log of the agent may show. At most
+ * VR_AGENT_INPUT_MAX. */
+gboolean vr_agent_exec_input(VrHv *hv, const char *uuid, const char *const *argv, const void *input, gsize length,
+                             gsize max_output, gint64 deadline_ms, const gint *aborted, VrAgentResult *result,
+                             GError **error);
+#define VR_AGENT_INPUT_MAX (2 * 1024 * 1024) /* its base64 fits into a message of libvirt, 4 MiB */
+
+/* The two halves of it, for what runs for long. begin: *pid is the guest's. */
+gboolean vr_agent_exec_begin(VrHv *hv, const char *uuid, const char *const *argv, const void *input, gsize length,
+                             gint64 deadline_ms, gint64 *pid, GError **error);
+/* 1: it has ended and *result is filled; 0: not yet, or nobody answered, which *silences counts (0 at first); -1: error, after three silences in a
+ * row too. An agent that was started anew knows no pid, which libvirt does not tell from silence. */
+int vr_agent_exec_look(VrHv *hv, const char *uuid, gint64 pid, gsize max_output, gint64 deadline_ms, guint *silences,
+                       VrAgentResult *result, GError **error);
 
 /* Reads a file of the guest, at most max bytes: more is VR_ERROR_AGENT. NUL-terminated, *length may be NULL. */
 char *vr_agent_read_file(VrHv *hv, const char *uuid, const char *path, gsize max, gint64 deadline_ms, gsize *length,

@@ -70,6 +70,7 @@ static void runs_a_command(void **state)
     assert_int_equal(result.exit_status, 3);
     assert_string_equal(result.out, "hallo\n");
     assert_string_equal(result.err, "");
+    assert_false(result.cut);
     assert_string_equal(g_ptr_array_index(agent.commands, 0),
                         "{\"execute\":\"guest-exec\",\"arguments\":{\"path\":\"/bin/uname\",\"arg\":[\"-r\","
                         "\"quo\\\"te\"],\"capture-output\":true}}");
@@ -85,7 +86,29 @@ static void a_signal_and_cut_output(void **state)
 
     assert_true(vr_agent_exec(&agent.hv, UUID, uname, 7, DEADLINE, NULL, &result, &error));
     assert_int_equal(result.exit_status, 137);
-    assert_string_equal(result.out, "0123456");
+    assert_string_equal(result.out, "9abcdef"); /* the end of it */
+    assert_true(result.cut);
+}
+
+/* C3: a secret goes by standard input, bytes as they are, and an empty input is one too. */
+static void input(void **state)
+{
+    static const char bytes[] = {'a', 0, '\xff'};
+    g_autoptr(GError) error = NULL;
+    g_auto(VrAgentResult) result = {0};
+    SCRIPT(agent, PID, "{\"return\":{\"exited\":true,\"exitcode\":0,\"out-data\":\"YQ==\",\"out-truncated\":true}}");
+    SCRIPT(empty, PID, "{\"return\":{\"exited\":true,\"exitcode\":0}}");
+
+    assert_true(vr_agent_exec_input(&agent.hv, UUID, uname, bytes, 3, 100, DEADLINE, NULL, &result, &error));
+    assert_string_equal(g_ptr_array_index(agent.commands, 0),
+                        "{\"execute\":\"guest-exec\",\"arguments\":{\"path\":\"/bin/uname\",\"arg\":[\"-r\","
+                        "\"quo\\\"te\"],\"capture-output\":true,\"input-data\":\"YQD/\"}}");
+    assert_string_equal(result.out, "a");
+    assert_true(result.cut); /* says the agent */
+    vr_agent_result_clear(&result);
+    assert_true(vr_agent_exec_input(&empty.hv, UUID, uname, "", 0, 100, DEADLINE, NULL, &result, &error));
+    assert_non_null(strstr(g_ptr_array_index(empty.commands, 0), "\"input-data\":\"\""));
+    assert_false(result.cut);
 }
 
 static void a_command_that_never_ends(void **state)
@@ -325,6 +348,7 @@ int main(void)
         clock_test(pings),
         clock_test(runs_a_command),
         clock_test(a_signal_and_cut_output),
+        clock_test(input),
         clock_test(a_command_that_never_ends),
         clock_test(an_agent_that_falls_silent),
         clock_test(hostile_answers_to_exec),
