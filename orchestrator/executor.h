@@ -10,6 +10,7 @@
 #pragma once
 
 #include "engine/swap.h"
+#include "orchestrator/extension_files.h"
 #include "orchestrator/history.h"
 #include "orchestrator/registry.h"
 #include "orchestrator/run_answers.h"
@@ -54,10 +55,11 @@ typedef struct {
     gboolean detached;   /* it outlives its process */
     VrRun *goes_on;      /* an open run of this set, to go on with, from vr_executor_past(); taken. NULL: a new one */
     gboolean temp_disks; /* a reimage also makes anew what the model flags as temporary (B8) */
-    const char *const *ignored; /* findings that a person lets pass; may be NULL */
-    const char *reason;         /* --reason; may be NULL */
-    const char *role;           /* the run is for the instances of this role; NULL: for all */
-    VrProgressFunc progress;    /* may be NULL */
+    const VrExtensions *extensions; /* of the set's model, that run in each guest on its new disk; NULL: none */
+    const char *const *ignored;     /* findings that a person lets pass; may be NULL */
+    const char *reason;             /* --reason; may be NULL */
+    const char *role;               /* the run is for the instances of this role; NULL: for all */
+    VrProgressFunc progress;        /* may be NULL */
     void *progress_data;
 } VrRunRequest;
 
@@ -93,7 +95,7 @@ char *vr_executor_state(VrExecutor *executor);
  * set has other instances now, or what was kept cannot be read. The strings are the run's. */
 gboolean vr_executor_past(const VrSet *set, VrRun *run, VrRunTarget *targets, VrRunRequest *request, GError **error);
 
-/* Recovery of a set, health included: vr_recover(), then each swap that stands in STARTED is probed and committed or undone, and open runs are closed as
+/* Recovery of a set, health included: vr_recover(), then in the guest of each swap that stands in STARTED the extensions that have not ended run, it is probed, and committed or undone, and open runs are closed as
  * Faulted. *told: lines for a person, one a swap (char *, freed with the array). VR_ERROR_PERSON when one is UNKNOWN. */
 gboolean vr_recover_set(const VrEngine *engine, const VrSet *set, gboolean dry_run, GPtrArray **told, GError **error);
 

@@ -7,6 +7,7 @@
 #include "base/confine.h"
 #include "base/error.h"
 #include "base/handover.h"
+#include "orchestrator/extension_swap.h"
 #include "orchestrator/health.h"
 
 #define SURVEY_WAIT_MS 10000
@@ -67,6 +68,8 @@ static void take_answers(VrExecutor *executor, VrHealthAnswer *answers, VrMessag
     message->answers = g_new(VrSurveyAnswer, executor->count);
     message->wishes = g_new(VrGuestWish, executor->count);
     for (guint i = 0; i < executor->count; i++) {
+        vr_extensions_judge(executor->engine.journal, &executor->request.set->model->health,
+                            vr_executor_instance(executor, i)->uuid, &answers[i]);
         message->answers[i] = survey_answer(&answers[i]);
         message->wishes[i] = answers[i].wish;
         g_free(executor->work[i].survey_text);
@@ -189,15 +192,21 @@ static gboolean wait_healthy(VrExecutor *executor, guint index, const char *old_
     return vr_health_wait(executor->engine.hv, &executor->request.set->model->health, &wait, answer);
 }
 
+/* Health is asked for once the extensions have succeeded: it may depend on them (E6). */
 static void do_probe(VrExecutor *executor, VrJob *job)
 {
     VrWork *work = &executor->work[job->instance];
     const VrSwapRow *row = vr_swap_row(work->swap);
     g_auto(VrHealthAnswer) answer = {0};
+    g_autofree char *fault = NULL;
     VrMessage *message;
 
     if (!row->was_running)
         message = vr_message_new(VR_EVENT_PROBED, job->instance, VR_OUTCOME_OK, NULL);
+    else if (!vr_extensions_of_swap(&executor->engine, executor->request.extensions,
+                                    &executor->request.set->model->health, row, &work->probe_aborted, &work->started_ms,
+                                    &fault))
+        message = vr_message_new(VR_EVENT_PROBED, job->instance, VR_OUTCOME_FAILED, fault);
     else if (wait_healthy(executor, job->instance, row->old_boot_id, work->started_ms, &work->probe_aborted, &answer))
         message = vr_message_new(VR_EVENT_PROBED, job->instance, VR_OUTCOME_OK, NULL);
     else

@@ -159,7 +159,7 @@ gboolean vr_health_needs_agent(const VrHealthProfile *profile)
 
 gboolean vr_model_needs_agent(const VrModel *model)
 {
-    return vr_health_needs_agent(&model->health) || model->stop.method == VR_STOP_AGENT;
+    return vr_health_needs_agent(&model->health) || model->stop.method == VR_STOP_AGENT || model->extensions->len > 0;
 }
 
 const char *vr_health_weakness(const VrHealthProfile *profile)

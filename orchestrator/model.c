@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The vocabulary of a set file as tables, its defaults, and what must hold between keys; that of upgradePolicy, healthProfile
- * and instances is in model_policy.c, model_health.c and model_instances.c. How a value is read is in model_keys.c. What DESIGN
+ * The vocabulary of a set file as tables, its defaults, and what must hold between keys; that of upgradePolicy, healthProfile,
+ * extensionProfile and instances is in model_policy.c, model_health.c, model_extensions.c and model_instances.c. How a value is read is in model_keys.c. What DESIGN
  * names and this version cannot do yet has its row, so that it is refused by its name.
  */
 #include "orchestrator/model.h"
 
+#include "orchestrator/model_extensions.h"
 #include "orchestrator/model_health.h"
 #include "orchestrator/model_instances.h"
 #include "orchestrator/model_keys.h"
@@ -109,7 +110,7 @@ const VrModelKey vr_model_root_keys[] = {
     {.name = "upgradePolicy", SECTION(vr_model_policy_keys)},
     {.name = "healthProfile", SECTION(vr_model_health_keys)},
     {.name = "osProfile", NOT_YET},
-    {.name = "extensionProfile", NOT_YET},
+    {.name = "extensionProfile", SECTION(vr_model_extension_profile_keys)},
     {.name = "osDisk", SECTION(os_disk_keys)},
     {.name = "tempDisks", .parse = vr_model_texts, .offset = MODEL(temp_disks), .check = disk_target},
     {.name = "stop", SECTION(stop_keys)},
@@ -140,6 +141,7 @@ static VrModel *model_new(void)
     model->stop = (VrStopPolicy){.method = VR_STOP_AUTO, .timeout_ms = 120000};
     model->history = (VrHistoryRetention){.runs = 1000, .max_age_ms = 730 * DAY_MS};
     model->retention = vr_retention_default;
+    model->extensions = vr_model_extensions_new();
     model->instances = vr_model_instances_new();
     return model;
 }
@@ -158,6 +160,7 @@ void vr_model_free(VrModel *model)
     vr_model_health_clear(&model->health);
     g_free(model->os_target);
     g_strfreev(model->temp_disks);
+    g_ptr_array_unref(model->extensions);
     g_ptr_array_unref(model->instances);
     g_free(model);
 }
@@ -209,11 +212,13 @@ static gboolean read_model(VrModelParser *parser, const VrYamlNode *root, VrMode
            vr_model_check_health(parser, model, error) && check_disks(parser, model, error);
 }
 
-VrModel *vr_model_parse(const char *text, gsize length, const char *file_name, GError **error)
+VrModel *vr_model_parse_document(const char *text, gsize length, const char *file_name, VrYamlNode **document,
+                                 GPtrArray *host_files, GError **error)
 {
     g_autoptr(VrYamlNode) root = vr_yaml_parse(text, length, file_name, error);
     g_autoptr(VrModel) model = NULL;
-    VrModelParser parser = {.file_name = file_name, .use_rolling_policy = TRUE};
+    g_autoptr(GPtrArray) files = host_files != NULL ? g_ptr_array_ref(host_files) : g_ptr_array_new();
+    VrModelParser parser = {.file_name = file_name, .use_rolling_policy = TRUE, .host_files = files};
     gboolean good;
 
     if (root == NULL)
@@ -224,5 +229,12 @@ VrModel *vr_model_parse(const char *text, gsize length, const char *file_name, G
     good = read_model(&parser, root, model, error);
     g_string_free(parser.path, TRUE);
     g_hash_table_unref(parser.lines);
+    if (good && document != NULL)
+        *document = g_steal_pointer(&root);
     return good ? g_steal_pointer(&model) : NULL;
+}
+
+VrModel *vr_model_parse(const char *text, gsize length, const char *file_name, GError **error)
+{
+    return vr_model_parse_document(text, length, file_name, NULL, NULL, error);
 }

@@ -71,6 +71,28 @@ typedef struct {
 typedef enum { VR_OS_DISK_OVERLAY, VR_OS_DISK_FULL } VrOsDiskKind;
 const char *vr_os_disk_kind_name(VrOsDiskKind kind); /* as in the model: "overlay", "full" */
 
+/* A file of this host that is put into a guest before an extension runs there. */
+typedef struct {
+    char *source; /* on this host */
+    char *path;   /* in the guest, absolute */
+    guint mode;   /* default 0600 */
+} VrExtensionFile;
+
+/* A script or a command that runs in each guest on its new OS disk (C3, C4). */
+typedef struct {
+    char *name;
+    char *script;               /* on this host; NULL: command */
+    char **command;             /* argv in the guest; NULL: script */
+    GPtrArray *files;           /* VrExtensionFile * */
+    gint64 timeout_ms;          /* PT1S to PT2H, default PT5M */
+    char **after;               /* provisionAfterExtensions; may be empty, never NULL */
+    char *settings;             /* a JSON object; NULL: none */
+    char *protected_file;       /* protectedSettings, on this host; NULL: none */
+    char *force_update_tag;     /* NULL: none */
+    gboolean suppress_failures; /* its failure does not make the guest unhealthy */
+    guint line;
+} VrExtension;
+
 /* What instances have in common: a role, a zone, a pair. */
 typedef struct {
     const char *name; /* owned by the model; NULL: none */
@@ -107,10 +129,17 @@ typedef struct {
     VrProofContent data_proof; /* dataDiskProof: what of data disks is hashed while it is off; default NONE */
     VrHistoryRetention history;
     VrRetention retention; /* B4 */
+    GPtrArray *extensions; /* VrExtension *, in the order in which they run */
     GPtrArray *instances;  /* VrModelInstance *, in order of definition, no name twice */
 } VrModel;
 
-/* file_name is for messages only. All errors are VR_ERROR_USAGE ("lab.yaml:7: ..."). */
+/* file_name is for messages only. All errors are VR_ERROR_USAGE ("lab.yaml:7: ..."). The names of files on this host stay as they are
+ * written: vr_model_text_absolute() makes them absolute when a set is defined. */
 VrModel *vr_model_parse(const char *text, gsize length, const char *file_name, GError **error);
 void vr_model_free(VrModel *model);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrModel, vr_model_free)
+
+/* The text of a model with each name of a file on this host that is relative made absolute, beneath `directory`; all else, comments too, stays as it
+ * was written. Errors as vr_model_parse(). Free with g_free. */
+char *vr_model_text_absolute(const char *text, gsize length, const char *file_name, const char *directory,
+                             GError **error);

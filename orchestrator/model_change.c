@@ -2,6 +2,7 @@
 #include "orchestrator/model_change.h"
 
 #include "base/clock.h"
+#include "orchestrator/model_extensions.h"
 
 #include <string.h>
 
@@ -66,6 +67,11 @@ static char *show_texts(const VrChangeRule *rule, const void *field)
 static char *show_choice(const VrChangeRule *rule, const void *field)
 {
     return g_strdup(rule->names[*(const int *)field]);
+}
+
+static char *show_extensions(const VrChangeRule *rule, const void *field)
+{
+    return vr_model_extensions_text(*(GPtrArray *const *)field);
 }
 
 static char *show_checkpoints(const VrChangeRule *rule, const void *field)
@@ -159,6 +165,11 @@ const VrChangeRule vr_change_rules[] = {
     LIVE(PROBE "gracePeriod", span, health.grace_period_ms),
     LIVE("healthProfile.healthTimeout", span, health.timeout_ms),
     LIVE("healthProfile.startTimeout", span, health.start_timeout_ms),
+    {.key = "extensionProfile.extensions",
+     .meaning = VR_CHANGE_REIMAGE,
+     .revision = TRUE,
+     .note = "'apply' brings it, and so does every other run that makes a new disk",
+     SHOWN(extensions, VrModel, extensions)},
     {.key = "osDisk.kind",
      .meaning = VR_CHANGE_REIMAGE,
      .revision = TRUE,

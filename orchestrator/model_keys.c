@@ -361,6 +361,27 @@ gboolean vr_model_text(VrModelParser *parser, const VrYamlNode *value, const VrM
     return TRUE;
 }
 
+static const char *file_name_rule(const char *text)
+{
+    if (text[0] == '\0')
+        return "must be the name of a file";
+    for (const char *at = text; *at != '\0'; at = g_utf8_next_char(at)) {
+        if (g_unichar_iscntrl(g_utf8_get_char(at)))
+            return "must not have control characters";
+    }
+    return NULL;
+}
+
+gboolean vr_model_host_file(VrModelParser *parser, const VrYamlNode *value, const VrModelKey *key, void *target,
+                            GError **error)
+{
+    if (!is_text(parser, value, file_name_rule, error))
+        return FALSE;
+    *(char **)target = g_strdup(value->text);
+    g_ptr_array_add(parser->host_files, (gpointer)value);
+    return TRUE;
+}
+
 gboolean vr_model_short_name(VrModelParser *parser, const VrYamlNode *value, const VrModelKey *key, void *target,
                              GError **error)
 {

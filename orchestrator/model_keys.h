@@ -14,6 +14,7 @@ typedef struct {
     GString *path;     /* of the key that is being read: "upgradePolicy.mode" */
     GHashTable *lines; /* path of each key that was read -> its line */
     gboolean use_rolling_policy;
+    GPtrArray *host_files; /* const VrYamlNode *: the names of files on this host, in the order of the document */
 } VrModelParser;
 
 typedef struct VrModelKey VrModelKey;
@@ -44,6 +45,11 @@ struct VrModelKey {
     VrModelCheck check;
     const char *same_as; /* the key that this one is an alias of */
 };
+
+/* vr_model_parse() that also gives the root of the document (*root, freed by the caller) and of it the names of files on this host: vr_model_text_absolute()
+ * puts others in their place. Both may be NULL. */
+VrModel *vr_model_parse_document(const char *text, gsize length, const char *file_name, VrYamlNode **root,
+                                 GPtrArray *host_files, GError **error);
 
 /* The table of the whole document. A section's data is its own table; so is that of `instances`, for each item. */
 extern const VrModelKey vr_model_root_keys[];
@@ -83,6 +89,8 @@ gboolean vr_model_choice(VrModelParser *parser, const VrYamlNode *value, const V
                          GError **error); /* an enum */
 gboolean vr_model_text(VrModelParser *parser, const VrYamlNode *value, const VrModelKey *key, void *target,
                        GError **error); /* char * */
+gboolean vr_model_host_file(VrModelParser *parser, const VrYamlNode *value, const VrModelKey *key, void *target,
+                            GError **error); /* char *, the name of a file on this host, absolute or not */
 gboolean vr_model_short_name(VrModelParser *parser, const VrYamlNode *value, const VrModelKey *key, void *target,
                              GError **error); /* char * */
 gboolean vr_model_version(VrModelParser *parser, const VrYamlNode *value, const VrModelKey *key, void *target,

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "engine/recover.h"
 #include "orchestrator/executor.h"
+#include "orchestrator/extension_swap.h"
 #include "orchestrator/health.h"
 #include "orchestrator/run_state.h"
 
@@ -15,6 +16,8 @@ typedef struct {
     const VrEngine *engine;
     const VrSet *set;
     gboolean automatic_rollback;
+    const VrExtensions *extensions; /* NULL: they cannot be read */
+    const char *unreadable;         /* why */
 } Judges;
 
 /* As in a run (F1): an instance of a rollback is not moved to the disk again that one wanted to leave. */
@@ -44,24 +47,51 @@ static gint64 running_since(const Judges *judges, const VrSwapRow *row)
     return at_ms > 0 ? at_ms : vr_clock_now_ms();
 }
 
+/* The guest goes on with its extensions where the process that ended left off. */
+static gboolean is_healthy(const Judges *judges, const VrSwapRow *row, VrHealthAnswer *answer)
+{
+    VrHealthWait wait = {.subject = subject_of(judges->set, row->uuid),
+                         .old_boot_id = row->old_boot_id,
+                         .started_ms = running_since(judges, row)};
+    const VrHealthProfile *health = &judges->set->model->health;
+    g_autofree char *fault = NULL;
+
+    if (vr_extensions_of_swap(judges->engine, judges->extensions, health, row, NULL, &wait.started_ms, &fault))
+        return vr_health_wait(judges->engine->hv, health, &wait, answer);
+    answer->text = g_steal_pointer(&fault);
+    return FALSE;
+}
+
+/* What must run in it is not there: it runs on, and waits for that. */
+static gboolean has_to_wait(const Judges *judges, VrRecovered *recovered)
+{
+    g_autofree char *before = NULL;
+
+    if (judges->extensions || recovered->row->rollback || !recovered->row->was_running)
+        return FALSE;
+    before = g_steal_pointer(&recovered->told);
+    recovered->told = g_strdup_printf("%s, but its extensions cannot be run: %s", before, judges->unreadable);
+    return TRUE;
+}
+
 /* A guest that is healthy on its new disk stays there; another goes back, where the policy lets it. */
 static void judge_started(const Judges *judges, VrRecovered *recovered)
 {
     VrSwapRow *row = recovered->row;
     g_autoptr(GError) local = NULL;
-    g_autoptr(VrSwap) swap = vr_swap_resume(judges->engine, row, &local);
-    VrHealthWait wait = {.subject = subject_of(judges->set, row->uuid),
-                         .old_boot_id = row->old_boot_id,
-                         .started_ms = running_since(judges, row)};
+    g_autoptr(VrSwap) swap = has_to_wait(judges, recovered) ? NULL : vr_swap_resume(judges->engine, row, &local);
     g_auto(VrHealthAnswer) answer = {0};
-    g_autofree char *before = g_steal_pointer(&recovered->told);
+    g_autofree char *before = NULL;
     g_autofree char *end = NULL;
 
+    if (!swap && !local)
+        return;
+    before = g_steal_pointer(&recovered->told);
     if (!swap) {
         recovered->told = g_strdup_printf("%s, but %s", before, local->message);
         return;
     }
-    if (!row->was_running || vr_health_wait(judges->engine->hv, &judges->set->model->health, &wait, &answer)) {
+    if (!row->was_running || is_healthy(judges, row, &answer)) {
         if (vr_swap_commit(swap, answer.boot_id, &local))
             end = g_strdup_printf("%s: committed", row->was_running ? "healthy" : "stays off");
     } else {
@@ -90,10 +120,24 @@ static gboolean rolls_back(const VrEngine *engine, const VrSet *set)
     return set->model->policy.automatic_rollback;
 }
 
+static gboolean any_started(const GPtrArray *found)
+{
+    for (guint i = 0; i < found->len; i++)
+        if (((const VrRecovered *)g_ptr_array_index(found, i))->row->state == VR_SWAP_STARTED)
+            return TRUE;
+    return FALSE;
+}
+
 /* What an instance keeps is put away when none of its swaps is open any more. */
 static void judge_all(const VrEngine *engine, const VrSet *set, GPtrArray *found)
 {
-    Judges judges = {.engine = engine, .set = set, .automatic_rollback = rolls_back(engine, set)};
+    g_autoptr(GError) local = NULL;
+    g_autoptr(VrExtensions) extensions = any_started(found) ? vr_extensions_load(set->model, &local) : NULL;
+    Judges judges = {.engine = engine,
+                     .set = set,
+                     .automatic_rollback = rolls_back(engine, set),
+                     .extensions = extensions,
+                     .unreadable = local ? local->message : NULL};
     GThreadPool *pool = g_thread_pool_new(judge_job, &judges, MAX_JUDGES, FALSE, NULL);
     gboolean judged = FALSE;
 

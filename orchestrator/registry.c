@@ -37,7 +37,14 @@ static const char *const schema[] = {
     "ALTER TABLE runs ADD COLUMN role TEXT;",
     /* 5: protected by a command (G7); protected_us 0: not */
     "ALTER TABLE instances ADD COLUMN protected_us INTEGER NOT NULL DEFAULT 0;"
-    "ALTER TABLE instances ADD COLUMN protected_reason TEXT;"};
+    "ALTER TABLE instances ADD COLUMN protected_reason TEXT;",
+    /* 6: what became of extensions (extension_results.h) */
+    "CREATE TABLE extensions ("
+    "  uuid TEXT NOT NULL, generation INTEGER NOT NULL, position INTEGER NOT NULL, name TEXT NOT NULL,"
+    "  status INTEGER NOT NULL, exit_status INTEGER NOT NULL, suppressed INTEGER NOT NULL, text TEXT NOT NULL, output "
+    "TEXT,"
+    "  started_us INTEGER NOT NULL, duration_ms INTEGER NOT NULL, PRIMARY KEY (uuid, generation, name)) WITHOUT "
+    "ROWID;"};
 
 gboolean vr_registry_init(VrDb *db, GError **error)
 {

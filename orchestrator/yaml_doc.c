@@ -68,6 +68,8 @@ static VrYamlNode *load_scalar(const Loader *loader, const yaml_event_t *event, 
     }
     node = node_new(VR_YAML_SCALAR, event);
     node->text = g_strdup(text);
+    node->begin = event->start_mark.index;
+    node->end = event->end_mark.index;
     node->plain = event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
     return node;
 }

@@ -16,6 +16,7 @@ typedef struct VrYamlNode {
     VrYamlKind kind;
     guint line;        /* from 1 */
     char *text;        /* scalar: UTF-8 without NUL; NULL else */
+    gsize begin, end;  /* scalar: where it stands in the text, quotes too, in characters */
     gboolean plain;    /* scalar: written without quotes, so it may be a number, a boolean or null */
     GPtrArray *keys;   /* map: VrYamlNode * of scalars, beside values; NULL else */
     GPtrArray *values; /* map and list: VrYamlNode *; NULL else */

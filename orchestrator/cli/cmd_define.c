@@ -28,6 +28,7 @@
 
 typedef struct {
     const char *file; /* for messages */
+    gboolean from_stdin;
     char *text;
     VrModel *model;
     GPtrArray *uuids;   /* char *, of the model's instances */
@@ -429,11 +430,25 @@ static gboolean define(VrSession *session, Definition *definition, GError **erro
     return bring_to_model(session, definition, error);
 }
 
+/* What the model names of this host's files lies beside it; of one that lies nowhere, where its author stands. */
+static gboolean name_files(Definition *definition, GError **error)
+{
+    gboolean is_file = !definition->edited && !definition->from_stdin;
+    g_autofree char *beside = is_file ? g_path_get_dirname(definition->file) : g_strdup(".");
+    g_autofree char *directory = g_canonicalize_filename(beside, NULL);
+    g_autofree char *text = g_steal_pointer(&definition->text);
+
+    definition->text = vr_model_text_absolute(text, strlen(text), definition->file, directory, error);
+    return definition->text != NULL;
+}
+
 /* name: that the model must have; NULL: any. */
 static gboolean define_text(const VrCli *cli, Definition *definition, const char *name, GError **error)
 {
     g_auto(VrSession) session = {.cli = cli};
 
+    if (!name_files(definition, error))
+        return FALSE;
     definition->model = vr_model_parse(definition->text, strlen(definition->text), definition->file, error);
     if (!definition->model)
         return FALSE;
@@ -450,7 +465,8 @@ static gboolean define_text(const VrCli *cli, Definition *definition, const char
 
 gboolean vr_cmd_set_define(const VrCli *cli, GError **error)
 {
-    g_auto(Definition) definition = {.file = g_str_equal(cli->args[0], "-") ? "standard input" : cli->args[0]};
+    gboolean from_stdin = g_str_equal(cli->args[0], "-");
+    g_auto(Definition) definition = {.file = from_stdin ? "standard input" : cli->args[0], .from_stdin = from_stdin};
 
     definition.text = read_model(cli->args[0], error);
     return definition.text && define_text(cli, &definition, NULL, error);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* history: the runs of a set; with --run one of them, with what each instance went through and for how long (J10). */
 #include "base/error.h"
+#include "orchestrator/cli/extension_view.h"
 #include "orchestrator/cli/output.h"
 #include "orchestrator/cli/run_view.h"
 
@@ -151,6 +152,23 @@ static VrDataProof *proof_of(const RunView *view, const VrSwapRow *row)
     return row ? vr_data_proof_of(view->session->journal, row->id, NULL) : NULL;
 }
 
+/* Of its new generation; NULL: it has none, or they cannot be read. A rollback runs none. */
+static GPtrArray *extensions_of(const RunView *view, const VrSwapRow *row)
+{
+    return row && !row->rollback ? vr_extension_results_read(view->session->journal, row->uuid, row->to, NULL) : NULL;
+}
+
+static void print_extensions(const VrCli *cli, const RunView *view)
+{
+    for (guint i = 0; i < view->swaps->len; i++) {
+        const VrSwapRow *row = g_ptr_array_index(view->swaps, i);
+        g_autoptr(GPtrArray) results = extensions_of(view, row);
+        g_autofree char *text = vr_extension_results_line(results);
+        if (text)
+            vr_say(cli, "extensions of %s: %s", row->domain, text);
+    }
+}
+
 static void print_disks(const VrCli *cli, const RunView *view)
 {
     for (guint i = 0; i < view->swaps->len; i++) {
@@ -180,6 +198,7 @@ static void run_table(const VrCli *cli, const RunView *view)
     spread_rows(table, view->times);
     vr_table_print(table);
     print_disks(cli, view);
+    print_extensions(cli, view);
     for (guint i = 0; i < view->run->instances->len; i++) {
         const VrRunInstance *instance = g_ptr_array_index(view->run->instances, i);
         vr_say_why(cli, instance->domain, instance->reason);
@@ -195,7 +214,8 @@ static json_t *run_instances_json(const RunView *view)
         const VrSwapRow *row = g_hash_table_lookup(view->by_uuid, instance->uuid);
         VrSwapTimes times = times_of(view, row);
         g_autoptr(VrDataProof) proof = proof_of(view, row);
-        json_array_append_new(list, json_pack("{s:o, s:s, s:i, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "domain",
+        g_autoptr(GPtrArray) extensions = extensions_of(view, row);
+        json_array_append_new(list, json_pack("{s:o, s:s, s:i, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "domain",
                                               vr_json_text(instance->domain), "uuid", instance->uuid, "batch",
                                               (int)instance->batch, "phase", vr_instance_phase_name(instance->phase),
                                               "reason", vr_json_text(instance->reason), "targetVersion",
@@ -203,7 +223,8 @@ static json_t *run_instances_json(const RunView *view)
                                               "fromGeneration", row ? json_integer(row->from) : json_null(),
                                               "toGeneration", row ? json_integer(row->to) : json_null(), "swapState",
                                               row ? json_string(vr_swap_state_name(row->state)) : json_null(), "times",
-                                              vr_times_json(&times), "dataDisks", vr_data_proof_json(proof)));
+                                              vr_times_json(&times), "dataDisks", vr_data_proof_json(proof),
+                                              "extensions", vr_extension_results_json(extensions)));
     }
     return list;
 }

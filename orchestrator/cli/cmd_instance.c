@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* One instance: instance-view with everything about it, generations with its kept disks. */
 #include "base/clock.h"
+#include "orchestrator/cli/extension_view.h"
 #include "orchestrator/cli/instance_state.h"
 #include "orchestrator/cli/targets.h"
 #include "orchestrator/gc.h"
@@ -245,8 +246,36 @@ static void print_signals(const VrCli *cli, const GPtrArray *signals)
     }
 }
 
+/* What its extensions did, on the disk that it runs from, and on one that it was taken from again. */
+typedef struct {
+    GPtrArray *now;
+    GPtrArray *tried; /* of its last swap; NULL: that is the same, or it was a rollback */
+} Extensions;
+
+static void extensions_clear(Extensions *extensions)
+{
+    g_clear_pointer(&extensions->now, g_ptr_array_unref);
+    g_clear_pointer(&extensions->tried, g_ptr_array_unref);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Extensions, extensions_clear)
+
+static gboolean read_extensions(const VrSession *session, const VrInstanceState *state, Extensions *extensions,
+                                GError **error)
+{
+    const VrGeneration *current = state->current;
+    const VrSwapRow *swap = state->swap;
+    gboolean has_tried = swap && !swap->rollback && (!current || swap->to != current->number);
+
+    if (current)
+        extensions->now = vr_extension_results_read(session->journal, state->instance->uuid, current->number, error);
+    if (has_tried && (!current || extensions->now))
+        extensions->tried = vr_extension_results_read(session->journal, swap->uuid, swap->to, error);
+    return (!current || extensions->now) && (!has_tried || extensions->tried);
+}
+
 static void print_lines(const VrCli *cli, const VrInstanceState *state, const GPtrArray *signals, GPtrArray *all,
-                        const GPtrArray *verdicts, const VrDataProof *proof, const Recovery *recovery)
+                        const GPtrArray *verdicts, const VrDataProof *proof, const Recovery *recovery,
+                        const Extensions *extensions)
 {
     const VrLook *look = state->look;
     g_autofree char *current = vr_generation_text(state->current);
@@ -261,6 +290,7 @@ static void print_lines(const VrCli *cli, const VrInstanceState *state, const GP
                     look && look->health.text && !look->health.off ? look->health.text : "");
     print_signals(cli, signals);
     vr_label(cli, "Runs", current);
+    vr_extension_results_print(cli, extensions->now);
     vr_label(cli, "Pinned to", state->instance->pin);
     vr_label(cli, "Protection", protection);
     vr_label(cli, "Model applied",
@@ -271,6 +301,7 @@ static void print_lines(const VrCli *cli, const VrInstanceState *state, const GP
         print_swap(cli, state);
     else
         vr_label(cli, "Last swap", "none yet");
+    vr_extension_results_print(cli, extensions->tried);
     print_recovery(cli, recovery);
     print_disks(cli, proof);
     fputc('\n', stdout);
@@ -289,6 +320,7 @@ static gboolean view(const VrCli *cli, VrSession *session, guint index, GError *
     g_autoptr(VrDataProof) proof = NULL;
     g_auto(VrInstanceState) state = {0};
     g_auto(Recovery) recovery = {0};
+    g_auto(Extensions) extensions = {0};
 
     if (local) {
         g_propagate_error(error, g_steal_pointer(&local));
@@ -299,7 +331,7 @@ static gboolean view(const VrCli *cli, VrSession *session, guint index, GError *
     verdicts = all ? vr_gc_judge(session->journal, session->set, vr_set_instance(session->set, index)->uuid, all, error)
                    : NULL;
     if (!verdicts || !vr_instance_state_read(&state, session, index, last, image, looks, error) ||
-        !read_recovery(session, &state, &recovery, error))
+        !read_recovery(session, &state, &recovery, error) || !read_extensions(session, &state, &extensions, error))
         return FALSE;
     proof = state.swap ? vr_data_proof_of(session->journal, state.swap->id, &local) : NULL;
     if (local) {
@@ -314,9 +346,11 @@ static gboolean view(const VrCli *cli, VrSession *session, guint index, GError *
         json_object_set_new(document, "set", vr_json_text(session->set->name));
         json_object_set_new(document, "generations", generations_json(all, verdicts));
         json_object_set_new(document, "dataDisks", vr_data_proof_json(proof));
+        json_object_set_new(document, "extensions", vr_extension_results_json(extensions.now));
+        json_object_set_new(document, "triedExtensions", vr_extension_results_json(extensions.tried));
         vr_json_print(document);
     } else {
-        print_lines(cli, &state, signals, all, verdicts, proof, &recovery);
+        print_lines(cli, &state, signals, all, verdicts, proof, &recovery, &extensions);
     }
     return TRUE;
 }

@@ -212,6 +212,22 @@ static json_t *skipped_json(const VrPlan *plan)
     return list;
 }
 
+/* In the order in which they run in each guest on its new disk; a rollback goes back to a disk that has them. */
+static const GPtrArray *extensions_of(const VrPlan *plan)
+{
+    return plan->targets->kind == VR_RUN_ROLLBACK ? NULL : plan->session->set->model->extensions;
+}
+
+static json_t *extensions_json(const VrPlan *plan)
+{
+    const GPtrArray *extensions = extensions_of(plan);
+    json_t *list = json_array();
+
+    for (guint i = 0; extensions && i < extensions->len; i++)
+        json_array_append_new(list, vr_json_text(((const VrExtension *)extensions->pdata[i])->name));
+    return list;
+}
+
 static json_t *findings_json(const VrPlan *plan)
 {
     json_t *list = json_array();
@@ -241,7 +257,7 @@ static void print_json(const VrPlan *plan)
     for (guint i = 0; i < warnings->len; i++)
         json_array_append_new(list, vr_json_text(g_ptr_array_index(warnings, i)));
     vr_json_print(json_pack(
-        "{s:o, s:s, s:o, s:s, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "set",
+        "{s:o, s:s, s:o, s:s, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "set",
         vr_json_text(plan->session->set->name), "operation", vr_run_kind_name(targets->kind), "targetImageReference",
         vr_reference_json(plan->session->store, targets->image ? targets->image->name : NULL,
                           targets->image ? targets->image->version : NULL),
@@ -255,7 +271,7 @@ static void print_json(const VrPlan *plan)
                   json_integer((json_int_t)plan->most_bytes)),
         "nvramCopy", vr_plan_nvram_json(plan), "expectedOffMs", vr_spread_json(&plan->off), "expectedDurationMs",
         vr_json_ms(vr_plan_expected_ms(plan)), "drives", vr_plan_drives_json(plan), "dataDiskProof",
-        vr_plan_proof_json(plan)));
+        vr_plan_proof_json(plan), "extensions", extensions_json(plan)));
 }
 
 /* --- lines ------------------------------------------------------------------------------------------- */
@@ -309,6 +325,17 @@ static void print_findings(const VrPlan *plan)
     }
 }
 
+static void print_extensions(const VrPlan *plan)
+{
+    const GPtrArray *extensions = extensions_of(plan);
+    g_autoptr(GString) text = g_string_new(NULL);
+
+    for (guint i = 0; extensions && i < extensions->len; i++)
+        g_string_append_printf(text, "%s%s", i > 0 ? ", then " : "", ((const VrExtension *)extensions->pdata[i])->name);
+    if (text->len > 0)
+        vr_say(plan->session->cli, "extensions: in each guest, once it runs from its new disk: %s", text->str);
+}
+
 static void print_lines(const VrPlan *plan)
 {
     const VrTargets *targets = plan->targets;
@@ -336,6 +363,7 @@ static void print_lines(const VrPlan *plan)
     vr_plan_print_expected(plan);
     vr_plan_print_drives(plan);
     vr_plan_print_proof(plan);
+    print_extensions(plan);
 }
 
 /* --- what it comes to -------------------------------------------------------------------------------- */
@@ -390,6 +418,17 @@ static gboolean room_for_all(const VrPlan *plan, GError **error)
     return FALSE;
 }
 
+/* What the extensions are made of is there. */
+static gboolean extensions_are_there(const VrPlan *plan, GError **error)
+{
+    g_autoptr(VrExtensions) extensions = NULL;
+
+    if (!extensions_of(plan))
+        return TRUE;
+    extensions = vr_extensions_load(plan->session->set->model, error);
+    return extensions != NULL;
+}
+
 gboolean vr_plan_show(VrSession *session, VrTargets *targets, GError **error)
 {
     g_auto(VrPlan) plan = {.session = session, .targets = targets};
@@ -400,15 +439,16 @@ gboolean vr_plan_show(VrSession *session, VrTargets *targets, GError **error)
         print_json(&plan);
     else
         print_lines(&plan);
-    return none_unknown(&plan, error) && no_blockers(&plan, error) && vr_plan_reserve(&plan, error) &&
-           room_for_all(&plan, error);
+    return none_unknown(&plan, error) && no_blockers(&plan, error) && extensions_are_there(&plan, error) &&
+           vr_plan_reserve(&plan, error) && room_for_all(&plan, error);
 }
 
 gboolean vr_plan_check(VrSession *session, VrTargets *targets, GError **error)
 {
     g_auto(VrPlan) plan = {.session = session, .targets = targets};
 
-    return make_plan(&plan, error) && no_blockers(&plan, error) && vr_plan_reserve(&plan, error);
+    return make_plan(&plan, error) && no_blockers(&plan, error) && extensions_are_there(&plan, error) &&
+           vr_plan_reserve(&plan, error);
 }
 
 gboolean vr_cmd_plan(const VrCli *cli, GError **error)

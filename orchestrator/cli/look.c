@@ -2,6 +2,7 @@
 #include "orchestrator/cli/look.h"
 
 #include "engine/manifest.h"
+#include "orchestrator/extension_swap.h"
 
 #define LOOKERS 16
 #define RUN_DIR "/run"
@@ -101,8 +102,10 @@ static void look_at_health(const Lookers *lookers, guint first, guint count)
         subjects[i] =
             (VrHealthSubject){.uuid = vr_set_instance(set, first + i)->uuid, .address = vr_set_address(set, first + i)};
     vr_health_survey(lookers->session->hv, &set->model->health, subjects, count, HEALTH_WAIT_MS, 1, NULL, answers);
-    for (guint i = 0; i < count; i++)
+    for (guint i = 0; i < count; i++) {
+        vr_extensions_judge(lookers->session->journal, &set->model->health, subjects[i].uuid, &answers[i]);
         ((VrLook *)g_ptr_array_index(lookers->looks, first + i))->health = answers[i];
+    }
 }
 
 GPtrArray *vr_look_at_set(const VrSession *session, int only, const VrLookPurpose *purpose)

@@ -95,9 +95,18 @@ gboolean vr_run_process(const VrSession *session, const VrTargets *targets, cons
                        .session = session,
                        .goes_on = asked->goes_on != NULL};
     g_autoptr(VrRun) run = NULL;
+    g_autoptr(VrExtensions) extensions = NULL;
     VrRunRequest request = *asked;
     gboolean ok;
 
+    if (request.kind != VR_RUN_ROLLBACK) { /* which goes back to a disk that has them */
+        extensions = vr_extensions_load(session->set->model, error);
+        if (!extensions) {
+            vr_run_free(request.goes_on);
+            return FALSE;
+        }
+    }
+    request.extensions = extensions;
     request.set = session->set;
     request.image = targets->image;
     request.targets = targets->targets;

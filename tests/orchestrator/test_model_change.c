@@ -82,6 +82,10 @@ static void test_each_kind_of_value(void **state)
                 "retention.generations: 2 -> 5: live\nretention.maxAge: 14 d 00 h -> 30 d 00 h: live\n"
                 "retention.failedDisks: 3 -> -: live"),
         SECTION("", "osDisk: {kind: full}", "osDisk.kind: overlay -> full: at next reimage"),
+        SECTION("extensionProfile: {extensions: [{name: a, script: /a.sh}]}",
+                "extensionProfile: {extensions: [{name: a, script: /a.sh, forceUpdateTag: 2}]}",
+                "extensionProfile.extensions: a (timeout 5 min 00 s, script /a.sh) -> a (timeout 5 min 00 s, script "
+                "/a.sh, forceUpdateTag 2): at next reimage"), /* C3 */
     };
 
     for (guint i = 0; i < G_N_ELEMENTS(rows); i++)
@@ -184,6 +188,8 @@ static void test_revision(void **state)
     } rows[] = {
         {"", FALSE},
         {"osDisk: {kind: full}", TRUE},
+        {"extensionProfile: {extensions: [{name: a, command: [/a]}]}", TRUE},
+        {"extensionProfile: {extensions: []}", FALSE},
         {"osDisk: {target: vda}", FALSE},
         {"stop: {force: true}", FALSE},
         {"upgradeDomainCount: 2", FALSE},

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* K2: docs/model.schema.json has the keys of the parser's tables and no others, with the same ranges and words. */
+#include "orchestrator/model_extensions.h"
 #include "orchestrator/model_instances.h"
 #include "orchestrator/model_keys.h"
 
@@ -43,7 +44,8 @@ static void check_key(const VrModelKey *key, const json_t *schema)
         fail_msg("%s is not in the schema", key->name);
     if (key->parse == vr_model_section)
         check_table(key->data, schema);
-    else if (key->parse == vr_model_instances)
+    else if (key->parse == vr_model_instances || key->parse == vr_model_extensions ||
+             key->parse == vr_model_extension_files)
         check_table(key->data, json_object_get(schema, "items"));
     else if (key->parse == vr_model_not_yet)
         assert_int_equal(json_object_size(json_object_get(schema, "not")), 0);

@@ -173,7 +173,8 @@ static void test_old_tables(void **state)
                                           "ALTER TABLE sets DROP COLUMN current_version",
                                           "ALTER TABLE runs DROP COLUMN role",
                                           "ALTER TABLE instances DROP COLUMN protected_us",
-                                          "ALTER TABLE instances DROP COLUMN protected_reason"};
+                                          "ALTER TABLE instances DROP COLUMN protected_reason",
+                                          "DROP TABLE extensions"};
     g_autoptr(World) world = new_world();
     VrDb *db = vr_journal_db(world->journal);
 
