@@ -162,7 +162,7 @@ static char *get_base64_end(const json_t *object, const char *name, gsize max, g
 
     if (text == NULL)
         return NULL;
-    gsize wanted = size / 4 > max / 3 ? (max / 3 + 2) * 4 : size;
+    gsize wanted = MIN(size, (max / 3 + 2) * 4); /* the last group may hold one byte */
     g_autofree char *data = wanted > 0 ? (char *)g_base64_decode(text + size - wanted, &got) : NULL;
     gsize kept = MIN(got, max);
     char *end = g_malloc(kept + 1);

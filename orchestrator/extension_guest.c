@@ -28,7 +28,7 @@ static const char look_text[] =
                "else echo lost; fi\n";
 
 static const char prepare_text[] =
-    PATHS FIND "[ -z \"$p\" ] || kill -KILL -- \"-$p\" 2>/dev/null || kill -KILL \"$p\" 2>/dev/null\n"
+    PATHS FIND "[ -z \"$p\" ] || kill -KILL \"-$p\" 2>/dev/null || kill -KILL \"$p\" 2>/dev/null\n"
                "rm -rf \"$1\" && mkdir -p \"$1\"\n";
 
 /* $2: the path, $3: the mode, $4: the length. */
@@ -63,9 +63,9 @@ static const char wrapper_text[] =
 
 static const char kill_text[] = PATHS FIND
     "[ -n \"$p\" ] || exit 0\n"
-    "kill -TERM -- \"-$p\" 2>/dev/null || kill -TERM \"$p\"\n"
+    "kill -TERM \"-$p\" 2>/dev/null || kill -TERM \"$p\"\n"
     "i=0; while [ ! -e \"$1/status\" ] && [ -e \"/proc/$p\" ] && [ $i -lt 50 ]; do sleep 0.1; i=$((i + 1)); done\n"
-    "kill -KILL -- \"-$p\" 2>/dev/null; kill -KILL \"$p\" 2>/dev/null; exit 0\n";
+    "kill -KILL \"-$p\" 2>/dev/null; kill -KILL \"$p\" 2>/dev/null; exit 0\n";
 
 static const char remove_text[] = PATHS "rm -rf \"$1\"\n";
 

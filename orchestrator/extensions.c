@@ -379,8 +379,7 @@ static const VrExtensionResult *obstacle_of(const GPtrArray *results, const VrEx
 
 static void run_one(const VrExtensionsRun *run, const VrExtensionPayload *payload, VrExtensionResult *result)
 {
-    const char *root = run->dir ? run->dir : VR_EXTENSION_DIR;
-    g_autofree char *dir = g_strdup_printf("%s/g%u-%s", root, run->generation, payload->extension->name);
+    g_autofree char *dir = g_strdup_printf(VR_EXTENSION_DIR "/g%u-%s", run->generation, payload->extension->name);
     gint64 begun_ms = vr_clock_now_ms();
     Trial trial = {.run = run,
                    .payload = payload,

@@ -25,7 +25,6 @@ typedef struct {
     gint64 agent_until_ms;   /* so long (boot time) the agent of the new boot may take */
     const gint *aborted;     /* NULL, or set to non-zero by another thread: ends it */
     const GPtrArray *known;  /* VrExtensionResult *: of an earlier process; NULL: none */
-    const char *dir;         /* in the guest; NULL: VR_EXTENSION_DIR */
     VrExtensionRecord record;
     void *data; /* for record */
 } VrExtensionsRun;

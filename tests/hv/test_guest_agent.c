@@ -90,6 +90,28 @@ static void a_signal_and_cut_output(void **state)
     assert_true(result.cut);
 }
 
+/* However long the output is against what is kept of it. */
+static void the_end_of_an_output(void **state)
+{
+    static const char text[] = "0123456789abcdefghijklmnopqrstuvwxyz";
+
+    for (gsize length = 0; length <= 24; length++) {
+        for (gsize max = 0; max <= 24; max++) {
+            g_autoptr(GError) error = NULL;
+            g_auto(VrAgentResult) result = {0};
+            g_autofree char *base64 = g_base64_encode((const guchar *)text, length);
+            g_autofree char *answer =
+                g_strdup_printf("{\"return\":{\"exited\":true,\"exitcode\":0,\"out-data\":\"%s\"}}", base64);
+            g_autofree char *expected = g_strndup(text + length - MIN(length, max), MIN(length, max));
+            SCRIPT(agent, PID, answer);
+
+            assert_true(vr_agent_exec(&agent.hv, UUID, uname, max, DEADLINE, NULL, &result, &error));
+            assert_string_equal(result.out, expected);
+            assert_int_equal(result.cut, length > max);
+        }
+    }
+}
+
 /* C3: a secret goes by standard input, bytes as they are, and an empty input is one too. */
 static void input(void **state)
 {
@@ -348,6 +370,7 @@ int main(void)
         clock_test(pings),
         clock_test(runs_a_command),
         clock_test(a_signal_and_cut_output),
+        clock_test(the_end_of_an_output),
         clock_test(input),
         clock_test(a_command_that_never_ends),
         clock_test(an_agent_that_falls_silent),
