@@ -115,6 +115,13 @@ class Lab:
         return file_facts(path)
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks at the mark
+def pytest_collection_modifyitems(items):
+    """All tests of a lab run in one process, one after the other (--dist loadgroup)."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("ten" if "ten" in item.fixturenames else "five"))
+
+
 @pytest.fixture(scope="session")
 def lab():
     """Five guests in one set without labels."""
