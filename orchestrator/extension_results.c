@@ -82,6 +82,14 @@ GPtrArray *vr_extension_results_read(VrJournal *journal, const char *uuid, guint
     return row == 0 ? g_steal_pointer(&results) : NULL;
 }
 
+gboolean vr_extension_results_prune(VrJournal *journal, GError **error)
+{
+    return vr_db_run(vr_journal_db(journal), NULL, error,
+                     "DELETE FROM extensions WHERE NOT EXISTS (SELECT 1 FROM swaps WHERE swaps.uuid = extensions.uuid "
+                     "AND swaps.to_number = extensions.generation)",
+                     "");
+}
+
 char *vr_extension_results_fault(const GPtrArray *results)
 {
     const VrExtensionResult *first = NULL;

@@ -39,5 +39,9 @@ gboolean vr_extension_result_write(VrJournal *journal, const VrOwner *owner, con
 /* Of a generation, in order. Element: VrExtensionResult *, freed with the array. */
 GPtrArray *vr_extension_results_read(VrJournal *journal, const char *uuid, guint generation, GError **error);
 
+/* Within a transaction of an owner: forgets those whose swap was forgotten (vr_journal_forget_run), which keeps what a disk says that is current or
+ * kept. */
+gboolean vr_extension_results_prune(VrJournal *journal, GError **error);
+
 /* Why a guest is not healthy with these: "extension app ended with status 3: no such host". NULL: nothing of that kind. Free with g_free. */
 char *vr_extension_results_fault(const GPtrArray *results);

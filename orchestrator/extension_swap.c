@@ -40,7 +40,7 @@ gboolean vr_extensions_of_swap(const VrEngine *engine, const VrExtensions *exten
                            .aborted = aborted,
                            .record = keep,
                            .data = &keeper};
-    gint64 spent_ms;
+    gint64 spent_ms, before_ms = 0;
     gboolean good;
 
     *reason = NULL;
@@ -51,6 +51,9 @@ gboolean vr_extensions_of_swap(const VrEngine *engine, const VrExtensions *exten
         *reason = g_strdup_printf("what its extensions have done is not known: %s", local->message);
         return FALSE;
     }
+    for (guint i = 0; i < known->len; i++)
+        before_ms += MAX(0, ((const VrExtensionResult *)known->pdata[i])->duration_ms);
+    *started_ms += before_ms;
     run.known = known;
     run.agent_until_ms = agent_until(health, *started_ms);
     good = vr_extensions_run(&run, &spent_ms, reason);

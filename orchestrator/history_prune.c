@@ -9,9 +9,10 @@
  *   - the newest one in which a version failed: nobody tries that version again without a person's word (invariant 21).
  *
  * Which generation replaced which is kept with the generations (vr_journal_forget_run), so a rollback of one instance goes as far
- * back as its disks do.
+ * back as its disks do; so is what extensions did on them.
  */
 #include "base/clock.h"
+#include "orchestrator/extension_results.h"
 #include "orchestrator/history.h"
 
 #define AZURE_RUNS 5
@@ -115,11 +116,12 @@ static gboolean prune(VrJournal *journal, const GArray *rows, const VrHistoryRet
     return TRUE;
 }
 
-static gboolean note(VrJournal *journal, const VrOwner *owner, guint forgotten, GError **error)
+static gboolean end_prune(VrJournal *journal, const VrOwner *owner, guint forgotten, GError **error)
 {
     g_autofree char *text = g_strdup_printf("%u", forgotten);
 
-    return forgotten == 0 || vr_journal_add_event(journal, owner, NULL, NULL, "history-pruned", text, error);
+    return forgotten == 0 || (vr_extension_results_prune(journal, error) &&
+                              vr_journal_add_event(journal, owner, NULL, NULL, "history-pruned", text, error));
 }
 
 gboolean vr_history_prune(VrJournal *journal, const VrOwner *owner, const VrHistoryRetention *retention,
@@ -132,7 +134,7 @@ gboolean vr_history_prune(VrJournal *journal, const VrOwner *owner, const VrHist
     if (!vr_owner_begin(journal, owner, error))
         return FALSE;
     rows = read_rows(db, owner->set_name, error);
-    if (!rows || !prune(journal, rows, retention, &count, error) || !note(journal, owner, count, error)) {
+    if (!rows || !prune(journal, rows, retention, &count, error) || !end_prune(journal, owner, count, error)) {
         vr_db_rollback(db);
         return FALSE;
     }

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "orchestrator/extension_results.h"
 #include "orchestrator/history.h"
 #include "orchestrator/registry.h"
 
@@ -248,6 +249,33 @@ static void test_open_runs_and_swaps(void **state)
     assert_false(is_there(world, killed));
 }
 
+static void add_result(World *world, guint generation)
+{
+    const VrExtensionResult result = {
+        .name = (char *)"app", .text = (char *)"succeeded", .status = VR_EXTENSION_SUCCEEDED};
+
+    assert_true(vr_extension_result_write(world->journal, world->owner, FAKE_UUID, generation, 0, &result, NULL));
+}
+
+/* C3: what extensions did is kept for as long as the swap that they followed. */
+static void test_results_of_extensions(void **state)
+{
+    g_autoptr(World) world = new_world();
+    g_autofree char *first = moving_run(world, -1, 400), *second = moving_run(world, -1, 300);
+
+    for (guint i = 0; i < 6; i++) {
+        g_autofree char *other = run_of(world, VR_RUN_REIMAGE, "2.0.0", VR_RUN_COMPLETED, NULL, 0);
+    }
+    add_result(world, 1);
+    add_result(world, 2);
+    add_result(world, 7); /* of a swap that was forgotten */
+    prune(world, 2);
+    assert_false(is_there(world, first));
+    assert_true(is_there(world, second)); /* rollback --all undoes it */
+    assert_int_equal(count(world, "extensions WHERE name = ? AND generation IN (1, 2)", "app"), 2);
+    assert_int_equal(count(world, "extensions WHERE name = ?", "app"), 2);
+}
+
 /* Who lost the set forgets nothing any more. */
 static void test_fenced(void **state)
 {
@@ -273,6 +301,7 @@ int main(void)
         cmocka_unit_test(test_discarded_generations),
         cmocka_unit_test(test_failed_versions),
         cmocka_unit_test(test_open_runs_and_swaps),
+        cmocka_unit_test(test_results_of_extensions),
         cmocka_unit_test(test_fenced),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
