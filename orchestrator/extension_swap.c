@@ -44,7 +44,7 @@ gboolean vr_extensions_of_swap(const VrEngine *engine, const VrExtensions *exten
     gboolean good;
 
     *reason = NULL;
-    if (!extensions || extensions->count == 0 || row->rollback || !row->was_running)
+    if (!extensions || extensions->count == 0 || row->rollback)
         return TRUE;
     known = vr_extension_results_read(engine->journal, row->uuid, row->to, &local);
     if (!known) {

@@ -6,7 +6,7 @@
 #include "orchestrator/extensions.h"
 #include "orchestrator/health.h"
 
-/* Runs what is not recorded as ended on the new generation; nothing where there are no extensions (NULL), on the way back, and for a guest that was off.
+/* Runs what is not recorded as ended on the new generation of a guest that runs; nothing where there are no extensions (NULL), and on the way back.
  * *started_ms is since when healthTimeout counts: it moves on by the time for which they ran. FALSE: the guest is not healthy, *reason (g_free) says why. */
 gboolean vr_extensions_of_swap(const VrEngine *engine, const VrExtensions *extensions, const VrHealthProfile *health,
                                const VrSwapRow *row, const gint *aborted, gint64 *started_ms, char **reason);

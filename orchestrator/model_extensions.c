@@ -368,9 +368,16 @@ static void append_extension(GString *text, const VrExtension *extension)
 
 char *vr_model_extensions_text(const GPtrArray *extensions)
 {
-    GString *text = g_string_new(NULL);
+    g_autoptr(GString) all = g_string_new(NULL);
+    g_autoptr(GString) names = g_string_new(NULL);
+    g_autofree char *digest = NULL;
 
-    for (guint i = 0; i < extensions->len; i++)
-        append_extension(text, extensions->pdata[i]);
-    return g_string_free(text, text->len == 0);
+    for (guint i = 0; i < extensions->len; i++) {
+        append_extension(all, extensions->pdata[i]);
+        g_string_append_printf(names, "%s%s", i > 0 ? ", " : "", ((const VrExtension *)extensions->pdata[i])->name);
+    }
+    if (extensions->len == 0)
+        return NULL;
+    digest = g_compute_checksum_for_string(G_CHECKSUM_SHA256, all->str, -1);
+    return g_strdup_printf("%s (%.8s)", names->str, digest);
 }

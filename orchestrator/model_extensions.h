@@ -15,5 +15,5 @@ gboolean vr_model_extension_files(VrModelParser *parser, const VrYamlNode *value
 /* An empty array of VrExtension * that frees its elements. */
 GPtrArray *vr_model_extensions_new(void);
 
-/* What all of them say, as one text that differs when anything does: for the comparison of two models. NULL: there are none. Free with g_free. */
+/* "base, app (1f2e3d4c)": their names in order, and the beginning of a digest of all that the model says of them. NULL: there are none. Free with g_free. */
 char *vr_model_extensions_text(const GPtrArray *extensions);

@@ -102,6 +102,7 @@ def test_token_that_expires(lab, registry, tmp_path):
         assert guest.read("/srv/app.json") == '{"port":80}' and guest.read("/srv/registered") == "welcome"
         assert guest.read("/srv/tools").startswith("hello from ") and guest.run("/bin/ls", "/run/virt-reimage") == ""
 
+        Guest(second).wait_for_agent(120)
         assert bad["extensions"] == [] and Guest(second).facts()["inside"]["boot_id"] != before["boot_id"]
         assert statuses(bad["triedExtensions"]) == {"tools": ("Succeeded", 0), "register": ("Failed", 22), "app": ("Skipped", None)}
         reason = "extension register ended with status 22: the token *** was refused"
