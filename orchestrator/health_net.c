@@ -4,6 +4,8 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "orchestrator/address.h"
+#include "orchestrator/certificate.h"
+#include "orchestrator/url.h"
 
 #include <curl/curl.h>
 #include <errno.h>
@@ -17,8 +19,9 @@ typedef struct {
     const VrNetRequest *request;
     VrNetReply *reply;
     CURL *easy;
-    struct curl_slist *connect_to;
+    struct curl_slist *connect_to, *headers;
     gsize header_bytes;
+    gboolean enough;
     gboolean too_large;
     char why[CURL_ERROR_SIZE];
 } Transfer;
@@ -29,7 +32,8 @@ void vr_net_reply_clear(VrNetReply *reply)
     g_clear_pointer(&reply->peer, g_free);
     g_clear_pointer(&reply->asked, g_free);
     g_clear_pointer(&reply->text, g_free);
-    reply->answered = reply->from_host = FALSE;
+    g_clear_pointer(&reply->chain, g_ptr_array_unref);
+    reply->answered = reply->from_host = reply->refused = FALSE;
     reply->status = 0;
 }
 
@@ -39,6 +43,10 @@ static size_t take_body(char *data, size_t size, size_t count, void *user_data)
 {
     Transfer *transfer = user_data;
 
+    if (transfer->request->amount != VR_NET_WHOLE) {
+        transfer->enough = TRUE;
+        return CURL_WRITEFUNC_ERROR;
+    }
     if (count > VR_NET_MAX_ANSWER - transfer->reply->body->len) {
         transfer->too_large = TRUE;
         return CURL_WRITEFUNC_ERROR;
@@ -91,7 +99,8 @@ static void set_bounds(Transfer *transfer)
 
     curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)MAX(transfer->request->timeout_ms, 1));
     curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)MAX(transfer->request->timeout_ms, 1));
-    curl_easy_setopt(easy, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)VR_NET_MAX_ANSWER);
+    if (transfer->request->amount == VR_NET_WHOLE)
+        curl_easy_setopt(easy, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)VR_NET_MAX_ANSWER);
     curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L); /* a resolver that hangs is left behind, not waited for */
     curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
@@ -109,10 +118,21 @@ static void set_tls(const Transfer *transfer)
     curl_easy_setopt(transfer->easy, CURLOPT_SSL_VERIFYPEER, 1L);
     curl_easy_setopt(transfer->easy, CURLOPT_SSL_VERIFYHOST, 2L);
     curl_easy_setopt(transfer->easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+    curl_easy_setopt(transfer->easy, CURLOPT_CERTINFO, transfer->request->wants_chain ? 1L : 0L);
     if (transfer->request->ca_file) {
         curl_easy_setopt(transfer->easy, CURLOPT_CAINFO, transfer->request->ca_file);
         curl_easy_setopt(transfer->easy, CURLOPT_CAPATH, NULL); /* these and no others */
     }
+}
+
+static void set_method(Transfer *transfer)
+{
+    const char *const *headers = transfer->request->headers;
+
+    curl_easy_setopt(transfer->easy, CURLOPT_NOBODY, transfer->request->amount == VR_NET_HEAD ? 1L : 0L);
+    for (; headers != NULL && *headers != NULL; headers++)
+        transfer->headers = curl_slist_append(transfer->headers, *headers);
+    curl_easy_setopt(transfer->easy, CURLOPT_HTTPHEADER, transfer->headers);
 }
 
 static void begin(Transfer *transfer, CURLM *multi)
@@ -129,6 +149,8 @@ static void begin(Transfer *transfer, CURLM *multi)
         set_tls(transfer);
     if (transfer->request->protocol == VR_NET_TCP)
         curl_easy_setopt(transfer->easy, CURLOPT_CONNECT_ONLY, 1L);
+    else
+        set_method(transfer);
     curl_easy_setopt(transfer->easy, CURLOPT_URL, url);
     curl_easy_setopt(transfer->easy, CURLOPT_PATH_AS_IS, 1L);
     curl_easy_setopt(transfer->easy, CURLOPT_USERAGENT, "virt-reimage/" VR_VERSION);
@@ -158,7 +180,8 @@ static char *status_text(const Transfer *transfer)
     curl_easy_getinfo(transfer->easy, CURLINFO_REDIRECT_URL, &to);
     if (!to)
         return g_strdup_printf("answered %d", transfer->reply->status);
-    where = shown(to);
+    g_autofree char *public = vr_url_shown(to);
+    where = shown(public);
     return g_strdup_printf("answered %d, a redirect to %s, which is not followed", transfer->reply->status, where);
 }
 
@@ -228,12 +251,32 @@ static gboolean is_this_host(const Transfer *transfer, const char *peer)
     return g_strcmp0(own, peer) == 0 || vr_address_is_loopback(peer);
 }
 
-static void read_result(const Transfer *transfer, CURLcode code)
+/* NULL: there are none, or one is not as it should be. */
+static GPtrArray *read_chain(const Transfer *transfer)
 {
+    struct curl_certinfo *info = NULL;
+    g_autoptr(GString) pem = g_string_new(NULL);
+
+    curl_easy_getinfo(transfer->easy, CURLINFO_CERTINFO, &info);
+    for (int i = 0; info != NULL && i < info->num_of_certs; i++) {
+        for (const struct curl_slist *line = info->certinfo[i]; line != NULL; line = line->next) {
+            if (g_str_has_prefix(line->data, "Cert:"))
+                g_string_append_printf(pem, "%s\n", line->data + strlen("Cert:"));
+        }
+    }
+    return vr_certificates_parse(pem->str, NULL);
+}
+
+static void read_result(const Transfer *transfer, CURLcode came)
+{
+    CURLcode code = transfer->enough ? CURLE_OK : came;
     VrNetReply *reply = transfer->reply;
     const char *peer = NULL;
     long status = 0;
 
+    if (transfer->request->wants_chain)
+        reply->chain = read_chain(transfer);
+    reply->refused = code == CURLE_PEER_FAILED_VERIFICATION;
     curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
     curl_easy_getinfo(transfer->easy, CURLINFO_PRIMARY_IP, &peer);
     reply->status = (int)status;
@@ -256,6 +299,7 @@ static void end(Transfer *transfer, CURLM *multi)
     curl_multi_remove_handle(multi, transfer->easy);
     curl_easy_cleanup(transfer->easy);
     curl_slist_free_all(transfer->connect_to);
+    curl_slist_free_all(transfer->headers);
     transfer->easy = NULL;
 }
 
