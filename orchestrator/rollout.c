@@ -337,6 +337,8 @@ static void on_cancel_now(VrStep *step)
 static void on_withdrawn(VrStep *step)
 {
     step->rollout->withdrawn = TRUE;
+    if (step->rollout->withdrawn_text == NULL)
+        step->rollout->withdrawn_text = g_strdup(step->event->reason);
     vr_step_wish(step);
 }
 
@@ -441,6 +443,7 @@ void vr_rollout_free(VrRollout *rollout)
     g_free(rollout->candidates);
     vr_batch_free(rollout->batch);
     vr_reasons_clear(&rollout->reasons);
+    g_free(rollout->withdrawn_text);
     g_free(rollout->hold_text);
     g_free(rollout->error_text);
     g_free(rollout);

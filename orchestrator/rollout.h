@@ -80,9 +80,10 @@ typedef enum {
     VR_EVENT_WAKE,       /* the time of the last WAKE command has come */
     VR_EVENT_CANCEL,     /* end at the batch border */
     VR_EVENT_CANCEL_NOW, /* restore what is in flight, then end */
-    VR_EVENT_WITHDRAWN,  /* the version was excluded meanwhile: end at the batch border as Faulted (decision 8) */
-    VR_EVENT_GATE,       /* answers GATE: OK = go on; FAILED = not now; UNKNOWN = it could not be asked */
-    VR_EVENT_PAUSE,      /* hold at the batch border */
+    VR_EVENT_WITHDRAWN, /* the version was excluded meanwhile (decision 8), or something outside is not there any more or
+                            ends too early (C5), as the reason says: end at the batch border as Faulted */
+    VR_EVENT_GATE,      /* answers GATE: OK = go on; FAILED = not now; UNKNOWN = it could not be asked */
+    VR_EVENT_PAUSE,     /* hold at the batch border */
     VR_EVENT_RESUME,
     VR_EVENT_APPROVE, /* of VR_HOLD_APPROVAL; may come before it */
     VR_EVENT_PROMOTE, /* ends VR_HOLD_CANARY, _CHECKPOINT or _BAKE, whichever holds now */

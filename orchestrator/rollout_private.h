@@ -98,7 +98,8 @@ struct VrRollout {
 
     /* What the rules judge. */
     gboolean cancel, cancel_now, withdrawn;
-    guint off_committed; /* COMMITTED without having been booted */
+    char *withdrawn_text; /* why; NULL: the version was excluded, or nothing was withdrawn */
+    guint off_committed;  /* COMMITTED without having been booted */
     guint failures[VR_FAILURE_COUNT];
     gboolean timed_out;
     guint too_long, too_long_instance; /* off for longer than policy.max_off_ms: how many, and the first */

@@ -210,12 +210,14 @@ static char *downtime_rule(const VrRollout *rollout)
     return conclude(rollout, text);
 }
 
-/* Decision 8. A rollback does not use the version. */
+/* Decision 8, C5. A rollback uses neither the version nor what lies outside. */
 static char *withdrawn_rule(const VrRollout *rollout)
 {
     if (!rollout->withdrawn)
         return NULL;
-    return conclude(rollout, g_string_new("the version was excluded while it was rolled out"));
+    return conclude(rollout,
+                    g_string_new(rollout->withdrawn_text != NULL ? rollout->withdrawn_text
+                                                                 : "the version was excluded while it was rolled out"));
 }
 
 VrRolloutVerdict vr_rollout_judge(const VrRollout *rollout)

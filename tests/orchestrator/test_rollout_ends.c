@@ -112,10 +112,10 @@ static void test_cancel_now_early(void **state)
     assert_string_equal(ok(&swapping, VR_EVENT_RESTORED, 0), "end finish");
 }
 
-/* Decision 8: a version that is excluded meanwhile; a rollback does not use it. */
+/* Decision 8, C5: a version that is excluded meanwhile, or something outside that ends; a rollback does not use it. */
 static void test_withdrawn(void **state)
 {
-    g_auto(Run) run = {0}, back = {0};
+    g_auto(Run) run = {0}, back = {0}, outside = {0};
 
     set_up(&run, 5);
     launch(&run);
@@ -124,6 +124,13 @@ static void test_withdrawn(void **state)
     assert_string_equal(comes_good(&run, 0), "end finish");
     expect_end(&run, VR_RUN_FAULTED, VR_CODE_INTERNAL);
     expect_text(&run, "excluded");
+    set_up(&outside, 5);
+    launch(&outside);
+    TO_PROBES(&outside, 0);
+    assert_string_equal(comes_good(&outside, 0), "end survey");
+    assert_string_equal(bad(&outside, VR_EVENT_WITHDRAWN, 0, VR_OUTCOME_OK, "the token has expired"), "finish");
+    expect_end(&outside, VR_RUN_FAULTED, VR_CODE_INTERNAL);
+    expect_text(&outside, "the token has expired; 1 upgraded, 0 restored, 4 not touched");
     set_up(&back, 5);
     back.config.kind = VR_RUN_ROLLBACK;
     launch(&back);
