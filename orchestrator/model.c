@@ -11,6 +11,7 @@
 #include "orchestrator/model_instances.h"
 #include "orchestrator/model_keys.h"
 #include "orchestrator/model_policy.h"
+#include "orchestrator/model_windows.h"
 
 #include <string.h>
 
@@ -97,6 +98,13 @@ static const VrModelKey retention_keys[] = {
     {0},
 };
 
+static const VrModelKey os_profile_keys[] = {
+    {.name = "customData", NOT_YET},
+    {.name = "carryOver", NOT_YET},
+    {.name = "windowsConfiguration", SECTION(vr_model_windows_keys)},
+    {0},
+};
+
 const VrModelKey vr_model_root_keys[] = {
     {.name = "schemaVersion", .parse = parse_schema, .offset = VR_NOWHERE},
     {.name = "name", .parse = vr_model_short_name, .offset = MODEL(name), .data = "set"},
@@ -109,7 +117,7 @@ const VrModelKey vr_model_root_keys[] = {
     {.name = "overprovision", .parse = vr_model_boolean, .offset = MODEL(overprovision)},
     {.name = "upgradePolicy", SECTION(vr_model_policy_keys)},
     {.name = "healthProfile", SECTION(vr_model_health_keys)},
-    {.name = "osProfile", NOT_YET},
+    {.name = "osProfile", .parse = vr_model_section, .offset = MODEL(os_profile), .data = os_profile_keys},
     {.name = "extensionProfile", SECTION(vr_model_extension_profile_keys)},
     {.name = "osDisk", SECTION(os_disk_keys)},
     {.name = "tempDisks", .parse = vr_model_texts, .offset = MODEL(temp_disks), .check = disk_target},
@@ -209,7 +217,8 @@ static gboolean read_model(VrModelParser *parser, const VrYamlNode *root, VrMode
 {
     return vr_model_keys(parser, root, vr_model_root_keys, model, error) && check_required(parser, error) &&
            check_image(parser, model, error) && vr_model_check_policy(parser, &model->policy, error) &&
-           vr_model_check_health(parser, model, error) && check_disks(parser, model, error);
+           vr_model_check_health(parser, model, error) && vr_model_check_windows(parser, model, error) &&
+           check_disks(parser, model, error);
 }
 
 VrModel *vr_model_parse_document(const char *text, gsize length, const char *file_name, VrYamlNode **document,

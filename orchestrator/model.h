@@ -62,6 +62,13 @@ typedef struct {
 /* What an edit of the model does to its instances (G9): nothing until 'apply', or 'apply' at once. AUTOMATIC is as ROLLING here. */
 typedef enum { VR_MODE_MANUAL, VR_MODE_ROLLING, VR_MODE_AUTOMATIC } VrUpgradeMode;
 
+/* osProfile.windowsConfiguration.enableAutomaticUpdates. */
+typedef enum { VR_WINDOWS_UPDATES_NOT_GIVEN, VR_WINDOWS_UPDATES_OFF, VR_WINDOWS_UPDATES_ON } VrWindowsUpdates;
+
+typedef struct {
+    VrWindowsUpdates windows_updates; /* C9 */
+} VrOsProfile;
+
 /* How much of the history is kept (J1, decision 10): what is beyond either goes. */
 typedef struct {
     guint runs;        /* 1..100000, default 1000 */
@@ -122,6 +129,7 @@ typedef struct {
     VrUpgradeMode mode;
     VrUpgradePolicy policy;
     VrHealthProfile health;
+    VrOsProfile os_profile;
     VrOsDiskKind os_disk_kind;
     char *os_target;           /* NULL: found in the XML */
     char **temp_disks;         /* targets; may be empty, never NULL */

@@ -98,6 +98,8 @@ static const char *const sources[] = {[VR_HEALTH_SOURCE_POWER] = NULL,
 static const char *const kinds[] = {[VR_OS_DISK_OVERLAY] = "overlay", [VR_OS_DISK_FULL] = "full"};
 static const char *const contents[] = {
     [VR_PROOF_NONE] = "none", [VR_PROOF_SAMPLED] = "sampled", [VR_PROOF_WHOLE] = "whole"};
+static const char *const updates[] = {
+    [VR_WINDOWS_UPDATES_NOT_GIVEN] = NULL, [VR_WINDOWS_UPDATES_OFF] = "false", [VR_WINDOWS_UPDATES_ON] = "true"};
 static const char *const methods[] = {[VR_STOP_AUTO] = "auto", [VR_STOP_AGENT] = "agent", [VR_STOP_ACPI] = "acpi"};
 
 #define SHOWN(how, type, field) .show = show_##how, .offset = G_STRUCT_OFFSET(type, field)
@@ -170,6 +172,7 @@ const VrChangeRule vr_change_rules[] = {
      .revision = TRUE,
      .note = "'apply' brings it, and so does every other run that makes a new disk",
      SHOWN(extensions, VrModel, extensions)},
+    LIVE_CHOICE("osProfile.windowsConfiguration.enableAutomaticUpdates", os_profile.windows_updates, updates),
     {.key = "osDisk.kind",
      .meaning = VR_CHANGE_REIMAGE,
      .revision = TRUE,
