@@ -6,6 +6,7 @@
 
 /* -- The table ------------------------------------------------------------------------------------ */
 
+#define OUTSIDE_TRIED "a guest that does not become healthy for want of it goes back"
 #define BOOT_TRIED "it is read from a partition table, which may say too little; a guest that does not boot goes back"
 
 const VrFindingKind vr_finding_kinds[] = {
@@ -63,6 +64,10 @@ const VrFindingKind vr_finding_kinds[] = {
      "a boot entry that the guest's NVRAM keeps may start it; a guest that does not boot goes back"},
     {"image-block-size", VR_SEVERITY_WARNING, NULL},
     {"image-not-bootable", VR_SEVERITY_WARNING, NULL},
+    /* what lies outside (orchestrator/outside.h) */
+    {"outside-file", VR_SEVERITY_BLOCKER, OUTSIDE_TRIED},
+    {"outside-url", VR_SEVERITY_BLOCKER, OUTSIDE_TRIED},
+    {"outside-expires", VR_SEVERITY_BLOCKER, OUTSIDE_TRIED},
     {NULL, VR_SEVERITY_WARNING, NULL}};
 
 static const VrFindingKind *kind_of(const char *id)
@@ -119,17 +124,24 @@ VrFinding *vr_finding_new(const char *id, char *text, char *remedy)
     return finding;
 }
 
+void vr_finding_offer(VrFinding *finding, const char *const *ignored)
+{
+    const VrFindingKind *kind = kind_of(finding->id);
+    g_autofree char *remedy = NULL;
+
+    if (kind == NULL || kind->ignorable == NULL)
+        return;
+    finding->ignored = ignored != NULL && g_strv_contains(ignored, finding->id);
+    remedy = finding->remedy;
+    finding->remedy = g_strdup_printf("%s; or let it pass with --ignore %s: %s", remedy, finding->id, kind->ignorable);
+}
+
 void vr_preflight_add(VrPreflightCheck *check, const char *id, char *text, char *remedy)
 {
     VrFinding *finding = vr_finding_new(id, text, remedy);
-    const VrFindingKind *kind = kind_of(id);
 
     g_ptr_array_add(check->findings, finding);
-    if (kind == NULL || kind->ignorable == NULL)
-        return;
-    finding->ignored = check->needs->ignored != NULL && g_strv_contains(check->needs->ignored, id);
-    finding->remedy = g_strdup_printf("%s; or let it pass with --ignore %s: %s", remedy, id, kind->ignorable);
-    g_free(remedy);
+    vr_finding_offer(finding, check->needs->ignored);
 }
 
 void vr_preflight_facts_clear(VrPreflightFacts *facts)

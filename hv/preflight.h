@@ -83,3 +83,6 @@ gboolean vr_preflight_may_ignore(const char *const *ids, GError **error);
 
 /* For callers that have a finding of their own to add. Takes text and remedy. */
 VrFinding *vr_finding_new(const char *id, char *text, char *remedy);
+
+/* Where its kind may be passed: says so in its remedy, and is passed where `ignored` (may be NULL) names it. */
+void vr_finding_offer(VrFinding *finding, const char *const *ignored);

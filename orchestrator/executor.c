@@ -133,16 +133,19 @@ static void check_withdrawn(VrExecutor *executor)
         const VrImage *image = executor->request.targets[i].chosen ? vr_executor_image(executor, i) : NULL;
         if (!image || !g_hash_table_add(seen, (gpointer)image) || !is_withdrawn(executor, image))
             continue;
-        vr_executor_post(executor,
-                         vr_message_new(VR_EVENT_WITHDRAWN, 0, VR_OUTCOME_OK, "the version was excluded meanwhile"));
+        vr_executor_post(executor, vr_message_new(VR_EVENT_WITHDRAWN, 0, VR_OUTCOME_OK,
+                                                  "the version was excluded while it was rolled out"));
         return;
     }
 }
 
 static void begin_survey(VrExecutor *executor)
 {
+    VrRolloutView view;
+
     check_withdrawn(executor);
-    push_job(executor, VR_COMMAND_SURVEY, 0, NULL);
+    vr_rollout_view(executor->rollout, &view);
+    push_job(executor, VR_COMMAND_SURVEY, view.hold == VR_HOLD_BAKE ? 0 : executor->batch + 1, NULL);
 }
 
 static void obey(VrExecutor *executor, const VrCommand *command, const char *boot_id)
@@ -457,6 +460,8 @@ static gboolean begin(VrExecutor *executor, GError **error)
     vr_rollout_view(executor->rollout, &view);
     executor->batch = view.batch_number;
     vr_executor_audit(executor, goes_on ? "run-goes-on" : "run-begin", NULL, vr_run_kind_name(executor->run->kind));
+    for (guint i = 0; i < vr_outside_passed(executor->outside)->len; i++)
+        vr_executor_audit(executor, "ignored", NULL, vr_outside_passed(executor->outside)->pdata[i]);
     tell(executor, VR_PROGRESS_RUN, NULL, NULL);
     return TRUE;
 }

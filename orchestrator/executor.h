@@ -12,6 +12,7 @@
 #include "engine/swap.h"
 #include "orchestrator/extension_files.h"
 #include "orchestrator/history.h"
+#include "orchestrator/outside.h"
 #include "orchestrator/registry.h"
 #include "orchestrator/run_answers.h"
 
@@ -57,9 +58,10 @@ typedef struct {
     gboolean temp_disks; /* a reimage also makes anew what the model flags as temporary (B8) */
     const VrExtensions *extensions; /* of the set's model, that run in each guest on its new disk; NULL: none */
     const char *const *ignored;     /* findings that a person lets pass; may be NULL */
-    const char *reason;             /* --reason; may be NULL */
-    const char *role;               /* the run is for the instances of this role; NULL: for all */
-    VrProgressFunc progress;        /* may be NULL */
+    VrOutside *outside; /* what was looked at before the run; NULL: the executor looks by itself, at its first border */
+    const char *reason; /* --reason; may be NULL */
+    const char *role;   /* the run is for the instances of this role; NULL: for all */
+    VrProgressFunc progress; /* may be NULL */
     void *progress_data;
 } VrRunRequest;
 

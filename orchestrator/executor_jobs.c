@@ -78,6 +78,21 @@ static void take_answers(VrExecutor *executor, VrHealthAnswer *answers, VrMessag
     }
 }
 
+/* C5: what is not there any more, or ends before the batch could, ends the run before that batch: FALSE. */
+static gboolean check_outside(VrExecutor *executor)
+{
+    const VrOutsideQuestion question = {
+        .border = TRUE, .ignored = executor->request.ignored, .aborted = &executor->called_off};
+    g_autoptr(GPtrArray) findings = vr_outside_check(executor->outside, &question);
+    const VrFinding *finding = vr_preflight_blocker(findings);
+    g_autofree char *reason = finding ? g_strdup_printf("%s [%s]", finding->text, finding->id) : NULL;
+
+    if (!reason || g_atomic_int_get(&executor->called_off))
+        return TRUE;
+    vr_executor_post(executor, vr_message_new(VR_EVENT_WITHDRAWN, 0, VR_OUTCOME_OK, reason));
+    return FALSE;
+}
+
 /* One that was called off says nothing: the cancel, or the end of the process, is in the queue already or comes next. */
 static void do_survey(VrExecutor *executor, VrJob *job)
 {
@@ -86,6 +101,10 @@ static void do_survey(VrExecutor *executor, VrJob *job)
     g_autofree VrHealthAnswer *answers = g_new0(VrHealthAnswer, executor->count);
     VrMessage *message;
 
+    if (job->instance > 0 && executor->request.kind != VR_RUN_ROLLBACK && !check_outside(executor)) {
+        vr_executor_post(executor, vr_message_new(VR_EVENT_SURVEY, 0, VR_OUTCOME_UNKNOWN, "the run ends before it"));
+        return;
+    }
     for (guint i = 0; i < executor->count; i++)
         subjects[i] = subject_of(executor, i);
     if (vr_health_survey(executor->engine.hv, health, subjects, executor->count, SURVEY_WAIT_MS,

@@ -90,6 +90,7 @@ VrExecutor *vr_executor_new(const VrEngine *engine, const VrRunRequest *request)
     executor->prepare_error = -1;
     executor->queue = g_async_queue_new_full((GDestroyNotify)vr_message_free);
     executor->work = g_new0(VrWork, executor->count);
+    executor->outside = request->outside ? request->outside : vr_outside_new(request->set->model);
     executor->rollout = new_rollout(executor);
     executor->run = request->goes_on ? request->goes_on : new_run(executor);
     pthread_mutex_init(&executor->control_lock, NULL);
@@ -117,6 +118,8 @@ void vr_executor_free(VrExecutor *executor)
     g_free(executor->work);
     g_queue_free_full(executor->seats, (GDestroyNotify)vr_clone_seat_free);
     g_async_queue_unref(executor->queue);
+    if (executor->outside != executor->request.outside)
+        vr_outside_free(executor->outside);
     vr_rollout_free(executor->rollout);
     vr_run_free(executor->run);
     g_free(executor->state);

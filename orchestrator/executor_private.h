@@ -39,7 +39,9 @@ typedef struct {
 
 typedef struct {
     VrCommandType type;
-    guint instance; /* of a GATE: the number of the batch that it is asked about */
+    guint
+        instance; /* of a GATE: the number of the batch that it is asked about; of a SURVEY: of the one that may follow,
+                       0: none does */
     char *text;
     VrCloneSeat *seat; /* of a PREPARE that makes a full clone; owned */
 } VrJob;
@@ -51,6 +53,7 @@ struct VrExecutor {
     VrRollout *rollout;
     VrRun *run;
     VrWork *work;       /* [count] */
+    VrOutside *outside; /* owned where the request has none */
     GAsyncQueue *queue; /* VrMessage * */
     GThreadPool *pool;
     guint workers;   /* of it, at most */

@@ -10,6 +10,7 @@
 #include "orchestrator/model_health.h"
 #include "orchestrator/model_instances.h"
 #include "orchestrator/model_keys.h"
+#include "orchestrator/model_outside.h"
 #include "orchestrator/model_policy.h"
 #include "orchestrator/model_windows.h"
 
@@ -125,6 +126,7 @@ const VrModelKey vr_model_root_keys[] = {
     {.name = "dataDiskProof", SECTION(data_proof_keys)},
     {.name = "retention", SECTION(retention_keys)},
     {.name = "maintenanceWindow", NOT_YET},
+    {.name = "externalResources", .parse = vr_model_outside, .offset = MODEL(outside), .data = vr_model_outside_keys},
     {.name = "instances", .parse = vr_model_instances, .offset = MODEL(instances), .data = vr_model_instance_keys},
     {0},
 };
@@ -150,6 +152,7 @@ static VrModel *model_new(void)
     model->history = (VrHistoryRetention){.runs = 1000, .max_age_ms = 730 * DAY_MS};
     model->retention = vr_retention_default;
     model->extensions = vr_model_extensions_new();
+    model->outside = vr_model_outside_new();
     model->instances = vr_model_instances_new();
     return model;
 }
@@ -169,6 +172,7 @@ void vr_model_free(VrModel *model)
     g_free(model->os_target);
     g_strfreev(model->temp_disks);
     g_ptr_array_unref(model->extensions);
+    g_ptr_array_unref(model->outside);
     g_ptr_array_unref(model->instances);
     g_free(model);
 }

@@ -69,6 +69,23 @@ typedef struct {
     VrWindowsUpdates windows_updates; /* C9 */
 } VrOsProfile;
 
+/* Something that a run needs from outside (C5): a URL, a file, a certificate or a token. */
+typedef struct {
+    char *url;             /* as it stands in the model; NULL: in url_file, or none */
+    char *url_file;        /* holds the URL, which may have a signature */
+    char *headers_file;    /* lines that are sent with it; NULL: none */
+    char *ca_file;         /* NULL: the host's own list */
+    gboolean get;          /* by GET, of which only the status is read; else by HEAD */
+    gboolean from_guest;   /* asked from inside a guest, else from this host */
+    guint expect;          /* the status that it must answer; 0: any of 200 to 299 */
+    char *file;            /* must be readable */
+    char *certificate;     /* PEM: all in it must be valid */
+    char *token_file;      /* NULL: its end alone is known */
+    gint64 token_until_us; /* expiresAt, wall clock; 0: what the token itself says */
+    gint64 valid_for_ms;   /* for how long it must be good when a run begins; -1: the default of outside.h */
+    guint line;
+} VrModelResource;
+
 /* How much of the history is kept (J1, decision 10): what is beyond either goes. */
 typedef struct {
     guint runs;        /* 1..100000, default 1000 */
@@ -138,6 +155,7 @@ typedef struct {
     VrHistoryRetention history;
     VrRetention retention; /* B4 */
     GPtrArray *extensions; /* VrExtension *, in the order in which they run */
+    GPtrArray *outside;    /* externalResources: VrModelResource * */
     GPtrArray *instances;  /* VrModelInstance *, in order of definition, no name twice */
 } VrModel;
 

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "orchestrator/model_extensions.h"
+#include "orchestrator/model_outside.h"
 
 #include <string.h>
 
@@ -82,6 +83,11 @@ static char *show_checkpoints(const VrChangeRule *rule, const void *field)
     for (guint i = 0; i < VR_CHECKPOINTS && percent[i] > 0; i++)
         g_string_append_printf(text, "%s%u", i > 0 ? ", " : "", percent[i]);
     return g_string_free(text, text->len == 0);
+}
+
+static char *show_resources(const VrChangeRule *rule, const void *field)
+{
+    return vr_model_outside_text(*(GPtrArray *const *)field);
 }
 
 /* --- the table --------------------------------------------------------------------------------------- */
@@ -173,6 +179,7 @@ const VrChangeRule vr_change_rules[] = {
      .note = "'apply' brings it, and so does every other run that makes a new disk",
      SHOWN(extensions, VrModel, extensions)},
     LIVE_CHOICE("osProfile.windowsConfiguration.enableAutomaticUpdates", os_profile.windows_updates, updates),
+    LIVE("externalResources", resources, outside),
     {.key = "osDisk.kind",
      .meaning = VR_CHANGE_REIMAGE,
      .revision = TRUE,

@@ -13,6 +13,7 @@ static void plan_clear(VrPlan *plan)
     g_clear_pointer(&plan->looks, g_ptr_array_unref);
     g_clear_pointer(&plan->users, vr_disk_users_free);
     g_clear_pointer(&plan->batches, g_ptr_array_unref);
+    g_clear_pointer(&plan->outside, g_ptr_array_unref);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VrPlan, plan_clear)
 
@@ -87,6 +88,7 @@ static gboolean make_plan(VrPlan *plan, GError **error)
     vr_plan_measure_nvram(plan);
     leave_out_by_wish(plan);
     plan->batches = batches_of(plan);
+    vr_plan_look_outside(plan);
     return TRUE;
 }
 
@@ -228,21 +230,28 @@ static json_t *extensions_json(const VrPlan *plan)
     return list;
 }
 
+/* domain NULL: it is of the run as a whole. */
+static void add_findings(json_t *list, const GPtrArray *findings, const char *domain, gboolean chosen)
+{
+    for (guint i = 0; i < findings->len; i++) {
+        const VrFinding *finding = g_ptr_array_index(findings, i);
+        json_array_append_new(list, json_pack("{s:o, s:s, s:s, s:b, s:b, s:o, s:o}", "domain", vr_json_text(domain),
+                                              "id", finding->id, "severity",
+                                              finding->severity == VR_SEVERITY_BLOCKER ? "blocker" : "warning",
+                                              "ignored", finding->ignored, "chosen", chosen, "text",
+                                              vr_json_text(finding->text), "remedy", vr_json_text(finding->remedy)));
+    }
+}
+
 static json_t *findings_json(const VrPlan *plan)
 {
     json_t *list = json_array();
 
+    add_findings(list, plan->outside, NULL, TRUE);
     for (guint i = 0; i < plan->looks->len; i++) {
         const VrLook *look = g_ptr_array_index(plan->looks, i);
-        for (guint j = 0; j < look->findings->len; j++) {
-            const VrFinding *finding = g_ptr_array_index(look->findings, j);
-            json_array_append_new(
-                list, json_pack("{s:o, s:s, s:s, s:b, s:b, s:o, s:o}", "domain",
-                                vr_json_text(vr_set_instance(plan->session->set, i)->domain), "id", finding->id,
-                                "severity", finding->severity == VR_SEVERITY_BLOCKER ? "blocker" : "warning", "ignored",
-                                finding->ignored, "chosen", plan->targets->targets[i].chosen, "text",
-                                vr_json_text(finding->text), "remedy", vr_json_text(finding->remedy)));
-        }
+        add_findings(list, look->findings, vr_set_instance(plan->session->set, i)->domain,
+                     plan->targets->targets[i].chosen);
     }
     return list;
 }
@@ -311,18 +320,22 @@ static void print_skipped(const VrPlan *plan)
     }
 }
 
+static void say_findings(const VrCli *cli, const GPtrArray *findings)
+{
+    for (guint i = 0; i < findings->len; i++) {
+        const VrFinding *finding = g_ptr_array_index(findings, i);
+        const char *kind = finding->ignored                           ? "ignored"
+                           : finding->severity == VR_SEVERITY_BLOCKER ? "blocker"
+                                                                      : "warning";
+        vr_say(cli, "%s: %s [%s]; %s", kind, finding->text, finding->id, finding->remedy);
+    }
+}
+
 static void print_findings(const VrPlan *plan)
 {
-    for (guint i = 0; i < plan->looks->len; i++) {
-        const VrLook *look = g_ptr_array_index(plan->looks, i);
-        for (guint j = 0; j < look->findings->len; j++) {
-            const VrFinding *finding = g_ptr_array_index(look->findings, j);
-            const char *kind = finding->ignored                           ? "ignored"
-                               : finding->severity == VR_SEVERITY_BLOCKER ? "blocker"
-                                                                          : "warning";
-            vr_say(plan->session->cli, "%s: %s [%s]; %s", kind, finding->text, finding->id, finding->remedy);
-        }
-    }
+    say_findings(plan->session->cli, plan->outside);
+    for (guint i = 0; i < plan->looks->len; i++)
+        say_findings(plan->session->cli, ((const VrLook *)g_ptr_array_index(plan->looks, i))->findings);
 }
 
 static void print_extensions(const VrPlan *plan)
@@ -439,16 +452,16 @@ gboolean vr_plan_show(VrSession *session, VrTargets *targets, GError **error)
         print_json(&plan);
     else
         print_lines(&plan);
-    return none_unknown(&plan, error) && no_blockers(&plan, error) && extensions_are_there(&plan, error) &&
-           vr_plan_reserve(&plan, error) && room_for_all(&plan, error);
+    return none_unknown(&plan, error) && no_blockers(&plan, error) && vr_plan_outside_is_good(&plan, error) &&
+           extensions_are_there(&plan, error) && vr_plan_reserve(&plan, error) && room_for_all(&plan, error);
 }
 
 gboolean vr_plan_check(VrSession *session, VrTargets *targets, GError **error)
 {
     g_auto(VrPlan) plan = {.session = session, .targets = targets};
 
-    return make_plan(&plan, error) && no_blockers(&plan, error) && extensions_are_there(&plan, error) &&
-           vr_plan_reserve(&plan, error);
+    return make_plan(&plan, error) && no_blockers(&plan, error) && vr_plan_outside_is_good(&plan, error) &&
+           extensions_are_there(&plan, error) && vr_plan_reserve(&plan, error);
 }
 
 gboolean vr_cmd_plan(const VrCli *cli, GError **error)

@@ -11,5 +11,5 @@
 gboolean vr_plan_show(VrSession *session, VrTargets *targets, GError **error);
 
 /* What would stop a run before its first batch or at a later one, found before any guest is touched: blockers of chosen
- * instances, no room for the new disks of all (D25): VR_ERROR_REFUSED. */
+ * instances, what lies outside (C5), no room for the new disks of all (D25): VR_ERROR_REFUSED. */
 gboolean vr_plan_check(VrSession *session, VrTargets *targets, GError **error);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Private to plan: cmd_plan.c makes and prints it, plan_reserve.c, plan_drives.c and plan_expect.c parts of it, plan_warnings.c says what a person should know of it. */
+/* Private to plan: cmd_plan.c makes and prints it, plan_reserve.c, plan_outside.c, plan_drives.c and plan_expect.c parts of it, plan_warnings.c says what a person should know of it. */
 #pragma once
 
 #include "orchestrator/cli/look.h"
@@ -9,9 +9,11 @@
 typedef struct {
     VrSession *session;
     VrTargets *targets;
-    VrDiskUsers *users;   /* NULL: of a rollback it could not be told */
-    GPtrArray *looks;     /* VrLook *, one for each instance */
-    GPtrArray *batches;   /* VrBatch * */
+    VrDiskUsers *users; /* NULL: of a rollback it could not be told */
+    GPtrArray *looks;   /* VrLook *, one for each instance */
+    GPtrArray *batches; /* VrBatch * */
+    GPtrArray *
+        outside; /* VrFinding *, of what lies outside; empty for a rollback, which needs none of it, and where nobody is moved */
     VrPlannerBlock block; /* why no more batches follow, when some that were chosen are in none */
     guint64 free_bytes;
     guint64 disk_bytes; /* that a new OS disk takes at once, at most; 0: a rollback, which makes none */
@@ -36,6 +38,13 @@ guint64 vr_plan_needed_bytes(const VrPlan *plan);
 char *vr_plan_growth_text(const VrPlan *plan);
 /* VR_ERROR_REFUSED, with what is missing. */
 gboolean vr_plan_reserve(const VrPlan *plan, GError **error);
+
+/* --- plan_outside.c: what the run needs that is neither the guests' nor the store's (C5) --- */
+
+/* Looks at it, once the batches are known; fills in what was found. */
+void vr_plan_look_outside(VrPlan *plan);
+/* VR_ERROR_REFUSED when something is missing, refused, or ends too early. */
+gboolean vr_plan_outside_is_good(const VrPlan *plan, GError **error);
 
 /* --- plan_drives.c: what each scenario does to the disks of the set (B10, decision 12) --- */
 void vr_plan_print_drives(const VrPlan *plan);

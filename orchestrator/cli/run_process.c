@@ -110,6 +110,7 @@ gboolean vr_run_process(const VrSession *session, const VrTargets *targets, cons
     request.set = session->set;
     request.image = targets->image;
     request.targets = targets->targets;
+    request.outside = session->outside;
     request.progress = show;
     request.progress_data = &process;
     process.executor = vr_executor_new(&session->engine, &request);

@@ -17,6 +17,7 @@
 
 void vr_session_clear(VrSession *session)
 {
+    g_clear_pointer(&session->outside, vr_outside_free);
     g_clear_pointer(&session->set, vr_set_free);
     g_clear_pointer(&session->owner, vr_owner_release);
     g_clear_pointer(&session->hv, vr_hv_close);

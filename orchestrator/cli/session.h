@@ -22,6 +22,7 @@ typedef struct {
     VrHv *hv; /* NULL until connected */
     VrOwner *owner;
     VrSet *set;
+    VrOutside *outside; /* looked at by the check of a run; NULL before */
     VrOpenRun open_run; /* set before the set is taken */
     VrEngine engine;    /* of the above, once the set is taken */
 } VrSession;

@@ -178,17 +178,17 @@ def test_protected_instances_move_when_they_are_named(define, fleet):
 def test_set_info_shows_what_holds_a_run(define):
     """D15, D16, D23, D24, E11, J10"""
     program = define(policy="  checkpoints: {percent: [10, 50], wait: PT2M}\n  bakeTime: PT1H\n  timeout: PT8H\n"
-                            "  maxDowntime: PT1M\n  maxInFlightPerHost: 2\n  gate: [/usr/local/bin/may-go, -q]\n")
+                            "  maxDowntime: PT1M\n  maxInFlightPerHost: 2\n  gate: [/usr/bin/true, -q]\n")
     policy = program.json("set-info", "shop")["upgradePolicy"]
     assert policy["checkpoints"] == {"percent": [10, 50], "waitSeconds": 120}
     assert (policy["bakeTimeSeconds"], policy["timeoutSeconds"], policy["maxDowntimeSeconds"]) == (3600, 28800, 60)
-    assert policy["gate"] == ["/usr/local/bin/may-go", "-q"] and policy["batchBy"] == "percent"
+    assert policy["gate"] == ["/usr/bin/true", "-q"] and policy["batchBy"] == "percent"
     assert policy["maxInFlightPerHost"] == 2
     plan = program.json("plan", "shop")
     assert batches(plan) == [[0, 1], [2, 3], [4, 5]]
     assert "2 of 6 (33%), not 6: at most 2 of a host may be on their way" in plan["batches"][0]["reason"]
     out = program("set-info", "shop").out
-    assert all(word in out for word in ("10%, 50%", "Bake time", "Timeout", "Max downtime", "at most 2 of a host", "/usr/local/bin/may-go -q"))
+    assert all(word in out for word in ("10%, 50%", "Bake time", "Timeout", "Max downtime", "at most 2 of a host", "/usr/bin/true -q"))
     define()
     assert program.json("set-info", "shop")["upgradePolicy"]["gate"] is None
 

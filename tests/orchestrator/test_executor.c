@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The executor with its real threads, engine and journal, over the scripted hypervisor. Rows B6, D4, F1, F12, G2, J2, J3, J6. */
+/* The executor with its real threads, engine and journal, over the scripted hypervisor. Rows B6, C5, D4, F1, F12, G2, J2, J3, J6. */
 #include "engine/support.h"
 
 #include "base/error.h"
 #include "disk/copy_private.h"
 #include "orchestrator/executor.h"
 
+#include <netinet/in.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 #include <sys/stat.h>
@@ -23,6 +27,7 @@ typedef struct {
     VrSet *set;
     guint lines; /* progress that was told */
     VrExecutor *cancel_at_batch;
+    VrModelResource *ends_at_commit; /* a token that expires when the first instance is committed */
 } Stage;
 
 static Stage *stage_new(void)
@@ -55,6 +60,8 @@ static void count(const VrProgress *progress, void *data)
     stage->lines++;
     if (stage->cancel_at_batch && progress->kind == VR_PROGRESS_BATCH)
         vr_executor_cancel(stage->cancel_at_batch, TRUE);
+    if (stage->ends_at_commit && progress->instance && progress->instance->phase == VR_PHASE_COMMITTED)
+        stage->ends_at_commit->token_until_us = 1;
 }
 
 static VrExecutor *new_executor(Stage *stage, VrRunTarget *target, int to_generation)
@@ -112,6 +119,75 @@ static void test_failure_goes_back(void **state) /* D4 F1 F12 J6 */
     assert_non_null(strstr(instance->reason, "QEMU does not start"));
     assert_int_equal(fake_hv_state(stage->world->fake), VR_DOMAIN_RUNNING);
     world_check(stage->world, TRUE);
+}
+
+static VrModelResource *add_token(Stage *stage, gint64 until_us)
+{
+    VrModelResource *resource = g_new0(VrModelResource, 1);
+
+    resource->token_until_us = until_us;
+    resource->valid_for_ms = -1;
+    g_ptr_array_add(stage->set->model->outside, resource);
+    return resource;
+}
+
+/* A port of this host; *fd hears who asks for it. */
+static guint listen_on(int *fd)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t length = sizeof(address);
+
+    *fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(*fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    assert_int_equal(listen(*fd, 8), 0);
+    assert_int_equal(getsockname(*fd, (struct sockaddr *)&address, &length), 0);
+    return ntohs(address.sin_port);
+}
+
+/* What has expired when a batch would begin stops the run, and nothing was touched; the way back needs nothing. */
+static void test_outside_at_the_border(void **state) /* C5 */
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(Stage) stage = stage_new();
+    VrModelResource *token = add_token(stage, 1);
+    struct pollfd asked = {.events = POLLIN};
+    VrRunTarget target = {0};
+    g_autoptr(VrExecutor) first = new_executor(stage, &target, -1);
+    g_autoptr(VrRun) run = NULL;
+
+    assert_false(vr_executor_run(first, &run, &error));
+    assert_true(g_error_matches(error, VR_ERROR, VR_ERROR_POLICY));
+    assert_int_equal(run->status, VR_RUN_FAULTED);
+    assert_non_null(strstr(run->error_text, "externalResources[0]: the token expired on 1970-01-01T00:00:00.000Z"));
+    assert_non_null(strstr(run->error_text, "1 not touched"));
+    assert_int_equal(((VrRunInstance *)run->instances->pdata[0])->phase, VR_PHASE_PENDING);
+    assert_int_equal(stage->world->fake->starts, 0);
+    world_check(stage->world, TRUE);
+    token->token_until_us = G_MAXINT64;
+    g_autoptr(VrExecutor) up = new_executor(stage, &target, -1);
+    assert_true(vr_executor_run(up, NULL, NULL));
+    token->token_until_us = 0;
+    token->url = g_strdup_printf("http://127.0.0.1:%u/", listen_on(&asked.fd));
+    g_autoptr(VrExecutor) down = new_executor(stage, &target, 0);
+    assert_true(vr_executor_run(down, NULL, NULL));
+    assert_int_equal(world_current(stage->world), 0);
+    assert_int_equal(poll(&asked, 1, 0), 0);
+    close(asked.fd);
+}
+
+/* What expires when all are moved takes nothing back: no batch follows. */
+static void test_outside_while_it_bakes(void **state) /* C5 */
+{
+    g_autoptr(Stage) stage = stage_new();
+    VrRunTarget target = {0};
+    g_autoptr(VrRun) run = NULL;
+
+    stage->ends_at_commit = add_token(stage, G_MAXINT64);
+    stage->set->model->policy.bake_ms = 100;
+    g_autoptr(VrExecutor) up = new_executor(stage, &target, -1);
+    assert_true(vr_executor_run(up, &run, NULL));
+    assert_int_equal(stage->ends_at_commit->token_until_us, 1);
+    assert_int_equal(run->status, VR_RUN_COMPLETED);
 }
 
 static void test_cancel_before(void **state) /* G2 */
@@ -398,12 +474,20 @@ static void test_recovery_of_rollback(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_upgrade_and_rollback), cmocka_unit_test(test_failure_goes_back),
-        cmocka_unit_test(test_cancel_before),        cmocka_unit_test(test_cancel_now),
-        cmocka_unit_test(test_full_clone),           cmocka_unit_test(test_cancel_in_copy),
-        cmocka_unit_test(test_name_taken_in_copy),   cmocka_unit_test(test_recovery),
-        cmocka_unit_test(test_recovery_seals),       cmocka_unit_test(test_recovery_without_model),
-        cmocka_unit_test(test_recovery_of_history),  cmocka_unit_test(test_recovery_of_rollback),
+        cmocka_unit_test(test_upgrade_and_rollback),
+        cmocka_unit_test(test_failure_goes_back),
+        cmocka_unit_test(test_outside_at_the_border),
+        cmocka_unit_test(test_outside_while_it_bakes),
+        cmocka_unit_test(test_cancel_before),
+        cmocka_unit_test(test_cancel_now),
+        cmocka_unit_test(test_full_clone),
+        cmocka_unit_test(test_cancel_in_copy),
+        cmocka_unit_test(test_name_taken_in_copy),
+        cmocka_unit_test(test_recovery),
+        cmocka_unit_test(test_recovery_seals),
+        cmocka_unit_test(test_recovery_without_model),
+        cmocka_unit_test(test_recovery_of_history),
+        cmocka_unit_test(test_recovery_of_rollback),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,6 +3,7 @@
 #include "orchestrator/model_extensions.h"
 #include "orchestrator/model_instances.h"
 #include "orchestrator/model_keys.h"
+#include "orchestrator/model_outside.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -45,7 +46,7 @@ static void check_key(const VrModelKey *key, const json_t *schema)
     if (key->parse == vr_model_section)
         check_table(key->data, schema);
     else if (key->parse == vr_model_instances || key->parse == vr_model_extensions ||
-             key->parse == vr_model_extension_files)
+             key->parse == vr_model_extension_files || key->parse == vr_model_outside)
         check_table(key->data, json_object_get(schema, "items"));
     else if (key->parse == vr_model_not_yet)
         assert_int_equal(json_object_size(json_object_get(schema, "not")), 0);

@@ -4,6 +4,7 @@ vr_test(orchestrator model_change LINK vr_orchestrator)
 vr_test(orchestrator model_health LINK vr_orchestrator)
 vr_test(orchestrator model_extensions LINK vr_orchestrator)
 vr_test(orchestrator model_policy LINK vr_orchestrator)
+vr_test(orchestrator model_outside LINK vr_orchestrator)
 vr_test(orchestrator model_windows LINK vr_orchestrator)
 vr_test(orchestrator model_without LINK vr_orchestrator)
 vr_test(orchestrator model_schema LINK vr_orchestrator PkgConfig::JANSSON)
@@ -11,7 +12,7 @@ add_test(NAME orchestrator/model_schema_documents
   COMMAND /usr/bin/python3 ${CMAKE_CURRENT_SOURCE_DIR}/orchestrator/model_schema.py
     ${PROJECT_SOURCE_DIR}/docs/model.schema.json
     $<TARGET_FILE:test_model> $<TARGET_FILE:test_model_health> $<TARGET_FILE:test_model_policy>
-    $<TARGET_FILE:test_model_extensions> $<TARGET_FILE:test_model_windows>)
+    $<TARGET_FILE:test_model_extensions> $<TARGET_FILE:test_model_outside> $<TARGET_FILE:test_model_windows>)
 set_tests_properties(orchestrator/model_schema_documents PROPERTIES TIMEOUT 120 SKIP_RETURN_CODE 77)
 vr_test(orchestrator planner LINK vr_orchestrator)
 vr_test(orchestrator planner_labels LINK vr_orchestrator)
@@ -26,6 +27,7 @@ vr_test(orchestrator run_answers LINK vr_orchestrator)
 
 vr_test(orchestrator health LINK vr_orchestrator)
 vr_test(orchestrator health_net LINK vr_orchestrator)
+vr_test(orchestrator outside LINK vr_orchestrator)
 vr_test(orchestrator health_rules LINK vr_orchestrator)
 vr_test(orchestrator health_source LINK vr_orchestrator)
 set_tests_properties(orchestrator/health_net orchestrator/health_source PROPERTIES LABELS threads)
