@@ -67,7 +67,8 @@ typedef struct {
 
 /* Waits until it is healthy for numberOfProbes looks in a row (TRUE), or the time is over or QEMU has gone (FALSE): *answer is the last
  * one, its state that of health_track.h, its text says why. healthTimeout counts from started_ms (E1); with startTimeout the first
- * answer may take that long, and healthTimeout counts from it (E2). Time in which libvirt is away does not count, up to as
+ * answer may take that long, and healthTimeout counts from it (E2): a guest that restarts by itself within startTimeout has it to give
+ * anew. Time in which libvirt is away does not count, up to as
  * much again. started_ms may lie in the past: a guest that is healthy now is not called late, the looks that it takes to
  * say so are taken. */
 gboolean vr_health_wait(VrHv *hv, const VrHealthProfile *profile, const VrHealthWait *wait, VrHealthAnswer *answer);

@@ -17,7 +17,7 @@ typedef struct {
     const VrHealthWait *wait;
     VrHealthAnswer *answer;
     VrHealthTrack track;
-    gint64 answered_ms; /* of the first answer; -1: none yet */
+    gint64 answered_ms; /* of the first answer of the boot that runs; -1: none yet */
     gint64 healthy_ms;  /* of the first healthy one; -1: none yet */
     gint64 lost_ms;     /* since when libvirt is away; -1: it is not */
     gint64 away_ms;     /* for how long it was, before */
@@ -170,18 +170,33 @@ static gboolean note_boot(Watch *watch)
 
 /* --- the wait ---------------------------------------------------------------------------------------- */
 
+/* A system that is set up at its first boot may restart several times, and answer in between: until startTimeout is over, an answer
+ * of a boot that has ended, or may have since nobody answers any more, is not the first one. */
+static void note_answer(Watch *watch, gboolean answered, gboolean other_boot)
+{
+    gint64 now_ms = vr_clock_now_ms();
+    gboolean gone = other_boot || (!answered && !watch->answer->libvirt_away);
+
+    if (gone && now_ms < watch->wait->started_ms + watch->profile->start_timeout_ms)
+        watch->answered_ms = -1;
+    if (answered && watch->answered_ms < 0)
+        watch->answered_ms = now_ms;
+}
+
 static void look(Watch *watch)
 {
     VrHealthAnswer *answer = watch->answer;
+    gboolean answered, other_boot;
 
     vr_health_probe(watch->hv, watch->profile, &watch->wait->subject, look_until(watch), watch->wait->aborted, answer);
-    if (answer->answered && watch->answered_ms < 0)
-        watch->answered_ms = vr_clock_now_ms();
+    answered = answer->answered;
     if (!watch->looked && answer->state != VR_HEALTH_HEALTHY)
         watch->least_ms = 0;
     watch->looked = TRUE;
     check_identity(watch);
-    answer->state = vr_health_track_answer(&watch->track, answer->state, note_boot(watch), vr_clock_now_ms());
+    other_boot = note_boot(watch);
+    note_answer(watch, answered, other_boot);
+    answer->state = vr_health_track_answer(&watch->track, answer->state, other_boot, vr_clock_now_ms());
 }
 
 static void say_timeout(const Watch *watch)

@@ -279,6 +279,33 @@ static void test_start_timeout(void **state) /* E2: only where set; then healthT
     assert_non_null(strstr(answer.text, "not healthy within 3 min 20 s: the guest agent does not answer"));
 }
 
+/* It answers in each of its first boots, and is healthy in the third: the agent is seen to go away, or is quick. */
+static void test_restarts_of_a_first_boot(void **state) /* E2 */
+{
+    static const gint64 needs_ms[] = {10000, 1};
+
+    for (guint i = 0; i < G_N_ELEMENTS(needs_ms); i++) {
+        g_auto(VrHealthAnswer) answer = {0};
+
+        setup(state);
+        profile.start_timeout_ms = 200000;
+        guest.reboots_ms = 50000;
+        guest.agent_needs_ms = needs_ms[i];
+        guest.body = "{\"ApplicationHealthState\": \"Unhealthy\"}";
+        guest.healthy_from_ms = 130000;
+        assert_true(wait_for(&answer));
+        assert_in_range(now_ms, 130000, 136000);
+
+        setup(state);
+        profile.start_timeout_ms = 200000;
+        guest.reboots_ms = 50000;
+        guest.agent_needs_ms = needs_ms[i];
+        guest.body = "{\"ApplicationHealthState\": \"Unhealthy\"}";
+        assert_false(wait_for(&answer)); /* not for ever: healthTimeout after startTimeout at the latest */
+        assert_in_range(now_ms, 201000, 261000);
+    }
+}
+
 /* SAFETY 2, S12: loss of libvirt is not ill health. It is no reason to wait for ever either. */
 static void test_libvirt_away(void **state) /* E1 */
 {
@@ -567,6 +594,7 @@ int main(void)
         cmocka_unit_test_setup(test_wait_until_healthy, setup),
         cmocka_unit_test_setup(test_timeout, setup),
         cmocka_unit_test_setup(test_start_timeout, setup),
+        cmocka_unit_test_setup(test_restarts_of_a_first_boot, setup),
         cmocka_unit_test_setup(test_libvirt_away, setup),
         cmocka_unit_test_setup(test_grace_period, setup),
         cmocka_unit_test_setup(test_crash_loop, setup),
