@@ -14,7 +14,7 @@ import pytest
 
 HERE = Path(__file__).resolve().parent
 TOP = HERE.parent.parent
-sys.path.insert(0, str(HERE))
+sys.path[:0] = [str(HERE), str(TOP / "tests"), str(TOP / "tests/cli")]
 
 from guest import Guest, file_facts, wait_for  # noqa: E402
 from proof import facts_of  # noqa: E402
