@@ -48,7 +48,7 @@ def test_fstab_by_device_name(lab):
 
 
 def test_upgrade(lab, tmp_path):
-    """Rows B1, B2, B3, B6, B7, D1, E1, E4, E10, E12, G1, G8, J3, J10, J11, J12, K4, L3: all five move to 2.0.0; nothing is started
+    """Rows A8, B1, B2, B3, B6, B7, D1, E1, E4, E10, E12, G1, G8, J3, J10, J11, J12, K4, L3: all five move to 2.0.0; nothing is started
     while a guest is off."""
     before = lab.facts()
     lab.script("publish", "good")

@@ -125,7 +125,7 @@ class Guest(cheap_guest.Guest):
         return self.fleet.firmware.replace("NVRAM", self.nvram)
 
     def xml(self, **changes):
-        text = super().xml(memory_mib=MEMORY_MIB, **changes)
+        text = super().xml(**{"memory_mib": MEMORY_MIB, **changes})
         old = "<os><type arch='x86_64' machine='pc'>hvm</type>"
         assert old in text
         if "secure='yes'" in self.fleet.firmware:
