@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The cheap guest and the private libvirtd do what other tests take for granted."""
+"""The cheap guest, the private libvirtd and the network with DHCP do what other tests take for granted."""
 import os
+import socket
+import struct
 import sys
 import time
 
@@ -10,7 +12,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 libvirt = pytest.importorskip("libvirt", reason="python3-libvirt is needed (Debian's /usr/bin/python3 has it)")
 
-from lib import libvirtd  # noqa: E402
+from lib import dhcp_network, libvirtd  # noqa: E402
 from lib.cheap_guest import Fleet, boot_sector  # noqa: E402
 
 
@@ -72,3 +74,25 @@ def test_private_libvirtd_is_another_host():
 def test_a_version_that_is_too_long_is_refused():
     with pytest.raises(ValueError):
         boot_sector("1" * 400)
+
+
+def receive(client):
+    (length,) = struct.unpack(">I", client.recv(4, socket.MSG_WAITALL))
+    return client.recv(length, socket.MSG_WAITALL)
+
+
+def test_a_network_joins_its_guests_and_its_host(tmp_path):
+    """Two network cards as QEMU plugs them in: what one asks all, the other hears and the network's host answers."""
+    mac, address = bytes.fromhex("525400c60001"), socket.inet_aton("10.66.0.9")
+    host = socket.inet_aton(dhcp_network.HOST)
+    who_has = struct.pack(">6s6sHHHBBH6s4s6s4s", b"\xff" * 6, mac, 0x0806, 1, 0x0800, 6, 4, 1, mac, address, b"", host)
+    with dhcp_network.Network(str(tmp_path)) as network:
+        assert dhcp_network.HOST in network.run("ip", "-4", "-o", "address", "show", "dev", "tap0")
+        with socket.create_connection(("127.0.0.1", network.port), timeout=10) as other, \
+             socket.create_connection(("127.0.0.1", network.port), timeout=10) as asking:
+            asking.sendall(struct.pack(">I", len(who_has)) + who_has)
+            while receive(other) != who_has:  # the host speaks, too, unasked
+                pass
+            answers = iter(lambda: receive(asking), None)
+            assert next(frame for frame in answers if frame[12:14] == b"\x08\x06")[28:32] == host
+    assert network.server.returncode == 0
