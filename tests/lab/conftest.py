@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The labs of the acceptance tests: real Linux guests under a store of their own, made and removed by vagrant/lab."""
 
+import fcntl
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ TOP = HERE.parent.parent
 sys.path[:0] = [str(HERE), str(TOP / "tests"), str(TOP / "tests/cli")]
 
 from guest import Guest, file_facts, wait_for  # noqa: E402
+from lib import cheap_guest, libvirtd  # noqa: E402
 from proof import facts_of  # noqa: E402
 
 BINARY = os.environ.get("VIRT_REIMAGE", str(TOP / "build/dev/virt-reimage"))
@@ -120,6 +122,15 @@ def pytest_collection_modifyitems(items):
     """All tests of a lab run in one process, one after the other (--dist loadgroup)."""
     for item in items:
         item.add_marker(pytest.mark.xdist_group("ten" if "ten" in item.fixturenames else "five"))
+
+
+@pytest.fixture(scope="session")
+def sweep():
+    """Removes the guests that a killed test left under a prefix.  libvirtd runs, and no other run of these tests on this host is at it."""
+    libvirtd.ensure()
+    with open("/run/virt-reimage-test-lab.lock", "w", encoding="ascii") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        yield cheap_guest.sweep
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import os
 import pytest
 
 from debian_guest import Fleet, build_image
-from lib import cheap_guest, dhcp_network
+from lib import dhcp_network
 from program import Program
 
 pytestmark = pytest.mark.skipif(os.environ.get("VR_FULL") != "1", reason="minutes: it builds and boots a whole Debian; VR_FULL=1 runs it")
@@ -46,8 +46,8 @@ def fixture_network(tmp_path_factory):
 
 
 @pytest.fixture(scope="module", name="guest")
-def fixture_guest(images, network):
-    cheap_guest.sweep(f"{PREFIX}-")
+def fixture_guest(images, network, sweep):
+    sweep(f"{PREFIX}-")
     with Fleet(1, PREFIX, images, network, USER_DATA, version="1.0.0", start=True) as fleet:
         yield fleet[0]
 
@@ -69,6 +69,7 @@ def test_a_new_disk_and_back(guest, program):
     assert first["hostname"] == guest.name and first["machine-id"] == guest.uuid.replace("-", "")
 
     program("upgrade", "identity", timeout=600)
+    guest.wait_boot("2.0.0", boots=2)
     assert guest.boots() == [("1.0.0", "Healthy"), ("2.0.0", "Healthy")]
     second = guest.identity()
     # A machine-id that a template leaves open becomes the domain's UUID, and the DHCP client is known by it; only the host key is new.
@@ -78,6 +79,7 @@ def test_a_new_disk_and_back(guest, program):
     assert guest.sh("cat /data/instances").splitlines() == [f"{instance} on 1.0.0", f"{instance} on 2.0.0"]
 
     program("rollback", "identity", guest.name, timeout=600)
+    guest.wait_boot("1.0.0", boots=3)
     assert guest.boots()[2:] == [("1.0.0", "Healthy")]
     assert guest.identity() == first and guest.sh(payload) == data
     assert len(guest.sh("cat /data/instances").splitlines()) == 2  # the old disk knows that instance

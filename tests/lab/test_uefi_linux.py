@@ -7,7 +7,6 @@ import os
 
 import pytest
 
-from lib import cheap_guest
 from program import Program
 from uefi_linux import Fleet, build_image
 
@@ -50,15 +49,11 @@ class Lab:
         self.program("rollback", self.set_name, self.guest.name, timeout=300)
 
 
-def start(fleet):
-    cheap_guest.sweep(f"{fleet.prefix}-")
-    return fleet
-
-
-def test_linux(tmp_path):
+def test_linux(tmp_path, sweep):
     """An EFI variable that the new system writes is gone with it: the rollback has the NVRAM as the old system left it."""
     images = {version: build_image(version, str(tmp_path / f"{version}.qcow2")) for version in ("1.0.0", "2.0.0")}
-    with start(Fleet(1, f"{PREFIX}-linux", images["1.0.0"], version="1.0.0", start=True)) as fleet:
+    sweep(f"{PREFIX}-linux-")
+    with Fleet(1, f"{PREFIX}-linux", images["1.0.0"], version="1.0.0", start=True) as fleet:
         lab, guest = Lab(fleet), fleet[0]
         lab.publish("2.0.0", images["2.0.0"])
         guest.set_variable("Mine-dec0175a-1111-2222-3333-444455556666", b"the admin's")
@@ -73,12 +68,13 @@ def test_linux(tmp_path):
 
 
 @FULL
-def test_windows_layout(tmp_path):
+def test_windows_layout(tmp_path, sweep):
     """Rows E1, E2: a first boot that restarts twice before anything answers is waited for.  Each disk is started by the boot manager that
     its own NVRAM names; a new one, which no entry names yet, by the fallback path, as that of an image of Windows is."""
     images = {version: build_image(version, str(tmp_path / f"{version}.qcow2"), "--layout", "windows", "--restarts", restarts)
               for version, restarts in (("1.0.0", "0"), ("2.0.0", "2"))}
-    with start(Fleet(1, f"{PREFIX}-windows", images["1.0.0"], version="1.0.0", start=True)) as fleet:
+    sweep(f"{PREFIX}-windows-")
+    with Fleet(1, f"{PREFIX}-windows", images["1.0.0"], version="1.0.0", start=True) as fleet:
         lab, guest = Lab(fleet, "  startTimeout: PT3M\n  healthTimeout: PT30S"), fleet[0]
         assert guest.started_from() == FALLBACK
         guest.add_boot_entry(0xB0, BOOT_MANAGER, "Windows Boot Manager")
