@@ -119,9 +119,10 @@ class Lab:
 
 @pytest.hookimpl(tryfirst=True)  # before xdist looks at the mark
 def pytest_collection_modifyitems(items):
-    """All tests of a lab run in one process, one after the other (--dist loadgroup)."""
+    """All tests of a lab run in one process, one after the other (--dist loadgroup), and so do those that make guests of their own."""
     for item in items:
-        item.add_marker(pytest.mark.xdist_group("ten" if "ten" in item.fixturenames else "five"))
+        group = "ten" if "ten" in item.fixturenames else "five" if "lab" in item.fixturenames else "own"
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")
