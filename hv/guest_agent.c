@@ -17,6 +17,7 @@
 #define POLL_MAX_MS 500
 #define MAX_SILENCES 3 /* polls that the agent left without an answer, one after the other */
 #define READ_CHUNK (48 * 1024)
+#define WRITE_CHUNK (48 * 1024)
 #define MAX_ADDRESSES 256
 
 static gboolean nonsense(const char *what, GError **error)
@@ -314,14 +315,14 @@ gboolean vr_agent_exec(VrHv *hv, const char *uuid, const char *const *argv, gsiz
 
 /* -- Files ---------------------------------------------------------------------------------------- */
 
-static gboolean file_open(VrHv *hv, const char *uuid, const char *path, gint64 deadline_ms, gint64 *handle,
-                          GError **error)
+static gboolean file_open(VrHv *hv, const char *uuid, const char *path, const char *mode, gint64 deadline_ms,
+                          gint64 *handle, GError **error)
 {
     if (!g_utf8_validate(path, -1, NULL)) {
         g_set_error_literal(error, VR_ERROR, VR_ERROR_INVALID, "the path of a guest's file is not UTF-8");
         return FALSE;
     }
-    json_t *arguments = json_pack("{s:s, s:s}", "path", path, "mode", "r");
+    json_t *arguments = json_pack("{s:s, s:s}", "path", path, "mode", mode);
     json_auto_t *value = ask(hv, uuid, "guest-file-open", arguments, seconds_left(deadline_ms), NULL, error);
     if (value == NULL)
         return FALSE;
@@ -387,7 +388,7 @@ char *vr_agent_read_file(VrHv *hv, const char *uuid, const char *path, gsize max
     g_autoptr(GByteArray) content = g_byte_array_new();
     gint64 handle = -1;
 
-    if (!file_open(hv, uuid, path, deadline_ms, &handle, error))
+    if (!file_open(hv, uuid, path, "r", deadline_ms, &handle, error))
         return NULL;
     gboolean ok = file_read(hv, uuid, handle, max, deadline_ms, content, error);
     file_close(hv, uuid, handle);
@@ -399,6 +400,49 @@ char *vr_agent_read_file(VrHv *hv, const char *uuid, const char *path, gsize max
         *length = content->len;
     g_byte_array_append(content, (const guint8 *)"", 1);
     return (char *)g_byte_array_free(g_steal_pointer(&content), FALSE);
+}
+
+/* One write: how much of it the guest took, 0 on an error. An answer that takes nothing would let us ask for ever. */
+static gsize file_write_chunk(VrHv *hv, const char *uuid, gint64 handle, const char *data, gsize length,
+                              gint64 deadline_ms, GError **error)
+{
+    g_autofree char *text = g_base64_encode((const guchar *)data, length);
+    json_t *arguments = json_pack("{s:I, s:s}", "handle", (json_int_t)handle, "buf-b64", text);
+    json_auto_t *value = ask(hv, uuid, "guest-file-write", arguments, seconds_left(deadline_ms), NULL, error);
+    gint64 count;
+
+    return value != NULL && get_integer(value, "count", 1, (gint64)length, &count, error) ? (gsize)count : 0;
+}
+
+static gboolean file_write(VrHv *hv, const char *uuid, gint64 handle, const char *data, gsize length,
+                           gint64 deadline_ms, GError **error)
+{
+    for (gsize done = 0, count; done < length; done += count) {
+        if (vr_clock_now_ms() >= deadline_ms) {
+            g_set_error_literal(error, VR_ERROR, VR_ERROR_TIMEOUT, "the guest's file was not written in time");
+            return FALSE;
+        }
+        count = file_write_chunk(hv, uuid, handle, data + done, MIN(length - done, WRITE_CHUNK), deadline_ms, error);
+        if (count == 0)
+            return FALSE;
+    }
+    json_t *arguments = json_pack("{s:I}", "handle", (json_int_t)handle);
+    json_auto_t *value = ask(hv, uuid, "guest-file-flush", arguments, seconds_left(deadline_ms), NULL, error);
+    return value != NULL;
+}
+
+gboolean vr_agent_write_file(VrHv *hv, const char *uuid, const char *path, const char *data, gsize length,
+                             gint64 deadline_ms, GError **error)
+{
+    gint64 handle = -1;
+
+    if (!file_open(hv, uuid, path, "w", deadline_ms, &handle, error))
+        return FALSE;
+    gboolean ok = file_write(hv, uuid, handle, data, length, deadline_ms, error);
+    file_close(hv, uuid, handle);
+    if (!ok)
+        g_prefix_error(error, "%s: ", path);
+    return ok;
 }
 
 char *vr_agent_boot_id(VrHv *hv, const char *uuid, gint64 deadline_ms, GError **error)

@@ -39,6 +39,11 @@ int vr_agent_exec_look(VrHv *hv, const char *uuid, gint64 pid, gsize max_output,
 char *vr_agent_read_file(VrHv *hv, const char *uuid, const char *path, gsize max, gint64 deadline_ms, gsize *length,
                          GError **error);
 
+/* Writes length bytes to a file of the guest, made or cut to nothing first, and flushes it. It is written in place: who reads it meanwhile may
+ * see a part. On an error it may hold a part too. The agent's user owns a file that was not there, with the mode of the agent's umask. */
+gboolean vr_agent_write_file(VrHv *hv, const char *uuid, const char *path, const char *data, gsize length,
+                             gint64 deadline_ms, GError **error);
+
 /* The guest's boot id (/proc/sys/kernel/random/boot_id), 36 characters checked. Free with g_free. */
 char *vr_agent_boot_id(VrHv *hv, const char *uuid, gint64 deadline_ms, GError **error);
 

@@ -304,6 +304,61 @@ static void hostile_files(void **state)
     expect_error(&error, VR_ERROR_AGENT, "handle");
 }
 
+#define TAKEN(count) "{\"return\":{\"count\":" #count ",\"eof\":false}}"
+#define DONE "{\"return\":{}}"
+
+static void writes_a_file(void **state) /* H7 */
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *large = g_strnfill(100000, 'x');
+    SCRIPT(agent, HANDLE, TAKEN(1), TAKEN(2), DONE, DONE);
+    SCRIPT(parts, HANDLE, TAKEN(49152), TAKEN(49152), TAKEN(1696), DONE, DONE);
+    SCRIPT(empty, HANDLE, DONE, DONE);
+
+    assert_true(vr_agent_write_file(&agent.hv, UUID, "/run/x", "abc", 3, DEADLINE, &error));
+    expect_no_error(error);
+    assert_int_equal(agent.calls, 5);
+    assert_string_equal(g_ptr_array_index(agent.commands, 0),
+                        "{\"execute\":\"guest-file-open\",\"arguments\":{\"path\":\"/run/x\",\"mode\":\"w\"}}");
+    assert_string_equal(g_ptr_array_index(agent.commands, 1),
+                        "{\"execute\":\"guest-file-write\",\"arguments\":{\"handle\":1000,\"buf-b64\":\"YWJj\"}}");
+    assert_string_equal(g_ptr_array_index(agent.commands, 2),
+                        "{\"execute\":\"guest-file-write\",\"arguments\":{\"handle\":1000,\"buf-b64\":\"YmM=\"}}");
+    assert_string_equal(g_ptr_array_index(agent.commands, 3),
+                        "{\"execute\":\"guest-file-flush\",\"arguments\":{\"handle\":1000}}");
+    assert_string_equal(g_ptr_array_index(agent.commands, 4),
+                        "{\"execute\":\"guest-file-close\",\"arguments\":{\"handle\":1000}}");
+    assert_true(vr_agent_write_file(&parts.hv, UUID, "/run/x", large, 100000, DEADLINE, &error));
+    assert_int_equal(parts.calls, 6);
+    assert_true(vr_agent_write_file(&empty.hv, UUID, "/run/x", "", 0, DEADLINE, &error));
+    assert_int_equal(empty.calls, 3);
+    assert_false(vr_agent_write_file(&agent.hv, UUID, "/\xe4", "abc", 3, DEADLINE, &error));
+    expect_error(&error, VR_ERROR_INVALID, "UTF-8");
+}
+
+/* A guest that takes nothing, or more than there is, or fails to flush; and one that takes a byte at a time, slowly. */
+static void hostile_writes(void **state)
+{
+    static const char *const answers[] = {TAKEN(0), TAKEN(4), TAKEN(-1), DONE, "{\"return\":{\"count\":\"3\"}}", NULL};
+
+    for (gsize i = 0; i < G_N_ELEMENTS(answers); i++) {
+        g_autoptr(GError) error = NULL;
+        SCRIPT(agent, HANDLE, answers[i]);
+        assert_false(vr_agent_write_file(&agent.hv, UUID, "/run/x", "abc", 3, DEADLINE, &error));
+        expect_error(&error, VR_ERROR_AGENT, "/run/x");
+        assert_int_equal(agent.calls, 3);
+        assert_non_null(strstr(g_ptr_array_index(agent.commands, 2), "guest-file-close"));
+    }
+    g_autoptr(GError) error = NULL;
+    SCRIPT(full, HANDLE, TAKEN(3), "{\"error\":{\"desc\":\"No space left on device\"}}", DONE);
+    assert_false(vr_agent_write_file(&full.hv, UUID, "/run/x", "abc", 3, DEADLINE, &error));
+    expect_error(&error, VR_ERROR_AGENT, "/run/x");
+    SCRIPT(late, HANDLE, TAKEN(1));
+    assert_false(vr_agent_write_file(&late.hv, UUID, "/run/x", "abc", 3, fake_now_ms, &error));
+    expect_error(&error, VR_ERROR_TIMEOUT, "not written in time");
+    assert_int_equal(late.calls, 2);
+}
+
 static void reads_the_boot_id(void **state)
 {
     g_autoptr(GError) error = NULL;
@@ -379,6 +434,8 @@ int main(void)
         clock_test(bad_arguments),
         clock_test(reads_a_file),
         clock_test(hostile_files),
+        clock_test(writes_a_file),
+        clock_test(hostile_writes),
         clock_test(reads_the_boot_id),
         clock_test(reads_the_addresses),
         clock_test(hostile_addresses),
