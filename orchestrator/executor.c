@@ -185,6 +185,13 @@ static void obey(VrExecutor *executor, const VrCommand *command, const char *boo
         vr_executor_audit(executor, "restore", vr_executor_instance(executor, command->instance)->uuid, command->text);
         push_job(executor, command->type, command->instance, command->text);
         break;
+    case VR_COMMAND_NOTICE:
+        g_atomic_int_set(&executor->work[command->instance].recalled, 0);
+        push_job(executor, command->type, command->instance, NULL);
+        break;
+    case VR_COMMAND_RECALL:
+        g_atomic_int_set(&executor->work[command->instance].recalled, 1);
+        break;
     case VR_COMMAND_COMMIT:
         push_job(executor, command->type, command->instance, boot_id);
         break;

@@ -35,6 +35,7 @@ typedef struct {
     char *left_text;    /* why it was left on its new disk; NULL: it was not, or that is written already */
     char *survey_text;  /* why the last survey found it unhealthy; NULL: it did not */
     gint probe_aborted; /* atomic */
+    gint recalled;      /* atomic; its notice is called off */
 } VrWork;
 
 typedef struct {

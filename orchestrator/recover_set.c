@@ -232,7 +232,7 @@ static gboolean write_history(const VrEngine *engine, const VrRecovered *recover
 
 static gboolean is_in_flight(const VrRunInstance *instance)
 {
-    return instance->phase > VR_PHASE_SKIPPED && instance->phase < VR_PHASE_COMMITTED;
+    return vr_instance_phase_in_flight(instance->phase);
 }
 
 /* The last swap of an instance among those of a run; NULL: none was begun. */

@@ -10,7 +10,8 @@
 static const guint may_follow[VR_PHASE_COUNT] = {
     [VR_PHASE_PENDING] = TO(PREPARING) | TO(SKIPPED),
     [VR_PHASE_PREPARING] = TO(PREPARED) | TO(PENDING) | TO(FAILED) | TO(UNKNOWN),
-    [VR_PHASE_PREPARED] = TO(SWAPPING) | TO(DISCARDING),
+    [VR_PHASE_PREPARED] = TO(SWAPPING) | TO(DISCARDING) | TO(NOTICE),
+    [VR_PHASE_NOTICE] = TO(PREPARED) | TO(DISCARDING) | TO(FAILED) | TO(UNKNOWN),
     [VR_PHASE_SWAPPING] = TO(PROBING) | TO(RESTORING) | TO(FAILED) | TO(UNKNOWN),
     [VR_PHASE_PROBING] = TO(COMMITTING) | TO(RESTORING) | TO(FAILED) | TO(UNKNOWN),
     [VR_PHASE_COMMITTING] = TO(COMMITTED) | TO(FAILED) | TO(UNKNOWN),
@@ -85,6 +86,16 @@ static void fail_as(VrStep *step, guint i, VrFailure failure)
     fail(step, i, VR_PHASE_FAILED);
 }
 
+void vr_step_fail_untouched(VrStep *step, guint i)
+{
+    fail_as(step, i, VR_FAILURE_UNTOUCHED);
+}
+
+void vr_step_fail_unknown(VrStep *step, guint i)
+{
+    fail(step, i, VR_PHASE_UNKNOWN);
+}
+
 static void restore(VrStep *step, guint i, const char *why)
 {
     vr_step_phase(step->rollout, i, VR_PHASE_RESTORING);
@@ -101,11 +112,16 @@ static void restore_for_cancel(VrStep *step, guint i)
     restore(step, i, "the run was cancelled");
 }
 
-static void discard(VrStep *step, guint i)
+void vr_step_discard(VrStep *step, guint i, const char *why)
 {
     vr_rollout_not_ahead(step->rollout, i);
     vr_step_phase(step->rollout, i, VR_PHASE_DISCARDING);
-    vr_step_emit(step, VR_COMMAND_DISCARD, i, "the run was cancelled");
+    vr_step_emit(step, VR_COMMAND_DISCARD, i, why);
+}
+
+static void discard_for_cancel(VrStep *step, guint i)
+{
+    vr_step_discard(step, i, "the run was cancelled");
 }
 
 /* Ahead of its batch: whatever it is, the batch will see it again. */
@@ -138,7 +154,7 @@ static void on_prepared(VrStep *step, guint i)
     case VR_OUTCOME_OK:
         vr_step_phase(rollout, i, VR_PHASE_PREPARED);
         if (rollout->cancel_now)
-            discard(step, i);
+            discard_for_cancel(step, i);
         break;
     case VR_OUTCOME_CANCELLED:
         if (rollout->cancel) {
@@ -281,6 +297,8 @@ void vr_step_swap_prepared(VrStep *step)
     for (guint k = 0; k < members->len; k++)
         if (step->rollout->entries[g_array_index(members, guint, k)].phase == VR_PHASE_PREPARING)
             return;
+    if (step->rollout->notice && !vr_step_notice_is_over(step))
+        return;
     for (guint k = 0; k < members->len; k++) {
         guint i = g_array_index(members, guint, k);
 
@@ -311,6 +329,7 @@ static void advance(VrStep *step)
 static void on_cancel(VrStep *step)
 {
     step->rollout->cancel = TRUE;
+    vr_step_recall(step);
     vr_step_wish(step);
 }
 
@@ -324,11 +343,12 @@ static void on_cancel_now(VrStep *step)
         vr_step_wish(step);
         return;
     }
+    vr_step_recall(step);
     for (guint k = 0; k < rollout->batch->members->len; k++) {
         guint i = g_array_index(rollout->batch->members, guint, k);
 
         if (rollout->entries[i].phase == VR_PHASE_PREPARED)
-            discard(step, i);
+            discard_for_cancel(step, i);
         else if (rollout->entries[i].phase == VR_PHASE_PROBING)
             restore_for_cancel(step, i); /* its probe is over; a late answer does not fit any more */
     }
@@ -339,6 +359,7 @@ static void on_withdrawn(VrStep *step)
     step->rollout->withdrawn = TRUE;
     if (step->rollout->withdrawn_text == NULL)
         step->rollout->withdrawn_text = g_strdup(step->event->reason);
+    vr_step_recall(step);
     vr_step_wish(step);
 }
 
@@ -348,12 +369,13 @@ static const struct {
     void (*handle)(VrStep *step, guint i);
 } answers[] = {
     [VR_EVENT_PREPARED] = {VR_PHASE_PREPARING, on_prepared},
+    [VR_EVENT_NOTICED] = {VR_PHASE_NOTICE, vr_step_noticed},
     [VR_EVENT_SWAPPED] = {VR_PHASE_SWAPPING, on_swapped},
     [VR_EVENT_PROBED] = {VR_PHASE_PROBING, on_probed},
     [VR_EVENT_COMMITTED] = {VR_PHASE_COMMITTING, on_committed},
     [VR_EVENT_RESTORED] = {VR_PHASE_RESTORING, on_restored},
     [VR_EVENT_DISCARDED] = {VR_PHASE_DISCARDING, on_discarded},
-    [VR_EVENT_WALK] = {0},
+    [VR_EVENT_RECALL] = {0},
 };
 
 static void (*const controls[])(VrStep *step) = {
@@ -361,6 +383,7 @@ static void (*const controls[])(VrStep *step) = {
     [VR_EVENT_GATE] = vr_step_gate,       [VR_EVENT_PAUSE] = vr_step_pause,      [VR_EVENT_RESUME] = vr_step_resume,
     [VR_EVENT_APPROVE] = vr_step_approve, [VR_EVENT_PROMOTE] = vr_step_promote,  [VR_EVENT_WALK] = vr_step_walk,
     [VR_EVENT_CANCEL] = on_cancel,        [VR_EVENT_CANCEL_NOW] = on_cancel_now, [VR_EVENT_WITHDRAWN] = on_withdrawn,
+    [VR_EVENT_RECALL] = vr_step_recall,
 };
 
 void vr_rollout_step(VrRollout *rollout, const VrEvent *event, gint64 now_ms, GArray *commands)
@@ -428,6 +451,7 @@ VrRollout *vr_rollout_new(const VrRolloutConfig *config)
     }
     if (rollout->walk)
         rollout->policy.by_domain = TRUE; /* D30: a person names a whole upgrade domain */
+    rollout->notice = config->notice && config->kind != VR_RUN_ROLLBACK; /* decision 6: the way back waits for nobody */
     if (config->kind == VR_RUN_ROLLBACK)
         open_ways_out(&rollout->policy);
     return rollout;

@@ -8,6 +8,8 @@
  *   SURVEY -> check of the whole set -> batch: PREPARE all -> SWAP all that were prepared -> PROBE each ->
  *   COMMIT or RESTORE each -> batch ends -> checks -> pause -> SURVEY -> next
  *
+ * Where guests have notice: PREPARE all -> NOTICE all that were prepared -> SURVEY -> SWAP all that are ready
+ *
  * Each command is answered by exactly one event about the same instance. Between an answer and the next
  * command nothing is decided elsewhere. The rules are those of FEATURES D1-D5, D18, F1, decisions 1-4, 6 and 9:
  *   - before the first batch: more than allowed(max_unhealthy) of the whole set unhealthy: nothing is touched
@@ -22,6 +24,9 @@
  *   - between batches a run may be held (VrHold): by a person, a checkpoint, a canary, a walk; a gate is asked before each batch
  *   - what guests say (D14) is heard at each survey: their order holds until the next one; who asks to be left out is, for the
  *     rest of the run, unless a person named it
+ *   - a notice (H7, H8) may wait for long: when all of the batch are ready the set is surveyed once more, and where not all of them may go
+ *     down together any more, none does. They are then still to be moved, and so they are when a pause, a cancel or RECALL calls their
+ *     notices off; nothing of theirs was touched
  *   - upgraded ones that fall ill later count against the same limit as those that failed; after the last batch too, while it
  *     bakes (D16)
  *   - the whole has a deadline (D23), and no instance may be off for longer than the model says (J10)
@@ -57,8 +62,13 @@ typedef enum {
     VR_PHASE_COMMITTED,
     VR_PHASE_RESTORED, /* failed and back on its old disk */
     VR_PHASE_FAILED,   /* failed, and either never touched, or left on the new disk (no automatic rollback) */
-    VR_PHASE_UNKNOWN   /* a person must look */
+    VR_PHASE_UNKNOWN,  /* a person must look */
+    VR_PHASE_NOTICE    /* prepared, and its guest has notice; the numbers are kept, so it stands here */
 } VrInstancePhase;
+
+/* Is it between PREPARING and its end? */
+gboolean vr_instance_phase_in_flight(VrInstancePhase phase);
+
 const char *vr_instance_phase_name(VrInstancePhase phase);
 
 /* What a survey found of an instance. */
@@ -72,6 +82,7 @@ typedef enum {
     VR_EVENT_START,
     VR_EVENT_SURVEY,   /* answers[count], wishes[count] */
     VR_EVENT_PREPARED, /* of `instance`: outcome */
+    VR_EVENT_NOTICED,  /* OK = its guest may go down now */
     VR_EVENT_SWAPPED,  /* stop, switch and start are done, or one failed */
     VR_EVENT_PROBED,   /* OK = healthy in time */
     VR_EVENT_COMMITTED,
@@ -87,15 +98,16 @@ typedef enum {
     VR_EVENT_RESUME,
     VR_EVENT_APPROVE, /* of VR_HOLD_APPROVAL; may come before it */
     VR_EVENT_PROMOTE, /* ends VR_HOLD_CANARY, _CHECKPOINT or _BAKE, whichever holds now */
-    VR_EVENT_WALK /* `instance` is the upgrade domain that goes next; fits VR_HOLD_WALK, where something in it may go now */
+    VR_EVENT_WALK, /* `instance` is the upgrade domain that goes next; fits VR_HOLD_WALK, where something in it may go now */
+    VR_EVENT_RECALL /* the process of the run shall end: the notices of the batch are called off */
 } VrEventType;
 
 typedef enum {
     VR_OUTCOME_OK,
     VR_OUTCOME_FAILED, /* SWAPPED: the guest may be anywhere on the way: RESTORE is needed */
-    VR_OUTCOME_UNTOUCHED, /* SWAPPED, PREPARED: failed before anything was changed or it was already put back; runs on old */
+    VR_OUTCOME_UNTOUCHED, /* SWAPPED, PREPARED, NOTICED: failed before anything was changed or it was already put back; runs on old */
     VR_OUTCOME_UNKNOWN,
-    VR_OUTCOME_CANCELLED /* PREPARED: it heard the cancel first, and nothing was changed; answered after CANCEL only */
+    VR_OUTCOME_CANCELLED /* PREPARED: it heard the cancel first, and nothing was changed; answered after CANCEL only. NOTICED: after RECALL only; what was prepared is there */
 } VrOutcome;
 
 typedef struct {
@@ -141,6 +153,7 @@ typedef enum {
     VR_COMMAND_BATCH_BEGIN, /* batch_number, text = reason; for journal and view, no answer */
     VR_COMMAND_BATCH_END,   /* no answer */
     VR_COMMAND_PREPARE,
+    VR_COMMAND_NOTICE, /* tell its guest, and wait until it may go down */
     VR_COMMAND_SWAP,
     VR_COMMAND_PROBE,
     VR_COMMAND_COMMIT,
@@ -148,6 +161,7 @@ typedef enum {
     VR_COMMAND_DISCARD, /* text = why */
     VR_COMMAND_WAKE,    /* at_ms; a later WAKE replaces an earlier one */
     VR_COMMAND_GATE,    /* ask the gate whether the next batch may begin; its yes does not outlive a hold */
+    VR_COMMAND_RECALL, /* the answer to NOTICE shall come now; no answer of its own */
     VR_COMMAND_HOLD, /* text = what for and how it ends; for journal and view, no answer. A WAKE follows where time ends it */
     VR_COMMAND_FINISH /* the run is over: status, code, text are in the state; no answer */
 } VrCommandType;
@@ -178,6 +192,7 @@ typedef struct {
     gint64 health_timeout_ms;
     gboolean same_reason_stops; /* decision 9, default TRUE */
     gboolean walk;              /* one upgrade domain at a time, by a person's word */
+    gboolean notice;            /* guests have notice before they go down; a rollback gives none */
     guint count;
     const VrRolloutInstance *instances; /* copied */
 } VrRolloutConfig;

@@ -230,11 +230,13 @@ static void begin_batch(VrStep *step, VrBatch *batch)
     rollout->batch_number++;
     rollout->stage = VR_STAGE_BATCH;
     rollout->waits = rollout->gate_open = rollout->looked_ahead = FALSE;
+    rollout->recalled = rollout->confirms = FALSE;
     vr_step_emit(step, VR_COMMAND_BATCH_BEGIN, 0, batch->reason);
     for (guint k = 0; k < batch->members->len; k++) {
         guint i = g_array_index(batch->members, guint, k);
 
         rollout->entries[i].off = step->event->answers[i] == VR_SURVEY_OFF;
+        rollout->entries[i].ready = FALSE;
         if (rollout->entries[i].ahead == VR_AHEAD_WANTED) {
             vr_step_take_ahead(step, i);
             continue;
@@ -262,8 +264,7 @@ static void wait_or_stop(VrStep *step, const char *code, char *text)
         sleep_until(step, VR_STAGE_PAUSE, MIN(step->now_ms + RESURVEY_MS, rollout->wait_deadline));
 }
 
-/* Who is down now, for any cause: what the survey found, and what this run left without a good end; and who of them counts. */
-static void note_survey(VrRollout *rollout, const VrSurveyAnswer *answers)
+void vr_rollout_note_survey(VrRollout *rollout, const VrSurveyAnswer *answers)
 {
     rollout->down = rollout->counted = 0;
     rollout->fell_ill = 0;
@@ -368,6 +369,8 @@ void vr_step_survey(VrStep *step)
     VrRollout *rollout = step->rollout;
     gboolean fewer;
 
+    if (rollout->stage == VR_STAGE_BATCH && rollout->confirms)
+        vr_step_confirm(step);
     if (rollout->stage != VR_STAGE_SURVEY)
         return;
     if (ends(step, vr_rollout_judge(rollout)))
@@ -377,7 +380,7 @@ void vr_step_survey(VrStep *step)
         return;
     }
     fewer = note_wishes(step, step->event->wishes);
-    note_survey(rollout, step->event->answers);
+    vr_rollout_note_survey(rollout, step->event->answers);
     if (ends(step, vr_rollout_judge_survey(rollout)))
         return;
     if (rollout->bake_until > 0)
@@ -440,6 +443,7 @@ void vr_step_pause(VrStep *step)
     if (step->rollout->paused || step->rollout->bake_until > 0 || step->rollout->cancel)
         return;
     step->rollout->paused = TRUE;
+    vr_step_recall(step);
     look_again(step);
 }
 

@@ -5,6 +5,7 @@
  *   rollout         the state machine: events, and the instances of a batch
  *   rollout_border  between two batches: surveys, pauses, gates, the start of the next one
  *   rollout_holds   what a run waits for there, in which order
+ *   rollout_notice  the notice that guests have before they go down
  *   rollout_ahead   what is prepared before its batch
  *   rollout_rules   what ends a run, and with which words
  *   rollout_saved   what a run remembers over the death of its process
@@ -14,7 +15,7 @@
 #include "orchestrator/rollout.h"
 #include "orchestrator/rollout_text.h"
 
-#define VR_PHASE_COUNT (VR_PHASE_UNKNOWN + 1)
+#define VR_PHASE_COUNT (VR_PHASE_NOTICE + 1)
 #define VR_NO_DOMAIN G_MAXUINT
 
 /* Where the run stands between two events. */
@@ -51,6 +52,7 @@ typedef struct {
     VrAhead ahead;
     gboolean canary;
     gboolean named;     /* or a canary */
+    gboolean ready;     /* PREPARED: its notice is over */
     gboolean asked_out; /* by its guest, in this run (D14) */
     gboolean off;       /* the survey before its batch found it off: outside the health counts (decision 14) */
     gboolean left;      /* unhealthy, and still on its new disk: without automatic rollback */
@@ -64,6 +66,7 @@ struct VrRollout {
     VrUpgradePolicy policy;
     gint64 health_timeout_ms;
     gboolean same_reason_stops;
+    gboolean notice;
     guint count;
 
     VrRolloutEntry *entries;      /* count */
@@ -72,6 +75,8 @@ struct VrRollout {
     guint phases[VR_PHASE_COUNT]; /* how many instances are in each phase */
     guint ahead;                  /* of them, how many are WANTED ahead */
     gboolean looked_ahead;        /* in this batch */
+    gboolean recalled;            /* the notices of this batch are called off */
+    gboolean confirms;            /* all of this batch are ready, and a survey is out */
     VrRolloutStage stage;
     gint64 wake_at;       /* in VR_STAGE_PAUSE and VR_STAGE_HOLD; 0: no WAKE was asked for */
     gint64 next_batch_at; /* D5 */
@@ -131,12 +136,33 @@ void vr_step_emit(VrStep *step, VrCommandType type, guint instance, const char *
 /* The one way in which an instance changes its phase. */
 void vr_step_phase(VrRollout *rollout, guint i, VrInstancePhase phase);
 
-/* Where all of the batch are prepared, they go down. */
+/* Where all of the batch are prepared, they go down, or have notice first. */
 void vr_step_swap_prepared(VrStep *step);
+
+void vr_step_discard(VrStep *step, guint i, const char *why);
+void vr_step_fail_untouched(VrStep *step, guint i);
+void vr_step_fail_unknown(VrStep *step, guint i);
 
 const char *vr_event_reason(const VrEvent *event);
 
+/* ---- rollout_notice.c ---- */
+
+/* All of the batch are prepared or have failed at it. TRUE: the prepared may go down now. */
+gboolean vr_step_notice_is_over(VrStep *step);
+
+/* The survey that was asked for when all were ready. */
+void vr_step_confirm(VrStep *step);
+
+/* NOTICED of an instance. */
+void vr_step_noticed(VrStep *step, guint i);
+
+/* Whoever has notice, or would get it, is not to go down in this batch. In a batch. */
+void vr_step_recall(VrStep *step);
+
 /* ---- rollout_border.c ---- */
+
+/* Who is down now, for any cause: what the survey found, and what this run left without a good end; and who of them counts. */
+void vr_rollout_note_survey(VrRollout *rollout, const VrSurveyAnswer *answers);
 
 /* The last of a batch is done. */
 void vr_step_end_batch(VrStep *step);

@@ -358,8 +358,8 @@ static const char *common_cause(const VrRollout *rollout, guint *members)
     for (guint k = 0; k < rollout->batch->members->len; k++) {
         const VrRolloutEntry *entry = &rollout->entries[g_array_index(rollout->batch->members, guint, k)];
 
-        if (entry->phase == VR_PHASE_COMMITTED && entry->off)
-            continue;
+        if ((entry->phase == VR_PHASE_COMMITTED && entry->off) || entry->phase == VR_PHASE_PENDING)
+            continue; /* it was not tried */
         if (++*members == 1)
             common = entry->cause;
         differ = differ || entry->cause != common;
@@ -373,7 +373,7 @@ void vr_rollout_compare_reasons(VrRollout *rollout)
     const char *common = common_cause(rollout, &members);
 
     if (members == 0)
-        return; /* all were off: the batch says nothing */
+        return; /* the batch says nothing */
     if (common != NULL && common == rollout->same_reason) {
         rollout->same_members += members;
         rollout->same_batches++;

@@ -7,7 +7,7 @@ static const char *const phase_names[] = {
     [VR_PHASE_PREPARED] = "prepared",     [VR_PHASE_SWAPPING] = "swapping",   [VR_PHASE_PROBING] = "probing",
     [VR_PHASE_COMMITTING] = "committing", [VR_PHASE_RESTORING] = "restoring", [VR_PHASE_DISCARDING] = "discarding",
     [VR_PHASE_COMMITTED] = "committed",   [VR_PHASE_RESTORED] = "restored",   [VR_PHASE_FAILED] = "failed",
-    [VR_PHASE_UNKNOWN] = "unknown",
+    [VR_PHASE_UNKNOWN] = "unknown",       [VR_PHASE_NOTICE] = "notice",
 };
 
 const char *vr_run_kind_name(VrRunKind kind)
@@ -33,6 +33,11 @@ const char *vr_run_status_name(VrRunStatus status)
 const char *vr_instance_phase_name(VrInstancePhase phase)
 {
     return phase_names[phase];
+}
+
+gboolean vr_instance_phase_in_flight(VrInstancePhase phase)
+{
+    return (phase > VR_PHASE_SKIPPED && phase < VR_PHASE_COMMITTED) || phase == VR_PHASE_NOTICE;
 }
 
 const char *vr_run_point_name(VrRunPoint point)
@@ -74,11 +79,11 @@ static VrRunPoint point_of(const VrRollout *rollout)
 
 guint vr_rollout_in_flight(const VrRollout *rollout)
 {
-    const guint *phases = rollout->phases;
+    guint count = 0;
 
-    return phases[VR_PHASE_PREPARING] + phases[VR_PHASE_PREPARED] + phases[VR_PHASE_SWAPPING] +
-           phases[VR_PHASE_PROBING] + phases[VR_PHASE_COMMITTING] + phases[VR_PHASE_RESTORING] +
-           phases[VR_PHASE_DISCARDING];
+    for (VrInstancePhase phase = 0; phase < VR_PHASE_COUNT; phase++)
+        count += vr_instance_phase_in_flight(phase) ? rollout->phases[phase] : 0;
+    return count;
 }
 
 guint vr_rollout_free_to_start(const VrRollout *rollout)

@@ -32,7 +32,7 @@ static const char *const command_words[] = {
     [VR_COMMAND_PREPARE] = "prepare", [VR_COMMAND_SWAP] = "swap",         [VR_COMMAND_PROBE] = "probe",
     [VR_COMMAND_COMMIT] = "commit",   [VR_COMMAND_RESTORE] = "restore",   [VR_COMMAND_DISCARD] = "discard",
     [VR_COMMAND_WAKE] = "wake",       [VR_COMMAND_FINISH] = "finish",     [VR_COMMAND_GATE] = "gate",
-    [VR_COMMAND_HOLD] = "hold"};
+    [VR_COMMAND_HOLD] = "hold",       [VR_COMMAND_NOTICE] = "notice",     [VR_COMMAND_RECALL] = "recall"};
 
 /* A set of `count` in five upgrade domains with the documented defaults; change run->config before launch(). */
 static inline void set_up(Run *run, guint count)
@@ -71,7 +71,8 @@ static inline void put_in_words(Run *run)
         const VrCommand *command = &g_array_index(run->commands, VrCommand, k);
 
         g_string_append_printf(run->said, "%s%s", k > 0 ? " " : "", command_words[command->type]);
-        if (command->type >= VR_COMMAND_PREPARE && command->type <= VR_COMMAND_DISCARD)
+        if ((command->type >= VR_COMMAND_PREPARE && command->type <= VR_COMMAND_DISCARD) ||
+            command->type == VR_COMMAND_RECALL)
             g_string_append_printf(run->said, " %u", command->instance);
         if (command->type == VR_COMMAND_WAKE)
             run->last_at_ms = command->at_ms;

@@ -22,6 +22,7 @@ vr_test(orchestrator rollout_ends LINK vr_orchestrator)
 vr_test(orchestrator rollout_holds LINK vr_orchestrator)
 vr_test(orchestrator rollout_labels LINK vr_orchestrator)
 vr_test(orchestrator rollout_ahead LINK vr_orchestrator)
+vr_test(orchestrator rollout_notice LINK vr_orchestrator)
 vr_test(orchestrator rollout_saved LINK vr_orchestrator)
 vr_test(orchestrator run_answers LINK vr_orchestrator)
 
@@ -46,7 +47,7 @@ vr_test(orchestrator executor_batch LINK vr_orchestrator engine_support)
 
 # The simulator of tests/sim: the rollout core in random worlds.
 add_executable(sim sim/check.c sim/check_ahead.c sim/check_bake.c sim/check_batch.c sim/check_border.c sim/check_group.c
-    sim/check_limits.c sim/check_restart.c sim/check_view.c sim/sim.c sim/world.c sim/world_draw.c sim/world_labels.c
+    sim/check_limits.c sim/check_notice.c sim/check_restart.c sim/check_view.c sim/sim.c sim/world.c sim/world_draw.c sim/world_labels.c
     sim/world_person.c sim/world_restart.c sim/world_stopped.c)
 target_link_libraries(sim PRIVATE vr_orchestrator)
 add_test(NAME sim/rollout COMMAND sim --seeds 100000)

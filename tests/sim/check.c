@@ -52,6 +52,7 @@ Check *check_new(const VrRolloutConfig *config)
     check->count = config->count;
     check->shadows = g_new0(Shadow, config->count);
     check->walk = config->walk;
+    check->notice = config->notice && config->kind != VR_RUN_ROLLBACK;
     check->members = g_array_new(FALSE, FALSE, sizeof(guint));
     check->waits_since = check->no_gate_since = check->no_place_since = -1;
     check->walk_domain = -1;
@@ -95,6 +96,8 @@ void check_become(Check *check, guint i, Fate fate)
     if (shadow->ahead == AHEAD_UNWANTED && fate != FATE_OUT)
         shadow->ahead = AHEAD_NOT;
     shadow->fate = fate;
+    if (fate == FATE_FRESH)
+        shadow->noticed = FALSE;
     if (fate == FATE_BAD || fate == FATE_LOST)
         shadow->down = TRUE;
 }
@@ -143,7 +146,8 @@ void check_must_go_on(Check *check, guint i, VrCommandType type)
 }
 
 static const VrCommandType answered_by[] = {
-    [VR_EVENT_PREPARED] = VR_COMMAND_PREPARE, [VR_EVENT_SWAPPED] = VR_COMMAND_SWAP,
+    [VR_EVENT_PREPARED] = VR_COMMAND_PREPARE, [VR_EVENT_NOTICED] = VR_COMMAND_NOTICE,
+    [VR_EVENT_SWAPPED] = VR_COMMAND_SWAP,
     [VR_EVENT_PROBED] = VR_COMMAND_PROBE,     [VR_EVENT_COMMITTED] = VR_COMMAND_COMMIT,
     [VR_EVENT_RESTORED] = VR_COMMAND_RESTORE, [VR_EVENT_DISCARDED] = VR_COMMAND_DISCARD,
 };
@@ -156,7 +160,7 @@ gboolean check_awaits(const Check *check, const VrEvent *event, gint64 now_ms)
     case VR_EVENT_START:
         return !check->started;
     case VR_EVENT_SURVEY:
-        return check->survey_out;
+        return check->survey_out || check->confirm_out;
     case VR_EVENT_WAKE:
         return check->wake_out && now_ms >= check->wake_at;
     case VR_EVENT_GATE:
@@ -164,6 +168,7 @@ gboolean check_awaits(const Check *check, const VrEvent *event, gint64 now_ms)
     case VR_EVENT_CANCEL:
     case VR_EVENT_CANCEL_NOW:
     case VR_EVENT_WITHDRAWN:
+    case VR_EVENT_RECALL:
         return TRUE;
     case VR_EVENT_PAUSE:
     case VR_EVENT_RESUME:
@@ -194,9 +199,14 @@ static void remember_reason(Check *check, guint i)
 static void went_wrong(Check *check, guint i)
 {
     VrEventType type = check->event->type;
-    gboolean untouched = check->event->outcome == VR_OUTCOME_UNTOUCHED || type == VR_EVENT_PREPARED;
+    gboolean untouched = check->event->outcome == VR_OUTCOME_UNTOUCHED || type == VR_EVENT_PREPARED ||
+                         type == VR_EVENT_NOTICED;
 
-    if (check->event->outcome == VR_OUTCOME_CANCELLED && check->cancel) {
+    if (check->event->outcome == VR_OUTCOME_CANCELLED && type == VR_EVENT_NOTICED && check->recalled) {
+        check_must_go_on(check, i, VR_COMMAND_DISCARD);
+        return;
+    }
+    if (check->event->outcome == VR_OUTCOME_CANCELLED && check->cancel && type != VR_EVENT_NOTICED) {
         check_become(check, i, FATE_FRESH);
         return;
     }
@@ -234,6 +244,10 @@ static void went_well(Check *check, guint i)
         else
             check_become(check, i, FATE_READY);
         break;
+    case VR_EVENT_NOTICED:
+        check_become(check, i, FATE_READY);
+        check->shadows[i].noticed = TRUE;
+        break;
     case VR_EVENT_SWAPPED:
         check_must_go_on(check, i, check->cancel_now ? VR_COMMAND_RESTORE : VR_COMMAND_PROBE);
         break;
@@ -242,7 +256,7 @@ static void went_well(Check *check, guint i)
         break;
     case VR_EVENT_COMMITTED:
         check_become(check, i, FATE_GOOD);
-        check->good_off += check->shadows[i].off ? 1 : 0;
+        check->good_off += check->shadows[i].moved_off ? 1 : 0;
         break;
     case VR_EVENT_RESTORED:
         check_become(check, i, FATE_BACK);
@@ -259,8 +273,11 @@ void check_goes_down(Check *check)
     for (guint k = 0; k < check->members->len; k++) {
         const Shadow *shadow = &check->shadows[g_array_index(check->members, guint, k)];
 
-        preparing += shadow->fate == FATE_OUT && shadow->out == VR_COMMAND_PREPARE ? 1 : 0;
+        preparing +=
+            shadow->fate == FATE_OUT && (shadow->out == VR_COMMAND_PREPARE || shadow->out == VR_COMMAND_NOTICE) ? 1 : 0;
     }
+    if (preparing == 0 && check->notice && !check_has_no_notice(check))
+        return;
     for (guint k = 0; k < check->members->len && preparing == 0; k++) {
         guint i = g_array_index(check->members, guint, k);
 
@@ -302,6 +319,7 @@ static void asked_to_end(Check *check)
     check->withdrawn = check->withdrawn || type == VR_EVENT_WITHDRAWN;
     check->cancel = check->cancel || type != VR_EVENT_WITHDRAWN;
     check->cancel_now = check->cancel_now || type == VR_EVENT_CANCEL_NOW;
+    check_recalls(check);
     if (check->in_batch && type == VR_EVENT_CANCEL_NOW)
         cancelled_now(check);
     if (check->in_batch || check->amends || check_ends(check))
@@ -338,6 +356,10 @@ static void took_event(Check *check)
         check_starts_again(check);
         break;
     case VR_EVENT_SURVEY:
+        if (check->confirm_out) {
+            check_confirmed(check);
+            break;
+        }
         check->survey_out = FALSE;
         check_surveyed(check);
         break;
@@ -353,6 +375,9 @@ static void took_event(Check *check)
     case VR_EVENT_CANCEL_NOW:
     case VR_EVENT_WITHDRAWN:
         asked_to_end(check);
+        break;
+    case VR_EVENT_RECALL:
+        check_recalls(check);
         break;
     case VR_EVENT_PAUSE:
     case VR_EVENT_RESUME:

@@ -129,14 +129,14 @@ static void begins(Check *check, const Choice *choice)
     check->in_batch = TRUE;
     check->gate_said_yes = FALSE;
     check->waits_since = check->no_gate_since = check->no_place_since = -1;
-    check->looked_ahead = FALSE;
+    check->looked_ahead = check->recalled = check->confirm_out = FALSE;
     check_members(check, choice);
     check_others(check, choice, canaries);
     check_clears(check); /* another batch than was foreseen */
     check_goes_down(check);
 }
 
-static void take_answers(Check *check)
+void check_take_answers(Check *check)
 {
     guint on = 0;
 
@@ -176,8 +176,7 @@ static void take_wishes(Check *check)
     }
 }
 
-/* 19, D2-D4, E14: what the survey itself ends a run with; NULL: nothing. */
-static const char *survey_code(const Check *check, const Choice *choice)
+const char *check_survey_code(const Check *check, const Choice *choice)
 {
     if (check->kind == VR_RUN_ROLLBACK)
         return NULL;
@@ -204,7 +203,7 @@ void check_surveyed(Check *check)
     if (check->fates[FATE_LOST] > 0 && check_ends(check)) /* of what was prepared ahead */
         return;
     if (!blind) {
-        take_answers(check);
+        check_take_answers(check);
         if (!late)
             take_wishes(check); /* else the run is over, whatever they say */
     }
@@ -213,7 +212,7 @@ void check_surveyed(Check *check)
         return;
     }
     choice = check_choose(check);
-    code = blind ? NULL : survey_code(check, &choice);
+    code = blind ? NULL : check_survey_code(check, &choice);
     if (code == NULL && check->fewer) {
         check_left_out(check);
         return;

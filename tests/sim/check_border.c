@@ -238,6 +238,7 @@ void check_took_control(Check *check)
     switch (check->event->type) {
     case VR_EVENT_PAUSE:
         check->pause_asked = TRUE;
+        check_recalls(check);
         if (check_is_idle(check))
             check_goes_on(check);
         break;

@@ -95,7 +95,7 @@ static gboolean batch_word(const Check *check, char word[16], guint *heads)
     for (guint k = 0; k < check->members->len; k++) {
         const Shadow *shadow = &check->shadows[g_array_index(check->members, guint, k)];
 
-        if (shadow->off && shadow->fate == FATE_GOOD)
+        if ((shadow->moved_off && shadow->fate == FATE_GOOD) || shadow->fate == FATE_FRESH)
             continue;
         ++*heads;
         if (first)

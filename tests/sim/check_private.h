@@ -12,7 +12,7 @@ typedef enum {
     FATE_FRESH, /* nothing was done to it */
     FATE_SKIP,
     FATE_OUT,   /* a command is out */
-    FATE_READY, /* prepared, not yet swapped */
+    FATE_READY, /* prepared, not yet told or swapped */
     FATE_GOOD,
     FATE_BACK,
     FATE_BAD,
@@ -49,6 +49,7 @@ typedef struct {
     gboolean named;       /* by a person, or a canary */
     gboolean asked_out;   /* D14, and was left out */
     gboolean said_out;    /* D14, to this process */
+    gboolean noticed;     /* READY: its guest has had its notice (H7) */
     Ahead ahead;
     guint64 number;  /* D14, of the last survey; the largest for none */
     char reason[16]; /* the first word of why it failed; "" if it did not */
@@ -78,6 +79,7 @@ struct Check {
     gboolean same_reason_stops;
     gboolean walk;
     gboolean has_roles;
+    gboolean notice; /* H7 */
     guint count;
     Shadow *shadows;
     guint fates[FATE_COUNT];
@@ -93,6 +95,8 @@ struct Check {
 
     gboolean started; /* by this process */
     gboolean began;   /* by any */
+    gboolean recalled;    /* the notices of this batch are called off */
+    gboolean confirm_out; /* in a batch: the survey before it goes down */
     gboolean in_batch, survey_out, gate_out, wake_out, over;
     gboolean amends;        /* what was left goes back (F3) */
     gboolean ended;         /* a rule has ended it before its process died */
@@ -180,6 +184,19 @@ gboolean check_fell_ill(const Check *check);
 
 /* check_batch.c */
 void check_surveyed(Check *check);
+
+/* What a survey says of each instance. */
+void check_take_answers(Check *check);
+
+/* 19, D2-D4, E14: what the survey itself ends a run with; NULL: nothing. */
+const char *check_survey_code(const Check *check, const Choice *choice);
+
+/* check_notice.c */
+
+/* Nothing of the batch is being prepared or told: its guests are told, or the set is looked at again. TRUE: it has no notice. */
+gboolean check_has_no_notice(Check *check);
+void check_confirmed(Check *check);
+void check_recalls(Check *check);
 
 /* check_group.c */
 gboolean check_goes_first(const Check *check, const Shadow *shadow);

@@ -10,6 +10,7 @@ static const char *const event_names[] = {
     [VR_EVENT_CANCEL] = "CANCEL",     [VR_EVENT_CANCEL_NOW] = "CANCEL_NOW", [VR_EVENT_WITHDRAWN] = "WITHDRAWN",
     [VR_EVENT_GATE] = "GATE",         [VR_EVENT_PAUSE] = "PAUSE",           [VR_EVENT_RESUME] = "RESUME",
     [VR_EVENT_APPROVE] = "APPROVE",   [VR_EVENT_PROMOTE] = "PROMOTE",       [VR_EVENT_WALK] = "WALK",
+    [VR_EVENT_NOTICED] = "NOTICED",   [VR_EVENT_RECALL] = "RECALL",
 };
 const char *world_event_name(VrEventType type)
 {
@@ -28,7 +29,8 @@ static const char *const command_names[] = {
     [VR_COMMAND_COMMIT] = "COMMIT",       [VR_COMMAND_RESTORE] = "RESTORE",
     [VR_COMMAND_DISCARD] = "DISCARD",     [VR_COMMAND_WAKE] = "WAKE",
     [VR_COMMAND_GATE] = "GATE",           [VR_COMMAND_HOLD] = "HOLD",
-    [VR_COMMAND_FINISH] = "FINISH",
+    [VR_COMMAND_FINISH] = "FINISH",       [VR_COMMAND_NOTICE] = "NOTICE",
+    [VR_COMMAND_RECALL] = "RECALL",
 };
 
 void world_tell(World *world, const char *format, ...)
@@ -126,7 +128,8 @@ static void drift(World *world)
 
 void world_add_errand(World *world, GArray *errands, const VrCommand *command, gboolean fenced)
 {
-    Errand errand = {command->type, command->instance, world->now_ms + 1 + world_below(world, 20000), fenced};
+    guint most_ms = command->type == VR_COMMAND_NOTICE ? 1200000 : 20000;
+    Errand errand = {command->type, command->instance, world->now_ms + 1 + world_below(world, most_ms), fenced};
 
     if (command->type == VR_COMMAND_WAKE) {
         errand.due_ms = command->at_ms;
@@ -192,6 +195,13 @@ static void obey(World *world)
             break;
         case VR_COMMAND_HOLD:
         case VR_COMMAND_FINISH:
+            break;
+        case VR_COMMAND_RECALL:
+            world->guests[command->instance].recalled = TRUE;
+            break;
+        case VR_COMMAND_NOTICE:
+            world->guests[command->instance].recalled = FALSE;
+            world_add_errand(world, world->errands, command, FALSE);
             break;
         case VR_COMMAND_SWAP:
             if (!swapped)
@@ -281,6 +291,10 @@ VrOutcome world_outcome(World *world, VrCommandType type, guint instance)
         return VR_OUTCOME_OK;
     case VR_COMMAND_PREPARE:
         return world_chance(world, chances->unprepared) ? unprepared[world_below(world, 3)] : VR_OUTCOME_OK;
+    case VR_COMMAND_NOTICE:
+        if (guest->recalled && world_chance(world, 800))
+            return VR_OUTCOME_CANCELLED;
+        return world_chance(world, chances->busy) ? VR_OUTCOME_FAILED + world_below(world, 2) : VR_OUTCOME_OK;
     case VR_COMMAND_SWAP:
         return world_chance(world, chances->unswapped) ? VR_OUTCOME_FAILED + world_below(world, 2) : VR_OUTCOME_OK;
     case VR_COMMAND_PROBE:
@@ -373,6 +387,7 @@ VrEventType world_answer_type(VrCommandType type)
 {
     static const VrEventType types[] = {
         [VR_COMMAND_SURVEY] = VR_EVENT_SURVEY,     [VR_COMMAND_PREPARE] = VR_EVENT_PREPARED,
+        [VR_COMMAND_NOTICE] = VR_EVENT_NOTICED,
         [VR_COMMAND_SWAP] = VR_EVENT_SWAPPED,      [VR_COMMAND_PROBE] = VR_EVENT_PROBED,
         [VR_COMMAND_COMMIT] = VR_EVENT_COMMITTED,  [VR_COMMAND_RESTORE] = VR_EVENT_RESTORED,
         [VR_COMMAND_DISCARD] = VR_EVENT_DISCARDED, [VR_COMMAND_WAKE] = VR_EVENT_WAKE,

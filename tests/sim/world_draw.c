@@ -73,6 +73,7 @@ static void draw_chances(World *world)
     chances->skips = world_chance(world, 200) ? pick(world, skips, G_N_ELEMENTS(skips)) : 0;
     chances->stuck = world_chance(world, 200) ? 700 : 0;
     chances->fickle = world_chance(world, 300) ? pick(world, fickle, G_N_ELEMENTS(fickle)) : 0;
+    chances->busy = calm * (world_chance(world, 300) ? 100 : 0);
     if (world_chance(world, 50)) { /* moods: guests come and go, so that waits and holds follow each other */
         chances->skips = 100;
         chances->fickle = MOODY;
@@ -136,6 +137,7 @@ static void draw_holds(World *world)
     world->gate[0] = gate;
     policy->gate = world_chance(world, 250) ? world->gate : NULL;
     world->config.walk = world_chance(world, 150);
+    world->config.notice = world_chance(world, 300);
 }
 
 static void draw_config(World *world)
@@ -198,10 +200,10 @@ static void tell_seed(World *world, guint64 seed)
     world_tell(world,
                "checkpoints from %u%% for %" G_GINT64_FORMAT " ms, bake %" G_GINT64_FORMAT
                " ms, all in %" G_GINT64_FORMAT " ms, off at most %" G_GINT64_FORMAT
-               " ms, approval %d, gate %d, walk %d, in flight %u, restore on breach %d, "
+               " ms, approval %d, gate %d, walk %d, notice %d, in flight %u, restore on breach %d, "
                "by domain %d, cross zone %d",
                policy->checkpoints[0], policy->checkpoint_wait_ms, policy->bake_ms, policy->timeout_ms,
-               policy->max_off_ms, policy->approval, policy->gate != NULL, config->walk, policy->max_in_flight,
+               policy->max_off_ms, policy->approval, policy->gate != NULL, config->walk, config->notice, policy->max_in_flight,
                policy->restore_on_breach, policy->by_domain, policy->cross_zone);
     for (guint i = 0; i < config->count; i++) {
         const VrRolloutInstance *instance = &world->instances[i];

@@ -33,6 +33,7 @@ void world_operate(World *world)
         VR_EVENT_CANCEL,  VR_EVENT_CANCEL_NOW, VR_EVENT_WITHDRAWN, VR_EVENT_PAUSE,   VR_EVENT_PAUSE,
         VR_EVENT_PAUSE,   VR_EVENT_RESUME,     VR_EVENT_RESUME,    VR_EVENT_RESUME,  VR_EVENT_APPROVE,
         VR_EVENT_APPROVE, VR_EVENT_WALK,       VR_EVENT_WALK,      VR_EVENT_PROMOTE, VR_EVENT_PROMOTE,
+        VR_EVENT_RECALL,
     };
 
     VrEventType order = orders[world_below(world, G_N_ELEMENTS(orders))];
@@ -64,7 +65,7 @@ void world_person_acts(World *world)
 /* A double of something old, or an answer that nobody asked for. */
 void world_say_stale(World *world)
 {
-    VrEvent event = {.type = world_below(world, VR_EVENT_WALK + 1),
+    VrEvent event = {.type = world_below(world, VR_EVENT_RECALL + 1),
                      .instance = world_below(world, world->config.count + 2),
                      .outcome = world_below(world, 4),
                      .reason = "late",

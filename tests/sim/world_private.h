@@ -9,7 +9,7 @@
 /* Chances in thousandths. */
 typedef struct {
     guint sick_first, drift, recover, unprepared, unswapped, unhealthy, unrecorded, unrestored, unknown, blind, lies,
-        stale, operator, relapse, power, gate_no, late, jump, numbers, skips, fickle, stuck, vanish, crash, second;
+        stale, operator, relapse, power, gate_no, late, jump, numbers, skips, fickle, stuck, vanish, crash, second, busy;
     guint words;    /* how many kinds of reasons there are */
     gboolean quiet; /* no drift while a batch is in flight: then the real count of what is down is checked too */
 } Chances;
@@ -28,6 +28,7 @@ typedef struct {
     gboolean taken; /* by a swap, until it is proven healthy or restored */
     gboolean dark;  /* ... and off by now: neither disk runs, or it has crashed */
     VrGuestWish wish;
+    gboolean recalled; /* its notice was called off */
     gboolean swapping; /* its SWAP was begun */
     gboolean ran_new;  /* ... and its new disk has run */
     OpenSwap open;     /* of one that failed */

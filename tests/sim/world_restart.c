@@ -64,7 +64,7 @@ static VrInstancePhase second_look(World *world, guint i)
 static VrInstancePhase recovered(World *world, guint i, VrInstancePhase phase)
 {
     Guest *guest = &world->guests[i];
-    gboolean in_flight = phase > VR_PHASE_SKIPPED && phase < VR_PHASE_COMMITTED;
+    gboolean in_flight = vr_instance_phase_in_flight(phase);
 
     if (in_flight && world_chance(world, world->chances.unknown))
         return VR_PHASE_UNKNOWN;
@@ -72,6 +72,7 @@ static VrInstancePhase recovered(World *world, guint i, VrInstancePhase phase)
     case VR_PHASE_PREPARING:
     case VR_PHASE_PREPARED:
     case VR_PHASE_DISCARDING:
+    case VR_PHASE_NOTICE:
         return VR_PHASE_PENDING;
     case VR_PHASE_SWAPPING:
         if (!guest->swapping)

@@ -31,6 +31,8 @@ static VrOutcome fenced_outcome(World *world, const Errand *errand)
     case VR_COMMAND_GATE:
     case VR_COMMAND_PROBE:
         return world_outcome(world, errand->type, errand->instance);
+    case VR_COMMAND_NOTICE:
+        return world_outcome(world, errand->type, errand->instance);
     case VR_COMMAND_PREPARE:
         if (errand->fenced)
             return VR_OUTCOME_UNTOUCHED; /* its swap could not be begun */
@@ -58,7 +60,7 @@ static void commands_are_refused(World *world)
         if (command->type == VR_COMMAND_BATCH_BEGIN)
             stopped->batches++;
         else if (command->type != VR_COMMAND_BATCH_END && command->type != VR_COMMAND_HOLD &&
-                 command->type != VR_COMMAND_FINISH)
+                 command->type != VR_COMMAND_RECALL && command->type != VR_COMMAND_FINISH)
             world_add_errand(world, stopped->errands, command, TRUE);
     }
     if (stopped->batches > 1 && world->config.kind != VR_RUN_ROLLBACK && world->violation == NULL)
