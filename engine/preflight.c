@@ -8,6 +8,7 @@
 #include "disk/nvram.h"
 #include "engine/swap_private.h"
 #include "hv/fstab.h"
+#include "hv/guest_agent.h"
 
 #define RUN_DIR "/run"
 #define AGENT_WAIT_S 3
@@ -124,12 +125,17 @@ static void look_at_image(VrStore *store, const VrImage *image, const char *arch
 }
 
 /* Most guests' agents refuse, or are not there: that is no finding. */
-static void look_at_guest(VrHv *hv, const VrDomainInfo *info, const VrDomainDef *def, VrPreflightFacts *facts)
+static void look_at_guest(VrHv *hv, const VrDomainInfo *info, const VrDomainDef *def, const VrSwapNeeds *needs,
+                          VrPreflightFacts *facts)
 {
     g_autoptr(GError) local = NULL;
 
     if (info->state != VR_DOMAIN_RUNNING || !def->agent_channel)
         return;
+    if (needs->notice != VR_NOTICE_NONE && !vr_agent_ping(hv, info->uuid, AGENT_WAIT_S, &local)) {
+        facts->agent_silent = TRUE;
+        return;
+    }
     facts->fstab = vr_agent_fstab_devices(hv, info->uuid, AGENT_WAIT_S, &local);
     if (local)
         vr_debug("%s: its fstab is not known: %s", info->name, local->message);
@@ -153,6 +159,7 @@ GPtrArray *vr_swap_preflight(VrStore *store, VrHv *hv, const VrDomainInfo *info,
                                     .needs_agent = needs->needs_agent,
                                     .protected_disks = needs->protected_disks,
                                     .temp_targets = needs->temp_targets,
+                                    .notice = needs->notice,
                                     .facts = &facts,
                                     .ignored = needs->ignored};
 
@@ -162,6 +169,6 @@ GPtrArray *vr_swap_preflight(VrStore *store, VrHv *hv, const VrDomainInfo *info,
     look_at_image(store, needs->image, def->arch, &facts.image);
     look_at_host(needs->host, &facts);
     if (needs->ask_guest)
-        look_at_guest(hv, info, def, &facts);
+        look_at_guest(hv, info, def, needs, &facts);
     return vr_preflight(info, def, &asked);
 }

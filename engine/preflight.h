@@ -10,6 +10,7 @@
 typedef struct {
     const char *os_target; /* NULL: found in the XML */
     gboolean needs_agent;
+    VrNoticeNeed notice;
     const char *const *protected_disks; /* as the model says; NULL: none */
     const char *const *temp_targets;    /* to be made anew; NULL: none */
     const VrImage *image;               /* that it is to get; NULL: a rollback, or not known */

@@ -23,6 +23,8 @@ const VrFindingKind vr_finding_kinds[] = {
     {"on-reboot", VR_SEVERITY_WARNING, NULL},
     {"on-crash", VR_SEVERITY_WARNING, NULL},
     {"no-agent", VR_SEVERITY_BLOCKER, NULL},
+    {"no-agent-for-notice", VR_SEVERITY_BLOCKER, NULL},
+    {"goes-without-notice", VR_SEVERITY_WARNING, NULL},
     {"no-autostart", VR_SEVERITY_WARNING, NULL},
     /* the host */
     {"host-stopping", VR_SEVERITY_BLOCKER, NULL},
@@ -195,7 +197,7 @@ GPtrArray *vr_preflight(const VrDomainInfo *info, const VrDomainDef *def, const 
         vr_preflight_job,      vr_preflight_host,       vr_preflight_os_disk,      vr_preflight_actions,
         vr_preflight_firmware, vr_preflight_image,      vr_preflight_agent,        vr_preflight_autostart,
         vr_preflight_kernel,   vr_preflight_data_disks, vr_preflight_fstab,        vr_preflight_labels,
-        vr_preflight_protected};
+        vr_preflight_notice,   vr_preflight_protected};
     static const VrPreflightFacts none = {0};
     const char *name = info->name != NULL ? info->name : def->name;
     g_autofree char *typed = shell_word(name);

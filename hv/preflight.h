@@ -52,15 +52,24 @@ typedef struct {
     char *rollback_in_use;    /* the disk that a rollback goes to, and who uses it */
     char *host_stopping;      /* how one knows that the host is going down now */
     char *host_shutdown;      /* what is scheduled: "reboot at 2026-11-22 23:00" */
+    gboolean agent_silent;    /* it has a channel for its agent, and nobody answers */
     VrPreflightImage image;
 } VrPreflightFacts;
 void vr_preflight_facts_clear(VrPreflightFacts *facts);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VrPreflightFacts, vr_preflight_facts_clear)
 
+/* Shall a guest that runs be told before it goes down (H7)? */
+typedef enum {
+    VR_NOTICE_NONE,
+    VR_NOTICE_IF_POSSIBLE, /* one that cannot be told goes without */
+    VR_NOTICE_REQUIRED
+} VrNoticeNeed;
+
 /* What the model needs of the guest. */
 typedef struct {
     const char *os_target; /* NULL: find it */
     gboolean needs_agent;
+    VrNoticeNeed notice;
     const char *const
         *protected_disks; /* serials, WWNs and targets of disks that are never swapped or made anew; NULL: none */
     const char *const *temp_targets; /* disks that are to be made anew; NULL: none */

@@ -128,6 +128,27 @@ void vr_preflight_agent(VrPreflightCheck *check)
                         check->typed));
 }
 
+/* H7: it runs, so there is somebody to be told, and no way to tell him. */
+void vr_preflight_notice(VrPreflightCheck *check)
+{
+    gboolean required = check->needs->notice == VR_NOTICE_REQUIRED;
+    const char *why = check->def->agent_channel ? "its guest agent does not answer" : "it has no guest agent channel";
+
+    if (check->needs->notice == VR_NOTICE_NONE || check->info->state != VR_DOMAIN_RUNNING ||
+        (check->def->agent_channel && !check->facts->agent_silent))
+        return;
+    vr_preflight_add(
+        check, required ? "no-agent-for-notice" : "goes-without-notice",
+        g_strdup_printf("%s %s before it goes down: %s", check->name,
+                        required ? "cannot have the notice that the model asks for" : "has no notice", why),
+        check->def->agent_channel
+            ? g_strdup("start qemu-guest-agent in the guest, or let such guests go with 'withoutAgent: proceed'")
+            : g_strdup_printf("virsh edit %s: <channel type='unix'><target type='virtio' "
+                              "name='org.qemu.guest_agent.0'/></channel>; or let such guests go with "
+                              "'withoutAgent: proceed'",
+                              check->typed));
+}
+
 /* A host that reboots in the middle of a swap starts its guests by libvirt alone (SAFETY invariant 8). */
 void vr_preflight_autostart(VrPreflightCheck *check)
 {

@@ -25,6 +25,7 @@ void vr_preflight_snapshots(VrPreflightCheck *check);
 void vr_preflight_job(VrPreflightCheck *check);
 void vr_preflight_actions(VrPreflightCheck *check);
 void vr_preflight_agent(VrPreflightCheck *check);
+void vr_preflight_notice(VrPreflightCheck *check);
 void vr_preflight_autostart(VrPreflightCheck *check);
 void vr_preflight_host(VrPreflightCheck *check);
 

@@ -40,12 +40,12 @@ void vr_executor_say(VrExecutor *executor, VrEventType type, guint domain)
     vr_executor_post(executor, vr_message_new(type, domain, VR_OUTCOME_OK, NULL));
 }
 
-/* A message that does nothing wakes the one that waits. */
+/* The message wakes the one that waits, and guests that have notice are not waited for. */
 void vr_executor_leave(VrExecutor *executor)
 {
     g_atomic_int_set(&executor->leaving, 1);
     g_atomic_int_set(&executor->called_off, 1);
-    vr_executor_post(executor, vr_message_new(VR_EVENT_WAKE, 0, VR_OUTCOME_OK, NULL));
+    vr_executor_post(executor, vr_message_new(VR_EVENT_RECALL, 0, VR_OUTCOME_OK, NULL));
 }
 
 /* --- history and view -------------------------------------------------------------------------------- */
@@ -76,6 +76,8 @@ static void sync_instance(VrExecutor *executor, guint index, const char *text)
 
     if (instance->phase == phase)
         return;
+    if (instance->phase == VR_PHASE_NOTICE)
+        g_clear_pointer(&instance->reason, g_free); /* it does not wait any more */
     instance->phase = phase;
     if (phase == VR_PHASE_PENDING) { /* what was prepared is discarded, ahead of a batch that never came, too */
         g_clear_pointer(&instance->swap_id, g_free);
@@ -100,6 +102,22 @@ void vr_executor_audit(VrExecutor *executor, const char *kind, const char *uuid,
     if (!vr_journal_event(executor->engine.journal, executor->engine.owner, executor->run->id, uuid, kind, text,
                           &local))
         vr_warning(executor->run->set_name, "audit: %s", local->message);
+}
+
+/* H7, H8: what a guest with notice waits for is where its reason will be, until it does not wait any more. */
+static void note_wait(VrExecutor *executor, const VrMessage *message)
+{
+    VrRunInstance *instance = g_ptr_array_index(executor->run->instances, message->instance);
+    g_autoptr(GError) local = NULL;
+
+    vr_executor_audit(executor, "notice", instance->uuid, message->text);
+    if (instance->phase != VR_PHASE_NOTICE)
+        return;
+    g_free(instance->reason);
+    instance->reason = g_strdup(message->text);
+    if (!vr_history_instance(executor->engine.journal, executor->engine.owner, executor->run->id, instance, &local))
+        vr_warning(instance->domain, "history: %s", local->message);
+    tell(executor, VR_PROGRESS_INSTANCE, instance, message->text);
 }
 
 static void push_job(VrExecutor *executor, VrCommandType type, guint instance, const char *text)
@@ -485,7 +503,9 @@ static gboolean step_to_the_end(VrExecutor *executor)
         if (!message)
             continue;
         vr_handover_take(message);
-        if (vr_executor_may(executor, message))
+        if (message->note)
+            note_wait(executor, message);
+        else if (vr_executor_may(executor, message))
             take(executor, message);
     }
     return TRUE;

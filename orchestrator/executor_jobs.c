@@ -128,6 +128,8 @@ static VrMessage *untouched(VrExecutor *executor, VrEventType type, guint index,
 
     if (!cancelled)
         g_atomic_int_compare_and_exchange(&executor->prepare_error, -1, why->code);
+    if (work->notice)
+        vr_notice_take_back(work->notice);
     if (!work->swap || vr_swap_undo(work->swap, why->message, &undo))
         return vr_message_new(type, index, cancelled ? VR_OUTCOME_CANCELLED : VR_OUTCOME_UNTOUCHED, why->message);
     return vr_message_new(type, index, VR_OUTCOME_UNKNOWN, undo->message);
@@ -154,6 +156,7 @@ static void do_prepare(VrExecutor *executor, VrJob *job)
                              .ignored = executor->request.ignored};
 
     g_clear_pointer(&work->swap, vr_swap_free); /* prepared ahead, and discarded */
+    g_clear_pointer(&work->notice, vr_notice_free);
     work->swap = vr_swap_begin(&executor->engine, &request, &local);
     prepared = work->swap && vr_swap_advance(work->swap, VR_SWAP_PREPARED, NULL, &local);
     g_clear_pointer(&job->seat, vr_clone_seat_free); /* before an undo that takes its time: others wait */
@@ -161,6 +164,55 @@ static void do_prepare(VrExecutor *executor, VrJob *job)
         vr_executor_post(executor, vr_message_new(VR_EVENT_PREPARED, job->instance, VR_OUTCOME_OK, NULL));
     else
         vr_executor_post(executor, untouched(executor, VR_EVENT_PREPARED, job->instance, local));
+}
+
+typedef struct {
+    VrExecutor *executor;
+    guint instance;
+} Waiting;
+
+static void say_wait(const char *text, void *data)
+{
+    const Waiting *waiting = data;
+    VrMessage *message = vr_message_new(VR_EVENT_NOTICED, waiting->instance, VR_OUTCOME_OK, NULL);
+
+    message->note = TRUE;
+    message->text = g_strdup(text);
+    vr_executor_post(waiting->executor, message);
+}
+
+/* For the guest's notice. Free with g_free. */
+static char *what_comes(const VrExecutor *executor, guint index)
+{
+    const VrImage *image = vr_executor_image(executor, index);
+
+    return g_strdup_printf("%s of '%s' to %s %s", vr_run_kind_name(executor->run->kind), executor->run->set_name,
+                           image->name, image->version);
+}
+
+/* Nobody is there to be told where the guest is off. What was prepared for one that is called off is discarded by a job of its own. */
+static void do_notice(VrExecutor *executor, VrJob *job)
+{
+    VrWork *work = &executor->work[job->instance];
+    Waiting waiting = {executor, job->instance};
+    g_autofree char *what = what_comes(executor, job->instance);
+    const VrNoticeRequest request = {.hv = executor->engine.hv,
+                                     .profile = &executor->request.set->model->notice,
+                                     .uuid = vr_executor_instance(executor, job->instance)->uuid,
+                                     .domain = vr_executor_instance(executor, job->instance)->domain,
+                                     .what = what};
+    g_autoptr(GError) local = NULL;
+    VrMessage *message;
+
+    if (vr_swap_row(work->swap)->was_running)
+        work->notice = vr_notice_new(&request);
+    if (!work->notice || vr_notice_wait(work->notice, &work->recalled, say_wait, &waiting, &local))
+        message = vr_message_new(VR_EVENT_NOTICED, job->instance, VR_OUTCOME_OK, NULL);
+    else if (g_error_matches(local, VR_ERROR, VR_ERROR_CANCELLED))
+        message = vr_message_new(VR_EVENT_NOTICED, job->instance, VR_OUTCOME_CANCELLED, local->message);
+    else
+        message = untouched(executor, VR_EVENT_NOTICED, job->instance, local);
+    vr_executor_post(executor, message);
 }
 
 static void say_swapped(VrExecutor *executor, const VrSwap *swap, VrMessage *message)
@@ -323,9 +375,12 @@ static void do_gate(VrExecutor *executor, VrJob *job)
 
 static void do_discard(VrExecutor *executor, VrJob *job)
 {
+    VrWork *work = &executor->work[job->instance];
     g_autoptr(GError) local = NULL;
 
-    if (vr_swap_undo(executor->work[job->instance].swap, job->text, &local))
+    if (work->notice)
+        vr_notice_take_back(work->notice);
+    if (vr_swap_undo(work->swap, job->text, &local))
         vr_executor_post(executor, vr_message_new(VR_EVENT_DISCARDED, job->instance, VR_OUTCOME_OK, NULL));
     else
         vr_executor_post(executor,
@@ -337,7 +392,7 @@ void vr_executor_work(gpointer data, gpointer user_data)
     static void (*const doers[])(VrExecutor *, VrJob *) = {
         [VR_COMMAND_SURVEY] = do_survey,   [VR_COMMAND_PREPARE] = do_prepare, [VR_COMMAND_SWAP] = do_swap,
         [VR_COMMAND_PROBE] = do_probe,     [VR_COMMAND_COMMIT] = do_commit,   [VR_COMMAND_RESTORE] = do_restore,
-        [VR_COMMAND_DISCARD] = do_discard, [VR_COMMAND_GATE] = do_gate};
+        [VR_COMMAND_DISCARD] = do_discard, [VR_COMMAND_GATE] = do_gate,       [VR_COMMAND_NOTICE] = do_notice};
     VrJob *job = data;
 
     vr_handover_take(job);

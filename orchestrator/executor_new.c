@@ -56,6 +56,7 @@ static VrRollout *new_rollout(const VrExecutor *executor)
                               .health_timeout_ms = model->health.timeout_ms,
                               .same_reason_stops = TRUE,
                               .walk = executor->request.walk,
+                              .notice = model->notice.enable,
                               .count = executor->count,
                               .instances = instances};
 
@@ -112,6 +113,7 @@ void vr_executor_free(VrExecutor *executor)
     vr_handover_take(executor);
     for (guint i = 0; i < executor->count; i++) {
         vr_swap_free(executor->work[i].swap);
+        vr_notice_free(executor->work[i].notice);
         g_free(executor->work[i].survey_text);
         g_free(executor->work[i].left_text);
     }

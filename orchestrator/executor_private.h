@@ -3,6 +3,7 @@
 #pragma once
 
 #include "orchestrator/executor.h"
+#include "orchestrator/notice.h"
 #include "orchestrator/run_state.h"
 
 #include <pthread.h>
@@ -26,6 +27,7 @@ typedef struct {
     VrSurveyAnswer *answers;
     VrGuestWish *wishes;
     gint64 off_ms;
+    gboolean note;       /* no event: `text` is what the instance waits for */
     VrControlCall *call; /* of a person's event: who waits for the answer; not owned */
 } VrMessage;
 
@@ -36,6 +38,7 @@ typedef struct {
     char *survey_text;  /* why the last survey found it unhealthy; NULL: it did not */
     gint probe_aborted; /* atomic */
     gint recalled;      /* atomic; its notice is called off */
+    VrNotice *notice;   /* used by one job at a time; NULL: it has had none */
 } VrWork;
 
 typedef struct {

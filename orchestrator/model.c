@@ -10,6 +10,7 @@
 #include "orchestrator/model_health.h"
 #include "orchestrator/model_instances.h"
 #include "orchestrator/model_keys.h"
+#include "orchestrator/model_notice.h"
 #include "orchestrator/model_outside.h"
 #include "orchestrator/model_policy.h"
 #include "orchestrator/model_windows.h"
@@ -118,6 +119,7 @@ const VrModelKey vr_model_root_keys[] = {
     {.name = "overprovision", .parse = vr_model_boolean, .offset = MODEL(overprovision)},
     {.name = "upgradePolicy", SECTION(vr_model_policy_keys)},
     {.name = "healthProfile", SECTION(vr_model_health_keys)},
+    {.name = "scheduledEventsProfile", SECTION(vr_model_events_keys)},
     {.name = "osProfile", .parse = vr_model_section, .offset = MODEL(os_profile), .data = os_profile_keys},
     {.name = "extensionProfile", SECTION(vr_model_extension_profile_keys)},
     {.name = "osDisk", SECTION(os_disk_keys)},
@@ -147,6 +149,7 @@ static VrModel *model_new(void)
     model->mode = VR_MODE_MANUAL;
     vr_model_policy_defaults(&model->policy);
     vr_model_health_defaults(&model->health);
+    vr_model_notice_defaults(&model->notice);
     model->temp_disks = g_new0(char *, 1);
     model->stop = (VrStopPolicy){.method = VR_STOP_AUTO, .timeout_ms = 120000};
     model->history = (VrHistoryRetention){.runs = 1000, .max_age_ms = 730 * DAY_MS};
@@ -169,6 +172,7 @@ void vr_model_free(VrModel *model)
     g_free(model->version);
     vr_model_policy_clear(&model->policy);
     vr_model_health_clear(&model->health);
+    vr_model_notice_clear(&model->notice);
     g_free(model->os_target);
     g_strfreev(model->temp_disks);
     g_ptr_array_unref(model->extensions);
@@ -221,7 +225,8 @@ static gboolean read_model(VrModelParser *parser, const VrYamlNode *root, VrMode
 {
     return vr_model_keys(parser, root, vr_model_root_keys, model, error) && check_required(parser, error) &&
            check_image(parser, model, error) && vr_model_check_policy(parser, &model->policy, error) &&
-           vr_model_check_health(parser, model, error) && vr_model_check_windows(parser, model, error) &&
+           vr_model_check_health(parser, model, error) && vr_model_check_notice(parser, &model->notice, error) &&
+           vr_model_check_windows(parser, model, error) &&
            check_disks(parser, model, error);
 }
 

@@ -51,6 +51,8 @@ typedef struct {
     guint max_in_flight;                  /* instances of a host on their way at once; 0: no limit (D24) */
     gboolean approval;                    /* a person says when it begins (D20) */
     char **gate;                   /* argv of a command on the host, asked before each batch; NULL: none (E11, L5) */
+    gint64 gate_timeout_ms;        /* how long one such question may take; default PT1M */
+    char **gate_after;             /* argv of its counterpart, when the instances are back or do not go; NULL: none */
     gboolean by_domain;            /* batchBy: a whole upgrade domain at a time, not max_batch_percent (D30) */
     gboolean cross_zone;           /* enableCrossZoneUpgrade: a batch may hold more than one zone (D9) */
     gboolean prepare_ahead;        /* the next batch is prepared while this one boots (B7); default TRUE */
@@ -58,6 +60,21 @@ typedef struct {
     gboolean automatic_rollback;   /* NOT automaticOSUpgradePolicy.disableAutomaticRollback; default TRUE */
     gboolean restore_on_breach;    /* rollbackFailedInstancesOnPolicyBreach: what was left unhealthy goes back (F3) */
 } VrUpgradePolicy;
+
+/* Before a guest goes down it has notice (H7), and may say that it is busy (H8). All paths and commands are in the guest. */
+typedef struct {
+    gboolean enable;             /* default FALSE */
+    gint64 not_before_ms;        /* notBeforeTimeout, default PT15M, the only value of Azure's */
+    char *file;                  /* where the notice is written; never NULL */
+    char **command;              /* is run when it is there; NULL: none */
+    char *approval_file;         /* at most one of the two: how the guest lets the wait end early */
+    char **approval_command;     /* 0: it does */
+    char *busy_file;             /* at most one of the two: how it says that it is busy */
+    char **busy_command;         /* 0: it is; 1: it is not; all else: nobody knows, and it counts as busy */
+    gint64 busy_limit_ms;        /* busyLimit, from NotBefore or the approval; default PT1H */
+    gboolean goes_though_busy;   /* onBusyLimit: proceed; default FALSE */
+    gboolean goes_without_agent; /* withoutAgent: proceed; default FALSE */
+} VrNoticeProfile;
 
 /* What an edit of the model does to its instances (G9): nothing until 'apply', or 'apply' at once. AUTOMATIC is as ROLLING here. */
 typedef enum { VR_MODE_MANUAL, VR_MODE_ROLLING, VR_MODE_AUTOMATIC } VrUpgradeMode;
@@ -147,6 +164,7 @@ typedef struct {
     VrUpgradePolicy policy;
     VrHealthProfile health;
     VrOsProfile os_profile;
+    VrNoticeProfile notice;
     VrOsDiskKind os_disk_kind;
     char *os_target;           /* NULL: found in the XML */
     char **temp_disks;         /* targets; may be empty, never NULL */

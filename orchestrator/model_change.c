@@ -106,6 +106,7 @@ static const char *const contents[] = {
     [VR_PROOF_NONE] = "none", [VR_PROOF_SAMPLED] = "sampled", [VR_PROOF_WHOLE] = "whole"};
 static const char *const updates[] = {
     [VR_WINDOWS_UPDATES_NOT_GIVEN] = NULL, [VR_WINDOWS_UPDATES_OFF] = "false", [VR_WINDOWS_UPDATES_ON] = "true"};
+static const char *const refusals[] = {"refuse", "proceed"};
 static const char *const methods[] = {[VR_STOP_AUTO] = "auto", [VR_STOP_AGENT] = "agent", [VR_STOP_ACPI] = "acpi"};
 
 #define SHOWN(how, type, field) .show = show_##how, .offset = G_STRUCT_OFFSET(type, field)
@@ -128,6 +129,7 @@ static const char *const methods[] = {[VR_STOP_AUTO] = "auto", [VR_STOP_AGENT] =
 #define AUTOMATIC POLICY "automaticOSUpgradePolicy."
 #define ROLLING POLICY "rollingUpgradePolicy."
 #define PROBE "healthProfile.applicationHealth."
+#define NOTICE "scheduledEventsProfile.osImageNotificationProfile."
 
 const VrChangeRule vr_change_rules[] = {
     /* A4: the first two say what an image is; a move to another SKU is an edit that a person makes. */
@@ -160,6 +162,8 @@ const VrChangeRule vr_change_rules[] = {
     LIVE(POLICY "timeout", span, policy.timeout_ms),
     LIVE(POLICY "maxDowntime", span, policy.max_off_ms),
     LIVE(POLICY "gate", texts, policy.gate),
+    LIVE(POLICY "gateTimeout", span, policy.gate_timeout_ms),
+    LIVE(POLICY "gateAfter", texts, policy.gate_after),
     LIVE(POLICY "approval", boolean, policy.approval),
     LIVE_CHOICE(PROBE "protocol", health.source, sources),
     LIVE(PROBE "port", number, health.port),
@@ -171,6 +175,17 @@ const VrChangeRule vr_change_rules[] = {
     LIVE(PROBE "intervalInSeconds", span, health.interval_ms),
     LIVE(PROBE "numberOfProbes", number, health.number_of_probes),
     LIVE(PROBE "gracePeriod", span, health.grace_period_ms),
+    LIVE(NOTICE "enable", boolean, notice.enable),
+    LIVE(NOTICE "notBeforeTimeout", span, notice.not_before_ms),
+    LIVE(NOTICE "file", text, notice.file),
+    LIVE(NOTICE "command", texts, notice.command),
+    LIVE(NOTICE "approvalFile", text, notice.approval_file),
+    LIVE(NOTICE "approvalCommand", texts, notice.approval_command),
+    LIVE(NOTICE "busyFile", text, notice.busy_file),
+    LIVE(NOTICE "busyCommand", texts, notice.busy_command),
+    LIVE(NOTICE "busyLimit", span, notice.busy_limit_ms),
+    LIVE_CHOICE(NOTICE "onBusyLimit", notice.goes_though_busy, refusals),
+    LIVE_CHOICE(NOTICE "withoutAgent", notice.goes_without_agent, refusals),
     LIVE("healthProfile.healthTimeout", span, health.timeout_ms),
     LIVE("healthProfile.startTimeout", span, health.start_timeout_ms),
     {.key = "extensionProfile.extensions",

@@ -66,6 +66,17 @@ const char *vr_model_absolute_path(const char *text)
     return NULL;
 }
 
+gboolean vr_model_check_program(VrModelParser *parser, const char *path, char **argv, GError **error)
+{
+    if (argv == NULL)
+        return TRUE;
+    if (argv[0] == NULL)
+        return vr_model_fail_at(parser, path, "must be a list of at least one text", error);
+    if (vr_model_absolute_path(argv[0]) != NULL)
+        return vr_model_fail_at(parser, path, "the first text must be the absolute path of a program", error);
+    return TRUE;
+}
+
 /* Levenshtein's distance without regard to case, for short names only. */
 static guint distance(const char *a, const char *b)
 {

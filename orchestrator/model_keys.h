@@ -64,6 +64,9 @@ gboolean vr_model_fail_at(VrModelParser *parser, const char *path, const char *t
 /* The line of the key with that path, or 0 when the document does not have it. */
 guint vr_model_line(const VrModelParser *parser, const char *path);
 
+/* An argv that was read at that path, or NULL: a program with its absolute path comes first. */
+gboolean vr_model_check_program(VrModelParser *parser, const char *path, char **argv, GError **error);
+
 /* Reads a map by a table that ends with a row without name; base is the struct that the offsets are of. */
 gboolean vr_model_keys(VrModelParser *parser, const VrYamlNode *map, const VrModelKey *keys, void *base,
                        GError **error);

@@ -68,6 +68,8 @@ const VrModelKey vr_model_policy_keys[] = {
      .min = 1,
      .max = 1000},
     {.name = "gate", .parse = vr_model_texts, .offset = MODEL(policy.gate)},
+    {.name = "gateTimeout", SPAN(gate_timeout_ms, 1000, 86400000, "PT1S to P1D")},
+    {.name = "gateAfter", .parse = vr_model_texts, .offset = MODEL(policy.gate_after)},
     {.name = "approval", .parse = vr_model_boolean, .offset = MODEL(policy.approval)},
     {0},
 };
@@ -104,6 +106,7 @@ static const VrUpgradePolicy defaults = {
     .max_unhealthy_percent = 20,
     .max_unhealthy_upgraded_percent = 20,
     .checkpoint_wait_ms = 3600000, /* D15 */
+    .gate_timeout_ms = 60000,
     .prepare_ahead = TRUE,
     .prioritize_unhealthy = TRUE,
     .automatic_rollback = TRUE,
@@ -117,17 +120,7 @@ void vr_model_policy_defaults(VrUpgradePolicy *policy)
 void vr_model_policy_clear(VrUpgradePolicy *policy)
 {
     g_strfreev(policy->gate);
-}
-
-static gboolean check_gate(VrModelParser *parser, const VrUpgradePolicy *policy, GError **error)
-{
-    if (policy->gate == NULL)
-        return TRUE;
-    if (policy->gate[0] == NULL)
-        return vr_model_fail_at(parser, POLICY "gate", "must be a list of at least one text", error);
-    if (vr_model_absolute_path(policy->gate[0]) != NULL)
-        return vr_model_fail_at(parser, POLICY "gate", "the first text must be the absolute path of a program", error);
-    return TRUE;
+    g_strfreev(policy->gate_after);
 }
 
 /* Decision 2. */
@@ -157,5 +150,7 @@ gboolean vr_model_check_policy(VrModelParser *parser, VrUpgradePolicy *policy, G
     }
     if (vr_model_line(parser, POLICY "checkpoints") != 0 && policy->checkpoints[0] == 0)
         return vr_model_fail_at(parser, POLICY "checkpoints", "percent is missing", error);
-    return check_percents(parser, policy, error) && check_gate(parser, policy, error);
+    return check_percents(parser, policy, error) &&
+           vr_model_check_program(parser, POLICY "gate", policy->gate, error) &&
+           vr_model_check_program(parser, POLICY "gateAfter", policy->gate_after, error);
 }

@@ -368,14 +368,10 @@ static const struct {
     VrInstancePhase awaited_in;
     void (*handle)(VrStep *step, guint i);
 } answers[] = {
-    [VR_EVENT_PREPARED] = {VR_PHASE_PREPARING, on_prepared},
-    [VR_EVENT_NOTICED] = {VR_PHASE_NOTICE, vr_step_noticed},
-    [VR_EVENT_SWAPPED] = {VR_PHASE_SWAPPING, on_swapped},
-    [VR_EVENT_PROBED] = {VR_PHASE_PROBING, on_probed},
-    [VR_EVENT_COMMITTED] = {VR_PHASE_COMMITTING, on_committed},
-    [VR_EVENT_RESTORED] = {VR_PHASE_RESTORING, on_restored},
-    [VR_EVENT_DISCARDED] = {VR_PHASE_DISCARDING, on_discarded},
-    [VR_EVENT_RECALL] = {0},
+    [VR_EVENT_PREPARED] = {VR_PHASE_PREPARING, on_prepared},    [VR_EVENT_NOTICED] = {VR_PHASE_NOTICE, vr_step_noticed},
+    [VR_EVENT_SWAPPED] = {VR_PHASE_SWAPPING, on_swapped},       [VR_EVENT_PROBED] = {VR_PHASE_PROBING, on_probed},
+    [VR_EVENT_COMMITTED] = {VR_PHASE_COMMITTING, on_committed}, [VR_EVENT_RESTORED] = {VR_PHASE_RESTORING, on_restored},
+    [VR_EVENT_DISCARDED] = {VR_PHASE_DISCARDING, on_discarded}, [VR_EVENT_RECALL] = {0},
 };
 
 static void (*const controls[])(VrStep *step) = {

@@ -161,7 +161,7 @@ typedef enum {
     VR_COMMAND_DISCARD, /* text = why */
     VR_COMMAND_WAKE,    /* at_ms; a later WAKE replaces an earlier one */
     VR_COMMAND_GATE,    /* ask the gate whether the next batch may begin; its yes does not outlive a hold */
-    VR_COMMAND_RECALL, /* the answer to NOTICE shall come now; no answer of its own */
+    VR_COMMAND_RECALL,  /* the answer to NOTICE shall come now; no answer of its own */
     VR_COMMAND_HOLD, /* text = what for and how it ends; for journal and view, no answer. A WAKE follows where time ends it */
     VR_COMMAND_FINISH /* the run is over: status, code, text are in the state; no answer */
 } VrCommandType;

@@ -87,7 +87,7 @@ static void mark_ready(VrRollout *rollout, VrCandidateStatus status)
             continue;
         rollout->candidates[i].status = status;
         rollout->candidates[i].held = FALSE;
-        rollout->candidates[i].guest_phase = 0; /* they go together, whoever of them asked to go first; the next survey says it anew */
+        rollout->candidates[i].guest_phase = 0; /* whoever asked to go first; the next survey says it anew */
     }
 }
 

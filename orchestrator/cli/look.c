@@ -60,6 +60,14 @@ static gboolean had_nvram(const VrSession *session, const VrInstance *instance)
     return current && current->nvram_file.device != 0;
 }
 
+/* The way back gives none. */
+static VrNoticeNeed notice_need(const VrModel *model, const VrLookPurpose *purpose)
+{
+    if (!model->notice.enable || !purpose || purpose->targets->kind == VR_RUN_ROLLBACK)
+        return VR_NOTICE_NONE;
+    return model->notice.goes_without_agent ? VR_NOTICE_IF_POSSIBLE : VR_NOTICE_REQUIRED;
+}
+
 static void look_at(gpointer data, gpointer user_data)
 {
     const Lookers *lookers = user_data;
@@ -72,6 +80,7 @@ static void look_at(gpointer data, gpointer user_data)
     const VrSwapNeeds needs = {.os_target = set->model->os_target,
                                .needs_agent = vr_model_needs_agent(set->model),
                                .protected_disks = vr_set_protected_disks(set, index),
+                               .notice = notice_need(set->model, purpose),
                                .image = purpose ? vr_targets_image(purpose->targets, index) : NULL,
                                .ignored = purpose ? purpose->ignored : NULL,
                                .ask_guest = purpose != NULL,

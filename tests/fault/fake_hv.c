@@ -621,8 +621,13 @@ static void do_wait_change(VrHv *hv, const char *uuid, gint64 deadline_ms)
 
 static char *do_agent(VrHv *hv, const char *uuid, const char *command, int timeout_s, GError **error)
 {
-    if (is_running((FakeHv *)hv, FALSE, error))
-        g_set_error(error, VR_ERROR, VR_ERROR_AGENT, "the scripted guest has no agent");
+    FakeHv *fake = (FakeHv *)hv;
+
+    if (!is_running(fake, FALSE, error))
+        return NULL;
+    if (fake->agent)
+        return fake->agent(command, fake->agent_data);
+    g_set_error(error, VR_ERROR, VR_ERROR_AGENT, "the scripted guest has no agent");
     return NULL;
 }
 

@@ -49,8 +49,11 @@ typedef struct {
     const char *job;
     gboolean pull_fails;              /* it ends and has done nothing */
     guint starts, defines, shutdowns; /* in this process */
-    GPtrArray *others;                /* not owned: FakeHv * on the same host, itself too; NULL: it is alone */
-    guint late_by;                    /* of FAKE_LATE */
+    /* What its guest's agent answers, a text of its own; NULL: it has no agent. */
+    char *(*agent)(const char *command, void *data);
+    void *agent_data;
+    GPtrArray *others; /* not owned: FakeHv * on the same host, itself too; NULL: it is alone */
+    guint late_by;     /* of FAKE_LATE */
     struct {
         char what;          /* d, s, x for destroy; 0: none */
         char *xml;          /* of d */

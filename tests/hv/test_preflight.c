@@ -221,6 +221,41 @@ static void protected_disks(void **state)
     }
 }
 
+/* H7: nobody is there to be told where the guest is off, and whoever has an agent that answers is told. */
+static void notice_needs_an_agent(void **state)
+{
+    static const struct {
+        gboolean channel, silent, off;
+        const char *id;
+    } cases[] = {{FALSE, FALSE, FALSE, "no-agent-for-notice"},
+                 {TRUE, TRUE, FALSE, "no-agent-for-notice"},
+                 {TRUE, FALSE, FALSE, NULL},
+                 {FALSE, FALSE, TRUE, NULL}};
+
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        for (VrNoticeNeed need = VR_NOTICE_NONE; need <= VR_NOTICE_REQUIRED; need++) {
+            Case c = new_case("block.xml");
+            g_autoptr(GPtrArray) findings = NULL;
+            const VrFinding *required, *wanted;
+
+            c.def->agent_channel = cases[i].channel;
+            c.facts.agent_silent = cases[i].silent;
+            c.info.state = cases[i].off ? VR_DOMAIN_OFF : VR_DOMAIN_RUNNING;
+            c.needs.notice = need;
+            findings = findings_of(&c);
+            required = find(findings, "no-agent-for-notice");
+            wanted = find(findings, "goes-without-notice");
+            assert_int_equal(required != NULL, cases[i].id != NULL && need == VR_NOTICE_REQUIRED);
+            assert_int_equal(wanted != NULL, cases[i].id != NULL && need == VR_NOTICE_IF_POSSIBLE);
+            if (required != NULL)
+                assert_int_equal(required->severity, VR_SEVERITY_BLOCKER);
+            if (wanted != NULL)
+                assert_int_equal(wanted->severity, VR_SEVERITY_WARNING);
+            case_clear(&c);
+        }
+    }
+}
+
 static void later_in_boot_order(gpointer data, gpointer unused)
 {
     VrDomainDisk *disk = data;
@@ -594,6 +629,7 @@ int main(void)
         cmocka_unit_test(each_state_that_is_neither_running_nor_off),
         cmocka_unit_test(what_libvirt_says_of_the_domain),
         cmocka_unit_test(what_the_xml_says),
+        cmocka_unit_test(notice_needs_an_agent),
         cmocka_unit_test(boot_order_of_devices),
         cmocka_unit_test(encryption_beside_the_source),
         cmocka_unit_test(facts_of_disk_and_host),

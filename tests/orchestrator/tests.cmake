@@ -3,6 +3,7 @@ vr_test(orchestrator model LINK vr_orchestrator)
 vr_test(orchestrator model_change LINK vr_orchestrator)
 vr_test(orchestrator model_health LINK vr_orchestrator)
 vr_test(orchestrator model_extensions LINK vr_orchestrator)
+vr_test(orchestrator model_notice LINK vr_orchestrator)
 vr_test(orchestrator model_policy LINK vr_orchestrator)
 vr_test(orchestrator model_outside LINK vr_orchestrator)
 vr_test(orchestrator model_windows LINK vr_orchestrator)
@@ -11,7 +12,7 @@ vr_test(orchestrator model_schema LINK vr_orchestrator PkgConfig::JANSSON)
 add_test(NAME orchestrator/model_schema_documents
   COMMAND /usr/bin/python3 ${CMAKE_CURRENT_SOURCE_DIR}/orchestrator/model_schema.py
     ${PROJECT_SOURCE_DIR}/docs/model.schema.json
-    $<TARGET_FILE:test_model> $<TARGET_FILE:test_model_health> $<TARGET_FILE:test_model_policy>
+    $<TARGET_FILE:test_model> $<TARGET_FILE:test_model_health> $<TARGET_FILE:test_model_notice> $<TARGET_FILE:test_model_policy>
     $<TARGET_FILE:test_model_extensions> $<TARGET_FILE:test_model_outside> $<TARGET_FILE:test_model_windows>)
 set_tests_properties(orchestrator/model_schema_documents PROPERTIES TIMEOUT 120 SKIP_RETURN_CODE 77)
 vr_test(orchestrator planner LINK vr_orchestrator)
@@ -35,11 +36,13 @@ set_tests_properties(orchestrator/health_net orchestrator/health_source PROPERTI
 vr_test(orchestrator extensions LINK vr_orchestrator PkgConfig::JANSSON SOURCES orchestrator/host_agent.c)
 vr_test(orchestrator extensions_lost LINK vr_orchestrator PkgConfig::JANSSON SOURCES orchestrator/host_agent.c)
 vr_test(orchestrator extension_files LINK vr_orchestrator)
+vr_test(orchestrator notice LINK vr_orchestrator PkgConfig::JANSSON)
 vr_test(orchestrator registry LINK vr_orchestrator engine_support)
 vr_test(orchestrator history_prune LINK vr_orchestrator engine_support)
 vr_test(orchestrator executor LINK vr_orchestrator engine_support)
 set_tests_properties(orchestrator/executor PROPERTIES LABELS threads)
 vr_test(orchestrator executor_extensions LINK vr_orchestrator engine_support PkgConfig::JANSSON SOURCES orchestrator/host_agent.c)
+vr_test(orchestrator executor_notice LINK vr_orchestrator engine_support PkgConfig::JANSSON)
 vr_test(orchestrator executor_control LINK vr_orchestrator engine_support)
 set_tests_properties(orchestrator/executor_control PROPERTIES LABELS threads)
 # Without that label: GLib's slices go from thread to thread where TSan does not see it, and with hundreds of threads it says so.

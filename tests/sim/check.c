@@ -146,10 +146,10 @@ void check_must_go_on(Check *check, guint i, VrCommandType type)
 }
 
 static const VrCommandType answered_by[] = {
-    [VR_EVENT_PREPARED] = VR_COMMAND_PREPARE, [VR_EVENT_NOTICED] = VR_COMMAND_NOTICE,
-    [VR_EVENT_SWAPPED] = VR_COMMAND_SWAP,
-    [VR_EVENT_PROBED] = VR_COMMAND_PROBE,     [VR_EVENT_COMMITTED] = VR_COMMAND_COMMIT,
-    [VR_EVENT_RESTORED] = VR_COMMAND_RESTORE, [VR_EVENT_DISCARDED] = VR_COMMAND_DISCARD,
+    [VR_EVENT_PREPARED] = VR_COMMAND_PREPARE,  [VR_EVENT_NOTICED] = VR_COMMAND_NOTICE,
+    [VR_EVENT_SWAPPED] = VR_COMMAND_SWAP,      [VR_EVENT_PROBED] = VR_COMMAND_PROBE,
+    [VR_EVENT_COMMITTED] = VR_COMMAND_COMMIT,  [VR_EVENT_RESTORED] = VR_COMMAND_RESTORE,
+    [VR_EVENT_DISCARDED] = VR_COMMAND_DISCARD,
 };
 
 gboolean check_awaits(const Check *check, const VrEvent *event, gint64 now_ms)
@@ -199,8 +199,8 @@ static void remember_reason(Check *check, guint i)
 static void went_wrong(Check *check, guint i)
 {
     VrEventType type = check->event->type;
-    gboolean untouched = check->event->outcome == VR_OUTCOME_UNTOUCHED || type == VR_EVENT_PREPARED ||
-                         type == VR_EVENT_NOTICED;
+    gboolean untouched =
+        check->event->outcome == VR_OUTCOME_UNTOUCHED || type == VR_EVENT_PREPARED || type == VR_EVENT_NOTICED;
 
     if (check->event->outcome == VR_OUTCOME_CANCELLED && type == VR_EVENT_NOTICED && check->recalled) {
         check_must_go_on(check, i, VR_COMMAND_DISCARD);

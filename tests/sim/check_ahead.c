@@ -91,8 +91,8 @@ static gboolean may_look_ahead(const Check *check)
         const Shadow *shadow = &check->shadows[g_array_index(check->members, guint, k)];
 
         if (shadow->fate == FATE_READY ||
-            (shadow->fate == FATE_OUT && (shadow->out == VR_COMMAND_PREPARE || shadow->out == VR_COMMAND_NOTICE ||
-                                            shadow->out == VR_COMMAND_SWAP)))
+            (shadow->fate == FATE_OUT &&
+             (shadow->out == VR_COMMAND_PREPARE || shadow->out == VR_COMMAND_NOTICE || shadow->out == VR_COMMAND_SWAP)))
             return FALSE;
     }
     return TRUE;

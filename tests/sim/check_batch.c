@@ -176,6 +176,7 @@ static void take_wishes(Check *check)
     }
 }
 
+/* D2-D4 */
 const char *check_survey_code(const Check *check, const Choice *choice)
 {
     if (check->kind == VR_RUN_ROLLBACK)

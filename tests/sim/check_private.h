@@ -93,8 +93,8 @@ struct Check {
     guint cursor;
     const VrRolloutView *view;
 
-    gboolean started; /* by this process */
-    gboolean began;   /* by any */
+    gboolean started;     /* by this process */
+    gboolean began;       /* by any */
     gboolean recalled;    /* the notices of this batch are called off */
     gboolean confirm_out; /* in a batch: the survey before it goes down */
     gboolean in_batch, survey_out, gate_out, wake_out, over;

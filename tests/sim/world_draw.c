@@ -203,8 +203,8 @@ static void tell_seed(World *world, guint64 seed)
                " ms, approval %d, gate %d, walk %d, notice %d, in flight %u, restore on breach %d, "
                "by domain %d, cross zone %d",
                policy->checkpoints[0], policy->checkpoint_wait_ms, policy->bake_ms, policy->timeout_ms,
-               policy->max_off_ms, policy->approval, policy->gate != NULL, config->walk, config->notice, policy->max_in_flight,
-               policy->restore_on_breach, policy->by_domain, policy->cross_zone);
+               policy->max_off_ms, policy->approval, policy->gate != NULL, config->walk, config->notice,
+               policy->max_in_flight, policy->restore_on_breach, policy->by_domain, policy->cross_zone);
     for (guint i = 0; i < config->count; i++) {
         const VrRolloutInstance *instance = &world->instances[i];
         g_autofree char *labels = world_label_words(instance);

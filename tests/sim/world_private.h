@@ -9,7 +9,8 @@
 /* Chances in thousandths. */
 typedef struct {
     guint sick_first, drift, recover, unprepared, unswapped, unhealthy, unrecorded, unrestored, unknown, blind, lies,
-        stale, operator, relapse, power, gate_no, late, jump, numbers, skips, fickle, stuck, vanish, crash, second, busy;
+        stale, operator, relapse, power, gate_no, late, jump, numbers, skips, fickle, stuck, vanish, crash, second,
+        busy;
     guint words;    /* how many kinds of reasons there are */
     gboolean quiet; /* no drift while a batch is in flight: then the real count of what is down is checked too */
 } Chances;
