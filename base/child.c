@@ -20,6 +20,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -32,7 +33,7 @@
 #define NOBODY 65534
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-/* The writing ends and /dev/null are the child's, the reading ends ours. */
+/* The writing ends and what it reads (null, or a text) are the child's, the reading ends ours. */
 typedef struct {
     int null, out_read, out_write, err_read, err_write, fail_read, fail_write;
 } Pipes;
@@ -88,10 +89,26 @@ static gboolean open_pipe(int *read_end, int *write_end)
     return lift(read_end) && lift(write_end) && fcntl(*read_end, F_SETFL, O_NONBLOCK) == 0;
 }
 
-static gboolean pipes_open(Pipes *pipes, GError **error)
+/* A file in memory, so that neither side waits for the other; -1 with errno. */
+static int open_text(const char *text)
+{
+    int fd = memfd_create("input", MFD_CLOEXEC);
+    gsize length = strlen(text), done = 0;
+    while (fd >= 0 && done < length) {
+        ssize_t n = write(fd, text + done, length - done);
+        if (n < 0 && errno != EINTR)
+            vr_fd_clear(&fd);
+        done += n > 0 ? (gsize)n : 0;
+    }
+    if (fd >= 0)
+        (void)lseek(fd, 0, SEEK_SET);
+    return fd;
+}
+
+static gboolean pipes_open(Pipes *pipes, const char *input, GError **error)
 {
     *pipes = (Pipes){-1, -1, -1, -1, -1, -1, -1};
-    pipes->null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    pipes->null = input ? open_text(input) : open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (pipes->null >= 0 && lift(&pipes->null) && open_pipe(&pipes->out_read, &pipes->out_write) &&
         open_pipe(&pipes->err_read, &pipes->err_write) && open_pipe(&pipes->fail_read, &pipes->fail_write))
         return TRUE;
@@ -346,7 +363,7 @@ gboolean vr_child_run(const char *const *argv, const VrChildLimits *limits, VrCh
     child.max_output = limits && limits->max_output ? limits->max_output : DEFAULT_OUTPUT;
     if (result)
         *result = (VrChildResult){0};
-    if (!pipes_open(&child.pipes, error))
+    if (!pipes_open(&child.pipes, limits ? limits->input : NULL, error))
         return FALSE;
     child.pid = start(argv, &child.pipes, limits, error);
     vr_fd_clear(&child.pipes.out_write);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The one runner of child processes: argv only, no shell, a clean environment (PATH, LANG=C), standard
- * input from /dev/null, a process group of its own (so that Ctrl-C on the terminal is ours alone), and
+ * input from /dev/null or a text, a process group of its own (so that Ctrl-C on the terminal is ours alone), and
  * limits on wall time and output. Death by a signal is an error of its own. A child dies with the
  * thread that started it (PR_SET_PDEATHSIG).
  */
@@ -17,6 +17,7 @@ typedef struct {
     guint64 max_memory;  /* RLIMIT_AS in bytes; 0 = none */
     guint max_cpu_s;     /* RLIMIT_CPU in seconds; 0 = none */
     gboolean nobody;     /* when we are root: as user and group 65534 without any other group or privilege to gain */
+    const char *input;   /* what it reads from standard input, to the end; NULL = nothing */
     int keep_fd;         /* above 2: this descriptor stays open in the child, under its own number; 0 = none */
     const gint *aborted; /* NULL, or set to non-zero by another thread: it is killed, and that is VR_ERROR_CANCELLED */
 } VrChildLimits;

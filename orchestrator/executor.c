@@ -181,6 +181,7 @@ static void obey(VrExecutor *executor, const VrCommand *command, const char *boo
         break;
     case VR_COMMAND_BATCH_END:
         vr_executor_audit(executor, "batch-end", NULL, command->text);
+        vr_executor_gate_over(executor);
         break;
     case VR_COMMAND_WAKE:
         executor->wake_ms = command->at_ms;
@@ -188,10 +189,11 @@ static void obey(VrExecutor *executor, const VrCommand *command, const char *boo
         break;
     case VR_COMMAND_HOLD:
         vr_executor_audit(executor, "hold", NULL, command->text);
+        vr_executor_gate_over(executor);
         tell(executor, VR_PROGRESS_WAIT, NULL, command->text);
         break;
     case VR_COMMAND_GATE:
-        push_job(executor, command->type, executor->batch + 1, NULL);
+        vr_executor_ask_gate(executor);
         break;
     case VR_COMMAND_PREPARE:
         instance = g_ptr_array_index(executor->run->instances, command->instance);
@@ -219,6 +221,7 @@ static void obey(VrExecutor *executor, const VrCommand *command, const char *boo
         push_job(executor, command->type, command->instance, command->text);
         break;
     case VR_COMMAND_FINISH:
+        vr_executor_gate_over(executor);
         break;
     }
 }
@@ -279,6 +282,8 @@ static void take(VrExecutor *executor, const VrMessage *message)
     g_array_set_clear_func(commands, (GDestroyNotify)vr_command_clear);
     vr_rollout_step(executor->rollout, &event, vr_clock_now_ms(), commands);
     note_left(executor, message);
+    if (message->type == VR_EVENT_GATE)
+        vr_executor_note_gate(executor, message);
     if (message->type >= VR_EVENT_PREPARED && message->type <= VR_EVENT_DISCARDED)
         sync_instance(executor, message->instance, boot_id ? NULL : message->text);
     for (guint i = 0; i < executor->count && message->wishes; i++)
@@ -434,6 +439,7 @@ static gboolean end_run(VrExecutor *executor, GError **error)
     VrRolloutView view;
     VrRun *run = executor->run;
 
+    vr_executor_wait_for_gate(executor);
     for (guint i = 0; i < executor->count; i++) {
         leave(executor, i);
         sync_instance(executor, i, NULL);
@@ -456,6 +462,7 @@ static gboolean end_run(VrExecutor *executor, GError **error)
 static void put_away(VrExecutor *executor)
 {
     g_atomic_int_set(&executor->cancelled, 1); /* a copy that is made ahead is not waited for */
+    vr_executor_gate_over(executor);
     g_thread_pool_free(g_steal_pointer(&executor->pool), FALSE, TRUE);
     vr_handover_take(executor);
     for (guint i = 0; i < executor->count; i++) {

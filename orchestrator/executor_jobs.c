@@ -2,9 +2,7 @@
 /* What the executor's workers do: one command about one instance each, and its outcome as a message. */
 #include "orchestrator/executor_private.h"
 
-#include "base/child.h"
 #include "base/clock.h"
-#include "base/confine.h"
 #include "base/error.h"
 #include "base/handover.h"
 #include "orchestrator/extension_swap.h"
@@ -320,59 +318,6 @@ static void do_restore(VrExecutor *executor, VrJob *job)
     vr_executor_post(executor, message);
 }
 
-typedef struct {
-    const char *const *argv;
-    const VrChildLimits *limits;
-    VrChildResult *result;
-    GError **error;
-    gboolean ok;
-} Outing;
-
-static void run_outside(void *data)
-{
-    Outing *outing = data;
-
-    outing->ok = vr_child_run(outing->argv, outing->limits, outing->result, outing->error);
-}
-
-/* What this process may not write to, a command of the admin's may. */
-static gboolean run_free(const char *const *argv, const VrChildLimits *limits, VrChildResult *result, GError **error)
-{
-    Outing outing = {.argv = argv, .limits = limits, .result = result, .error = error};
-
-    vr_confine_outside(run_outside, &outing);
-    return outing.ok;
-}
-
-/* The gate is a command of the admin's on this host: it is told the set, the run and the number of the batch. */
-static void do_gate(VrExecutor *executor, VrJob *job)
-{
-    g_autoptr(GPtrArray) argv = g_ptr_array_new();
-    g_autofree char *batch = g_strdup_printf("%u", job->instance);
-    const VrChildLimits limits = {.aborted = &executor->called_off};
-    g_auto(VrChildResult) result = {0};
-    g_autoptr(GError) local = NULL;
-    g_autofree char *reason = NULL;
-    VrOutcome outcome = VR_OUTCOME_OK;
-
-    for (char **word = executor->request.set->model->policy.gate; *word; word++)
-        g_ptr_array_add(argv, *word);
-    g_ptr_array_add(argv, executor->run->set_name);
-    g_ptr_array_add(argv, executor->run->id);
-    g_ptr_array_add(argv, batch);
-    g_ptr_array_add(argv, NULL);
-    if (!run_free((const char *const *)argv->pdata, &limits, &result, &local)) {
-        outcome = VR_OUTCOME_UNKNOWN;
-        reason = g_strdup(local->message);
-    } else if (result.exit_status != 0) {
-        g_autofree char *said = vr_printable(g_strstrip(result.err), -1);
-        outcome = VR_OUTCOME_FAILED;
-        reason = g_strdup_printf("%s ended with status %d%s%s", (char *)argv->pdata[0], result.exit_status,
-                                 *said ? ": " : "", said);
-    }
-    vr_executor_post(executor, vr_message_new(VR_EVENT_GATE, 0, outcome, reason));
-}
-
 static void do_discard(VrExecutor *executor, VrJob *job)
 {
     VrWork *work = &executor->work[job->instance];
@@ -390,9 +335,9 @@ static void do_discard(VrExecutor *executor, VrJob *job)
 void vr_executor_work(gpointer data, gpointer user_data)
 {
     static void (*const doers[])(VrExecutor *, VrJob *) = {
-        [VR_COMMAND_SURVEY] = do_survey,   [VR_COMMAND_PREPARE] = do_prepare, [VR_COMMAND_SWAP] = do_swap,
-        [VR_COMMAND_PROBE] = do_probe,     [VR_COMMAND_COMMIT] = do_commit,   [VR_COMMAND_RESTORE] = do_restore,
-        [VR_COMMAND_DISCARD] = do_discard, [VR_COMMAND_GATE] = do_gate,       [VR_COMMAND_NOTICE] = do_notice};
+        [VR_COMMAND_SURVEY] = do_survey,   [VR_COMMAND_PREPARE] = do_prepare,       [VR_COMMAND_SWAP] = do_swap,
+        [VR_COMMAND_PROBE] = do_probe,     [VR_COMMAND_COMMIT] = do_commit,         [VR_COMMAND_RESTORE] = do_restore,
+        [VR_COMMAND_DISCARD] = do_discard, [VR_COMMAND_GATE] = vr_executor_do_gate, [VR_COMMAND_NOTICE] = do_notice};
     VrJob *job = data;
 
     vr_handover_take(job);

@@ -96,6 +96,8 @@ VrExecutor *vr_executor_new(const VrEngine *engine, const VrRunRequest *request)
     executor->run = request->goes_on ? request->goes_on : new_run(executor);
     pthread_mutex_init(&executor->control_lock, NULL);
     pthread_cond_init(&executor->answered, NULL);
+    pthread_mutex_init(&executor->gate_lock, NULL);
+    pthread_cond_init(&executor->gate_idle, NULL);
     executor->seats = g_queue_new();
     /* every instance of a batch needs a worker of its own, and so does each that is prepared ahead: a probe that waits in a line
      * would lose its time */
@@ -125,6 +127,10 @@ void vr_executor_free(VrExecutor *executor)
     vr_rollout_free(executor->rollout);
     vr_run_free(executor->run);
     g_free(executor->state);
+    g_free(executor->gate_said);
+    g_clear_pointer(&executor->asked, g_array_unref);
+    pthread_mutex_destroy(&executor->gate_lock);
+    pthread_cond_destroy(&executor->gate_idle);
     pthread_mutex_destroy(&executor->control_lock);
     pthread_cond_destroy(&executor->answered);
     g_free(executor);

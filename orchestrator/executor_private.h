@@ -43,10 +43,10 @@ typedef struct {
 
 typedef struct {
     VrCommandType type;
-    guint
-        instance; /* of a GATE: the number of the batch that it is asked about; of a SURVEY: of the one that may follow,
-                       0: none does */
-    char *text;
+    /* Of a GATE: the number of the batch that it is asked about; of a SURVEY: of the one that may follow, 0: none does. */
+    guint instance;
+    char *text;        /* of a GATE: what it reads */
+    gboolean after;    /* of a GATE: no question, but its counterpart */
     VrCloneSeat *seat; /* of a PREPARE that makes a full clone; owned */
 } VrJob;
 
@@ -74,7 +74,13 @@ struct VrExecutor {
     gint64 saved_at_ms;    /* when the state was written */
     gboolean unsaved;      /* ... and could not be: it is tried again with the next step */
     gint64 wall_offset_us; /* wall clock less the clock of the steps */
-    int prepare_error;     /* VrErrorCode of the first preparation that failed, -1: none. Atomic */
+    GArray *asked;         /* guint: those that the gate was asked about and that are not over; NULL: nobody */
+    guint asked_batch;     /* ... as which batch */
+    char *gate_said;       /* last */
+    guint gates_after;     /* under gate_lock: how many gateAfter are to come to their ends */
+    pthread_mutex_t gate_lock;
+    pthread_cond_t gate_idle;
+    int prepare_error; /* VrErrorCode of the first preparation that failed, -1: none. Atomic */
 };
 
 void vr_message_free(VrMessage *message);
@@ -108,6 +114,23 @@ void vr_executor_close(VrExecutor *executor);
 
 /* Loads what the run had kept into the new rollout. */
 gboolean vr_executor_go_on(VrExecutor *executor, GError **error);
+
+/* ---- executor_gate.c ---- */
+
+/* GATE: asks it about the batch that the rollout has chosen. */
+void vr_executor_ask_gate(VrExecutor *executor);
+
+/* Those that it was asked about last are back, or do not go: gateAfter, once. */
+void vr_executor_gate_over(VrExecutor *executor);
+
+/* Until no gateAfter runs: it is the run's, which it names. */
+void vr_executor_wait_for_gate(VrExecutor *executor);
+
+/* What it has answered, for the audit. */
+void vr_executor_note_gate(VrExecutor *executor, const VrMessage *message);
+
+/* The worker's part of both. */
+void vr_executor_do_gate(VrExecutor *executor, VrJob *job);
 
 /* The function of the pool: does one VrJob (data), frees it, and posts its answer to the VrExecutor (user_data). */
 void vr_executor_work(gpointer data, gpointer user_data);

@@ -462,6 +462,7 @@ void vr_rollout_free(VrRollout *rollout)
     g_free(rollout->entries);
     g_free(rollout->candidates);
     vr_batch_free(rollout->batch);
+    vr_batch_free(rollout->asked);
     vr_reasons_clear(&rollout->reasons);
     g_free(rollout->withdrawn_text);
     g_free(rollout->hold_text);

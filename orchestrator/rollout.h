@@ -21,7 +21,8 @@
  *   - an instance whose outcome is unknown keeps its slot as down and stops the run at the end of the batch
  *   - cancel: no new batch, and what is not prepared yet may answer that it was cancelled; cancel now: restore what is in flight
  *     and uncommitted
- *   - between batches a run may be held (VrHold): by a person, a checkpoint, a canary, a walk; a gate is asked before each batch
+ *   - between batches a run may be held (VrHold): by a person, a checkpoint, a canary, a walk; when a batch is chosen a gate is asked about it, and
+ *     it begins when the survey after the yes still gives the same one
  *   - what guests say (D14) is heard at each survey: their order holds until the next one; who asks to be left out is, for the
  *     rest of the run, unless a person named it
  *   - a notice (H7, H8) may wait for long: when all of the batch are ready the set is surveyed once more, and where not all of them may go
@@ -160,8 +161,8 @@ typedef enum {
     VR_COMMAND_RESTORE, /* text = why */
     VR_COMMAND_DISCARD, /* text = why */
     VR_COMMAND_WAKE,    /* at_ms; a later WAKE replaces an earlier one */
-    VR_COMMAND_GATE,    /* ask the gate whether the next batch may begin; its yes does not outlive a hold */
-    VR_COMMAND_RECALL,  /* the answer to NOTICE shall come now; no answer of its own */
+    VR_COMMAND_GATE, /* ask the gate whether vr_rollout_gate_batch() may go next; its yes is for that, and does not outlive a hold */
+    VR_COMMAND_RECALL, /* the answer to NOTICE shall come now; no answer of its own */
     VR_COMMAND_HOLD, /* text = what for and how it ends; for journal and view, no answer. A WAKE follows where time ends it */
     VR_COMMAND_FINISH /* the run is over: status, code, text are in the state; no answer */
 } VrCommandType;
@@ -246,6 +247,8 @@ VrInstancePhase vr_rollout_phase(const VrRollout *rollout, guint instance);
 gboolean vr_rollout_domain_pending(const VrRollout *rollout, guint domain);
 /* Is it down, as far as the last survey and this run know, and does it count as that (decisions 2 and 6, G7)? */
 gboolean vr_rollout_holds_place(const VrRollout *rollout, guint instance);
+/* Of the GATE that was given last: which instances (guint) would go together. Owned by the rollout; NULL: none was given. */
+const GArray *vr_rollout_gate_batch(const VrRollout *rollout);
 /* Why it failed, or was left out by its guest's word; or NULL. */
 const char *vr_rollout_reason(const VrRollout *rollout, guint instance);
 

@@ -3,11 +3,14 @@
  * Between two batches:
  *
  *   does a rule end the run? -> is anything left? (else it bakes, or is done) -> does anything hold it? -> the pause ->
- *   the gate -> a survey -> does a rule end it now? -> is a place free? -> the next batch
+ *   a survey -> does a rule end it now? -> is a place free? -> does the gate let this batch go, and a survey after
+ *   that still give the same one? -> the next batch
  *
  * Each wait ends by a WAKE, by an event of a person, or by the deadline of the run, and then the whole row is asked again.
  */
 #include "orchestrator/rollout_private.h"
+
+#include <string.h>
 
 #define RESURVEY_MS 5000     /* how often the set is looked at while the run waits for a place */
 #define BAKE_SURVEY_MS 60000 /* ... while it bakes */
@@ -178,9 +181,6 @@ static void go_on(VrStep *step)
         hold(step);
     } else if (step->now_ms < rollout->next_batch_at) {
         sleep_until(step, VR_STAGE_PAUSE, rollout->next_batch_at); /* D5 */
-    } else if (rollout->policy.gate != NULL && !rollout->gate_open) {
-        rollout->stage = VR_STAGE_GATE;
-        vr_step_emit(step, VR_COMMAND_GATE, 0, NULL);
     } else {
         ask_survey(step);
     }
@@ -321,6 +321,28 @@ static gboolean is_crowded(const VrRollout *rollout, const VrBatch *batch)
     return batch->members->len - begun > vr_rollout_free_to_start(rollout);
 }
 
+/* E11, L5: its yes is for those that it was told of. */
+static gboolean is_let_go(const VrRollout *rollout, const VrBatch *batch)
+{
+    const GArray *asked = rollout->asked != NULL ? rollout->asked->members : NULL;
+
+    if (rollout->policy.gate == NULL)
+        return TRUE;
+    return rollout->gate_open && asked != NULL && asked->len == batch->members->len &&
+           memcmp(asked->data, batch->members->data, asked->len * sizeof(guint)) == 0;
+}
+
+static void ask_gate(VrStep *step, VrBatch *batch)
+{
+    VrRollout *rollout = step->rollout;
+
+    vr_batch_free(rollout->asked);
+    rollout->asked = batch;
+    rollout->gate_open = FALSE;
+    rollout->stage = VR_STAGE_GATE;
+    vr_step_emit(step, VR_COMMAND_GATE, 0, NULL);
+}
+
 static void choose_batch(VrStep *step)
 {
     VrRollout *rollout = step->rollout;
@@ -332,6 +354,8 @@ static void choose_batch(VrStep *step)
                                   rollout->kind == VR_RUN_ROLLBACK, &block);
     if (batch != NULL && is_crowded(rollout, batch) && vr_step_clears(step))
         rollout->stage = VR_STAGE_CLEAR; /* another batch than was foreseen: first what is not in it goes */
+    else if (batch != NULL && !is_let_go(rollout, batch))
+        ask_gate(step, g_steal_pointer(&batch));
     else if (batch != NULL)
         begin_batch(step, g_steal_pointer(&batch));
     else if (block.kind != VR_BLOCK_NONE)

@@ -81,7 +81,8 @@ struct VrRollout {
     gint64 wake_at;       /* in VR_STAGE_PAUSE and VR_STAGE_HOLD; 0: no WAKE was asked for */
     gint64 next_batch_at; /* D5 */
     gint64 deadline;      /* D23; 0: none */
-    gboolean gate_open;   /* for the next batch */
+    VrBatch *asked;       /* what the gate was asked about last; NULL: nothing */
+    gboolean gate_open;   /* for that */
     gboolean waits;       /* for a place or an answer, until wait_deadline */
     gint64 wait_deadline;
     VrBatch *batch; /* the last one begun */

@@ -145,6 +145,11 @@ gboolean vr_rollout_holds_place(const VrRollout *rollout, guint instance)
     return vr_planner_holds_place(&rollout->candidates[instance]);
 }
 
+const GArray *vr_rollout_gate_batch(const VrRollout *rollout)
+{
+    return rollout->asked != NULL ? rollout->asked->members : NULL;
+}
+
 const char *vr_rollout_reason(const VrRollout *rollout, guint instance)
 {
     return rollout->entries[instance].reason;

@@ -115,21 +115,30 @@ static const char *batch_by(const VrUpgradePolicy *policy)
     return policy->by_domain ? "upgradeDomain" : "percent";
 }
 
+static json_t *argv_json(char **argv)
+{
+    json_t *list = argv ? json_array() : json_null();
+
+    for (char **word = argv; word && *word; word++)
+        json_array_append_new(list, vr_json_text(*word));
+    return list;
+}
+
 /* What holds a run, or ends it: null where the model says nothing. */
 static json_t *holds_json(const VrUpgradePolicy *policy)
 {
-    json_t *percent = json_array(), *gate = policy->gate ? json_array() : json_null();
+    json_t *percent = json_array();
 
     for (guint i = 0; i < VR_CHECKPOINTS && policy->checkpoints[i] > 0; i++)
         json_array_append_new(percent, json_integer(policy->checkpoints[i]));
-    for (char **word = policy->gate; word && *word; word++)
-        json_array_append_new(gate, vr_json_text(*word));
-    return json_pack("{s:s, s:{s:o, s:o}, s:o, s:o, s:o, s:o, s:o}", "batchBy", batch_by(policy), "checkpoints",
-                     "percent", percent, "waitSeconds", VR_JSON_SECONDS(policy->checkpoint_wait_ms), "bakeTimeSeconds",
-                     VR_JSON_SECONDS(policy->bake_ms), "timeoutSeconds",
+    return json_pack("{s:s, s:{s:o, s:o}, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "batchBy", batch_by(policy),
+                     "checkpoints", "percent", percent, "waitSeconds", VR_JSON_SECONDS(policy->checkpoint_wait_ms),
+                     "bakeTimeSeconds", VR_JSON_SECONDS(policy->bake_ms), "timeoutSeconds",
                      policy->timeout_ms > 0 ? VR_JSON_SECONDS(policy->timeout_ms) : json_null(), "maxDowntimeSeconds",
                      policy->max_off_ms > 0 ? VR_JSON_SECONDS(policy->max_off_ms) : json_null(), "maxInFlightPerHost",
-                     policy->max_in_flight > 0 ? json_integer(policy->max_in_flight) : json_null(), "gate", gate);
+                     policy->max_in_flight > 0 ? json_integer(policy->max_in_flight) : json_null(), "gate",
+                     argv_json(policy->gate), "gateTimeoutSeconds", VR_JSON_SECONDS(policy->gate_timeout_ms),
+                     "gateAfter", argv_json(policy->gate_after));
 }
 
 static json_t *instance_json(const VrInstance *instance)

@@ -261,6 +261,26 @@ static void one_descriptor_may_be_kept(void **state)
     expect_error(&error, VR_ERROR_CHILD, "Bad file descriptor");
 }
 
+/* More than a pipe holds, to one that reads it late, not at all, or to the end. */
+static void a_text_may_be_its_input(void **state)
+{
+    g_autofree char *text = g_strnfill(200000, 'x');
+    const VrChildLimits limits = {.input = text};
+    static const char *const wc[] = {"/bin/sh", "-c", "sleep 0.1; wc -c", NULL};
+    static const char *const deaf[] = {"/bin/true", NULL};
+    static const char *const none[] = {"/bin/cat", NULL};
+    g_auto(VrChildResult) counted = {0};
+    g_auto(VrChildResult) unread = {0};
+    g_auto(VrChildResult) empty = {0};
+
+    assert_true(vr_child_run(wc, &limits, &counted, NULL));
+    assert_string_equal(g_strstrip(counted.out), "200000");
+    assert_true(vr_child_run(deaf, &limits, &unread, NULL));
+    assert_int_equal(unread.exit_status, 0);
+    assert_true(vr_child_run(none, &(VrChildLimits){0}, &empty, NULL));
+    assert_string_equal(empty.out, "");
+}
+
 static void nothing_is_left_open(void **state)
 {
     guint before = count_entries("/proc/self/fd");
@@ -291,6 +311,7 @@ int main(void)
         cmocka_unit_test(a_child_may_be_nobody),
         cmocka_unit_test(nobody_too_dies_with_its_parent),
         dir_test(one_descriptor_may_be_kept),
+        cmocka_unit_test(a_text_may_be_its_input),
         cmocka_unit_test(nothing_is_left_open),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -428,17 +428,24 @@ static void test_gate(void **state)
     set_up(&run, 2);
     run.config.policy.gate = gate;
     run.rollout = vr_rollout_new(&run.config);
-    assert_string_equal(say(&run, VR_EVENT_START), "gate");
+    assert_string_equal(say(&run, VR_EVENT_START), "survey");
+    assert_null(vr_rollout_gate_batch(run.rollout));
+    assert_string_equal(say(&run, VR_EVENT_SURVEY), "gate");
+    assert_int_equal(vr_rollout_gate_batch(run.rollout)->len, 1);
+    assert_int_equal(g_array_index(vr_rollout_gate_batch(run.rollout), guint, 0), 0);
     assert_string_equal(gate_says(&run, VR_OUTCOME_FAILED), "wake");
     assert_string_equal(gate_says(&run, VR_OUTCOME_OK), ""); /* it was not asked */
     run.now_ms = run.last_at_ms;
-    assert_string_equal(say(&run, VR_EVENT_WAKE), "gate");
+    assert_string_equal(say(&run, VR_EVENT_WAKE), "survey");
+    assert_string_equal(say(&run, VR_EVENT_SURVEY), "gate");
     assert_string_equal(gate_says(&run, VR_OUTCOME_OK), "survey");
     assert_string_equal(say(&run, VR_EVENT_SURVEY), "begin prepare 0");
-    assert_string_equal(goes_through(&run, 0), "end gate");
+    assert_string_equal(goes_through(&run, 0), "end survey");
+    assert_string_equal(say(&run, VR_EVENT_SURVEY), "gate");
     assert_string_equal(gate_says(&run, VR_OUTCOME_UNKNOWN), "wake");
     run.now_ms += 300000;
-    assert_string_equal(say(&run, VR_EVENT_WAKE), "gate");
+    assert_string_equal(say(&run, VR_EVENT_WAKE), "survey");
+    assert_string_equal(say(&run, VR_EVENT_SURVEY), "gate");
     assert_string_equal(gate_says(&run, VR_OUTCOME_FAILED), "finish");
     expect_end(&run, VR_RUN_FAULTED, VR_CODE_INTERNAL);
     expect_text(&run, "quorum would be lost");
@@ -456,12 +463,31 @@ static void test_gate_and_pause(void **state)
         set_up(&run, 2);
         run.config.policy.gate = gate;
         run.rollout = vr_rollout_new(&run.config);
-        assert_string_equal(say(&run, VR_EVENT_START), "gate");
+        assert_string_equal(say(&run, VR_EVENT_START), "survey");
+        assert_string_equal(say(&run, VR_EVENT_SURVEY), "gate");
         assert_string_equal(say(&run, VR_EVENT_PAUSE), "");
         assert_string_equal(gate_says(&run, answers[k]), "hold");
         run.now_ms += 86400000;
-        assert_string_equal(say(&run, VR_EVENT_RESUME), "gate");
+        assert_string_equal(say(&run, VR_EVENT_RESUME), "survey");
+        assert_string_equal(say(&run, VR_EVENT_SURVEY), "gate");
     }
+}
+
+/* L5: one has drained what it said yes for; when another batch comes it is asked about that. */
+static void test_gate_and_another_batch(void **state)
+{
+    char program[] = "/bin/gate", *gate[] = {program, NULL};
+    g_auto(Run) run = {0};
+
+    set_up(&run, 5);
+    run.config.policy.gate = gate;
+    assert_string_equal(launch(&run), "gate");
+    assert_string_equal(gate_says(&run, VR_OUTCOME_OK), "survey");
+    run.answers[3] = VR_SURVEY_UNHEALTHY;
+    assert_string_equal(say(&run, VR_EVENT_SURVEY), "gate");
+    assert_int_equal(g_array_index(vr_rollout_gate_batch(run.rollout), guint, 0), 3);
+    assert_string_equal(gate_says(&run, VR_OUTCOME_OK), "survey");
+    assert_string_equal(say(&run, VR_EVENT_SURVEY), "begin prepare 3");
 }
 
 /* J10: a swap that takes too long stops the run at the end of its batch. */
@@ -544,6 +570,7 @@ int main(void)
         cmocka_unit_test(test_deadline_ends_a_hold),
         cmocka_unit_test(test_gate),
         cmocka_unit_test(test_gate_and_pause),
+        cmocka_unit_test(test_gate_and_another_batch),
         cmocka_unit_test(test_downtime),
         cmocka_unit_test(test_rollback_is_not_held),
         cmocka_unit_test(test_hold_names),

@@ -43,6 +43,7 @@ vr_test(orchestrator executor LINK vr_orchestrator engine_support)
 set_tests_properties(orchestrator/executor PROPERTIES LABELS threads)
 vr_test(orchestrator executor_extensions LINK vr_orchestrator engine_support PkgConfig::JANSSON SOURCES orchestrator/host_agent.c)
 vr_test(orchestrator executor_notice LINK vr_orchestrator engine_support PkgConfig::JANSSON)
+vr_test(orchestrator executor_gate LINK vr_orchestrator engine_support PkgConfig::JANSSON)
 vr_test(orchestrator executor_control LINK vr_orchestrator engine_support)
 set_tests_properties(orchestrator/executor_control PROPERTIES LABELS threads)
 # Without that label: GLib's slices go from thread to thread where TSan does not see it, and with hundreds of threads it says so.

@@ -54,6 +54,7 @@ Check *check_new(const VrRolloutConfig *config)
     check->walk = config->walk;
     check->notice = config->notice && config->kind != VR_RUN_ROLLBACK;
     check->members = g_array_new(FALSE, FALSE, sizeof(guint));
+    check->gated = g_array_new(FALSE, FALSE, sizeof(guint));
     check->waits_since = check->no_gate_since = check->no_place_since = -1;
     check->walk_domain = -1;
     check->deadline = G_MAXINT64;
@@ -81,6 +82,7 @@ void check_free(Check *check)
         return;
     g_free(check->shadows);
     g_array_unref(check->members);
+    g_array_unref(check->gated);
     g_free(check->violation);
     g_free(check);
 }

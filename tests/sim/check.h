@@ -31,4 +31,6 @@ void check_step(Check *check, const VrEvent *event, gint64 now_ms, const GArray 
 void check_instance(Check *check, guint i, VrInstancePhase phase, const char *reason);
 
 /* The first violation, or NULL. */
+/* Those that the gate is asked about, as the run says it: guint; NULL: it has not asked. */
+void check_gate_batch(Check *check, const GArray *members);
 const char *check_violation(const Check *check);

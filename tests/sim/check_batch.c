@@ -2,6 +2,8 @@
 /* Surveys and the batches that they begin: D1-D3, D6, D8-D12, D30, decisions 1, 2 and 11, SAFETY 17, 19 and 21. */
 #include "tests/sim/check_private.h"
 
+#include <string.h>
+
 /* 17, D1, D8-D11, D30: of the batch as a whole. */
 static void check_members(Check *check, const Choice *choice)
 {
@@ -108,6 +110,34 @@ static void joins(Check *check, const Choice *choice, guint i, gboolean canaries
     g_array_append_val(check->members, i);
 }
 
+static gboolean same(const GArray *a, const GArray *b)
+{
+    return a->len == b->len && memcmp(a->data, b->data, a->len * sizeof(guint)) == 0;
+}
+
+/* E11, L5: the gate is told who would go, and asked anew where others would. FALSE: its yes is for these. */
+static gboolean asks_gate(Check *check, const Choice *choice)
+{
+    g_autoptr(GArray) members = NULL;
+
+    if (check->policy.gate == NULL)
+        return FALSE;
+    members = check_foretell(check, choice);
+    if (check->gate_said_yes && same(members, check->gated))
+        return FALSE;
+    g_array_set_size(check->gated, 0);
+    g_array_append_vals(check->gated, members->data, members->len);
+    check->gate_said_yes = FALSE;
+    check->gate_out = check_expect(check, VR_COMMAND_GATE) != NULL;
+    return TRUE;
+}
+
+void check_gate_batch(Check *check, const GArray *members)
+{
+    if (check->gate_out && (members == NULL || !same(members, check->gated)))
+        check_fail(check, "the gate is asked about other instances than would go");
+}
+
 static void begins(Check *check, const Choice *choice)
 {
     g_autoptr(GArray) foretold = check->ahead > 0 ? check_foretell(check, choice) : NULL;
@@ -130,6 +160,8 @@ static void begins(Check *check, const Choice *choice)
     check->gate_said_yes = FALSE;
     check->waits_since = check->no_gate_since = check->no_place_since = -1;
     check->looked_ahead = check->recalled = check->confirm_out = FALSE;
+    if (check->policy.gate != NULL && !same(check->members, check->gated))
+        check_fail(check, "others go than those that the gate let go");
     check_members(check, choice);
     check_others(check, choice, canaries);
     check_clears(check); /* another batch than was foreseen */
@@ -226,9 +258,10 @@ void check_surveyed(Check *check)
         check_waits(check, &check->no_place_since, VR_CODE_INTERNAL);
     else if (choice.next != NULL && is_crowded(check, &choice))
         check_clears_first(check);
-    else if (choice.next != NULL)
-        begins(check, &choice);
-    else if (check->fates[FATE_FRESH] == 0)
+    else if (choice.next != NULL) {
+        if (!asks_gate(check, &choice))
+            begins(check, &choice);
+    } else if (check->fates[FATE_FRESH] == 0)
         check_waits_for_clear(check); /* the last are left out when what was prepared of them is gone */
     else
         waits_for_place(check, &choice);

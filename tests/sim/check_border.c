@@ -156,8 +156,6 @@ void check_goes_on(Check *check)
     check->wake_out = check->checkpoint_waits = FALSE;
     if (check->now_ms < check->pause_until) /* D5 */
         expect_wake(check, MIN(check->pause_until, check_deadline(check)));
-    else if (check->policy.gate != NULL && !(check->gate_said_yes && check_next_type(check) == VR_COMMAND_SURVEY))
-        check->gate_out = check_expect(check, VR_COMMAND_GATE) != NULL;
     else
         check->survey_out = check_expect(check, VR_COMMAND_SURVEY) != NULL;
 }
@@ -165,6 +163,8 @@ void check_goes_on(Check *check)
 void check_gate_answered(Check *check)
 {
     check->gate_said_yes = check->event->outcome == VR_OUTCOME_OK;
+    if (check->gate_said_yes)
+        check->waits_since = check->no_gate_since = check->no_place_since = -1; /* what follows is another wait */
     if (check->fates[FATE_LOST] > 0 && check_ends(check))
         return;
     if (check->gate_said_yes || check->pause_asked || check->now_ms >= check_deadline(check))

@@ -115,7 +115,8 @@ struct Check {
     gboolean checkpoint_waits; /* one was reached by the last batch, and nobody promoted it */
     gboolean checkpoint_told;
     gint64 checkpoint_until;
-    gboolean gate_said_yes; /* since the last batch and the last hold */
+    gboolean gate_said_yes; /* to `gated`, since the last batch and the last hold */
+    GArray *gated;          /* those that the gate was asked about last */
     gboolean baking, bake_promoted;
     gint64 bake_until;
 

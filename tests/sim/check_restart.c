@@ -15,6 +15,7 @@ Check *check_copy(const Check *check)
     *copy = *check;
     copy->shadows = g_memdup2(check->shadows, check->count * sizeof(Shadow));
     copy->members = g_array_copy(check->members);
+    copy->gated = g_array_copy(check->gated);
     copy->violation = g_strdup(check->violation);
     return copy;
 }

@@ -257,6 +257,7 @@ void world_deliver(World *world, const VrEvent *event)
     vr_rollout_step(world->rollout, event, world->now_ms, world->commands);
     vr_rollout_view(world->rollout, &view);
     check_step(world->check, event, world->now_ms, world->commands, &view);
+    check_gate_batch(world->check, vr_rollout_gate_batch(world->rollout));
     if (check_violation(world->check) != NULL && world->violation == NULL)
         world->violation = g_strdup(check_violation(world->check));
     if (seen)
