@@ -151,6 +151,18 @@ static json_t *instance_json(const VrInstance *instance)
                      vr_protection_json(instance), "pinnedVersion", vr_json_text(instance->pin));
 }
 
+/* H7, H8: where guests have notice. */
+static json_t *notice_json(const VrNoticeProfile *notice)
+{
+    if (!notice->enable)
+        return json_null();
+    return json_pack("{s:o, s:o, s:o, s:s, s:s}", "notBeforeSeconds", VR_JSON_SECONDS(notice->not_before_ms), "file",
+                     vr_json_text(notice->file), "busyLimitSeconds",
+                     notice->busy_file || notice->busy_command ? VR_JSON_SECONDS(notice->busy_limit_ms) : json_null(),
+                     "onBusyLimit", notice->goes_though_busy ? "proceed" : "refuse", "withoutAgent",
+                     notice->goes_without_agent ? "proceed" : "refuse");
+}
+
 static void info_json(const VrSet *set)
 {
     json_t *document = set_json(set, NULL), *list = json_array();
@@ -160,6 +172,7 @@ static void info_json(const VrSet *set)
         json_array_append_new(list, instance_json(vr_set_instance(set, i)));
     json_object_set_new(document, "rollingUpgradePolicy", policy_json(set->model));
     json_object_set_new(document, "upgradePolicy", holds_json(&set->model->policy));
+    json_object_set_new(document, "osImageNotification", notice_json(&set->model->notice));
     json_object_set_new(document, "healthTimeoutSeconds", VR_JSON_SECONDS(set->model->health.timeout_ms));
     json_object_set_new(document, "osDisk",
                         json_pack("{s:s, s:o}", "kind", vr_os_disk_kind_name(set->model->os_disk_kind), "target",
@@ -182,6 +195,8 @@ static void info_holds(const VrCli *cli, const VrUpgradePolicy *policy)
     g_autofree char *wait = vr_text_duration(policy->checkpoint_wait_ms);
     g_autofree char *gate = policy->gate ? g_strjoinv(" ", policy->gate) : NULL;
     g_autofree char *shown = gate ? vr_printable(gate, -1) : NULL;
+    g_autofree char *back = policy->gate_after ? g_strjoinv(" ", policy->gate_after) : NULL;
+    g_autofree char *after = back ? vr_printable(back, -1) : NULL;
     g_autoptr(GString) percent = g_string_new(NULL);
 
     for (guint i = 0; i < VR_CHECKPOINTS && policy->checkpoints[i] > 0; i++)
@@ -195,6 +210,17 @@ static void info_holds(const VrCli *cli, const VrUpgradePolicy *policy)
         vr_label_format(cli, "In flight", "at most %u of a host", policy->max_in_flight);
     if (shown)
         vr_label(cli, "Gate", shown);
+    if (after)
+        vr_label(cli, "Gate after", after);
+}
+
+static void info_notice(const VrCli *cli, const VrNoticeProfile *notice)
+{
+    g_autofree char *wait = vr_text_duration(notice->not_before_ms);
+    g_autofree char *file = vr_printable(notice->file, -1);
+
+    if (notice->enable)
+        vr_label_format(cli, "Notice", "%s before a guest goes down, in %s", wait, file);
 }
 
 static void info_lines(const VrCli *cli, const VrSet *set)
@@ -218,6 +244,7 @@ static void info_lines(const VrCli *cli, const VrSet *set)
                     policy->pause_ms > 0 ? ", a pause between of " : "", policy->pause_ms > 0 ? pause : "");
     vr_label_format(cli, "Batch by", "%s%s", batch_by(policy), policy->cross_zone ? ", across zones" : "");
     info_holds(cli, policy);
+    info_notice(cli, &set->model->notice);
     vr_label(cli, "Auto rollback", policy->automatic_rollback ? "yes" : "no");
     vr_label_format(cli, "Health", "%s, within %s", vr_health_source_text(&set->model->health), timeout);
     vr_label_format(cli, "OS disk", "%s, %s",

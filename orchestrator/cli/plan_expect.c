@@ -75,12 +75,32 @@ static void print_nvram(const VrPlan *plan)
                count == 1 ? "" : "s", plan->nvram.count > 0 ? ", about " : "", plan->nvram.count > 0 ? each : "");
 }
 
-/* The waits between the batches, and after the last: pauses (D5), checkpoints (D15), the bake time (D16). */
+/* H7: how long the guests of a batch wait, if they are not busy then and approve nothing. */
+static gint64 notice_ms(const VrPlan *plan)
+{
+    const VrNoticeProfile *notice = &plan->session->set->model->notice;
+
+    return notice->enable && plan->targets->kind != VR_RUN_ROLLBACK ? notice->not_before_ms : 0;
+}
+
+static void print_notice(const VrPlan *plan)
+{
+    const VrNoticeProfile *notice = &plan->session->set->model->notice;
+    gboolean may_be_busy = notice->busy_file || notice->busy_command;
+    g_autofree char *wait = vr_text_duration(notice_ms(plan));
+    g_autofree char *busy = vr_text_duration(notice->busy_limit_ms);
+
+    if (notice_ms(plan) > 0)
+        vr_say(plan->session->cli, "before a batch goes down: its guests have notice, for %s%s%s", wait,
+               may_be_busy ? " and as long as they are busy, at most " : "", may_be_busy ? busy : "");
+}
+
+/* The waits between the batches, and after the last: pauses (D5), checkpoints (D15), the bake time (D16); and the notices. */
 static gint64 waits_ms(const VrPlan *plan)
 {
     const VrUpgradePolicy *policy = &plan->session->set->model->policy;
     gboolean forward = plan->targets->kind != VR_RUN_ROLLBACK;
-    gint64 waits = forward && plan->batches->len > 0 ? policy->bake_ms : 0;
+    gint64 waits = (forward && plan->batches->len > 0 ? policy->bake_ms : 0) + notice_ms(plan) * plan->batches->len;
     guint moved = 0, checkpoint = 0;
 
     for (guint i = 0; i + 1 < plan->batches->len; i++) {
@@ -117,6 +137,7 @@ void vr_plan_print_expected(const VrPlan *plan)
 
     if (plan->batches->len == 0)
         return;
+    print_notice(plan);
     print_nvram(plan);
     if (plan->os_down.count == 0) {
         vr_say(cli, "expected: unknown: no run yet%s%s", waits > 0 ? ", but for waits of " : "",

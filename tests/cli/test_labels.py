@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What instances are labelled with, in models, plans and runs. D7-D10, D15, D16, D22, D23, D26, D30, E11, G7."""
+"""What instances are labelled with, in models, plans and runs. D7-D10, D15, D16, D22, D23, D26, D30, E11, G7, H7, L5."""
+import json
 import os
 import signal
 import stat
@@ -9,7 +10,7 @@ import pytest
 
 from lib import cheap_guest
 from conftest import PREFIX
-from program import DONE, POLICY, USAGE
+from program import DONE, POLICY, REFUSED, USAGE
 
 
 @pytest.fixture(scope="module", name="fleet")
@@ -184,6 +185,7 @@ def test_set_info_shows_what_holds_a_run(define):
     assert (policy["bakeTimeSeconds"], policy["timeoutSeconds"], policy["maxDowntimeSeconds"]) == (3600, 28800, 60)
     assert policy["gate"] == ["/usr/bin/true", "-q"] and policy["batchBy"] == "percent"
     assert policy["maxInFlightPerHost"] == 2
+    assert (policy["gateTimeoutSeconds"], policy["gateAfter"]) == (60, None)
     plan = program.json("plan", "shop")
     assert batches(plan) == [[0, 1], [2, 3], [4, 5]]
     assert "2 of 6 (33%), not 6: at most 2 of a host may be on their way" in plan["batches"][0]["reason"]
@@ -213,17 +215,37 @@ class TestRuns:
         assert [one["batch"] for one in found if one["phase"] == "committed"] == [1, 2]
 
     def test_gate_and_phases(self, lab):
-        """E11, D10: the gate is told set, run and batch, before each of them."""
-        told = os.path.join(lab.fleet.dir, "told")
-        gate = lab.program.write("gate", f"#!/bin/sh\necho \"$@\" >>{told}\n")
+        """E11, L5, D10: the gate is told set, run, batch and who would go, before each of them; its counterpart after it."""
+        told, read = (os.path.join(lab.fleet.dir, name) for name in ("told", "read"))
+        gate = lab.program.write("gate", f"#!/bin/sh\necho \"$@\" >>{told}\ncat >>{read}\n")
         os.chmod(gate, stat.S_IRWXU)
-        self.define(lab, ["phase: 2", "phase: 1", ""], policy=f"  gate: [{gate}, ask]\n")
+        self.define(lab, ["phase: 2", "phase: 1", ""],
+                    policy=f"  gate: [{gate}, ask]\n  gateTimeout: PT30S\n  gateAfter: [{gate}, back]\n")
         result = lab.program("--json", "upgrade", lab.set_name, "--version", "3.0.0")
         run = result.lines[-1]["run"]["runId"]
         with open(told, encoding="utf-8") as file:
-            assert file.read().splitlines() == [f"ask {lab.set_name} {run} {batch}" for batch in (1, 2, 3)]
+            assert file.read().splitlines() == [f"{word} {lab.set_name} {run} {batch}" for batch in (1, 2, 3)
+                                                for word in ("ask", "back")]
+        with open(read, encoding="utf-8") as file:
+            seen = [json.loads(line) for line in file]
+        assert [(one["batch"], one["instances"][0]["domain"], one["instances"][0]["phase"]) for one in seen] == [
+            (batch, lab.names[index], phase) for batch, index in ((1, 1), (2, 0), (3, 2)) for phase in ("pending", "committed")]
         found = lab.program.json("history", lab.set_name, "--run", run)["instances"]
         assert [one["batch"] for one in found] == [2, 1, 3]
+
+    def test_guests_that_cannot_be_told(self, lab):
+        """H7: none of them has an agent; plan says so before any is touched, or lets them go."""
+        notice = "scheduledEventsProfile: {{osImageNotificationProfile: {{enable: true, notBeforeTimeout: PT1H{}}}}}\n"
+        self.define(lab, [], more=notice.format(""))
+        line = lab.program("reimage", lab.set_name, lab.names[0], status=REFUSED).error()
+        assert "[no-agent-for-notice]" in line and "withoutAgent: proceed" in line
+        self.define(lab, [], more=notice.format(", withoutAgent: proceed"))
+        warned = [one["domain"] for one in lab.program.json("plan", lab.set_name, "--version", "2.0.0")["findings"]
+                  if one["id"] == "goes-without-notice"]
+        assert sorted(warned) == sorted(lab.names)
+        result = lab.program("--json", "reimage", lab.set_name, lab.names[0])
+        assert any("goes down without notice" in (one.get("text") or "") for one in result.lines)
+        assert lab.versions() == lab.all_on("3.0.0")
 
     def test_a_gate_that_does_not_open_stops_the_run(self, lab):
         gate = lab.program.write("closed", "#!/bin/sh\necho not tonight >&2\nexit 1\n")
