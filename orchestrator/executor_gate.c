@@ -24,14 +24,22 @@ static json_t *text_or_null(const char *text)
     return text ? json_string(text) : json_null();
 }
 
+/* One that is only prepared, ahead of its batch too, was not touched: for a gate it is as pending as the others. */
+static const char *phase_of(const VrExecutor *executor, guint index)
+{
+    VrInstancePhase phase = vr_rollout_phase(executor->rollout, index);
+    gboolean untouched = phase == VR_PHASE_PREPARING || phase == VR_PHASE_PREPARED || phase == VR_PHASE_DISCARDING;
+
+    return vr_instance_phase_name(untouched ? VR_PHASE_PENDING : phase);
+}
+
 static json_t *instance_of(const VrExecutor *executor, guint index)
 {
     const VrInstance *instance = vr_executor_instance(executor, index);
-    VrInstancePhase phase = vr_rollout_phase(executor->rollout, index);
 
     return json_pack("{s:s, s:s, s:i, s:o, s:o, s:s}", "domain", instance->domain, "uuid", instance->uuid,
                      "upgradeDomain", (int)instance->upgrade_domain, "role", text_or_null(instance->role.name), "zone",
-                     text_or_null(instance->zone.name), "phase", vr_instance_phase_name(phase));
+                     text_or_null(instance->zone.name), "phase", phase_of(executor, index));
 }
 
 /* Free with g_free. */

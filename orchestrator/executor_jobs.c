@@ -188,7 +188,7 @@ static char *what_comes(const VrExecutor *executor, guint index)
                            image->name, image->version);
 }
 
-/* Nobody is there to be told where the guest is off. What was prepared for one that is called off is discarded by a job of its own. */
+/* What was prepared for one that is called off is discarded by a job of its own. */
 static void do_notice(VrExecutor *executor, VrJob *job)
 {
     VrWork *work = &executor->work[job->instance];
@@ -202,9 +202,8 @@ static void do_notice(VrExecutor *executor, VrJob *job)
     g_autoptr(GError) local = NULL;
     VrMessage *message;
 
-    if (vr_swap_row(work->swap)->was_running)
-        work->notice = vr_notice_new(&request);
-    if (!work->notice || vr_notice_wait(work->notice, &work->recalled, say_wait, &waiting, &local))
+    work->notice = vr_notice_new(&request);
+    if (vr_notice_wait(work->notice, &work->recalled, say_wait, &waiting, &local))
         message = vr_message_new(VR_EVENT_NOTICED, job->instance, VR_OUTCOME_OK, NULL);
     else if (g_error_matches(local, VR_ERROR, VR_ERROR_CANCELLED))
         message = vr_message_new(VR_EVENT_NOTICED, job->instance, VR_OUTCOME_CANCELLED, local->message);

@@ -217,7 +217,7 @@ class TestRuns:
     def test_gate_and_phases(self, lab):
         """E11, L5, D10: the gate is told set, run, batch and who would go, before each of them; its counterpart after it."""
         told, read = (os.path.join(lab.fleet.dir, name) for name in ("told", "read"))
-        gate = lab.program.write("gate", f"#!/bin/sh\necho \"$@\" >>{told}\ncat >>{read}\n")
+        gate = lab.program.write("gate", f"#!/bin/sh\n[ $1 = ask ] || sleep 0.5\necho \"$@\" >>{told}\ncat >>{read}\n")
         os.chmod(gate, stat.S_IRWXU)
         self.define(lab, ["phase: 2", "phase: 1", ""],
                     policy=f"  gate: [{gate}, ask]\n  gateTimeout: PT30S\n  gateAfter: [{gate}, back]\n")
