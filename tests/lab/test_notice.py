@@ -6,7 +6,6 @@ import time
 
 import pytest
 
-from conftest import LAB_DIR
 from proof import rebooted
 
 NOTICE = "/run/virt-reimage-notice.json"
@@ -16,17 +15,17 @@ NAME = "test-2"
 @pytest.fixture(name="define", scope="module")
 def fixture_define(lab):
     """Defines the set with these keys of the notice; without it when the module is done."""
-    model = (LAB_DIR / "lab.yaml").read_text()
+    model = (lab.root.parent / "lab.yaml").read_text()
 
     def define(keys):
         profile = f"scheduledEventsProfile: {{osImageNotificationProfile: {{enable: true, {keys}}}}}\n"
-        with_notice = LAB_DIR / "notice.yaml"
+        with_notice = lab.root.parent / "notice.yaml"
         with_notice.write_text(profile + model)
         lab.run("set-define", str(with_notice))
 
     lab.settle()
     yield define
-    lab.run("set-define", str(LAB_DIR / "lab.yaml"))
+    lab.run("set-define", str(lab.root.parent / "lab.yaml"))
 
 
 def events(lab):
