@@ -226,8 +226,7 @@ static gboolean read_model(VrModelParser *parser, const VrYamlNode *root, VrMode
     return vr_model_keys(parser, root, vr_model_root_keys, model, error) && check_required(parser, error) &&
            check_image(parser, model, error) && vr_model_check_policy(parser, &model->policy, error) &&
            vr_model_check_health(parser, model, error) && vr_model_check_notice(parser, &model->notice, error) &&
-           vr_model_check_windows(parser, model, error) &&
-           check_disks(parser, model, error);
+           vr_model_check_windows(parser, model, error) && check_disks(parser, model, error);
 }
 
 VrModel *vr_model_parse_document(const char *text, gsize length, const char *file_name, VrYamlNode **document,
