@@ -9,6 +9,8 @@
 
 #include <sys/stat.h>
 
+void (*fake_qemu_aside)(gboolean on);
+
 gboolean fake_hv_is_of(const char *xml, const char *uuid, GError **error)
 {
     g_autoptr(VrDomainDef) def = vr_domain_def_parse(xml, error);
@@ -68,7 +70,7 @@ static gboolean chain_opens(const xmlNode *disk, GError **error)
     return TRUE;
 }
 
-gboolean fake_qemu_opens(const char *xml, gboolean (*is_locked)(const char *path, void *data), void *data,
+static gboolean all_open(const char *xml, gboolean (*is_locked)(const char *path, void *data), void *data,
                          GError **error)
 {
     g_autoptr(VrDomainDef) def = vr_domain_def_parse(xml, error);
@@ -82,4 +84,17 @@ gboolean fake_qemu_opens(const char *xml, gboolean (*is_locked)(const char *path
             return FALSE;
     }
     return def != NULL;
+}
+
+gboolean fake_qemu_opens(const char *xml, gboolean (*is_locked)(const char *path, void *data), void *data,
+                         GError **error)
+{
+    gboolean ok;
+
+    if (fake_qemu_aside)
+        fake_qemu_aside(TRUE);
+    ok = all_open(xml, is_locked, data, error);
+    if (fake_qemu_aside)
+        fake_qemu_aside(FALSE);
+    return ok;
 }

@@ -65,6 +65,13 @@ const char *io_fault_hit(void)
 
 /* ---- what is counted ---- */
 
+static __thread gboolean aside;
+
+void io_fault_aside(gboolean on)
+{
+    aside = on;
+}
+
 static gboolean is_beneath(const char *path, const char *dir)
 {
     size_t length = strlen(dir);
@@ -92,7 +99,7 @@ static int next(IoKind kind, const char *path)
 {
     guint number;
 
-    if (!fault.armed || kind != fault.kind || !is_watched(path))
+    if (!fault.armed || aside || kind != fault.kind || !is_watched(path))
         return 0;
     number = (guint)g_atomic_int_add(&fault.count, 1) + 1;
     if (fault.nth == 0 || number < fault.nth || (number > fault.nth && !fault.stays))
@@ -106,7 +113,7 @@ static int next_fd(IoKind kind, int fd)
 {
     char path[512];
 
-    if (!fault.armed || kind != fault.kind)
+    if (!fault.armed || aside || kind != fault.kind)
         return 0;
     path_of_fd(fd, path, sizeof path);
     return next(kind, path);
@@ -117,7 +124,7 @@ static int next_at(IoKind kind, int dirfd, const char *name)
     char path[1024];
     size_t length;
 
-    if (!fault.armed || kind != fault.kind)
+    if (!fault.armed || aside || kind != fault.kind)
         return 0;
     if (name[0] == '/' || dirfd == AT_FDCWD)
         return next(kind, name);

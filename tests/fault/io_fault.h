@@ -32,6 +32,9 @@ void io_fault_watch(const char *dir, const char *except);
 void io_fault_arm(IoKind kind, guint nth, int how, gboolean stays);
 void io_fault_disarm(void);
 
+/* Between the two nothing that the calling thread does is counted or fails: it stands for another process. */
+void io_fault_aside(gboolean on);
+
 /* Since it was armed: operations of the kind, and the path of the first that failed (NULL: none did). */
 guint io_fault_count(void);
 const char *io_fault_hit(void);

@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "disk/copy_private.h"
+#include "fault/fake_qemu.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -237,14 +238,15 @@ static gboolean is_guest_disk(const char *path)
     return g_str_has_suffix(path, "/old.raw") || g_str_has_suffix(path, "/data.raw");
 }
 
-/* SQLite does without what it cannot open, and says later what it could not do. */
-static gboolean must_say_no_space(guint fault, const char *hit)
+/* SQLite does without what it cannot open, and says later what it could not do. Where nothing can be opened any more, no disk of the guest
+ * can, and that is what is said. */
+static gboolean must_say_no_space(guint fault, const char *hit, gboolean stays)
 {
     return (faults[fault].how == ENOSPC || faults[fault].how == EDQUOT) &&
-           !(faults[fault].kind == IO_OPEN && (strstr(hit, "state.db") || is_guest_disk(hit)));
+           !(faults[fault].kind == IO_OPEN && (stays || strstr(hit, "state.db") || is_guest_disk(hit)));
 }
 
-static void check_error(const World *world, const GError *error, guint fault, const char *hit)
+static void check_error(const World *world, const GError *error, guint fault, const char *hit, gboolean stays)
 {
     assert_non_null(error);
     assert_true(error->domain == VR_ERROR);
@@ -252,7 +254,7 @@ static void check_error(const World *world, const GError *error, guint fault, co
         print_message("%s%s\n    %s: %s\n", running, hit, vr_error_name(error->code), error->message);
     if (!names_object(world, error->message, hit))
         violation("at %s the error does not name its object: %s", hit, error->message);
-    if (must_say_no_space(fault, hit) && error->code != VR_ERROR_NO_SPACE)
+    if (must_say_no_space(fault, hit, stays) && error->code != VR_ERROR_NO_SPACE)
         violation("at %s the error is %s and not NoSpace: %s", hit, vr_error_name(error->code), error->message);
 }
 
@@ -346,7 +348,7 @@ static gboolean run(guint scenario, guint fault, guint nth, gboolean stays, guin
     if (!ok && (!hit || faults[fault].rules & UNSEEN))
         violation("fails: %s", error ? error->message : "without an error");
     if (!ok && hit)
-        check_error(world, error, fault, hit);
+        check_error(world, error, fault, hit, stays);
     if (scenarios[scenario].needs_guest && !(stays && faults[fault].kind == IO_OPEN) &&
         !(hit && faults[fault].kind == IO_OPEN && is_guest_disk(hit)) && left != VR_DOMAIN_RUNNING)
         violation("the guest is left off: %s", error ? error->message : "no error");
@@ -475,6 +477,7 @@ int main(void)
     ops.completion = believed_completion;
     vr_copy_set_ops(&ops);
     world_skip_waiting(NULL);
+    fake_qemu_aside = io_fault_aside;
     signal(SIGALRM, tell_and_end);
     signal(SIGABRT, tell_and_end);
     if (g_file_test("/dev/shm", G_FILE_TEST_IS_DIR)) /* the faults are ours, so the medium need not be slow */
