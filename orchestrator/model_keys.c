@@ -368,6 +368,7 @@ gboolean vr_model_text(VrModelParser *parser, const VrYamlNode *value, const VrM
 {
     if (!is_text(parser, value, key->check, error))
         return FALSE;
+    g_free(*(char **)target); /* a default that the document replaces */
     *(char **)target = g_strdup(value->text);
     return TRUE;
 }
