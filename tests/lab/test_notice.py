@@ -13,13 +13,13 @@ NAME = "test-2"
 
 
 @pytest.fixture(name="define", scope="module")
-def fixture_define(lab):
+def fixture_define(lab, tmp_path_factory):
     """Defines the set with these keys of the notice; without it when the module is done."""
     model = (lab.root.parent / "lab.yaml").read_text()
+    with_notice = tmp_path_factory.mktemp("model") / "notice.yaml"
 
     def define(keys):
         profile = f"scheduledEventsProfile: {{osImageNotificationProfile: {{enable: true, {keys}}}}}\n"
-        with_notice = lab.root.parent / "notice.yaml"
         with_notice.write_text(profile + model)
         lab.run("set-define", str(with_notice))
 

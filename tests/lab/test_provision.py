@@ -13,7 +13,7 @@ TOKEN = "s3cr3t-t0k3n-0f-th3-l4b"
 MODEL = """
 schemaVersion: 1
 name: {set}
-imageReference: {{name: lab-linux, version: latest}}
+imageReference: {{name: lab-linux, version: {version}}}
 upgradePolicy:
   rollingUpgradePolicy: {{maxBatchInstancePercent: 50, maxUnhealthyInstancePercent: 100, maxUnhealthyUpgradedInstancePercent: 50}}
 healthProfile: {{healthTimeout: PT60S}}
@@ -66,10 +66,11 @@ def registry():
         server.shutdown()
 
 
-def write_model(directory, set_name, names, port):
-    """Beside it lies what it names."""
-    files = {"app.sh": APP, "tools.sh": TOOLS, "register.sh": REGISTER.format(port=port), "token": TOKEN + "\n",
-             "model.yaml": MODEL.format(set=set_name, instances=", ".join(f"{{domain: {name}}}" for name in names))}
+def write_model(directory, lab, names, port):
+    """Beside it lies what it names. The version that the guests run is pinned: a later one may have failed in a test before."""
+    instances = ", ".join(f"{{domain: {name}}}" for name in names)
+    model = MODEL.format(set=names[0].rsplit("-", 1)[0], version=lab.versions()[names[0]], instances=instances)
+    files = {"app.sh": APP, "tools.sh": TOOLS, "register.sh": REGISTER.format(port=port), "token": TOKEN + "\n", "model.yaml": model}
     for name, text in files.items():
         (directory / name).write_text(text)
     (directory / "token").chmod(0o600)
@@ -86,7 +87,7 @@ def test_token_that_expires(lab, registry, tmp_path):
     name = first.rsplit("-", 1)[0]
     lab.settle()
     before = Guest(second).facts()["inside"]
-    lab.run("set-define", str(write_model(tmp_path, name, (first, second), registry.server_address[1])))
+    lab.run("set-define", str(write_model(tmp_path, lab, (first, second), registry.server_address[1])))
     said = []
     try:
         plan = lab.run("plan", name)
