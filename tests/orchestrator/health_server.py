@@ -123,7 +123,8 @@ BEHAVIOURS = {
 }
 
 
-def read_path(client):
+def read_request(client):
+    """Its lines, or None."""
     request = b""
     while b"\r\n\r\n" not in request:
         part = client.recv(4096)
@@ -133,7 +134,7 @@ def read_path(client):
         if request[:1] == b"\x16":  # a TLS hello on the plain port
             reply(client, 400)
             return None
-    return request.split(b" ")[1].decode()
+    return request.decode()
 
 
 def serve(client, context):
@@ -141,9 +142,9 @@ def serve(client, context):
         client.settimeout(600)
         if context:
             client = context.wrap_socket(client, server_side=True)
-        path = read_path(client)
-        if path:
-            name, _, argument = path[1:].partition("?")
+        request = read_request(client)
+        if request:
+            name, _, argument = request.split(" ")[1][1:].partition("?")
             BEHAVIOURS[name](client, argument)
     except (OSError, ValueError):
         pass

@@ -16,23 +16,10 @@ import threading
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from lib.certificates import DAY, MINUTE, Authority  # noqa: E402
-from health_server import BEHAVIOURS, reply  # noqa: E402
+from health_server import BEHAVIOURS, read_request, reply  # noqa: E402
 
 CERTIFICATES = {"good": {}, "expired": {"begins": -2 * DAY, "ends": -DAY}, "early": {"begins": DAY, "ends": 2 * DAY},
                 "soon": {"ends": 10 * MINUTE}, "other": {"names": "DNS:other.example"}, "chain": {"issuer": "between"}}
-
-
-def read_request(client):
-    request = b""
-    while b"\r\n\r\n" not in request:
-        part = client.recv(4096)
-        if not part:
-            return None
-        request += part
-        if request[:1] == b"\x16":  # a TLS hello on the plain port
-            reply(client, 400)
-            return None
-    return request.decode()
 
 
 def answer(client, request):

@@ -9,6 +9,7 @@
 #include "base/fd.h"
 #include "orchestrator/control.h"
 #include "orchestrator/run_state.h"
+#include "orchestrator/shop.h"
 
 #include <fcntl.h>
 #include <setjmp.h>
@@ -56,15 +57,9 @@ static void told(const VrProgress *progress, void *data)
 static Stage *stage_new(void)
 {
     Stage *stage = g_new0(Stage, 1);
-    g_autoptr(VrModel) model = vr_model_parse(model_text, strlen(model_text), "shop.yaml", NULL);
     World *world = stage->world = world_new(TRUE);
 
-    assert_non_null(model);
-    assert_true(vr_registry_init(vr_journal_db(world->journal), NULL));
-    assert_true(
-        vr_registry_define(world->journal, world->owner, &world->fake->hv, model, model_text, "shop.yaml", NULL));
-    stage->set = vr_registry_get(vr_journal_db(world->journal), "shop", NULL);
-    stage->set->model->health.interval_ms = 20;
+    stage->set = shop_define(world, model_text);
     stage->set->model->health.timeout_ms = 300;
     stage->dir = open(world->hv_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     assert_true(stage->dir >= 0);

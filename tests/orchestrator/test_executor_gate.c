@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "orchestrator/executor.h"
+#include "orchestrator/shop.h"
 
 #include <glib/gstdio.h>
 #include <jansson.h>
@@ -27,14 +28,9 @@ typedef struct {
 static Stage *stage_new(void)
 {
     Stage *stage = g_new0(Stage, 1);
-    g_autoptr(VrModel) model = vr_model_parse(model_text, strlen(model_text), "shop.yaml", NULL);
     World *world = stage->world = world_new(TRUE);
 
-    assert_true(vr_registry_init(vr_journal_db(world->journal), NULL));
-    assert_true(
-        vr_registry_define(world->journal, world->owner, &world->fake->hv, model, model_text, "shop.yaml", NULL));
-    stage->set = vr_registry_get(vr_journal_db(world->journal), "shop", NULL);
-    stage->set->model->health.interval_ms = 20; /* below what a model may say, so that the test is quick */
+    stage->set = shop_define(world, model_text);
     stage->set->model->health.timeout_ms = 300;
     return stage;
 }

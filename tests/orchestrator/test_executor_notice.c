@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "orchestrator/executor.h"
+#include "orchestrator/shop.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -51,17 +52,12 @@ static void told(const VrProgress *progress, void *data)
 static Stage *stage_new(void)
 {
     Stage *stage = g_new0(Stage, 1);
-    g_autoptr(VrModel) model = vr_model_parse(model_text, strlen(model_text), "shop.yaml", NULL);
     World *world = stage->world = world_new(TRUE);
 
     stage->agent = scripted_agent_new();
     world->fake->agent = scripted_agent_answer;
     world->fake->agent_data = stage->agent;
-    assert_true(vr_registry_init(vr_journal_db(world->journal), NULL));
-    assert_true(
-        vr_registry_define(world->journal, world->owner, &world->fake->hv, model, model_text, "shop.yaml", NULL));
-    stage->set = vr_registry_get(vr_journal_db(world->journal), "shop", NULL);
-    stage->set->model->health.interval_ms = 20; /* below what a model may say, so that the test is quick */
+    stage->set = shop_define(world, model_text);
     stage->set->model->notice.not_before_ms = 300;
     stage->set->model->notice.busy_limit_ms = 600;
     return stage;
