@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <stdint.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -115,7 +116,10 @@ static gboolean allow(int rules, const char *path, uint64_t rights, GError **err
 {
     vr_autofd fd = open(path, O_PATH | O_CLOEXEC);
     struct landlock_path_beneath_attr beneath = {.allowed_access = rights, .parent_fd = fd};
+    struct stat st;
 
+    if (fd >= 0 && fstat(fd, &st) == 0 && !S_ISDIR(st.st_mode))
+        beneath.allowed_access &= ~OF_DIRECTORIES; /* the kernel refuses them for a file */
     if (fd >= 0 && syscall(SYS_landlock_add_rule, rules, LANDLOCK_RULE_PATH_BENEATH, &beneath, 0) == 0)
         return TRUE;
     vr_set_error_errno(error, errno, "Landlock: %s", path);
@@ -168,14 +172,28 @@ static gboolean start_outside(GError **error)
     return failed == 0;
 }
 
+static gboolean has_landlock(GError **error)
+{
+    if (vr_confine_version() > 0)
+        return TRUE;
+    g_set_error_literal(error, VR_ERROR, VR_ERROR_NOT_FOUND, "the kernel has no Landlock that could be used");
+    return FALSE;
+}
+
+gboolean vr_confine_closed(const char *const *paths, GError **error)
+{
+    if (!has_landlock(error))
+        return FALSE;
+    vr_autofd rules = make_rules(paths, error);
+    return rules >= 0 && restrict_self(rules, error);
+}
+
 gboolean vr_confine(const char *const *dirs, GError **error)
 {
     if (outside.confined)
         return TRUE;
-    if (vr_confine_version() == 0) {
-        g_set_error_literal(error, VR_ERROR, VR_ERROR_NOT_FOUND, "the kernel has no Landlock that could be used");
+    if (!has_landlock(error))
         return FALSE;
-    }
     vr_autofd rules = make_rules(dirs, error);
     if (rules < 0 || !start_outside(error) || !restrict_self(rules, error))
         return FALSE;

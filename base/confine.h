@@ -21,5 +21,8 @@ int vr_confine_version(void);
  * done before. VR_ERROR_NOT_FOUND: the kernel has no Landlock, and nothing is restricted. */
 gboolean vr_confine(const char *const *dirs, GError **error);
 
+/* The same for a process that has no other thread yet, and with no way out: vr_confine_outside() runs inside. A path may be a file. */
+gboolean vr_confine_closed(const char *const *paths, GError **error);
+
 /* Runs func(data) to its end on a thread that is not restricted; on the caller's own where nothing is. */
 void vr_confine_outside(void (*func)(void *data), void *data);

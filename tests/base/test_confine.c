@@ -157,6 +157,24 @@ static void what_is_not_ours_runs_outside(void **state)
     in_child(*state, try_outside);
 }
 
+static void try_one_file(TestDir *dir)
+{
+    g_autofree char *file = in_dir(dir, "root/a/file");
+    g_autofree char *other = in_dir(dir, "root/b/new");
+    const char *const paths[] = {file, NULL};
+
+    expect(vr_confine_closed(paths, NULL));
+    vr_autofd fd = open(file, O_RDWR | O_CLOEXEC);
+    expect(fd >= 0);
+    expect(open(other, O_WRONLY | O_CREAT | O_CLOEXEC, 0600) < 0 && errno == EACCES);
+    expect(unlink(file) < 0 && errno == EACCES);
+}
+
+static void one_file_may_be_all(void **state)
+{
+    in_child(*state, try_one_file);
+}
+
 static void nothing_is_outside_before(void **state)
 {
     TestDir *dir = *state;
@@ -173,7 +191,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         dir_test(a_data_disk_is_read_only),        dir_test(the_store_is_free),
         dir_test(threads_and_children_inherit_it), dir_test(what_is_not_ours_runs_outside),
-        dir_test(nothing_is_outside_before),
+        dir_test(nothing_is_outside_before),       dir_test(one_file_may_be_all),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
 
