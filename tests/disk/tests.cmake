@@ -32,3 +32,10 @@ vr_test(disk signature LINK vr_disk)
 vr_test(disk input LINK vr_disk)
 vr_test(disk delete LINK vr_disk)
 include(bench/bench.cmake)
+vr_test(disk personalize LINK vr_disk)
+vr_test(disk personalize_appliance LINK vr_disk PkgConfig::GUESTFS)
+add_executable(personalize_helper disk/personalize_helper.c)
+target_link_libraries(personalize_helper PRIVATE vr_disk)
+set_property(TEST disk/personalize_appliance APPEND PROPERTY ENVIRONMENT
+  "VR_PERSONALIZE=$<TARGET_FILE:virt-reimage-personalize>" "VR_PERSONALIZE_FAKE=$<TARGET_FILE:personalize_helper>")
+set_tests_properties(disk/personalize_appliance PROPERTIES TIMEOUT 900) # launches under TCG

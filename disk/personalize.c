@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * One child an appliance:
+ *
+ *   who may share an appliance -> the request into a file without a name, with room behind it for what the child says -> unshare(1) -> the child
+ *   -> its report -> who is done when all was flushed -> our own fsync of each disk, and a look that its header still says what it said
+ *
+ * A disk may hang or kill the appliance's kernel. Then the one that was worked on fails, and the others of that appliance are done again in a new
+ * one: every change is a whole file that takes the place of another, so doing it twice is as good as once. When it dies before any disk
+ * was begun, nobody knows whose fault that is, and each gets an appliance of its own. Every round settles at least one disk.
+ */
+#include "disk/personalize.h"
+
+#include "base/child.h"
+#include "base/durable.h"
+#include "base/error.h"
+#include "base/fd.h"
+#include "disk/disk_file.h"
+#include "disk/personalize_private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define MAX_MEMORY 0 /* their shadow takes terabytes of addresses */
+#else
+#define MAX_MEMORY (G_GUINT64_CONSTANT(8) << 30) /* of addresses, of each process; the appliance has less than 1 GiB */
+#endif
+#define MAX_OUTPUT (64u << 10)
+#define LAUNCH_S 120
+#define DISK_S 20
+#define TCG_FACTOR 5
+#define GRACE_S 5
+
+typedef struct {
+    const VrPersonalizeOptions *options;
+    const VrPersonal *const *disks;
+    GError **errors;
+    VrDiskLook *looks; /* n: their headers before */
+    char *helper;
+} Job;
+
+/* ---- one launch ---- */
+
+static guint seconds_for(const VrPersonalizeOptions *options, guint n)
+{
+    guint factor = options->kvm ? 1 : TCG_FACTOR;
+    if (options->timeout_ms > 0)
+        return (guint)MAX(1, MIN(options->timeout_ms / 1000, 86400));
+    return factor * (LAUNCH_S + n * DISK_S);
+}
+
+/* Its size is fixed: the child cannot fill the memory of the host with it. */
+static int share(const char *text, GError **error)
+{
+    gsize length = strlen(text) + 1;
+    vr_autofd fd = memfd_create("personalize", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd >= 0 && ftruncate(fd, (off_t)(length + VR_PERSONAL_REPORT_BYTES)) == 0 &&
+        fcntl(fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) == 0)
+        return vr_write_all(fd, text, length, "the request", error) ? vr_fd_steal(&fd) : -1;
+    vr_set_error_errno(error, errno, "cannot make a file in memory");
+    return -1;
+}
+
+static VrPersonalReport *read_report(int fd, gsize at, guint n)
+{
+    g_autofree char *text = g_malloc0(VR_PERSONAL_REPORT_BYTES + 1);
+    gsize got = 0;
+    (void)vr_pread_all(fd, text, VR_PERSONAL_REPORT_BYTES, at, &got, NULL);
+    return vr_personal_report_read(text, n);
+}
+
+static gboolean run_child(const Job *job, int fd, guint seconds, GError **error)
+{
+    const VrChildLimits limits = {.timeout_ms = (gint64)(seconds + GRACE_S) * 1000,
+                                  .max_output = MAX_OUTPUT,
+                                  .max_memory = MAX_MEMORY,
+                                  .keep_fd = fd,
+                                  .aborted = job->options->aborted};
+    g_autofree char *number = g_strdup_printf("%d", fd);
+    const char *argv[12] = {"unshare", "--mount", "--net", "--ipc", "--pid", "--fork", "--kill-child"};
+    guint n = 7;
+    if (geteuid() != 0)
+        argv[n++] = "--map-root-user";
+    argv[n++] = "--";
+    argv[n++] = job->helper;
+    argv[n++] = number;
+    return vr_child_run(argv, &limits, NULL, error);
+}
+
+/* NULL: not even a child. *died: it did not come to its end. */
+static VrPersonalReport *launch(const Job *job, const GArray *which, GError **died, GError **error)
+{
+    VrPersonalRequest request = {.kvm = job->options->kvm,
+                                 .seconds = seconds_for(job->options, which->len),
+                                 .work_dir = (char *)job->options->work_dir};
+    g_autoptr(GPtrArray) disks = g_ptr_array_new();
+    for (guint i = 0; i < which->len; i++)
+        g_ptr_array_add(disks, (gpointer)job->disks[g_array_index(which, guint, i)]);
+    request.disks = disks;
+    char *text = vr_personal_request_write(&request);
+    gsize length = text ? strlen(text) + 1 : 0;
+    vr_autofd fd = text ? share(text, error) : -1;
+    if (!text)
+        g_set_error_literal(error, VR_ERROR, VR_ERROR_INVALID, "a text of the request is no UTF-8");
+    vr_personal_text_free(text);
+    if (fd < 0)
+        return NULL;
+    (void)run_child(job, fd, request.seconds, died);
+    return read_report(fd, length, which->len);
+}
+
+/* ---- what it came to ---- */
+
+static gboolean flush(const VrPersonal *disk, GError **error)
+{
+    vr_autofd fd = open(disk->disk, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd >= 0)
+        return vr_fsync(fd, disk->disk, error);
+    vr_set_error_errno(error, errno, "cannot open it again");
+    return FALSE;
+}
+
+/* Only a QEMU that a guest's file system broke out into could have done it. */
+static gboolean look_again(const VrPersonal *disk, const VrDiskLook *before, GError **error)
+{
+    g_auto(VrDiskLook) now = {0};
+    if (!vr_disk_file_look(disk->disk, vr_image_format_name(disk->format), &now, error))
+        return FALSE;
+    if (g_strcmp0(now.backing, before->backing) == 0 && now.snapshots == before->snapshots)
+        return TRUE;
+    g_set_error_literal(error, VR_ERROR, VR_ERROR_INVALID, "its header was changed: it names another base");
+    return FALSE;
+}
+
+static void settle(const Job *job, guint i, GError *error)
+{
+    job->errors[i] = error;
+    if (error)
+        g_prefix_error(&job->errors[i], "cannot personalise %s: ", job->disks[i]->disk);
+}
+
+static void settle_ended(const Job *job, guint i, GError *failed)
+{
+    GError *error = NULL;
+    if (failed)
+        error = g_error_copy(failed);
+    else if (flush(job->disks[i], &error))
+        (void)look_again(job->disks[i], &job->looks[i], &error);
+    settle(job, i, error);
+}
+
+/* Those who are not settled stay in `which`. */
+static void take_report(const Job *job, const VrPersonalReport *report, const GError *died, GArray *which)
+{
+    for (guint k = which->len; k-- > 0;) {
+        guint i = g_array_index(which, guint, k);
+        gboolean culprit = died && report->current == (int)k;
+        if (culprit)
+            settle(job, i, g_error_new(died->domain, died->code, "its appliance ended: %s", died->message));
+        else if (report->errors[k] || (report->done[k] && report->flushed))
+            settle_ended(job, i, report->errors[k]);
+        if (culprit || report->errors[k] || (report->done[k] && report->flushed))
+            g_array_remove_index(which, k);
+    }
+}
+
+static void settle_all(const Job *job, const GArray *which, const GError *error)
+{
+    for (guint k = 0; k < which->len; k++)
+        settle(job, g_array_index(which, guint, k), g_error_copy(error));
+}
+
+static gboolean is_final(const GError *died)
+{
+    return died && died->code == VR_ERROR_CANCELLED;
+}
+
+static void do_group(const Job *job, GArray *which);
+
+/* Each of them in one of its own. */
+static void do_each(const Job *job, const GArray *which)
+{
+    for (guint k = 0; k < which->len; k++) {
+        g_autoptr(GArray) one = g_array_new(FALSE, FALSE, sizeof(guint));
+        g_array_append_val(one, g_array_index(which, guint, k));
+        do_group(job, one);
+    }
+}
+
+static void do_group(const Job *job, GArray *which)
+{
+    while (which->len > 0) {
+        g_autoptr(GError) died = NULL, error = NULL;
+        guint before = which->len;
+        g_autoptr(VrPersonalReport) report = launch(job, which, &died, &error);
+        if (report)
+            take_report(job, report, died, which);
+        if (which->len == 0)
+            return;
+        if (!died && !error)
+            died = g_error_new_literal(VR_ERROR, VR_ERROR_CHILD, "its appliance ended without a flush of its disks");
+        if (error || is_final(died) || (which->len == before && before == 1)) {
+            settle_all(job, which, error ? error : died);
+            return;
+        }
+        if (which->len == before) {
+            do_each(job, which);
+            return;
+        }
+    }
+}
+
+/* ---- all of them ---- */
+
+static gboolean check_one(const VrPersonal *disk, GError **error)
+{
+    struct stat st;
+    if (!vr_personal_check(disk, error))
+        return FALSE;
+    if (!g_path_is_absolute(disk->disk) || strpbrk(disk->disk, ",\n")) {
+        g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "the disk '%s' has no absolute path without a comma", disk->disk);
+        return FALSE;
+    }
+    if (lstat(disk->disk, &st) < 0 || !S_ISREG(st.st_mode)) {
+        g_set_error(error, VR_ERROR, VR_ERROR_NOT_FOUND, "%s is no file", disk->disk);
+        return FALSE;
+    }
+    return TRUE;
+}
+
+static gboolean check(const VrPersonal *const *disks, guint n, const VrPersonalizeOptions *options, GError **error)
+{
+    struct stat st;
+    if (n == 0 || n > VR_PERSONAL_MAX_DISKS) {
+        g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "%u disks: 1 to %u are personalised at once", n,
+                    VR_PERSONAL_MAX_DISKS);
+        return FALSE;
+    }
+    if (!g_path_is_absolute(options->work_dir) || stat(options->work_dir, &st) < 0 || !S_ISDIR(st.st_mode) ||
+        st.st_uid != geteuid() || (st.st_mode & 022)) {
+        g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "%s is no directory that only we write to", options->work_dir);
+        return FALSE;
+    }
+    for (guint i = 0; i < n; i++)
+        if (!check_one(disks[i], error))
+            return FALSE;
+    return TRUE;
+}
+
+static gboolean look_at_all(const Job *job, guint n, GError **error)
+{
+    for (guint i = 0; i < n; i++)
+        if (!vr_disk_file_look(job->disks[i]->disk, vr_image_format_name(job->disks[i]->format), &job->looks[i],
+                               error)) {
+            g_prefix_error(error, "cannot personalise %s: ", job->disks[i]->disk);
+            return FALSE;
+        }
+    return TRUE;
+}
+
+static gboolean do_all(const Job *job, guint n)
+{
+    g_autoptr(GArray) shared = g_array_new(FALSE, FALSE, sizeof(guint));
+    g_autoptr(GArray) alone = g_array_new(FALSE, FALSE, sizeof(guint));
+    gboolean all = TRUE;
+
+    for (guint i = 0; i < n; i++)
+        if (n > 1 && vr_disk_is_plain(job->disks[i]->disk, job->disks[i]->format))
+            g_array_append_val(shared, i);
+        else
+            g_array_append_val(alone, i);
+    do_group(job, shared);
+    do_each(job, alone);
+    for (guint i = 0; i < n; i++)
+        all = all && !job->errors[i];
+    return all;
+}
+
+gboolean vr_personalize(const VrPersonal *const *disks, guint n, const VrPersonalizeOptions *options, GError **errors,
+                        GError **error)
+{
+    g_autofree char *helper = options->helper ? g_strdup(options->helper) : vr_personal_helper();
+    Job job = {options, disks, errors, NULL, helper};
+
+    if (!check(disks, n, options, error))
+        return FALSE;
+    memset(errors, 0, n * sizeof *errors);
+    job.looks = g_new0(VrDiskLook, n);
+    gboolean all = look_at_all(&job, n, error) && vr_personal_appliance(options->work_dir, options->aborted, error) &&
+                   do_all(&job, n);
+    for (guint i = 0; i < n; i++)
+        vr_disk_look_clear(&job.looks[i]);
+    g_free(job.looks);
+    return all;
+}

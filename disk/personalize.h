@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Offline personalisation (row C6): a fresh OS disk gets its name, keys and files before any guest has it, by libguestfs, in a child of its own.
+ *
+ *   personalize_request  what is asked for, its rules, and how it goes to the child; no libguestfs
+ *   disk_layout          which disks may share an appliance (SAFETY 4.18)
+ *   personalize          one child an appliance, and what each disk came to
+ *   personalize_child    the child: it shuts itself in, then launches the appliance (the program virt-reimage-personalize)
+ *   personalize_root     which file system of a disk is the root
+ *   personalize_guest    paths in a guest: never through a link
+ *   personalize_apply    what is written
+ *
+ * The child lives in namespaces of its own (processes, network, mounts, IPC), without capabilities, and by Landlock it writes to its disks, its
+ * cache and a /tmp of its own only. So QEMU ends with it, it ends with us, and nothing of it stays. Secrets go to it in a file without a name.
+ */
+#pragma once
+
+#include "disk/image_check.h"
+
+#define VR_PERSONAL_MAX_DISKS 64u
+#define VR_PERSONAL_MAX_FILES 256u
+#define VR_PERSONAL_MAX_BYTES (16u << 20) /* of one file, and of a first-boot script */
+
+typedef struct {
+    char *path;  /* absolute; of a host key: its name in /etc/ssh */
+    guint mode;  /* 0 to 0777; host keys and network files have their own */
+    char *owner; /* "www-data", "www-data:adm", "33:4"; NULL: root:root. Names are those of the guest */
+    GBytes *data;
+} VrPersonalFile;
+
+typedef struct {
+    char *user;
+    GPtrArray *keys; /* char *, one line each, without options; those that are missing are added */
+} VrPersonalKeys;
+
+/* What one disk gets. NULL or empty: it stays as it is. Fields are owned. */
+typedef struct {
+    char *disk; /* absolute path of the disk's file, which no guest has yet */
+    VrImageFormat format;
+    char *hostname;
+    char *machine_id;                       /* 32 hexadecimal digits; "": systemd makes one at the first boot */
+    char *timezone;                         /* "Europe/Berlin": must be one that the guest knows */
+    GPtrArray *host_keys, *files, *network; /* VrPersonalFile */
+    GPtrArray *authorized;                  /* VrPersonalKeys */
+    GBytes *first_boot;                     /* a script, run once as root; "#!" first */
+    gboolean no_relabel; /* a guest with SELinux relabels itself at its first boot, and restarts; TRUE: it does not */
+} VrPersonal;
+
+VrPersonal *vr_personal_new(const char *disk, VrImageFormat format);
+void vr_personal_free(VrPersonal *personal);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrPersonal, vr_personal_free)
+
+/* Copy their arguments. list: one of the arrays of a VrPersonal. */
+void vr_personal_add_file(GPtrArray *list, const char *path, guint mode, const char *owner, const void *data,
+                          gsize length);
+void vr_personal_add_key(VrPersonal *personal, const char *user, const char *key);
+
+/* The rules for what is asked, without a look at the guest: VR_ERROR_INVALID names the disk and what is wrong. */
+gboolean vr_personal_check(const VrPersonal *personal, GError **error);
+
+typedef struct {
+    const char *helper; /* path of virt-reimage-personalize; NULL: beside our own program, else where it is installed */
+    const char *work_dir; /* absolute, exists, writable by us alone: the appliance is kept there, some 400 MB */
+    gboolean kvm;         /* proven to work, not only there (SAFETY 4.20); FALSE: TCG */
+    gint64 timeout_ms;    /* of one appliance; 0: 2 minutes and 20 seconds a disk, five times that without KVM */
+    const gint *aborted;  /* as in VrChildLimits */
+} VrPersonalizeOptions;
+
+/* Personalises the disks: those that may share an appliance in one, each of the others in one of its own. errors: n entries, each NULL (done, and flushed to
+ * its medium) or an owned error that names disk, path and what is wrong; that disk is to be thrown away. A disk that an appliance died or
+ * hung on fails, and the others are done again without it. TRUE: all were done. FALSE with an error of its own: none was begun. */
+gboolean vr_personalize(const VrPersonal *const *disks, guint n, const VrPersonalizeOptions *options, GError **errors,
+                        GError **error);
+
+/* FALSE with VR_ERROR_NOT_FOUND: something that it takes is not on this host. Nothing is launched. */
+gboolean vr_personalize_is_possible(GError **error);

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Files of a guest whose root is mounted in the appliance; for the child alone, as it is the only one that has libguestfs. Nobody else writes to that file
+ * system, so what was looked at stays so. Every part of a path is looked at first and must be a directory: no link is followed, not even
+ * inside the guest. A file is written beside its place and renamed over the old one, so that a link, a second name or a FIFO there
+ * is never opened. No directory is ever listed.
+ */
+#pragma once
+
+#include "disk/personalize.h"
+
+#include <guestfs.h>
+
+typedef struct {
+    guestfs_h *g;
+    char *const *partitions; /* of all disks of the appliance; not owned */
+    GPtrArray *mounts;       /* char *: where other file systems lie once the guest runs, by its /etc/fstab */
+    char *passwd, *group;    /* read when first asked for */
+} VrGuest;
+
+typedef enum { VR_GUEST_ABSENT, VR_GUEST_FILE, VR_GUEST_DIR, VR_GUEST_LINK, VR_GUEST_OTHER } VrGuestKind;
+
+/* What the last call of libguestfs said, about this path or device. Always FALSE. */
+gboolean vr_guest_failed(guestfs_h *g, GError **error, const char *what);
+
+/* Of the path itself; its parents are not looked at. */
+gboolean vr_guest_kind(const VrGuest *guest, const char *path, VrGuestKind *kind, GError **error);
+
+/* TRUE when every part above `path` is a directory on the root's own file system. make: those that are missing are made, 0755 root. */
+gboolean vr_guest_enter(const VrGuest *guest, const char *path, gboolean make, GError **error);
+
+/* A text file of at most `max` bytes. NULL without an error: it is not there. */
+char *vr_guest_read(const VrGuest *guest, const char *path, gsize max, GError **error);
+
+/* Makes or replaces a regular file. make: its directories too. A SELinux label stays. */
+gboolean vr_guest_write(const VrGuest *guest, const char *path, const void *data, gsize length, guint mode, guint uid,
+                        guint gid, gboolean make, GError **error);
+
+/* Makes or replaces a symbolic link. */
+gboolean vr_guest_link(const VrGuest *guest, const char *path, const char *target, GError **error);
+
+/* VR_ERROR_NOT_FOUND: no such user. home may be NULL. */
+gboolean vr_guest_user(VrGuest *guest, const char *name, guint *uid, guint *gid, char **home, GError **error);
+
+/* "USER", "USER:GROUP", numbers too; NULL is root. */
+gboolean vr_guest_owner(VrGuest *guest, const char *owner, guint *uid, guint *gid, GError **error);
+
+/* ---- personalize_root ---- */
+
+/* Finds the root on the device ("/dev/sda") and mounts it; alone: the appliance has no other disk, so LVM and md devices are its. */
+gboolean vr_guest_mount(VrGuest *guest, const char *device, gboolean alone, GError **error);
+void vr_guest_umount(VrGuest *guest);
+
+/* ---- personalize_apply ---- */
+
+gboolean vr_guest_apply(VrGuest *guest, const VrPersonal *personal, GError **error);

@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "base/error.h"
+#include "disk/personalize_private.h"
+
+#include <string.h>
+
+#define MAX_NAME 255
+#define MAX_PATH 4095
+#define MAX_HOSTNAME 63
+#define MAX_KEY 16384
+
+/* ---- the struct ---- */
+
+static void file_free(void *data)
+{
+    VrPersonalFile *file = data;
+    g_free(file->path);
+    g_free(file->owner);
+    g_bytes_unref(file->data);
+    g_free(file);
+}
+
+static void keys_free(void *data)
+{
+    VrPersonalKeys *keys = data;
+    g_free(keys->user);
+    g_ptr_array_unref(keys->keys);
+    g_free(keys);
+}
+
+VrPersonal *vr_personal_new(const char *disk, VrImageFormat format)
+{
+    VrPersonal *personal = g_new0(VrPersonal, 1);
+    personal->disk = g_strdup(disk);
+    personal->format = format;
+    personal->host_keys = g_ptr_array_new_with_free_func(file_free);
+    personal->files = g_ptr_array_new_with_free_func(file_free);
+    personal->network = g_ptr_array_new_with_free_func(file_free);
+    personal->authorized = g_ptr_array_new_with_free_func(keys_free);
+    return personal;
+}
+
+void vr_personal_free(VrPersonal *personal)
+{
+    if (!personal)
+        return;
+    g_free(personal->disk);
+    g_free(personal->hostname);
+    g_free(personal->machine_id);
+    g_free(personal->timezone);
+    g_ptr_array_unref(personal->host_keys);
+    g_ptr_array_unref(personal->files);
+    g_ptr_array_unref(personal->network);
+    g_ptr_array_unref(personal->authorized);
+    g_clear_pointer(&personal->first_boot, g_bytes_unref);
+    g_free(personal);
+}
+
+void vr_personal_add_file(GPtrArray *list, const char *path, guint mode, const char *owner, const void *data,
+                          gsize length)
+{
+    VrPersonalFile *file = g_new0(VrPersonalFile, 1);
+    file->path = g_strdup(path);
+    file->mode = mode;
+    file->owner = g_strdup(owner);
+    file->data = g_bytes_new(data, length);
+    g_ptr_array_add(list, file);
+}
+
+void vr_personal_add_key(VrPersonal *personal, const char *user, const char *key)
+{
+    VrPersonalKeys *keys = NULL;
+    for (guint i = 0; i < personal->authorized->len && !keys; i++) {
+        VrPersonalKeys *one = personal->authorized->pdata[i];
+        keys = strcmp(one->user, user) == 0 ? one : NULL;
+    }
+    if (!keys) {
+        keys = g_new0(VrPersonalKeys, 1);
+        keys->user = g_strdup(user);
+        keys->keys = g_ptr_array_new_with_free_func(g_free);
+        g_ptr_array_add(personal->authorized, keys);
+    }
+    g_ptr_array_add(keys->keys, g_strdup(key));
+}
+
+/* ---- the rules ---- */
+
+static gboolean refuse(GError **error, const char *what, const char *value, const char *why)
+{
+    g_autofree char *shown = vr_printable(value, MIN((gssize)strlen(value), 100));
+    g_set_error(error, VR_ERROR, VR_ERROR_INVALID, "%s '%s' %s", what, shown, why);
+    return FALSE;
+}
+
+static gboolean consists_of(const char *text, const char *more)
+{
+    for (const char *p = text; *p; p++)
+        if (!g_ascii_isalnum(*p) && !strchr(more, *p))
+            return FALSE;
+    return *text != '\0';
+}
+
+/* RFC 1123, section 2.1; Linux takes 64 bytes with the NUL of some programs. */
+static gboolean check_hostname(const char *name, GError **error)
+{
+    g_auto(GStrv) labels = g_strsplit(name, ".", -1);
+    if (strlen(name) > MAX_HOSTNAME)
+        return refuse(error, "the host name", name, "is longer than 63 characters");
+    if (!*name)
+        return refuse(error, "the host name", name, "is empty");
+    for (char **label = labels; *label; label++)
+        if (!consists_of(*label, "-") || **label == '-' || g_str_has_suffix(*label, "-"))
+            return refuse(error, "the host name", name,
+                          "is none: letters, digits and '-', in parts with a dot between them");
+    return TRUE;
+}
+
+static gboolean check_machine_id(const char *id, GError **error)
+{
+    gsize length = strspn(id, "0123456789abcdef");
+    if (*id == '\0' || (length == 32 && id[length] == '\0' && strspn(id, "0") < 32))
+        return TRUE;
+    return refuse(error, "the machine-id", id, "is none: 32 of 0-9 and a-f, not all 0, or empty");
+}
+
+static gboolean is_below(const char *path, const char *dir)
+{
+    gsize length = strlen(dir);
+    return strncmp(path, dir, length) == 0 && (path[length] == '/' || path[length] == '\0');
+}
+
+gboolean vr_personal_path_check(const char *path, GError **error)
+{
+    static const char *const outside[] = {"/proc", "/sys", "/dev", "/run", "/tmp"};
+    if (path[0] != '/' || path[1] == '\0')
+        return refuse(error, "the path", path, "is not absolute, or is the root itself");
+    if (strlen(path) > MAX_PATH || !g_utf8_validate(path, -1, NULL))
+        return refuse(error, "the path", path, "is longer than 4095 bytes, or no UTF-8");
+    for (const char *p = path; *p; p++)
+        if (g_ascii_iscntrl(*p))
+            return refuse(error, "the path", path, "has a control character");
+    g_auto(GStrv) parts = g_strsplit(path + 1, "/", -1);
+    for (char **part = parts; *part; part++)
+        if (!**part || strcmp(*part, ".") == 0 || strcmp(*part, "..") == 0 || strlen(*part) > MAX_NAME)
+            return refuse(error, "the path", path, "has a part that is empty, '.', '..' or too long");
+    for (gsize i = 0; i < G_N_ELEMENTS(outside); i++)
+        if (is_below(path, outside[i]))
+            return refuse(error, "the path", path, "is not on the disk once the guest runs");
+    return TRUE;
+}
+
+static gboolean check_timezone(const char *zone, GError **error)
+{
+    g_autofree char *path = g_strconcat("/usr/share/zoneinfo/", zone, NULL);
+    if (!consists_of(zone, "/_+-") || !vr_personal_path_check(path, NULL))
+        return refuse(error, "the timezone", zone, "is none, such as Europe/Berlin");
+    return TRUE;
+}
+
+static gboolean check_owner(const char *owner, GError **error)
+{
+    g_auto(GStrv) parts = g_strsplit(owner, ":", -1);
+    guint n = g_strv_length(parts);
+    gboolean fine = n == 1 || n == 2;
+    for (guint i = 0; fine && i < n; i++)
+        fine = consists_of(parts[i], "_-.$") && strlen(parts[i]) <= 32;
+    return fine || refuse(error, "the owner", owner, "is none: USER or USER:GROUP, by name or number");
+}
+
+static gboolean check_file(const VrPersonalFile *file, GError **error)
+{
+    if (!vr_personal_path_check(file->path, error) || (file->owner && !check_owner(file->owner, error)))
+        return FALSE;
+    if (strcmp(file->path, "/etc/passwd") == 0 || strcmp(file->path, "/etc/group") == 0)
+        return refuse(error, "the file", file->path,
+                      "is where owners are looked up; a first-boot script can change it");
+    if (file->mode > 0777)
+        return refuse(error, "the mode of", file->path, "is more than 0777");
+    if (g_bytes_get_size(file->data) > VR_PERSONAL_MAX_BYTES)
+        return refuse(error, "the file", file->path, "is larger than 16 MiB");
+    return TRUE;
+}
+
+static gboolean check_host_key(const VrPersonalFile *file, GError **error)
+{
+    static const char *const types[] = {"rsa", "ecdsa", "ed25519"};
+    for (gsize i = 0; i < G_N_ELEMENTS(types); i++) {
+        g_autofree char *name = g_strdup_printf("ssh_host_%s_key", types[i]);
+        gboolean fits = g_str_has_prefix(file->path, name) &&
+                        (!file->path[strlen(name)] || strcmp(file->path + strlen(name), ".pub") == 0);
+        if (fits && g_bytes_get_size(file->data) <= VR_PERSONAL_MAX_BYTES)
+            return TRUE;
+    }
+    return refuse(error, "the host key", file->path, "is none: ssh_host_TYPE_key or ssh_host_TYPE_key.pub");
+}
+
+/* Where the programs that set up a network look; what is not there in the guest is refused later. */
+static gboolean check_network(const VrPersonalFile *file, GError **error)
+{
+    static const char *const dirs[] = {"/etc/network", "/etc/netplan", "/etc/systemd/network",
+                                       "/etc/NetworkManager/system-connections", "/etc/sysconfig/network-scripts"};
+    for (gsize i = 0; i < G_N_ELEMENTS(dirs); i++)
+        if (is_below(file->path, dirs[i]) && strlen(file->path) > strlen(dirs[i]))
+            return check_file(file, error);
+    return refuse(error, "the network file", file->path, "does not lie where a guest's network is set up");
+}
+
+/* sshd(8), AUTHORIZED_KEYS FILE FORMAT, without the options. The key itself may be of no use, but it is nothing else. */
+static gboolean check_key(const char *key, GError **error)
+{
+    static const char *const types[] = {"ssh-ed25519",
+                                        "ssh-rsa",
+                                        "ecdsa-sha2-nistp256",
+                                        "ecdsa-sha2-nistp384",
+                                        "ecdsa-sha2-nistp521",
+                                        "sk-ssh-ed25519@openssh.com",
+                                        "sk-ecdsa-sha2-nistp256@openssh.com",
+                                        NULL};
+    g_auto(GStrv) words = g_strsplit(key, " ", 3);
+    if (strlen(key) > MAX_KEY || !g_utf8_validate(key, -1, NULL))
+        return refuse(error, "the key", key, "is longer than 16384 bytes, or no UTF-8");
+    for (const char *p = key; *p; p++)
+        if (g_ascii_iscntrl(*p))
+            return refuse(error, "the key", key, "has a control character: one key is one line");
+    if (g_strv_length(words) < 2 || !g_strv_contains(types, words[0]))
+        return refuse(error, "the key", key, "does not begin with the type of a key; options are not taken");
+    if (!consists_of(words[1], "+/=") || strlen(words[1]) < 16)
+        return refuse(error, "the key", key, "has no key behind its type");
+    return TRUE;
+}
+
+static gboolean check_keys(const VrPersonalKeys *keys, GError **error)
+{
+    if (strlen(keys->user) > 32 || !consists_of(keys->user, "_-.$") || keys->user[0] == '-')
+        return refuse(error, "the user", keys->user, "has a name that no user has");
+    for (guint i = 0; i < keys->keys->len; i++)
+        if (!check_key(keys->keys->pdata[i], error))
+            return FALSE;
+    return TRUE;
+}
+
+static gboolean check_script(GBytes *script, GError **error)
+{
+    gsize length;
+    const char *bytes = g_bytes_get_data(script, &length);
+    if (length >= 2 && length <= VR_PERSONAL_MAX_BYTES && memcmp(bytes, "#!", 2) == 0)
+        return TRUE;
+    g_set_error_literal(error, VR_ERROR, VR_ERROR_INVALID,
+                        "the first-boot script does not begin with '#!', or is larger than 16 MiB");
+    return FALSE;
+}
+
+typedef gboolean (*CheckOne)(const VrPersonalFile *file, GError **error);
+
+static gboolean check_list(const GPtrArray *list, CheckOne check, GError **error)
+{
+    for (guint i = 0; i < list->len; i++)
+        if (!check(list->pdata[i], error))
+            return FALSE;
+    return TRUE;
+}
+
+static gboolean check_number(const VrPersonal *personal, GError **error)
+{
+    guint n = personal->host_keys->len + personal->files->len + personal->network->len + personal->authorized->len;
+    if (n <= VR_PERSONAL_MAX_FILES)
+        return TRUE;
+    g_set_error(error, VR_ERROR, VR_ERROR_INVALID, "%u files are more than %u", n, VR_PERSONAL_MAX_FILES);
+    return FALSE;
+}
+
+static gboolean check_all(const VrPersonal *personal, GError **error)
+{
+    if (!check_number(personal, error) || (personal->hostname && !check_hostname(personal->hostname, error)) ||
+        (personal->machine_id && !check_machine_id(personal->machine_id, error)) ||
+        (personal->timezone && !check_timezone(personal->timezone, error)) ||
+        !check_list(personal->host_keys, check_host_key, error) || !check_list(personal->files, check_file, error) ||
+        !check_list(personal->network, check_network, error))
+        return FALSE;
+    for (guint i = 0; i < personal->authorized->len; i++)
+        if (!check_keys(personal->authorized->pdata[i], error))
+            return FALSE;
+    return !personal->first_boot || check_script(personal->first_boot, error);
+}
+
+gboolean vr_personal_check(const VrPersonal *personal, GError **error)
+{
+    if (check_all(personal, error))
+        return TRUE;
+    g_prefix_error(error, "cannot personalise %s: ", personal->disk);
+    return FALSE;
+}

@@ -1,0 +1,639 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Personalisation with a real appliance (row C6). Under TCG a launch is some 15 s, so the good disks and the hostile ones share one: the good ones show
+ * that a hostile one harms nobody. VR_FULL=1: very many files, btrfs, LVM: four launches more.
+ */
+#include "disk/images.h"
+
+#include "disk/personalize_private.h"
+
+#include <dirent.h>
+#include <guestfs.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+
+#define KEY "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGx2 admin@site"
+#define SECRET "correct-horse-battery-staple"
+
+static TestDir *dir;
+static char *work;
+
+static gboolean full(void)
+{
+    return g_strcmp0(g_getenv("VR_FULL"), "1") == 0;
+}
+
+/* ---- disks ---- */
+
+static const char tree[] =
+    "set -e; cd \"$1\"; rm -rf tree; mkdir -p tree/etc/ssh tree/etc/systemd/system tree/usr/lib/systemd tree/bin "
+    "tree/var\n"
+    "mkdir -p tree/usr/share/zoneinfo/Europe tree/home/debian tree/root; touch tree/usr/lib/systemd/systemd\n"
+    "echo zone > tree/usr/share/zoneinfo/Europe/Berlin; echo old > tree/etc/hostname; echo hi > tree/etc/issue; echo "
+    "Etc/UTC > "
+    "tree/etc/timezone\n"
+    "printf 'root:x:0:0::/root:/bin/sh\\ndebian:x:1000:1000::/home/debian:/bin/sh\\n' > tree/etc/passwd\n"
+    "printf 'root:x:0:\\nadm:x:4:\\n' > tree/etc/group; printf '127.0.0.1 localhost\\n127.0.1.1\\told\\n' > "
+    "tree/etc/hosts\n"
+    "echo 'UUID=1 / ext4 errors=remount-ro 0 1' > tree/etc/fstab; chown -R 1000:1000 tree/home/debian\n";
+
+#define EXT4 "truncate -s 24M $2.raw; mke2fs -q -F -t ext4 -d tree $2.raw\n"
+
+/* The shell knows $2 as its name. Gives the path of a fresh overlay on it. */
+static char *make_disk(const char *name, const char *change, const char *finish)
+{
+    g_autofree char *script = g_strconcat(tree, change, "\n", finish,
+                                          "\nqemu-img create -q -f qcow2 -F raw -b $PWD/$2.raw $2.qcow2; chmod 0600 "
+                                          "$2.qcow2; rm -rf tree\n",
+                                          NULL);
+    g_autofree char *file = g_strconcat(name, ".qcow2", NULL);
+    tool("sh", "-c", script, "sh", dir->path, name);
+    return in_dir(dir, file);
+}
+
+static VrPersonal *personal_of(const char *name, const char *change, const char *finish)
+{
+    g_autofree char *path = make_disk(name, change, finish);
+    VrPersonal *personal = vr_personal_new(path, VR_FORMAT_QCOW2);
+    personal->hostname = g_strdup(name);
+    return personal;
+}
+
+static VrPersonalizeOptions options(void)
+{
+    return (VrPersonalizeOptions){.work_dir = work, .helper = g_getenv("VR_PERSONALIZE")};
+}
+
+/* ---- what a guest would see ---- */
+
+static void mount_disk(const char *name, guint64 offset)
+{
+    g_autofree char *how = g_strdup_printf("loop,ro%s,offset=%" G_GUINT64_FORMAT,
+                                           strcmp(name, "xfs") == 0 ? ",norecovery" : ",noload", offset);
+    tool("sh", "-c",
+         "cd \"$1\"; rm -f see.raw; qemu-img convert -O raw $2.qcow2 see.raw; mkdir -p root; mount -o $3 see.raw root",
+         "sh", dir->path, name, how);
+}
+
+static void umount_disk(void)
+{
+    g_autofree char *path = in_dir(dir, "root");
+    tool("umount", path);
+}
+
+static void expect_file(const char *path, const char *content, mode_t mode, uid_t uid, gid_t gid)
+{
+    g_autofree char *relative = g_strconcat("root", path, NULL);
+    g_autofree char *text = content_of(dir, relative);
+    struct stat st;
+    assert_string_equal(text, content);
+    assert_int_equal(fstatat(dir->fd, relative, &st, AT_SYMLINK_NOFOLLOW), 0);
+    if (!S_ISREG(st.st_mode) || (st.st_mode & 07777) != mode || st.st_uid != uid || st.st_gid != gid)
+        fail_msg("%s has mode %o and is of %u:%u", path, st.st_mode, st.st_uid, st.st_gid);
+}
+
+static void expect_link(const char *path, const char *target)
+{
+    g_autofree char *relative = g_strconcat("root", path, NULL);
+    g_autofree char *whole = in_dir(dir, relative);
+    g_autofree char *to = g_file_read_link(whole, NULL);
+    assert_non_null(to);
+    assert_string_equal(to, target);
+}
+
+static gboolean in_guest(const char *path)
+{
+    g_autofree char *relative = g_strconcat("root", path, NULL);
+    return is_there(dir, relative);
+}
+
+/* ---- the good ones ---- */
+
+static VrPersonal *systemd_guest(void)
+{
+    VrPersonal *personal = personal_of("ext4", "", EXT4);
+    g_autofree char *large = g_strnfill(5 << 20, 'l'); /* more than one message of libguestfs */
+    personal->machine_id = g_strdup("");
+    personal->timezone = g_strdup("Europe/Berlin");
+    personal->first_boot = g_bytes_new_static("#!/bin/sh\ntrue\n", 15);
+    vr_personal_add_file(personal->host_keys, "ssh_host_ed25519_key", 0, NULL, SECRET, strlen(SECRET));
+    vr_personal_add_file(personal->host_keys, "ssh_host_ed25519_key.pub", 0, NULL, "pub", 3);
+    vr_personal_add_key(personal, "debian", KEY);
+    vr_personal_add_file(personal->files, "/etc/shop/conf.d/tls.key", 0640, "debian:adm", SECRET, strlen(SECRET));
+    vr_personal_add_file(personal->files, "/var/large", 0600, "33:34", large, 5 << 20);
+    vr_personal_add_file(personal->files, "/etc/issue", 0600, NULL, "", 0);
+    return personal;
+}
+
+static void check_systemd_guest(void)
+{
+    g_autofree char *large = g_strnfill(5 << 20, 'l');
+    mount_disk("ext4", 0);
+    expect_file("/etc/hostname", "ext4\n", 0644, 0, 0);
+    expect_file("/etc/hosts", "127.0.0.1 localhost\n127.0.1.1\text4\n", 0644, 0, 0);
+    expect_file("/etc/machine-id", "", 0444, 0, 0);
+    expect_link("/etc/localtime", "../usr/share/zoneinfo/Europe/Berlin");
+    expect_file("/etc/timezone", "Europe/Berlin\n", 0644, 0, 0);
+    expect_file("/etc/ssh/ssh_host_ed25519_key", SECRET, 0600, 0, 0);
+    expect_file("/etc/ssh/ssh_host_ed25519_key.pub", "pub", 0644, 0, 0);
+    expect_file("/home/debian/.ssh/authorized_keys", KEY "\n", 0600, 1000, 1000);
+    expect_file("/etc/shop/conf.d/tls.key", SECRET, 0640, 1000, 4);
+    expect_file("/var/large", large, 0600, 33, 34);
+    expect_file("/etc/issue", "", 0600, 0, 0);
+    expect_file("/etc/virt-reimage/first-boot", "#!/bin/sh\ntrue\n", 0700, 0, 0);
+    expect_link("/etc/systemd/system/multi-user.target.wants/virt-reimage-first-boot.service",
+                "../virt-reimage-first-boot.service");
+    assert_false(in_guest("/.autorelabel"));
+    g_autofree char *etc = in_dir(dir, "root/etc"), *ssh = in_dir(dir, "root/home/debian/.ssh");
+    assert_int_equal(count_entries(ssh), 1); /* no temporary file is left */
+    umount_disk();
+}
+
+#define XFS                                                                                                            \
+    "rm -f $2.raw; truncate -s 300M $2.raw; mkfs.xfs -q $2.raw; mkdir -p small; mount -o loop $2.raw small; cp -a "    \
+    "tree/. small/; umount small\n"
+
+static VrPersonal *rc_guest(void)
+{
+    VrPersonal *personal =
+        personal_of("xfs",
+                    "rm tree/usr/lib/systemd/systemd; mkdir -p tree/etc/init.d tree/etc/rc2.d tree/etc/rc3.d "
+                    "tree/etc/rc4.d tree/etc/rc5.d tree/var/lib/dbus; echo old > tree/var/lib/dbus/machine-id\n"
+                    "mkdir tree/home/debian/.ssh; printf 'ssh-rsa AAAA old' > tree/home/debian/.ssh/authorized_keys",
+                    XFS);
+    personal->machine_id = g_strdup("0123456789abcdef0123456789abcdef");
+    personal->first_boot = g_bytes_new_static("#!/bin/sh\n", 10);
+    vr_personal_add_key(personal, "debian", KEY);
+    vr_personal_add_key(personal, "debian", KEY);
+    return personal;
+}
+
+static void check_rc_guest(void)
+{
+    mount_disk("xfs", 0);
+    expect_file("/etc/machine-id", "0123456789abcdef0123456789abcdef\n", 0444, 0, 0);
+    expect_file("/var/lib/dbus/machine-id", "0123456789abcdef0123456789abcdef\n", 0444, 0, 0);
+    expect_file("/home/debian/.ssh/authorized_keys", "ssh-rsa AAAA old\n" KEY "\n", 0600, 1000, 1000);
+    expect_link("/etc/rc2.d/S99virt-reimage-first-boot", "../init.d/virt-reimage-first-boot");
+    assert_true(in_guest("/etc/init.d/virt-reimage-first-boot"));
+    assert_false(in_guest("/etc/systemd/system/virt-reimage-first-boot.service"));
+    umount_disk();
+}
+
+#define PARTITION                                                                                                      \
+    "rm -f $2.raw; truncate -s 40M $2.raw; printf 'label: gpt\\nsize=20MiB\\nsize=16MiB\\n' | sfdisk -q $2.raw\n"      \
+    "mke2fs -q -F -t ext4 -E offset=1048576 -d tree $2.raw 20M; mke2fs -q -F -E offset=22020096 $2.raw 16M\n"
+
+static VrPersonal *labelled_guest(void)
+{
+    VrPersonal *personal =
+        personal_of("part",
+                    "mkdir -p tree/etc/selinux tree/etc/netplan; echo SELINUX=enforcing > tree/etc/selinux/config\n"
+                    "setfattr -n security.selinux -v system_u:object_r:hostname_etc_t:s0 tree/etc/hostname",
+                    PARTITION);
+    vr_personal_add_file(personal->network, "/etc/netplan/10-vr.yaml", 0, NULL, "network: {}\n", 12);
+    return personal;
+}
+
+static void check_labelled_guest(void)
+{
+    mount_disk("part", 1048576);
+    expect_file("/etc/netplan/10-vr.yaml", "network: {}\n", 0600, 0, 0);
+    expect_file("/.autorelabel", "", 0644, 0, 0);
+    g_autofree char *path = in_dir(dir, "root/etc/hostname");
+    tool("sh", "-c", "getfattr --absolute-names -n security.selinux \"$1\" | grep -q hostname_etc_t", "sh", path);
+    umount_disk();
+}
+
+/* A directory is never listed, so how many files it has does not matter. */
+static VrPersonal *guest_with_many_files(void)
+{
+    g_autofree char *change =
+        g_strdup_printf("mkdir tree/etc/many; (cd tree/etc/many; seq %u | xargs touch)", full() ? 300000 : 2000);
+    VrPersonal *personal =
+        personal_of("many", change, "truncate -s 1G $2.raw; mke2fs -q -F -t ext4 -N 400000 -d tree $2.raw\n");
+    vr_personal_add_file(personal->files, "/etc/many/x", 0600, NULL, "x", 1);
+    return personal;
+}
+
+/* ---- the hostile ones ---- */
+
+static void add_shadow(VrPersonal *personal)
+{
+    vr_personal_add_file(personal->files, "/etc/shadow", 0640, NULL, "root:*::::::\n", 13);
+}
+
+static void add_debian_key(VrPersonal *personal)
+{
+    vr_personal_add_key(personal, "debian", KEY);
+}
+
+static void add_zone(VrPersonal *personal)
+{
+    personal->timezone = g_strdup("Europe/Paris");
+}
+
+static void add_netplan(VrPersonal *personal)
+{
+    vr_personal_add_file(personal->network, "/etc/netplan/x.yaml", 0, NULL, "x", 1);
+}
+
+static const struct {
+    const char *name, *change, *finish;
+    void (*more)(VrPersonal *personal);
+    const char *text;
+} hostile[] = {
+    {"loop", "rm -r tree/etc; ln -s etc tree/etc", EXT4, NULL, "/etc is a symbolic link to etc, and not a directory"},
+    {"fifo", "mkfifo tree/etc/shadow", EXT4, add_shadow, "/etc/shadow is a FIFO, a socket or a device"},
+    {"device", "mknod tree/etc/shadow b 8 0", EXT4, add_shadow, "/etc/shadow is a FIFO, a socket or a device"},
+    {"link", "ln -s /etc/passwd tree/etc/shadow", EXT4, add_shadow, "/etc/shadow is a symbolic link to /etc/passwd"},
+    {"nosystem", "rm -rf tree/*", EXT4, NULL, "there is no system on it"},
+    {"corrupt", "", EXT4 "dd if=/dev/urandom of=$2.raw bs=1024 seek=2 count=200 conv=notrunc status=none\n", NULL,
+     "cannot be mounted"},
+    {"two", "", PARTITION "mke2fs -q -F -t ext4 -E offset=22020096 -d tree $2.raw 16M\n", NULL,
+     "it has two roots, /dev/sd"},
+    {"escape", "printf 'debian:x:1000:1000::/home/../etc:/bin/sh\\n' > tree/etc/passwd", EXT4, add_debian_key,
+     "has a part that is empty, '.', '..'"},
+    {"sshlink", "ln -s /etc tree/home/debian/.ssh", EXT4, add_debian_key,
+     "/home/debian/.ssh is a symbolic link to /etc"},
+    {"passwd", "truncate -s 2M tree/etc/passwd", EXT4, add_debian_key, "/etc/passwd is larger than"},
+    {"nouser", "echo 'debian:x:-1:1::/' > tree/etc/passwd", EXT4, add_debian_key, "no good line for user 'debian'"},
+    {"apart", "echo '/dev/vdb /home ext4 x' >> tree/etc/fstab", EXT4, add_debian_key,
+     "lies on a file system of its own (/home"},
+    {"nozone", "", EXT4, add_zone, "the guest does not know this timezone"},
+    {"nonet", "", EXT4, add_netplan, "/etc/netplan is not there"},
+    {"panic", "", EXT4 "tune2fs -e panic $2.raw; debugfs -w -R 'clri <2>' $2.raw 2>/dev/null\n", NULL, "/panic.qcow2"},
+};
+
+static char *digest(const char *name)
+{
+    g_autofree char *path = in_dir(dir, name);
+    g_autofree char *bytes = NULL;
+    gsize length;
+    assert_true(g_file_get_contents(path, &bytes, &length, NULL));
+    return sha256_of(bytes, length);
+}
+
+static void good_and_hostile_disks_in_one_appliance(void **state)
+{
+    enum { GOOD = 4, ALL = GOOD + G_N_ELEMENTS(hostile) };
+    VrPersonal *disks[ALL];
+    GError *errors[ALL];
+    g_autoptr(GError) error = NULL;
+    VrPersonalizeOptions opts = options();
+    guint n = 0;
+
+    disks[n++] = systemd_guest();
+    for (gsize i = 0; i < G_N_ELEMENTS(hostile); i++) {
+        VrPersonal *one = disks[n++] = personal_of(hostile[i].name, hostile[i].change, hostile[i].finish);
+        if (hostile[i].more)
+            hostile[i].more(one);
+    }
+    disks[n++] = rc_guest();
+    disks[n++] = labelled_guest();
+    disks[n++] = guest_with_many_files();
+    for (guint i = 0; i < n; i++)
+        if (!vr_disk_is_plain(disks[i]->disk, VR_FORMAT_QCOW2))
+            fail_msg("%s would be alone", disks[i]->disk);
+    g_autofree char *before = digest("ext4.raw");
+    gboolean all = vr_personalize((const VrPersonal *const *)disks, n, &opts, errors, &error);
+    expect_no_error(error);
+    assert_false(all);
+    expect_no_error(errors[0]);
+    for (guint i = n - (GOOD - 1); i < n; i++)
+        expect_no_error(errors[i]);
+    for (guint i = 0; i < G_N_ELEMENTS(hostile); i++) {
+        if (!errors[1 + i] || !strstr(errors[1 + i]->message, disks[1 + i]->disk) ||
+            !strstr(errors[1 + i]->message, hostile[i].text))
+            fail_msg("%s: %s", hostile[i].name, errors[1 + i] ? errors[1 + i]->message : "was done");
+        g_clear_error(&errors[1 + i]);
+    }
+    check_systemd_guest();
+    check_rc_guest();
+    check_labelled_guest();
+    g_autofree char *after = digest("ext4.raw");
+    assert_string_equal(after, before); /* the base */
+    for (guint i = 0; i < n; i++)
+        vr_personal_free(disks[i]);
+}
+
+/* One in an appliance of its own; its error. */
+static char *outcome_of(VrPersonal *personal)
+{
+    GError *errors[1];
+    g_autoptr(GError) error = NULL;
+    VrPersonalizeOptions opts = options();
+    const VrPersonal *disks[] = {personal};
+    (void)vr_personalize(disks, 1, &opts, errors, &error);
+    expect_no_error(error);
+    vr_personal_free(personal);
+    char *text = g_strdup(errors[0] ? errors[0]->message : "done");
+    g_clear_error(&errors[0]);
+    return text;
+}
+
+static void an_encrypted_root_is_said_to_be_one(void **state)
+{
+    VrPersonal *personal = personal_of("luks", "",
+                                       "truncate -s 40M $2.raw; echo secret | cryptsetup luksFormat -q --type luks1 "
+                                       "--pbkdf-force-iterations 1000 $2.raw -\n");
+    assert_false(vr_disk_is_plain(personal->disk, VR_FORMAT_QCOW2));
+    g_autofree char *said = outcome_of(personal);
+    if (!strstr(said, "its root is encrypted (LUKS)"))
+        fail_msg("%s", said);
+}
+
+/* ---- VR_FULL=1: what gets an appliance of its own ---- */
+
+static void on_btrfs(void **state)
+{
+    if (!full())
+        return;
+    VrPersonal *personal =
+        personal_of("btrfs", "",
+                    "truncate -s 200M $2.raw; mkfs.btrfs -q $2.raw; mkdir -p small; mount -o loop $2.raw small\n"
+                    "btrfs -q subvolume create small/@; cp -a tree/. small/@/; umount small\n");
+    assert_false(vr_disk_is_plain(personal->disk, VR_FORMAT_QCOW2));
+    g_autofree char *said = outcome_of(personal);
+    assert_string_equal(said, "done");
+    tool("sh", "-c",
+         "cd \"$1\"; qemu-img convert -O raw btrfs.qcow2 see.raw; mkdir -p root; mount -o loop,ro see.raw root", "sh",
+         dir->path);
+    expect_file("/@/etc/hostname", "btrfs\n", 0644, 0, 0);
+    umount_disk();
+}
+
+/* A group "vg" with a root on each of two disks. They can be made in one appliance since LVM is told to look at one disk at a time. */
+static void make_groups(const char *const *paths)
+{
+    static const char *const names[] = {"/dev/sda", "/dev/sdb"};
+    guestfs_h *g = guestfs_create();
+    g_autofree char *tar = in_dir(dir, "tree.tar");
+    assert_int_equal(guestfs_set_backend(g, "direct"), 0);
+    assert_int_equal(guestfs_set_backend_setting(g, "force_tcg", "1"), 0);
+    for (guint i = 0; i < 2; i++)
+        assert_int_equal(guestfs_add_drive_opts(g, paths[i], GUESTFS_ADD_DRIVE_OPTS_FORMAT, "raw", -1), 0);
+    assert_int_equal(guestfs_launch(g), 0);
+    for (guint i = 0; i < 2; i++) {
+        char *devices[] = {(char *)names[i], NULL};
+        assert_int_equal(guestfs_lvm_set_filter(g, devices), 0);
+        assert_int_equal(guestfs_pvcreate(g, names[i]), 0);
+        assert_int_equal(guestfs_vgcreate(g, "vg", devices), 0);
+        assert_int_equal(guestfs_lvcreate(g, "root", "vg", 24), 0);
+        assert_int_equal(guestfs_mkfs(g, "ext4", "/dev/vg/root"), 0);
+        assert_int_equal(guestfs_mount(g, "/dev/vg/root", "/"), 0);
+        assert_int_equal(guestfs_tar_in(g, tar, "/"), 0);
+        assert_int_equal(guestfs_umount_all(g), 0);
+        assert_int_equal(guestfs_vg_activate_all(g, 0), 0);
+    }
+    assert_int_equal(guestfs_shutdown(g), 0);
+    guestfs_close(g);
+}
+
+static void on_lvm_and_two_groups_of_one_name(void **state)
+{
+    if (!full())
+        return;
+    g_autofree char *a = in_dir(dir, "pv-a.raw"), *b = in_dir(dir, "pv-b.raw");
+    const char *const paths[] = {a, b};
+    g_autofree char *script = g_strconcat(tree, "tar -C tree -cf tree.tar .; truncate -s 40M pv-a.raw pv-b.raw", NULL);
+    tool("sh", "-c", script, "sh", dir->path);
+    make_groups(paths);
+    VrPersonal *one = personal_of("lvm", "", "mv pv-a.raw $2.raw; cp $2.raw pv-a.raw");
+    VrPersonal *two =
+        personal_of("vgs", "",
+                    "truncate -s 90M $2.raw; printf 'start=2048,size=40MiB\\nsize=40MiB\\n' | sfdisk -q $2.raw\n"
+                    "dd if=pv-a.raw of=$2.raw bs=1M seek=1 conv=notrunc status=none\n"
+                    "dd if=pv-b.raw of=$2.raw bs=1M seek=41 conv=notrunc status=none\n");
+    assert_false(vr_disk_is_plain(one->disk, VR_FORMAT_QCOW2));
+    assert_false(vr_disk_is_plain(two->disk, VR_FORMAT_QCOW2));
+    g_autofree char *said_one = outcome_of(one), *said_two = outcome_of(two);
+    assert_string_equal(said_one, "done");
+    if (!strstr(said_two, "two volume groups of the name 'vg'"))
+        fail_msg("%s", said_two);
+}
+
+/* ---- a child that dies ---- */
+
+static void launch_fakes(const char *const *names, guint n, gint64 timeout_ms, GError **errors)
+{
+    g_autoptr(GPtrArray) disks = g_ptr_array_new_with_free_func((GDestroyNotify)vr_personal_free);
+    g_autoptr(GError) error = NULL;
+    VrPersonalizeOptions opts = options();
+    g_autofree char *raw = in_dir(dir, "plain.raw"), *notes = in_dir(dir, "launches");
+
+    opts.helper = g_getenv("VR_PERSONALIZE_FAKE");
+    opts.timeout_ms = timeout_ms;
+    tool("sh", "-c", "rm -f \"$2\"; truncate -s 1M \"$1\"; mke2fs -q -F \"$1\"", "sh", raw, notes);
+    for (guint i = 0; i < n; i++) {
+        g_ptr_array_add(disks, vr_personal_new(raw, VR_FORMAT_RAW));
+        ((VrPersonal *)disks->pdata[i])->hostname = g_strdup(names[i]);
+    }
+    (void)vr_personalize((const VrPersonal *const *)disks->pdata, n, &opts, errors, &error);
+    expect_no_error(error);
+}
+
+static void expect_launches(const char *text)
+{
+    g_autofree char *notes = content_of(dir, "launches");
+    assert_string_equal(notes, text);
+}
+
+static void who_it_dies_on_fails_and_the_others_are_done_again(void **state)
+{
+    static const char *const names[] = {"a", "fails", "dies", "b", "dies"};
+    GError *errors[5];
+    launch_fakes(names, 5, 0, errors);
+    expect_launches("a fails dies b dies\na b dies\na b\n");
+    expect_no_error(errors[0]);
+    expect_error(&errors[1], VR_ERROR_INVALID, "/etc is a link");
+    expect_error(&errors[2], VR_ERROR_CHILD, "its appliance ended");
+    expect_no_error(errors[3]);
+    expect_error(&errors[4], VR_ERROR_CHILD, "its appliance ended");
+}
+
+static void when_none_was_begun_each_gets_its_own(void **state)
+{
+    static const char *const names[] = {"early", "a", "b"};
+    GError *errors[3];
+    launch_fakes(names, 3, 0, errors);
+    expect_launches("early a b\nearly\na\nb\n");
+    expect_error(&errors[0], VR_ERROR_CHILD, "failed with status 1");
+    expect_no_error(errors[1]);
+    expect_no_error(errors[2]);
+}
+
+static void one_that_hangs_costs_its_limit(void **state)
+{
+    static const char *const names[] = {"a", "hangs"};
+    GError *errors[2];
+    launch_fakes(names, 2, 1000, errors);
+    expect_launches("a hangs\na\n");
+    expect_no_error(errors[0]);
+    expect_error(&errors[1], VR_ERROR_TIMEOUT, "did not end in time");
+}
+
+/* ---- what runs meanwhile ---- */
+
+/* The QEMU whose arguments hold the text; 0: none. */
+static pid_t find_qemu(const char *text)
+{
+    DIR *proc = opendir("/proc");
+    pid_t found = 0;
+    for (struct dirent *entry = readdir(proc); entry && !found; entry = readdir(proc)) {
+        g_autofree char *path = g_build_filename("/proc", entry->d_name, "cmdline", NULL);
+        g_autofree char *bytes = NULL;
+        gsize length = 0;
+        if (!g_ascii_isdigit(entry->d_name[0]) || !g_file_get_contents(path, &bytes, &length, NULL))
+            continue;
+        for (gsize i = 0; i < length; i++)
+            bytes[i] = bytes[i] ? bytes[i] : ' ';
+        if (strstr(bytes, "qemu-system") && strstr(bytes, text) && strstr(bytes, "-append"))
+            found = (pid_t)atoi(entry->d_name);
+    }
+    closedir(proc);
+    return found;
+}
+
+static pid_t await_qemu(const char *text, gboolean there)
+{
+    for (guint i = 0; i < (there ? 600 : 50); i++) { /* by itself it would end later */
+        pid_t pid = find_qemu(text);
+        if ((pid != 0) == there)
+            return pid;
+        g_usleep(100000);
+    }
+    fail_msg("QEMU %s", there ? "did not come" : "stayed");
+    return 0;
+}
+
+static gboolean is_in(pid_t pid, const char *file, const char *text)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/%s", (int)pid, file);
+    g_autofree char *bytes = NULL;
+    gsize length = 0;
+    if (!g_file_get_contents(path, &bytes, &length, NULL))
+        fail_msg("%s is gone", path);
+    return memmem(bytes, length, text, strlen(text)) != NULL;
+}
+
+static void expect_in(pid_t pid, const char *file, const char *text, gboolean there)
+{
+    if (is_in(pid, file, text) != there)
+        fail_msg("%s of QEMU %s '%s'", file, there ? "lacks" : "has", text);
+}
+
+static void await_in(pid_t pid, const char *file, const char *text)
+{
+    for (guint i = 0; i < 300 && !is_in(pid, file, text); i++)
+        g_usleep(100000);
+    expect_in(pid, file, text, TRUE);
+}
+
+static void expect_apart(pid_t pid, const char *name)
+{
+    g_autofree char *theirs = g_strdup_printf("/proc/%d/ns/%s", (int)pid, name);
+    g_autofree char *ours = g_strdup_printf("/proc/self/ns/%s", name);
+    g_autofree char *a = g_file_read_link(theirs, NULL), *b = g_file_read_link(ours, NULL);
+    assert_non_null(a);
+    assert_string_not_equal(a, b);
+}
+
+static void expect_shut_in(pid_t pid)
+{
+    static const char *const namespaces[] = {"net", "pid", "mnt", "ipc"};
+    static const char *const files[] = {"cmdline", "environ"};
+    for (gsize i = 0; i < G_N_ELEMENTS(namespaces); i++)
+        expect_apart(pid, namespaces[i]);
+    for (gsize i = 0; i < G_N_ELEMENTS(files); i++)
+        expect_in(pid, files[i], SECRET, FALSE);
+    g_autofree char *run = g_strdup_printf("/proc/%d/root/run", (int)pid);
+    assert_int_equal(count_entries(run), 0); /* no socket of a daemon */
+    expect_in(pid, "cmdline", "spawn=deny", TRUE);
+    await_in(pid, "status", "Seccomp:\t2\n"); /* QEMU's own doing, while it starts */
+    expect_in(pid, "status", "CapEff:\t0000000000000000\n", TRUE);
+    expect_in(pid, "status", "CapBnd:\t0000000000000000\n", TRUE);
+    expect_in(pid, "status", "NoNewPrivs:\t1\n", TRUE);
+    expect_in(pid, "limits", "Max core file size        0 ", TRUE);
+}
+
+/* In a process of its own, which is killed without a word once QEMU runs. */
+static void qemu_is_shut_in_and_ends_with_us(void **state)
+{
+    g_autoptr(VrPersonal) personal = systemd_guest();
+    pid_t us = fork();
+    if (us == 0) {
+        const VrPersonal *disks[] = {personal};
+        VrPersonalizeOptions opts = options();
+        GError *errors[1];
+        _exit(vr_personalize(disks, 1, &opts, errors, NULL));
+    }
+    expect_shut_in(await_qemu(personal->disk, TRUE));
+    assert_int_equal(kill(us, SIGKILL), 0);
+    assert_int_equal(waitpid(us, NULL, 0), us);
+    (void)await_qemu(personal->disk, FALSE);
+}
+
+typedef struct {
+    const char *disk;
+    gint aborted;
+} Cancel;
+
+static void *cancel_when_it_runs(void *data)
+{
+    Cancel *cancel = data;
+    (void)await_qemu(cancel->disk, TRUE);
+    g_atomic_int_set(&cancel->aborted, 1);
+    return NULL;
+}
+
+static void it_can_be_called_off(void **state)
+{
+    g_autoptr(VrPersonal) personal = systemd_guest();
+    const VrPersonal *disks[] = {personal};
+    VrPersonalizeOptions opts = options();
+    Cancel cancel = {personal->disk, 0};
+    GError *errors[1];
+    GThread *thread = g_thread_new("cancel", cancel_when_it_runs, &cancel);
+
+    opts.aborted = &cancel.aborted;
+    assert_false(vr_personalize(disks, 1, &opts, errors, NULL));
+    g_thread_join(thread);
+    expect_error(&errors[0], VR_ERROR_CANCELLED, "called off");
+    (void)await_qemu(personal->disk, FALSE);
+}
+
+/* ---- the appliance is built once ---- */
+
+static int set_up(void **state)
+{
+    if (test_dir_setup((void **)&dir) != 0)
+        return -1;
+    work = in_dir(dir, "work");
+    return mkdir(work, 0700);
+}
+
+static int tear_down(void **state)
+{
+    g_clear_pointer(&work, g_free);
+    return test_dir_teardown((void **)&dir);
+}
+
+/* An argument picks tests by their names. */
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(good_and_hostile_disks_in_one_appliance),
+        cmocka_unit_test(an_encrypted_root_is_said_to_be_one),
+        cmocka_unit_test(on_btrfs),
+        cmocka_unit_test(on_lvm_and_two_groups_of_one_name),
+        cmocka_unit_test(who_it_dies_on_fails_and_the_others_are_done_again),
+        cmocka_unit_test(when_none_was_begun_each_gets_its_own),
+        cmocka_unit_test(one_that_hangs_costs_its_limit),
+        cmocka_unit_test(qemu_is_shut_in_and_ends_with_us),
+        cmocka_unit_test(it_can_be_called_off),
+    };
+    cmocka_set_test_filter(argv[1]);
+    return cmocka_run_group_tests_name("personalize with an appliance", tests, set_up, tear_down);
+}
