@@ -6,6 +6,7 @@
 #include "base/durable.h"
 #include "base/error.h"
 #include "base/fd.h"
+#include "disk/personalize.h"
 #include "hv/connection.h"
 #include "orchestrator/cli/kvm_proof.h"
 #include "orchestrator/cli/output.h"
@@ -90,6 +91,18 @@ static void check_qemu_img(VrDoctor *doctor, VrCheck *check)
                "install it (Debian: qemu-utils)");
     else
         answer(check, VR_CHECK_OK, g_strndup(result.out, strcspn(result.out, "\n")), NULL);
+}
+
+static void check_personalize(VrDoctor *doctor, VrCheck *check)
+{
+    g_autoptr(GError) local = NULL;
+
+    if (vr_personalize_is_possible(&local))
+        answer(check, VR_CHECK_OK, g_strdup("its appliance can be built"), NULL);
+    else
+        answer(check, VR_CHECK_WARN, g_strdup_printf("new disks cannot be personalised offline: %s", local->message),
+               "install what is missing (Debian: libguestfs0 libguestfs-xfs, and where /boot has no kernel "
+               "linux-image-cloud-amd64)");
 }
 
 /* --- the kernel -------------------------------------------------------------------------------------- */
@@ -269,6 +282,7 @@ const VrDoctorCheck vr_doctor_checks[] = {{"libvirt", check_libvirt},
                                           {"user", check_user},
                                           {"kvm", check_kvm},
                                           {"qemu-img", check_qemu_img},
+                                          {"libguestfs", check_personalize},
                                           {"io_uring", check_io_uring},
                                           {"landlock", check_landlock},
                                           {"store", check_store},
