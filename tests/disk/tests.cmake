@@ -23,6 +23,7 @@ vr_test(disk publish LINK vr_disk)
 vr_test(disk import LINK vr_disk)
 vr_test(disk overlay LINK vr_disk)
 vr_test(disk nvram LINK vr_disk)
+vr_test(disk seed LINK vr_disk)
 vr_test(disk clone LINK vr_disk)
 set_tests_properties(disk/clone PROPERTIES LABELS threads TIMEOUT 300) # a slow disk
 # GLib hands slices from one thread to another in ways that ThreadSanitizer does not see.
