@@ -30,7 +30,7 @@
 #include "hv/domain_xml.h"
 
 #include "base/error.h"
-#include "hv/domain_dom.h"
+#include "hv/domain_edit.h"
 #include <string.h>
 
 static xmlNode *require_disk(xmlDoc *doc, const char *target, GError **error)
@@ -43,59 +43,6 @@ static xmlNode *require_disk(xmlDoc *doc, const char *target, GError **error)
     return disk;
 }
 
-static void set_attribute(xmlNode *node, const char *name, const char *value)
-{
-    if (value != NULL)
-        xmlSetProp(node, (const xmlChar *)name, (const xmlChar *)value);
-    else
-        xmlUnsetProp(node, (const xmlChar *)name);
-}
-
-static xmlNode *new_element(const char *name)
-{
-    return xmlNewNode(NULL, (const xmlChar *)name);
-}
-
-static xmlNode *add_element(xmlNode *parent, const char *name)
-{
-    return xmlAddChild(parent, new_element(name));
-}
-
-static xmlNode *indentation(guint depth)
-{
-    g_autofree char *text = g_strdup_printf("\n%*s", (int)depth * 2, "");
-
-    return xmlNewText((const xmlChar *)text);
-}
-
-/* White space as libvirt writes it, for people who read the difference. */
-static void indent(xmlNode *node, guint depth)
-{
-    xmlNode *last = NULL;
-
-    for (xmlNode *child = vr_dom_child(node, NULL); child != NULL; child = vr_dom_next(child, NULL)) {
-        xmlAddPrevSibling(child, indentation(depth + 1));
-        indent(child, depth + 1);
-        last = child;
-    }
-    if (last != NULL)
-        xmlAddNextSibling(last, indentation(depth));
-}
-
-/* Takes the element out together with the white space before it, so that no empty lines pile up. */
-static void remove_with_space(xmlNode *node)
-{
-    if (node != NULL && node->prev != NULL && xmlIsBlankNode(node->prev))
-        vr_dom_remove(node->prev);
-    vr_dom_remove(node);
-}
-
-static void insert_after(xmlNode *place, xmlNode *node, guint depth)
-{
-    xmlAddNextSibling(place, node);
-    xmlAddPrevSibling(node, indentation(depth));
-}
-
 #define DISK_CHILD_DEPTH 3 /* domain / devices / disk / here */
 
 /* libvirt's dump always has a <driver>; a hand-made one may not. */
@@ -104,13 +51,13 @@ static xmlNode *ensure_driver(xmlNode *disk)
     xmlNode *driver = vr_dom_child(disk, "driver");
 
     if (driver == NULL) {
-        driver = new_element("driver");
-        set_attribute(driver, "name", "qemu");
+        driver = vr_dom_new("driver");
+        vr_dom_set_attribute(driver, "name", "qemu");
         if (disk->children != NULL)
             xmlAddPrevSibling(disk->children, driver);
         else
             xmlAddChild(disk, driver);
-        xmlAddPrevSibling(driver, indentation(DISK_CHILD_DEPTH));
+        xmlAddPrevSibling(driver, vr_dom_indentation(DISK_CHILD_DEPTH));
     }
     return driver;
 }
@@ -118,11 +65,11 @@ static xmlNode *ensure_driver(xmlNode *disk)
 /* Puts source and chain (may be NULL) in the place of what was there. */
 static void replace_chain(xmlNode *disk, xmlNode *source, xmlNode *chain)
 {
-    remove_with_space(vr_dom_child(disk, "source"));
-    remove_with_space(vr_dom_child(disk, "backingStore"));
-    insert_after(vr_dom_child(disk, "driver"), source, DISK_CHILD_DEPTH);
+    vr_dom_remove_with_space(vr_dom_child(disk, "source"));
+    vr_dom_remove_with_space(vr_dom_child(disk, "backingStore"));
+    vr_dom_insert_after(vr_dom_child(disk, "driver"), source, DISK_CHILD_DEPTH);
     if (chain != NULL)
-        insert_after(source, chain, DISK_CHILD_DEPTH);
+        vr_dom_insert_after(source, chain, DISK_CHILD_DEPTH);
 }
 
 /* -- Our record ----------------------------------------------------------------------------------- */
@@ -134,11 +81,11 @@ static xmlNode *ensure_metadata(xmlNode *root)
 
     if (metadata != NULL)
         return metadata;
-    metadata = new_element("metadata");
+    metadata = vr_dom_new("metadata");
     for (gsize i = 0; i < G_N_ELEMENTS(before); i++) {
         xmlNode *place = vr_dom_child(root, before[i]);
         if (place != NULL) {
-            insert_after(place, metadata, 1);
+            vr_dom_insert_after(place, metadata, 1);
             return metadata;
         }
     }
@@ -149,15 +96,15 @@ static xmlNode *ensure_metadata(xmlNode *root)
 static xmlNode *append_to_metadata(xmlNode *metadata)
 {
     xmlNode *last = xmlGetLastChild(metadata);
-    xmlNode *node = new_element("instance");
+    xmlNode *node = vr_dom_new("instance");
 
     while (last != NULL && last->type != XML_ELEMENT_NODE)
         last = last->prev;
     if (last != NULL) {
-        insert_after(last, node, 2);
+        vr_dom_insert_after(last, node, 2);
     } else {
         xmlAddChild(metadata, node);
-        indent(metadata, 1);
+        vr_dom_indent(metadata, 1);
     }
     return node;
 }
@@ -169,11 +116,11 @@ static void add_record(xmlNode *root, const VrDomainRecord *record)
     xmlNs *ns = xmlNewNs(node, (const xmlChar *)VR_METADATA_NS, (const xmlChar *)"vr");
 
     xmlSetNs(node, ns);
-    set_attribute(node, "set", record->set);
-    set_attribute(node, "generation", generation);
-    set_attribute(node, "image", record->image);
-    set_attribute(node, "version", record->version);
-    set_attribute(node, "swap", record->swap_id);
+    vr_dom_set_attribute(node, "set", record->set);
+    vr_dom_set_attribute(node, "generation", generation);
+    vr_dom_set_attribute(node, "image", record->image);
+    vr_dom_set_attribute(node, "version", record->version);
+    vr_dom_set_attribute(node, "swap", record->swap_id);
 }
 
 /* Other people's metadata stays; a record of NULL takes ours away. */
@@ -182,7 +129,7 @@ static void write_record(xmlDoc *doc, const VrDomainRecord *record)
     xmlNode *ours;
 
     while ((ours = vr_dom_record(doc)) != NULL)
-        remove_with_space(ours);
+        vr_dom_remove_with_space(ours);
     if (record != NULL)
         add_record(xmlDocGetRootElement(doc), record);
 }
@@ -243,23 +190,23 @@ static void add_no_relabel(xmlNode *source)
     static const char *const models[] = {"dac", "selinux"};
 
     for (gsize i = 0; i < G_N_ELEMENTS(models); i++) {
-        xmlNode *label = add_element(source, "seclabel");
-        set_attribute(label, "model", models[i]);
-        set_attribute(label, "relabel", "no");
+        xmlNode *label = vr_dom_add(source, "seclabel");
+        vr_dom_set_attribute(label, "model", models[i]);
+        vr_dom_set_attribute(label, "relabel", "no");
     }
 }
 
 /* <backingStore> of links[0..n-1]; empty for n = 0, which ends the chain. */
 static xmlNode *chain_element(const VrChainLink *links, guint n)
 {
-    xmlNode *store = new_element("backingStore");
+    xmlNode *store = vr_dom_new("backingStore");
 
     if (n == 0)
         return store;
-    set_attribute(store, "type", "file");
-    set_attribute(add_element(store, "format"), "type", links[0].format);
-    xmlNode *source = add_element(store, "source");
-    set_attribute(source, "file", links[0].path);
+    vr_dom_set_attribute(store, "type", "file");
+    vr_dom_set_attribute(vr_dom_add(store, "format"), "type", links[0].format);
+    xmlNode *source = vr_dom_add(store, "source");
+    vr_dom_set_attribute(source, "file", links[0].path);
     add_no_relabel(source);
     xmlAddChild(store, chain_element(links + 1, n - 1));
     return store;
@@ -268,11 +215,11 @@ static xmlNode *chain_element(const VrChainLink *links, guint n)
 /* A seclabel of the old source goes (our file is labelled as libvirt does it), its startupPolicy stays. */
 static xmlNode *source_element(const xmlNode *old, const char *path)
 {
-    xmlNode *source = new_element("source");
+    xmlNode *source = vr_dom_new("source");
     g_autofree char *policy = vr_dom_attribute(old, "startupPolicy");
 
-    set_attribute(source, "file", path);
-    set_attribute(source, "startupPolicy", policy);
+    vr_dom_set_attribute(source, "file", path);
+    vr_dom_set_attribute(source, "startupPolicy", policy);
     return source;
 }
 
@@ -306,11 +253,11 @@ char *vr_domain_xml_with_chain(const char *xml, const char *target, const VrChai
     xmlNode *disk = doc != NULL ? require_disk(doc, target, error) : NULL;
     if (disk == NULL || !disk_can_be_edited(xml, target, error))
         return NULL;
-    set_attribute(disk, "type", "file");
-    set_attribute(ensure_driver(disk), "type", links[0].format);
+    vr_dom_set_attribute(disk, "type", "file");
+    vr_dom_set_attribute(ensure_driver(disk), "type", links[0].format);
     xmlNode *source = source_element(vr_dom_child(disk, "source"), links[0].path);
     xmlNode *chain = chain_element(links + 1, n - 1);
-    indent(chain, DISK_CHILD_DEPTH);
+    vr_dom_indent(chain, DISK_CHILD_DEPTH);
     replace_chain(disk, source, chain);
     write_record(doc, record);
     return vr_dom_text_of(doc);
@@ -328,7 +275,7 @@ static void insert_nvram(xmlNode *os, xmlNode *nvram)
     if (place == NULL)
         place = vr_dom_child(os, "type");
     if (place != NULL)
-        insert_after(place, nvram, OS_CHILD_DEPTH);
+        vr_dom_insert_after(place, nvram, OS_CHILD_DEPTH);
     else
         xmlAddChild(os, nvram);
 }
@@ -352,7 +299,7 @@ char *vr_domain_xml_with_nvram(const char *xml, const char *path, GError **error
         return NULL;
     }
     if (nvram == NULL) {
-        nvram = new_element("nvram");
+        nvram = vr_dom_new("nvram");
         insert_nvram(os, nvram);
     }
     if (source != NULL)
@@ -362,7 +309,7 @@ char *vr_domain_xml_with_nvram(const char *xml, const char *path, GError **error
         xmlAddChild(nvram, xmlNewText((const xmlChar *)path));
     } else {
         xmlAddChild(nvram, source);
-        indent(nvram, OS_CHILD_DEPTH);
+        vr_dom_indent(nvram, OS_CHILD_DEPTH);
     }
     return vr_dom_text_of(doc);
 }
@@ -378,7 +325,7 @@ static void copy_attribute(xmlNode *to, const xmlNode *from, const char *name)
 {
     g_autofree char *value = vr_dom_attribute(from, name);
 
-    set_attribute(to, name, value);
+    vr_dom_set_attribute(to, name, value);
 }
 
 static gboolean same_nvram_format(const xmlNode *nvram, const xmlNode *old)
@@ -397,7 +344,7 @@ static gboolean keep_nvram(xmlDoc *doc, xmlDoc *kept, GError **error)
     xmlNode *old = vr_dom_child(vr_dom_child(xmlDocGetRootElement(kept), "os"), "nvram");
 
     if (old == NULL || nvram == NULL) {
-        remove_with_space(nvram);
+        vr_dom_remove_with_space(nvram);
         if (old != NULL && os != NULL)
             insert_nvram(os, copy_into(doc, old));
         return TRUE;
@@ -449,8 +396,8 @@ char *vr_domain_xml_released(const char *xml, const char *target, gboolean alone
     if (disk == NULL)
         return NULL;
     if (alone) {
-        remove_with_space(vr_dom_child(disk, "backingStore"));
-        insert_after(vr_dom_child(disk, "source"), new_element("backingStore"), DISK_CHILD_DEPTH);
+        vr_dom_remove_with_space(vr_dom_child(disk, "backingStore"));
+        vr_dom_insert_after(vr_dom_child(disk, "source"), vr_dom_new("backingStore"), DISK_CHILD_DEPTH);
     }
     write_record(doc, NULL);
     return vr_dom_text_of(doc);
