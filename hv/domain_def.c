@@ -162,6 +162,7 @@ static VrDomainDisk *read_disk(const xmlNode *node)
     disk->shareable = vr_dom_child(node, "shareable") != NULL;
     disk->readonly = vr_dom_child(node, "readonly") != NULL;
     disk->mirror = vr_dom_child(node, "mirror") != NULL;
+    disk->seed = vr_dom_attribute_is(vr_dom_child(node, "alias"), "name", VR_SEED_ALIAS);
     disk->may_be_empty = may_be_empty(disk, vr_dom_child(node, "source"));
     return disk;
 }
@@ -276,13 +277,13 @@ static gboolean has_medium(const VrDomainDef *def, const char *device)
     for (guint i = 0; i < def->disks->len; i++) {
         const VrDomainDisk *disk = g_ptr_array_index(def->disks, i);
 
-        if (strcmp(disk->device, device) == 0 && (disk->source != NULL || disk->volume != NULL))
+        if (strcmp(disk->device, device) == 0 && !disk->seed && (disk->source != NULL || disk->volume != NULL))
             return TRUE;
     }
     return FALSE;
 }
 
-/* An empty drive in front of the hard disk boots nothing: it does not count. */
+/* An empty drive in front of the hard disk boots nothing, and nor does our seed: they do not count. */
 static gboolean boots_from_hd(const VrDomainDef *def, const xmlNode *os)
 {
     const xmlNode *boot = vr_dom_child(os, "boot");

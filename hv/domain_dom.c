@@ -142,6 +142,17 @@ xmlNode *vr_dom_disk(xmlDoc *doc, const char *target)
     return NULL;
 }
 
+xmlNode *vr_dom_seed(xmlDoc *doc)
+{
+    const xmlNode *devices = vr_dom_child(xmlDocGetRootElement(doc), "devices");
+
+    for (xmlNode *disk = vr_dom_child(devices, "disk"); disk != NULL; disk = vr_dom_next(disk, "disk")) {
+        if (vr_dom_attribute_is(vr_dom_child(disk, "alias"), "name", VR_SEED_ALIAS))
+            return disk;
+    }
+    return NULL;
+}
+
 xmlNode *vr_dom_record(xmlDoc *doc)
 {
     const xmlNode *metadata = vr_dom_child(xmlDocGetRootElement(doc), "metadata");

@@ -33,5 +33,8 @@ void vr_dom_remove(xmlNode *node);
 /* The <disk> whose <target dev> is target, NULL when there is none. */
 xmlNode *vr_dom_disk(xmlDoc *doc, const char *target);
 
+/* Our seed's CD-ROM by its alias, NULL when there is none. */
+xmlNode *vr_dom_seed(xmlDoc *doc);
+
 /* Our record in <metadata>, NULL when there is none. */
 xmlNode *vr_dom_record(xmlDoc *doc);

@@ -21,3 +21,9 @@ void vr_dom_remove_with_space(xmlNode *node);
 
 /* depth: of the new node. */
 void vr_dom_insert_after(xmlNode *place, xmlNode *node, guint depth);
+
+/* Our seed's CD-ROM as it is in the other document (domain_seed.c). VR_ERROR_REFUSED: there is no place for it any more. */
+gboolean vr_dom_keep_seed(xmlDoc *doc, xmlDoc *kept, GError **error);
+
+/* The path is absolute, and can be in XML; else VR_ERROR_INVALID. */
+gboolean vr_dom_path_is_valid(const char *path, const char *what, GError **error);

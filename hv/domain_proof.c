@@ -83,6 +83,26 @@ static void permit_nvram(xmlNode *nvram)
         vr_dom_remove(nvram);
 }
 
+static xmlNode *first_controller(xmlDoc *doc, const char *type)
+{
+    const xmlNode *devices = vr_dom_child(xmlDocGetRootElement(doc), "devices");
+
+    for (xmlNode *node = vr_dom_child(devices, "controller"); node != NULL; node = vr_dom_next(node, "controller")) {
+        if (vr_dom_attribute_is(node, "type", type) && vr_dom_attribute_is(node, "index", "0"))
+            return node;
+    }
+    return NULL;
+}
+
+/* The controller that libvirt names since the drive of our seed is on it. */
+static void permit_controller(xmlDoc *old, xmlDoc *new)
+{
+    g_autofree char *bus = vr_dom_attribute(vr_dom_child(vr_dom_seed(new), "target"), "bus");
+
+    if (bus != NULL && vr_dom_seed(old) == NULL && strcmp(bus, "scsi") != 0 && first_controller(old, bus) == NULL)
+        vr_dom_remove(first_controller(new, bus));
+}
+
 /* Takes out of a canonical document what a swap may change. */
 static gboolean permit(xmlDoc *doc, const char *target, GError **error)
 {
@@ -98,6 +118,7 @@ static gboolean permit(xmlDoc *doc, const char *target, GError **error)
     vr_dom_remove(vr_dom_child(disk, "source"));
     vr_dom_remove(vr_dom_child(disk, "backingStore"));
     permit_nvram(vr_dom_child(vr_dom_child(xmlDocGetRootElement(doc), "os"), "nvram"));
+    vr_dom_remove(vr_dom_seed(doc));
     while ((ours = vr_dom_record(doc)) != NULL)
         vr_dom_remove(ours);
     drop_empty_metadata(doc);
@@ -190,7 +211,10 @@ gboolean vr_domain_xml_prove(const char *before, const char *after, const char *
     g_autoptr(xmlDoc) old = canonical(before, error);
     g_autoptr(xmlDoc) new = old != NULL ? canonical(after, error) : NULL;
 
-    if (new == NULL || !permit(old, target, error) || !permit(new, target, error))
+    if (new == NULL)
+        return FALSE;
+    permit_controller(old, new);
+    if (!permit(old, target, error) || !permit(new, target, error))
         return FALSE;
     const xmlNode *at = difference(old, new);
     if (at == NULL)
@@ -345,12 +369,32 @@ static gboolean equal_os_disk(const VrDomainDef *live, const VrDomainDef *intent
            equal_text("the OS disk's volume", is->volume, want->volume, error);
 }
 
+static const VrDomainDisk *seed_of(const VrDomainDef *def)
+{
+    for (guint i = 0; i < def->disks->len; i++) {
+        const VrDomainDisk *disk = g_ptr_array_index(def->disks, i);
+
+        if (disk->seed)
+            return disk;
+    }
+    return NULL;
+}
+
+/* A guest may open the tray. */
+static gboolean equal_seed(const VrDomainDef *live, const VrDomainDef *intent, GError **error)
+{
+    const VrDomainDisk *is = seed_of(live), *want = seed_of(intent);
+    gboolean ejected = is != NULL && want != NULL && is->source == NULL;
+
+    return ejected || equal_text("the seed", is != NULL ? is->source : NULL, want != NULL ? want->source : NULL, error);
+}
+
 gboolean vr_domain_xml_live_matches(const char *live, const char *intent, const char *target, GError **error)
 {
     g_autoptr(VrDomainDef) is = vr_domain_def_parse(live, error);
     g_autoptr(VrDomainDef) want = is != NULL ? vr_domain_def_parse(intent, error) : NULL;
 
-    return want != NULL && equal_os_disk(is, want, target, error) &&
+    return want != NULL && equal_os_disk(is, want, target, error) && equal_seed(is, want, error) &&
            equal_text("the UUID", is->uuid, want->uuid, error) && equal_macs(is, want, error) &&
            equal_text("the machine type", is->machine, want->machine, error) &&
            (is_nvram_of(is, want) || equal_text("the NVRAM", is->nvram, want->nvram, error)) &&

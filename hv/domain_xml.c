@@ -2,8 +2,9 @@
 /*
  * The one edit that we make to a domain.
  *
- * It starts from libvirt's own inactive, secure dump and touches six things: the OS disk's `type`
- * attribute, <driver type>, <source>, <backingStore>, our element in <metadata>, and the path of <nvram>. A forward swap
+ * It starts from libvirt's own inactive, secure dump and touches seven things: the OS disk's `type`
+ * attribute, <driver type>, <source>, <backingStore>, our element in <metadata>, the path of <nvram>, and our seed's CD-ROM
+ * (domain_seed.c). A forward swap
  * writes the whole chain, overlay -> base -> empty <backingStore/>, because libvirt else opens and chowns
  * whatever a backing name points to (SAFETY 4.2):
  *
@@ -145,7 +146,7 @@ static void copy_record(xmlDoc *doc, xmlDoc *from)
 
 /* -- Forward -------------------------------------------------------------------------------------- */
 
-static gboolean path_is_valid(const char *path, const char *what, GError **error)
+gboolean vr_dom_path_is_valid(const char *path, const char *what, GError **error)
 {
     if (path == NULL || path[0] != '/' || !g_utf8_validate(path, -1, NULL)) {
         g_set_error(error, VR_ERROR, VR_ERROR_INVALID, "%s has no absolute UTF-8 path", what);
@@ -162,7 +163,7 @@ static gboolean path_is_valid(const char *path, const char *what, GError **error
 
 static gboolean link_is_valid(const VrChainLink *link, GError **error)
 {
-    if (!path_is_valid(link->path, "a link of a chain", error))
+    if (!vr_dom_path_is_valid(link->path, "a link of a chain", error))
         return FALSE;
     if (g_strcmp0(link->format, "qcow2") != 0 && g_strcmp0(link->format, "raw") != 0) {
         g_set_error(error, VR_ERROR, VR_ERROR_INVALID, "%s: format %s is neither qcow2 nor raw", link->path,
@@ -288,7 +289,7 @@ static void drop_children(xmlNode *node)
 
 char *vr_domain_xml_with_nvram(const char *xml, const char *path, GError **error)
 {
-    g_autoptr(xmlDoc) doc = path_is_valid(path, "an NVRAM", error) ? vr_dom_parse(xml, "domain", error) : NULL;
+    g_autoptr(xmlDoc) doc = vr_dom_path_is_valid(path, "an NVRAM", error) ? vr_dom_parse(xml, "domain", error) : NULL;
     xmlNode *os = doc != NULL ? vr_dom_child(xmlDocGetRootElement(doc), "os") : NULL;
     xmlNode *nvram = vr_dom_child(os, "nvram"), *source = vr_dom_child(nvram, "source");
 
@@ -375,7 +376,7 @@ char *vr_domain_xml_with_kept(const char *xml, const char *target, const char *k
         g_set_error(error, VR_ERROR, VR_ERROR_INVALID, "the kept XML has no source for disk %s", target);
         return NULL;
     }
-    if (!keep_nvram(doc, kept, error))
+    if (!keep_nvram(doc, kept, error) || !vr_dom_keep_seed(doc, kept, error))
         return NULL;
     copy_attribute(disk, old, "type");
     copy_attribute(ensure_driver(disk), vr_dom_child(old, "driver"), "type");

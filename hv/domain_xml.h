@@ -21,6 +21,7 @@ typedef struct {
     guint boot_order;         /* per-device <boot order>, 0 when none */
     guint logical_block_size; /* <blockio>, 0 when not said */
     gboolean transient, shareable, readonly, mirror;
+    gboolean seed; /* our seed's CD-ROM, by its alias */
     gboolean
         may_be_empty; /* a CD-ROM or floppy drive of startupPolicy='optional': without its file libvirt starts it empty */
     char *
@@ -91,8 +92,8 @@ gboolean vr_domain_xml_record(const char *xml, VrDomainRecordRead *record);
 char *vr_domain_xml_with_chain(const char *xml, const char *target, const VrChainLink *links, guint n,
                                const VrDomainRecord *record, GError **error);
 
-/* The edit of a rollback: the OS disk's type, driver type, source and chain, and the path of the NVRAM, as they are in kept_xml, all else
- * as in xml. An NVRAM of another format than kept_xml's is VR_ERROR_REFUSED.
+/* The edit of a rollback: the OS disk's type, driver type, source and chain, the path of the NVRAM, and what is in our seed's CD-ROM, as they are
+ * in kept_xml, all else as in xml. An NVRAM of another format than kept_xml's is VR_ERROR_REFUSED.
  * record NULL: our metadata too is as in kept_xml, absent when it has none. */
 char *vr_domain_xml_with_kept(const char *xml, const char *target, const char *kept_xml, const VrDomainRecord *record,
                               GError **error);
@@ -100,6 +101,16 @@ char *vr_domain_xml_with_kept(const char *xml, const char *target, const char *k
 /* The domain with `path`, absolute, as the file of its NVRAM, in the spelling that <nvram> has; one that libvirt named itself so far
  * is named after this. Free with g_free. */
 char *vr_domain_xml_with_nvram(const char *xml, const char *path, GError **error);
+
+/* By which our seed's CD-ROM is known; libvirt keeps an alias that begins with "ua-" as it is. */
+#define VR_SEED_ALIAS "ua-virt-reimage-seed"
+
+/* The domain with `path`, absolute, in our seed's CD-ROM: in the drive that it has for that, else in a new one on the first free place of
+ * IDE, SATA or virtio-scsi; path NULL: without that drive. A machine without such a place is VR_ERROR_REFUSED. Free with g_free. */
+char *vr_domain_xml_with_seed(const char *xml, const char *path, GError **error);
+
+/* The file of our seed's CD-ROM; NULL: it has none, or that is empty. Free with g_free. */
+char *vr_domain_xml_seed(const char *xml);
 
 /* The domain without our record; alone: the OS disk `target` keeps its source, and its chain ends there. Free with g_free. */
 char *vr_domain_xml_released(const char *xml, const char *target, gboolean alone, GError **error);
@@ -125,6 +136,9 @@ gboolean vr_domain_xml_same_os_disk(const char *a, const char *intent, const cha
 /* TRUE when dump `a` names the NVRAM that `intent` names, or intent leaves that to libvirt. */
 gboolean vr_domain_xml_same_nvram(const char *a, const char *intent);
 
-/* After a start: the live XML's OS disk source, UUID, MACs, machine type, nvram path (where the intent names one) and TPM are those of
+/* TRUE when our seed's CD-ROM in dump `a` has what it has in `intent`. */
+gboolean vr_domain_xml_same_seed(const char *a, const char *intent);
+
+/* After a start: the live XML's OS disk source, seed (a guest may have ejected it), UUID, MACs, machine type, nvram path (where the intent names one) and TPM are those of
  * the intent (invariant 14). Else VR_ERROR_CONFLICT with what differs. */
 gboolean vr_domain_xml_live_matches(const char *live, const char *intent, const char *target, GError **error);
