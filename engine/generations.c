@@ -25,13 +25,15 @@ void vr_generation_free(VrGeneration *generation)
     g_free(generation->xml);
     g_free(generation->xml_next);
     g_free(generation->nvram);
+    g_free(generation->seed);
+    g_free(generation->seed_digest);
     g_free(generation);
 }
 
 #define GENERATION_COLUMNS                                                                                             \
     "SELECT uuid, number, path, format, disk_type, image, version, ours, state, made_us, device, inode, "              \
     "model_revision, xml, xml_next, was, left_us, left_ms, left_boot, born_ns, nvram, nvram_device, nvram_inode, "     \
-    "nvram_born_ns FROM generations WHERE "
+    "nvram_born_ns, seed, seed_device, seed_inode, seed_born_ns, seed_digest FROM generations WHERE "
 
 static VrGeneration *read_generation(sqlite3_stmt *stmt)
 {
@@ -61,6 +63,11 @@ static VrGeneration *read_generation(sqlite3_stmt *stmt)
     generation->nvram_file.device = (guint64)sqlite3_column_int64(stmt, 21);
     generation->nvram_file.inode = (guint64)sqlite3_column_int64(stmt, 22);
     generation->nvram_file.born_ns = sqlite3_column_int64(stmt, 23);
+    generation->seed = vr_db_text(stmt, 24);
+    generation->seed_file.device = (guint64)sqlite3_column_int64(stmt, 25);
+    generation->seed_file.inode = (guint64)sqlite3_column_int64(stmt, 26);
+    generation->seed_file.born_ns = sqlite3_column_int64(stmt, 27);
+    generation->seed_digest = vr_db_text(stmt, 28);
     return generation;
 }
 
@@ -253,6 +260,22 @@ gboolean vr_journal_generation_nvram(VrJournal *journal, const VrOwner *owner, c
     return FALSE;
 }
 
+gboolean vr_journal_generation_seed(VrJournal *journal, const VrOwner *owner, const char *uuid, guint number,
+                                    const VrFileId *file, GError **error)
+{
+    VrDb *db = vr_journal_db(journal);
+
+    if (!vr_owner_begin(journal, owner, error))
+        return FALSE;
+    if (vr_db_run(db, NULL, error,
+                  "UPDATE generations SET seed_device = ?, seed_inode = ?, seed_born_ns = ? WHERE uuid = ? AND "
+                  "number = ?",
+                  "iiisi", (gint64)file->device, (gint64)file->inode, file->born_ns, uuid, (gint64)number))
+        return vr_db_commit(db, error);
+    vr_db_rollback(db);
+    return FALSE;
+}
+
 /* --- without the journal that made them --------------------------------------------------------------- */
 
 /* Within a transaction. */
@@ -285,13 +308,15 @@ static gboolean insert_found(VrDb *db, const VrGeneration *found, GError **error
 {
     return vr_db_run(db, NULL, error,
                      "INSERT INTO generations (uuid, number, path, format, disk_type, image, version, ours, state, "
-                     "made_us, device, inode, born_ns, left_us, xml, nvram, nvram_device, nvram_inode, nvram_born_ns) "
-                     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                     "sisssssiiiiiiissiii", found->uuid, (gint64)found->number, found->path, found->format,
+                     "made_us, device, inode, born_ns, left_us, xml, nvram, nvram_device, nvram_inode, nvram_born_ns, "
+                     "seed, seed_device, seed_inode, seed_born_ns) "
+                     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                     "sisssssiiiiiiissiiisiii", found->uuid, (gint64)found->number, found->path, found->format,
                      found->disk_type, found->image, found->version, (gint64)found->ours, (gint64)found->state,
                      found->made_us, (gint64)found->file.device, (gint64)found->file.inode, found->file.born_ns,
                      found->left_us, found->xml, found->nvram, (gint64)found->nvram_file.device,
-                     (gint64)found->nvram_file.inode, found->nvram_file.born_ns);
+                     (gint64)found->nvram_file.inode, found->nvram_file.born_ns, found->seed,
+                     (gint64)found->seed_file.device, (gint64)found->seed_file.inode, found->seed_file.born_ns);
 }
 
 static gboolean restore(VrJournal *journal, const VrOwner *owner, const char *uuid, const GPtrArray *generations,

@@ -54,7 +54,12 @@ static const char *const schema[] = {
     "ALTER TABLE generations ADD COLUMN nvram_born_ns INTEGER NOT NULL DEFAULT 0;",
     VR_MANIFEST_LASTING,
     "ALTER TABLE data_disks ADD COLUMN made_anew INTEGER NOT NULL DEFAULT 0;"
-    "CREATE INDEX events_release ON events (uuid, seq) WHERE " VR_RELEASE_KINDS ";"};
+    "CREATE INDEX events_release ON events (uuid, seq) WHERE " VR_RELEASE_KINDS ";",
+    "ALTER TABLE generations ADD COLUMN seed TEXT;"
+    "ALTER TABLE generations ADD COLUMN seed_device INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE generations ADD COLUMN seed_inode INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE generations ADD COLUMN seed_born_ns INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE generations ADD COLUMN seed_digest TEXT;"};
 
 G_STATIC_ASSERT(VR_SWAP_COMMITTED == 5 && VR_SWAP_DISCARDED == 6 && VR_SWAP_UNDONE == 7);
 
@@ -152,10 +157,11 @@ static gboolean insert_made(VrJournal *journal, const VrGeneration *made, GError
 {
     return vr_db_run(journal->db, NULL, error,
                      "INSERT INTO generations (uuid, number, path, format, disk_type, image, version, ours, state, "
-                     "made_us, model_revision, nvram) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                     "sisssssiiiis", made->uuid, (gint64)made->number, made->path, made->format, made->disk_type,
+                     "made_us, model_revision, nvram, seed, seed_digest) "
+                     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                     "sisssssiiiisss", made->uuid, (gint64)made->number, made->path, made->format, made->disk_type,
                      made->image, made->version, (gint64)made->ours, (gint64)made->state, made->made_us,
-                     (gint64)made->model_revision, made->nvram);
+                     (gint64)made->model_revision, made->nvram, made->seed, made->seed_digest);
 }
 
 static gboolean insert_swap(VrJournal *journal, const VrSwapRow *row, GError **error)
@@ -178,7 +184,15 @@ static gboolean insert_swap(VrJournal *journal, const VrSwapRow *row, GError **e
     return FALSE;
 }
 
-/* The paths of a generation are known only with its number: until then `path`, and `nvram` if it has one, are its directory. */
+/* The paths of a generation are known only with its number: until then `path`, and `nvram` and `seed` if it has them, are its directory. */
+static void number_path(char **path, const char *directory, guint number, const char *suffix)
+{
+    if (!*path)
+        return;
+    g_free(*path);
+    *path = g_strdup_printf("%s/g%u.%s", directory, number, suffix);
+}
+
 static gboolean number_generation(VrJournal *journal, VrSwapRow *row, VrGeneration *made, GError **error)
 {
     guint next;
@@ -186,12 +200,10 @@ static gboolean number_generation(VrJournal *journal, VrSwapRow *row, VrGenerati
     if (!next_number(journal, row->uuid, &next, error))
         return FALSE;
     row->to = made->number = MAX(next, made->number);
-    g_autofree char *directory = g_steal_pointer(&made->path);
-    made->path = g_strdup_printf("%s/g%u.qcow2", directory, made->number);
-    if (made->nvram) {
-        g_free(made->nvram);
-        made->nvram = g_strdup_printf("%s/g%u.nvram", directory, made->number);
-    }
+    g_autofree char *directory = g_strdup(made->path);
+    number_path(&made->path, directory, made->number, "qcow2");
+    number_path(&made->nvram, directory, made->number, "nvram");
+    number_path(&made->seed, directory, made->number, "seed.iso");
     return insert_made(journal, made, error);
 }
 

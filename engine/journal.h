@@ -89,6 +89,9 @@ typedef struct {
     /* The NVRAM's file: of ours the one that was made, of generation 0 the one that was seen (it is never touched). device 0: none yet, as
      * libvirt makes it at the first start, or one that the admin put elsewhere and that is not ours. */
     VrFileId nvram_file;
+    char *seed;         /* path of its NoCloud seed; NULL: none */
+    VrFileId seed_file; /* of ours: the file that was made; device 0 when not yet */
+    char *seed_digest;  /* of what is in it, without the instance-id; NULL: not known */
 } VrGeneration;
 void vr_generation_free(VrGeneration *generation);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrGeneration, vr_generation_free)
@@ -188,6 +191,10 @@ gboolean vr_journal_generation_xml(VrJournal *journal, const VrOwner *owner, con
 /* What is known of a generation's NVRAM: see VrGeneration. nvram may be NULL. */
 gboolean vr_journal_generation_nvram(VrJournal *journal, const VrOwner *owner, const char *uuid, guint number,
                                      const char *nvram, const VrFileId *file, GError **error);
+
+/* The file that was made as the seed of generation `number`: said before it takes its name. */
+gboolean vr_journal_generation_seed(VrJournal *journal, const VrOwner *owner, const char *uuid, guint number,
+                                    const VrFileId *file, GError **error);
 
 /* The mark of a swap that goes back: something ran on its new disk, and nobody looked. */
 #define VR_STEP_BOOTED_UNSEEN "booted-unseen"

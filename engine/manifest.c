@@ -102,7 +102,7 @@ GPtrArray *vr_manifest_take(VrHv *hv, const char *xml, const char *os_target, Vr
     for (guint i = 0; os_disk && i < def->disks->len; i++) {
         const VrDomainDisk *disk = g_ptr_array_index(def->disks, i);
         g_autoptr(GError) local = NULL;
-        if (disk == os_disk || add_disk(manifest, hv, xml, disk, content, &local))
+        if (disk == os_disk || disk->seed || add_disk(manifest, hv, xml, disk, content, &local))
             continue;
         g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "its disk %s cannot be read: %s", disk->target, local->message);
         return NULL;

@@ -107,7 +107,7 @@ static char *target_of_ours(VrStore *store, const char *uuid, const char *xml)
 
     for (guint i = 0; def && i < def->disks->len; i++) {
         const VrDomainDisk *disk = g_ptr_array_index(def->disks, i);
-        if (disk->source && g_str_has_prefix(disk->source, ours))
+        if (disk->source && !disk->seed && g_str_has_prefix(disk->source, ours))
             return g_strdup(disk->target);
     }
     return NULL;

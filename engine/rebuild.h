@@ -5,7 +5,7 @@
  *
  *   current        the disk that the domain's XML names, if its record and its live XML agree with that
  *   released       the same where its domain has no record and nothing lies below the disk: it is not ours any more
- *   kept           another gN.qcow2 of ours whose owner, mode, XML, backing chain and NVRAM are as we leave them
+ *   kept           another gN.qcow2 of ours whose owner, mode, XML, backing chain, NVRAM and seed are as we leave them
  *   failed         a gN.qcow2 of which one of these is not so: it keeps its number, and is neither booted nor deleted by us
  *   discarded      a gN.xml without its disk: it keeps its number
  *   generation 0   the disk that g0.xml names, if it and its NVRAM are still there

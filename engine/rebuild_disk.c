@@ -130,7 +130,7 @@ static gboolean look_at_disk(const VrRebuildLook *look, VrGeneration *made, cons
     if (!backing || (*backing && !version_of(look->store, backing, made, error)) ||
         !check_record(made, xml, !*backing, error) ||
         (made->state != VR_GENERATION_CURRENT && !vr_rebuild_check_rest(&st, error)) ||
-        !vr_rebuild_nvram(look, made, xml, error))
+        !vr_rebuild_nvram(look, made, xml, error) || !vr_rebuild_seed(look, made, xml, error))
         return FALSE;
     made->file = id;
     return TRUE;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Between rebuild.c (instances), rebuild_disk.c (one generation from its files) and rebuild_nvram.c (its NVRAM). */
+/* Between rebuild.c (instances), rebuild_disk.c (one generation from its files), rebuild_nvram.c (its NVRAM) and rebuild_seed.c (its
+ * seed). */
 #pragma once
 
 #include "engine/rebuild.h"
@@ -34,3 +35,7 @@ gboolean vr_rebuild_check_rest(const struct stat *st, GError **error);
  * go back to. The current one may have none yet, or one
  * that cannot be told: the next swap asks again. */
 gboolean vr_rebuild_nvram(const VrRebuildLook *look, VrGeneration *generation, const char *kept_xml, GError **error);
+
+/* Its seed likewise, of a generation of our making (engine/swap_seed.c). VR_ERROR_CONFLICT: the domain's, or that of the kept XML, is another
+ * generation's or not as we leave it; VR_ERROR_NOT_FOUND: it is gone. */
+gboolean vr_rebuild_seed(const VrRebuildLook *look, VrGeneration *generation, const char *kept_xml, GError **error);

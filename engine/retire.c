@@ -5,7 +5,7 @@
  *   1. it is asked who uses the disk: domains, overlays, processes; and whether it is the recorded file
  *   2. journal: the generation is GOING, if it still is what it was when it was judged and no swap of its instance is open
  *   3. the disk is unlinked, the directory flushed
- *   4. g<n>.nvram and g<n>.xml are unlinked likewise
+ *   4. g<n>.nvram, g<n>.seed.iso and g<n>.xml are unlinked likewise
  *   5. journal: DELETED
  *
  * The second step is the point of no return. A rollback that was journaled before it makes it fail (its swap is open), and one that
@@ -50,12 +50,12 @@ static Found look_in(int dir_fd, const char *path, const VrFileId *recorded)
     return recorded->device != 0 && vr_disk_file_same(&id, recorded) ? DISK_OURS : DISK_FOREIGN;
 }
 
-/* NVRAM that an admin put elsewhere is his. */
-static gboolean has_nvram(VrStore *store, const VrGeneration *generation)
+/* NVRAM that an admin put elsewhere is his. path: may be NULL. */
+static gboolean is_beneath(VrStore *store, const VrGeneration *generation, const char *path)
 {
     g_autofree char *directory = g_strdup_printf("%s/disks/%s/", vr_store_root(store), generation->uuid);
 
-    return generation->nvram && g_str_has_prefix(generation->nvram, directory);
+    return path && g_str_has_prefix(path, directory);
 }
 
 static Found look(VrStore *store, const VrGeneration *generation)
@@ -95,8 +95,10 @@ char *vr_retire_obstacle(VrStore *store, const VrGeneration *generation, const V
         return g_strdup_printf("%s is not the file that was made for generation %u", generation->path,
                                generation->number);
     user = user_of(generation, generation->path, check->in_use);
-    if (!user && has_nvram(store, generation))
+    if (!user && is_beneath(store, generation, generation->nvram))
         user = user_of(generation, generation->nvram, check->in_use);
+    if (!user && is_beneath(store, generation, generation->seed))
+        user = user_of(generation, generation->seed, check->in_use);
     if (user || found == DISK_GONE)
         return user;
     if (!vr_disk_file_is_open_by_qemu(generation->path, &held, &local))
@@ -180,14 +182,15 @@ static gboolean unlink_xml(int dir_fd, const VrGeneration *generation, GError **
 }
 
 /* Only the file that was recorded, like the disk; another one stays and is listed. */
-static gboolean unlink_nvram(VrStore *store, int dir_fd, const VrGeneration *generation, GError **error)
+static gboolean unlink_beside(VrStore *store, int dir_fd, const VrGeneration *generation, const char *path,
+                              const VrFileId *file, GError **error)
 {
     g_autofree char *name = NULL;
 
-    if (!has_nvram(store, generation))
+    if (!is_beneath(store, generation, path))
         return TRUE;
-    name = g_path_get_basename(generation->nvram);
-    if (look_in(dir_fd, name, &generation->nvram_file) != DISK_FOREIGN)
+    name = g_path_get_basename(path);
+    if (look_in(dir_fd, name, file) != DISK_FOREIGN)
         return vr_durable_unlink(dir_fd, name, error);
     vr_warning(generation->uuid, "%s stays: it is not the file that was recorded for generation %u", name,
                generation->number);
@@ -200,7 +203,9 @@ static gboolean unlink_files(const VrEngine *engine, const VrGeneration *generat
     vr_autofd dir_fd = open_directory(engine->store, generation, &local);
 
     if (dir_fd >= 0)
-        return unlink_disk(dir_fd, generation, error) && unlink_nvram(engine->store, dir_fd, generation, error) &&
+        return unlink_disk(dir_fd, generation, error) &&
+               unlink_beside(engine->store, dir_fd, generation, generation->nvram, &generation->nvram_file, error) &&
+               unlink_beside(engine->store, dir_fd, generation, generation->seed, &generation->seed_file, error) &&
                unlink_xml(dir_fd, generation, error);
     if (g_error_matches(local, VR_ERROR, VR_ERROR_NOT_FOUND))
         return TRUE;

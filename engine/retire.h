@@ -23,7 +23,7 @@ gboolean vr_retire_is_there(VrStore *store, const VrGeneration *generation);
 /* Why it would be refused now; NULL: it would go. Changes nothing. Free with g_free. */
 char *vr_retire_obstacle(VrStore *store, const VrGeneration *generation, const VrRetireCheck *check);
 
-/* Journal -> unlink -> journal. Of the files only those go that were recorded: the disk and the NVRAM by device, inode and birth, the XML by its
+/* Journal -> unlink -> journal. Of the files only those go that were recorded: the disk, the NVRAM and the seed by device, inode and birth, the XML by its
  * digest. Repeatable:
  * one that is GOING is finished. why: for the audit.
  * VR_ERROR_REFUSED, VR_ERROR_CONFLICT, VR_ERROR_IO: it stays, as it was, with the reason; other errors are those of the journal. */

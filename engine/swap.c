@@ -12,7 +12,7 @@
  *              in a temp directory, or a whole one that nothing refers to: which file that is, is journaled before it
  *              takes its name, so that no other that may have the name is deleted. The guest was not touched.
  *   (made)     a mark in the journal: the new disk has its name, the XML files may be there too.
- *   PREPARED   the new disk, an overlay or a full clone, is whole and flushed, and so are g<from>.xml (the domain
+ *   PREPARED   the new disk, an overlay or a full clone, is whole and flushed, and so are its seed (swap_seed.c), g<from>.xml (the domain
  *              as we read it) and g<to>.xml (the domain as it shall be). The guest still runs. A rollback begins here, if
  *              nobody else has the disk that it goes to: what other domains name, and what processes hold, is asked once more before
  *              the stop; and of any swap, what processes hold of the disks of the new XML, right before the start.
@@ -26,11 +26,11 @@
  *              read back, never assumed: define may return and yet the old XML survive a power cut. Its detail is when the new
  *              disk was written to last: from now on libvirt may start it by itself, and it shows that something ran on it.
  *              After it the XML is read once more, right before the define: an edit of somebody's is not overwritten.
- *   SWITCHED   the XML (disk and NVRAM in one) was redefined, read back, and differs from before in what may differ. A host that
+ *   SWITCHED   the XML (disk, NVRAM and seed in one) was redefined, read back, and differs from before in what may differ. A host that
  *              reboots now starts the new system.
  *   STARTED    the live XML is the intent; health is now judged by the orchestrator. (For a guest that was
  *              off, nothing was started.)
- *   COMMITTED  the new disk is the current generation; the old one, if of our making, is sealed (0400), and so is its NVRAM.
+ *   COMMITTED  the new disk is the current generation; the old one, if of our making, is sealed (0400), and so are its NVRAM and seed.
  *              (Also where the policy leaves an unhealthy guest on its new disk: the step then says "left".)
  *
  * The way back is one function for all states, because it looks at the world and not at the state: is the
@@ -209,6 +209,7 @@ static void put_away(VrSwap *swap, VrGenerationState state, gboolean may_land)
     if (state == VR_GENERATION_DISCARDED) {
         vr_swap_discard_disk(swap);
         vr_swap_discard_nvram(swap);
+        vr_swap_discard_seed(swap);
     } else if (!may_land) {
         vr_swap_nvram_see(swap);
         vr_swap_seal(swap, swap->to);

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "disk/clone.h"
+#include "disk/seed.h"
 #include "disk/store.h"
 #include "engine/manifest.h"
 #include "hv/domain.h"
@@ -28,6 +29,7 @@ typedef struct {
     gboolean
         flatten; /* a forward swap of a guest that is off: the new disk is the old one's content, and stands alone */
     VrCloneSeat *seat;    /* of a forward swap whose new disk is a full clone: lives until PREPARED; NULL: an overlay */
+    const VrSeed *seed;   /* of a forward swap: what the new generation finds on its CD-ROM; NULL: it has none */
     guint to_generation;  /* of a rollback */
     guint model_revision; /* of a forward swap: that the new generation is made by; 0: not known */
     gboolean needs_agent; /* the model asks for it (preflight) */

@@ -22,6 +22,7 @@ void vr_swap_free(VrSwap *swap)
     vr_generation_free(swap->from);
     vr_generation_free(swap->to);
     vr_image_free(swap->image);
+    vr_seed_free(swap->seed);
     g_free(swap->before_xml);
     g_free(swap->intent_xml);
     g_strfreev(swap->ignored);
@@ -217,7 +218,7 @@ static VrSwapRow *new_row(const VrEngine *engine, const VrSwapRequest *request, 
     return row;
 }
 
-/* A guest whose disk file is gone runs on as long as nobody stops it, and does not start again. For a rollback the OS disk may
+/* A guest whose disk file is gone runs on as long as nobody stops it, and does not start again. For a rollback the OS disk and the seed may
  * be gone: it is the way out. */
 static gboolean disks_exist(VrHv *hv, const VrDomainDef *def, const VrDomainDisk *os, const char *domain,
                             gboolean os_too, GError **error)
@@ -225,7 +226,7 @@ static gboolean disks_exist(VrHv *hv, const VrDomainDef *def, const VrDomainDisk
     for (guint i = 0; i < def->disks->len; i++) {
         const VrDomainDisk *disk = g_ptr_array_index(def->disks, i);
         g_autofree char *path = NULL;
-        if (disk->may_be_empty || (disk == os && !os_too))
+        if (disk->may_be_empty || ((disk == os || disk->seed) && !os_too))
             continue;
         /* a volume that is on no path of this host is libvirt's to find */
         if (!vr_disk_local_path(hv, disk, &path, NULL) ? disk != os : !path || access(path, F_OK) == 0)
@@ -338,6 +339,7 @@ VrSwap *vr_swap_begin(const VrEngine *engine, const VrSwapRequest *request, GErr
     swap->engine = *engine;
     swap->lost_before = vr_hv_lost_calls(engine->hv);
     swap->image = vr_image_copy(request->image);
+    swap->seed = vr_seed_copy(request->seed);
     swap->flatten = request->flatten;
     swap->needs_agent = request->needs_agent;
     swap->protected_disks = g_strdupv((char **)request->protected_disks);
@@ -350,8 +352,11 @@ VrSwap *vr_swap_begin(const VrEngine *engine, const VrSwapRequest *request, GErr
     if (!swap->row->rollback) {
         swap->seat = request->seat;
         swap->to = new_generation(engine, request, swap->from, error);
+        if (swap->to)
+            vr_swap_seed_plan(swap, swap->to);
     }
-    if (!swap->to || (swap->row->rollback && !vr_swap_nvram_check_kept(swap, info.name, error)))
+    if (!swap->to || (swap->row->rollback && (!vr_swap_nvram_check_kept(swap, info.name, error) ||
+                                              !vr_swap_seed_check_kept(swap, info.name, error))))
         return NULL;
     swap->row->to = swap->to->number;
     /* A rollback starts at PREPARED, so its files are written before the journal says so. */

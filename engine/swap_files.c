@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The files of a generation: its disk and NVRAM, sealed, and its domain XML (0600: it may hold passwords). */
+/* The files of a generation: its disk, NVRAM and seed, sealed, and its domain XML (0600: it may hold passwords). */
 #include "base/durable.h"
 #include "base/error.h"
 #include "base/fd.h"
@@ -34,6 +34,11 @@ static Own own_disk(const VrGeneration *generation)
 static Own own_nvram(const VrGeneration *generation)
 {
     return (Own){generation, generation->nvram, &generation->nvram_file};
+}
+
+static Own own_seed(const VrGeneration *generation)
+{
+    return (Own){generation, generation->seed, &generation->seed_file};
 }
 
 /* The rule for all of them; a generation that has no such file has no identity of one either. */
@@ -134,7 +139,7 @@ static char *intended_disk(VrSwap *swap, int dir_fd, GError **error)
 /* A rollback takes the NVRAM from the kept XML too, unless that left it to libvirt. */
 static char *make_intent(VrSwap *swap, int dir_fd, GError **error)
 {
-    g_autofree char *xml = intended_disk(swap, dir_fd, error);
+    g_autofree char *xml = vr_swap_seed_intent(swap, intended_disk(swap, dir_fd, error), error);
     g_autoptr(VrDomainDef) def = xml ? vr_domain_def_parse(xml, error) : NULL;
 
     if (!def || !swap->to->nvram || g_strcmp0(def->nvram, swap->to->nvram) == 0)
@@ -209,6 +214,13 @@ int vr_swap_open_own_disk(VrStore *store, const VrGeneration *generation, GError
     return open_own(store, own_disk(generation), &st, error);
 }
 
+int vr_swap_open_own_seed(VrStore *store, const VrGeneration *generation, GError **error)
+{
+    struct stat st;
+
+    return open_own(store, own_seed(generation), &st, error);
+}
+
 gboolean vr_swap_has_own_nvram(VrStore *store, const VrGeneration *generation, GError **error)
 {
     struct stat st;
@@ -244,6 +256,7 @@ void vr_swap_seal(VrSwap *swap, const VrGeneration *generation)
 {
     seal(swap, own_disk(generation));
     seal(swap, own_nvram(generation));
+    seal(swap, own_seed(generation));
 }
 
 static void seal_again(VrStore *store, Own own)
@@ -264,14 +277,19 @@ void vr_swap_seal_again(VrStore *store, const VrGeneration *generation)
 {
     seal_again(store, own_disk(generation));
     seal_again(store, own_nvram(generation));
+    seal_again(store, own_seed(generation));
+}
+
+static gboolean unseal(VrSwap *swap, Own own, GError **error)
+{
+    return !is_made(own) || set_mode(swap->engine.store, own, 0600, error);
 }
 
 gboolean vr_swap_unseal(VrSwap *swap, const VrGeneration *generation, GError **error)
 {
-    Own nvram = own_nvram(generation);
-
-    return !generation->ours || (set_mode(swap->engine.store, own_disk(generation), 0600, error) &&
-                                 (!is_made(nvram) || set_mode(swap->engine.store, nvram, 0600, error)));
+    return !generation->ours ||
+           (set_mode(swap->engine.store, own_disk(generation), 0600, error) &&
+            unseal(swap, own_nvram(generation), error) && unseal(swap, own_seed(generation), error));
 }
 
 /* --- has something run on it? ------------------------------------------------------------------------- */
@@ -348,6 +366,11 @@ void vr_swap_discard_nvram(VrSwap *swap)
     discard_own(swap->engine.store, own_nvram(swap->to));
 }
 
+void vr_swap_discard_seed(VrSwap *swap)
+{
+    discard_own(swap->engine.store, own_seed(swap->to));
+}
+
 static void discard_xml(VrStore *store, const VrGeneration *generation)
 {
     g_autofree char *xml = xml_name(generation->number);
@@ -369,5 +392,6 @@ void vr_swap_discard_again(VrStore *store, const VrGeneration *generation)
 {
     discard_own(store, own_disk(generation));
     discard_own(store, own_nvram(generation));
+    discard_own(store, own_seed(generation));
     discard_xml(store, generation);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What the files of a swap share: swap.c (the table), swap_begin.c (from nothing or the journal to a swap), swap_steps.c (what each
- * step does), swap_back.c (the way back), swap_files.c (disks and XML files of a generation), swap_nvram.c (its NVRAM), swap_late.c (what takes effect
+ * step does), swap_back.c (the way back), swap_files.c (disks and XML files of a generation), swap_nvram.c (its NVRAM), swap_seed.c (its seed), swap_late.c (what takes effect
  * after the end). */
 #pragma once
 
@@ -13,6 +13,7 @@ struct VrSwap {
     VrGeneration *from, *to;
     VrImage *image;            /* of a forward swap that is not PREPARED yet; else NULL */
     VrCloneSeat *seat;         /* likewise; not owned; NULL: the new disk is an overlay */
+    VrSeed *seed;              /* likewise; NULL: it has none, or is flattened */
     gboolean flatten;          /* of the request; one that is resumed goes back, or needs no copy any more */
     VrFileId flattened;        /* the old disk as it was copied */
     char *before_xml;          /* the domain as we read it: g<from>.xml; NULL until it was read */
@@ -137,7 +138,21 @@ gboolean vr_swap_nvram_copy(VrSwap *swap, GError **error);
 /* Records what libvirt made for the new generation, which booted and is not taken. Best effort, logged. */
 void vr_swap_nvram_see(VrSwap *swap);
 
+/* --- swap_seed.c --- */
+
+/* Which seed the new generation gets: its directory as the path, until the journal numbers it. */
+void vr_swap_seed_plan(const VrSwap *swap, VrGeneration *made);
+/* Makes it and journals which file it is; nothing where it has none. */
+gboolean vr_swap_seed_make(VrSwap *swap, GError **error);
+/* Of a rollback: the seed to go back to is there, and is the recorded one. */
+gboolean vr_swap_seed_check_kept(const VrSwap *swap, const char *domain, GError **error);
+/* The intent with the seed of the new generation; takes xml. NULL of NULL, or on an error. */
+char *vr_swap_seed_intent(const VrSwap *swap, char *xml, GError **error);
+
 /* --- swap_files.c --- */
+
+/* Opens the seed of a generation of our making: the recorded file and no other. */
+int vr_swap_open_own_seed(VrStore *store, const VrGeneration *generation, GError **error);
 
 /* The NVRAM of a generation of our making is there, and is the file that was made for it: else VR_ERROR_NOT_FOUND, VR_ERROR_CONFLICT. */
 gboolean vr_swap_has_own_nvram(VrStore *store, const VrGeneration *generation, GError **error);
@@ -145,7 +160,7 @@ gboolean vr_swap_has_own_nvram(VrStore *store, const VrGeneration *generation, G
 /* Opens the disk of a generation of our making for reading: the recorded file and no other. */
 int vr_swap_open_own_disk(VrStore *store, const VrGeneration *generation, GError **error);
 
-/* The disk and NVRAM of our making: 0400 root while it is kept, 0600 when it may run. Generation 0 is never touched. */
+/* The disk, NVRAM and seed of our making: 0400 root while it is kept, 0600 when it may run. Generation 0 is never touched. */
 void vr_swap_seal(VrSwap *swap, const VrGeneration *generation);
 /* For recovery, of a generation that is in no open swap: what a crash or an error left unsealed, unless a process holds it. */
 void vr_swap_seal_again(VrStore *store, const VrGeneration *generation);
@@ -163,10 +178,11 @@ gboolean vr_generation_xml_is_ours(int dir_fd, const VrGeneration *generation, c
 char *vr_swap_disk_sign(VrSwap *swap);
 gboolean vr_swap_disk_was_used(VrSwap *swap, gboolean *used, GError **error);
 
-/* Unlink the disk or the NVRAM of a generation that never booted, if it is the file that was journaled for it; and its XML likewise. Best
+/* Unlink the disk, the NVRAM or the seed of a generation that never booted, if it is the file that was journaled for it; and its XML likewise. Best
  * effort, logged. */
 void vr_swap_discard_disk(VrSwap *swap);
 void vr_swap_discard_nvram(VrSwap *swap);
+void vr_swap_discard_seed(VrSwap *swap);
 void vr_swap_discard_xml(VrSwap *swap);
 /* For recovery: what could not be deleted then, or was not since the process ended before. */
 void vr_swap_discard_again(VrStore *store, const VrGeneration *generation);

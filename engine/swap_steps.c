@@ -106,7 +106,8 @@ gboolean vr_swap_step_prepare(VrSwap *swap, const VrStopPolicy *stop, GError **e
     guint64 size;
 
     return size_of_old_disk(swap, &size, error) && is_free(swap->to->path, error) && is_free(swap->to->nvram, error) &&
-           make_disk(swap, size, error) && vr_swap_mark(swap, "made", NULL, error) && vr_swap_write_xml(swap, error);
+           is_free(swap->to->seed, error) && make_disk(swap, size, error) && vr_swap_seed_make(swap, error) &&
+           vr_swap_mark(swap, "made", NULL, error) && vr_swap_write_xml(swap, error);
 }
 
 /* --- PREPARED -> STOPPED ----------------------------------------------------------------------------- */
@@ -345,14 +346,15 @@ gboolean vr_swap_define(VrSwap *swap, const char *xml, char **now, GError **erro
     if (!*now)
         return FALSE;
     /* libvirt's file is flushed after the define: an answer that was lost, or a flush that failed, is asked for again. */
-    if (vr_domain_xml_same_os_disk(*now, xml, swap->row->os_target) && vr_domain_xml_same_nvram(*now, xml))
+    if (vr_domain_xml_same_os_disk(*now, xml, swap->row->os_target) && vr_domain_xml_same_nvram(*now, xml) &&
+        vr_domain_xml_same_seed(*now, xml))
         return !local ||
                (vr_swap_still_owner(swap, error) && vr_hv_define(swap->engine.hv, swap->row->uuid, xml, error));
     if (local)
         g_propagate_error(error, g_steal_pointer(&local));
     else
         g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT,
-                    "libvirt took the new XML, but its answer names another OS disk or NVRAM");
+                    "libvirt took the new XML, but its answer names another OS disk, NVRAM or seed");
     return FALSE;
 }
 

@@ -88,10 +88,11 @@ json_t *vr_revision_json(const VrGeneration *generation)
 
 json_t *vr_generation_json(const VrGeneration *generation)
 {
-    return json_pack("{s:i, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:o}", "generation", (int)generation->number,
-                     "state", vr_generation_state_name(generation->state), "image", vr_json_text(generation->image),
-                     "version", vr_json_text(generation->version), "modelRevision", vr_revision_json(generation),
-                     "path", vr_json_text(generation->path), "nvram", vr_json_text(generation->nvram), "format",
+    return json_pack("{s:i, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:o}", "generation",
+                     (int)generation->number, "state", vr_generation_state_name(generation->state), "image",
+                     vr_json_text(generation->image), "version", vr_json_text(generation->version), "modelRevision",
+                     vr_revision_json(generation), "path", vr_json_text(generation->path), "nvram",
+                     vr_json_text(generation->nvram), "seed", vr_json_text(generation->seed), "format",
                      vr_json_text(generation->format), "diskType", vr_json_text(generation->disk_type), "ours",
                      generation->ours, "madeAt", vr_json_time(generation->made_us));
 }

@@ -272,6 +272,7 @@ static VrSwap *begin_in_run(World *world, int to_generation, const char *run_id,
                              .image = to_generation < 0 ? world->image : NULL,
                              .seat = world->seat,
                              .model_revision = world->model_revision,
+                             .seed = to_generation < 0 ? world->seed : NULL,
                              .to_generation = to_generation < 0 ? 0 : (guint)to_generation};
 
     return vr_swap_begin(&world->engine, &request, error);
@@ -386,6 +387,28 @@ void world_check_nvram(World *world, gboolean closed)
     }
 }
 
+void world_check_seed(World *world, gboolean closed)
+{
+    g_autoptr(GPtrArray) generations = vr_journal_generations(world->journal, FAKE_UUID, NULL);
+    g_autofree char *xml = vr_hv_inactive_xml(&world->fake->hv, FAKE_UUID, NULL);
+    g_autofree char *configured = vr_domain_xml_seed(xml);
+    g_autofree char *disk = fake_hv_os_path(world->fake, FALSE);
+
+    for (guint i = 0; i < generations->len; i++) {
+        const VrGeneration *generation = g_ptr_array_index(generations, i);
+        gboolean there = generation->seed_file.device != 0 && g_file_test(generation->seed, G_FILE_TEST_EXISTS);
+        if (generation->state == VR_GENERATION_DISCARDED && (closed || !world->is_discard_late))
+            g_assert_false(there);
+        if (closed && generation->state == VR_GENERATION_KEPT && generation->seed_file.device != 0)
+            g_assert_cmpint(world_mode(generation->seed), ==, kept_mode(world, generation));
+        if (!g_str_equal(generation->path, disk) || !generation->ours)
+            continue;
+        g_assert_cmpstr(configured, ==, generation->seed);
+        if (configured)
+            g_assert_cmpint(world_mode(configured), ==, 0600);
+    }
+}
+
 void world_check(World *world, gboolean closed)
 {
     g_autoptr(GPtrArray) open_swaps = vr_journal_open_swaps(world->journal, "shop", NULL);
@@ -417,6 +440,7 @@ void world_check(World *world, gboolean closed)
     check_bytes(world->old_path, world->old_digest);             /* invariant 9 */
     check_bytes(world->data_path, world->data_digest);           /* invariant 10 */
     world_check_nvram(world, closed);
+    world_check_seed(world, closed);
     if (closed) {
         g_assert_cmpuint(open_swaps->len, ==, 0);
         if (live)

@@ -20,6 +20,7 @@ typedef struct {
     gboolean full;            /* new disks are full clones */
     VrCloneSeat *seat;        /* of the last one */
     guint model_revision;     /* of the next swaps */
+    const VrSeed *seed;       /* likewise; NULL: none */
     gboolean is_discard_late; /* the disk of a discarded generation may be there until a recovery */
 } World;
 
@@ -73,6 +74,10 @@ guint world_recover_once(World *world);
  * and the data disk have the bytes and modes that they had; no open swap is left when `closed`. */
 void world_check(World *world, gboolean closed);
 guint world_current(World *world);
+
+/* Of world_check(): the configured seed is that of the configured disk's generation, which is there and can be opened; what is kept is sealed, what was
+ * discarded is gone. */
+void world_check_seed(World *world, gboolean closed);
 
 /* Of world_check(), for UEFI guests: the configured NVRAM is that of the configured disk's generation, is there and is whole; none was written by
  * a system of a later generation; what is kept of ours is sealed, what was discarded is gone. */

@@ -10,6 +10,7 @@ target_link_libraries(engine_support PUBLIC fake_hv)
 
 vr_test(engine swap LINK vr_engine engine_support)
 vr_test(engine swap_nvram LINK vr_engine engine_support)
+vr_test(engine swap_seed LINK vr_engine engine_support)
 include(fault/tests.cmake)
 vr_test(fault kill LINK vr_engine engine_support SOURCES fault/cuts.c)
 set_tests_properties(fault/kill PROPERTIES TIMEOUT 900) # some hundred swaps with all their flushes, on a slow disk
