@@ -17,6 +17,8 @@ typedef struct {
     guint64 device, inode;
     char *nvram; /* NULL: none */
     guint64 nvram_device, nvram_inode;
+    char *seed; /* NULL: none */
+    guint64 seed_device, seed_inode;
     gboolean may_land; /* a late define may name it: it is not sealed */
 } Row;
 
@@ -58,6 +60,7 @@ static void row_free(gpointer data)
     g_free(row->uuid);
     g_free(row->path);
     g_free(row->nvram);
+    g_free(row->seed);
     g_free(row);
 }
 
@@ -75,7 +78,10 @@ static void add_row(char **columns, void *data)
     row->nvram = *columns[7] ? g_strdup(columns[7]) : NULL;
     row->nvram_device = strtoull(columns[8], NULL, 10);
     row->nvram_inode = strtoull(columns[9], NULL, 10);
-    row->may_land = columns[10][0] == '1';
+    row->seed = *columns[10] ? g_strdup(columns[10]) : NULL;
+    row->seed_device = strtoull(columns[11], NULL, 10);
+    row->seed_inode = strtoull(columns[12], NULL, 10);
+    row->may_land = columns[13][0] == '1';
     g_ptr_array_add(data, row);
 }
 
@@ -100,7 +106,7 @@ static void expect(Check *check, const char *sql, const char *expected, const ch
 
 static const Row *row_of_file(const Check *check, const char *relpath)
 {
-    static const char *const suffixes[] = {".xml", ".qcow2", ".nvram"};
+    static const char *const suffixes[] = {".xml", ".qcow2", ".nvram", ".seed.iso"};
     g_autofree char *path = g_build_filename(check->now->dir, relpath, NULL);
     g_autofree char *stem = g_strdup(path);
 
@@ -265,6 +271,85 @@ static void check_kept_nvram(Check *check, const Row *row)
     }
 }
 
+/* --- seed (C1, C7; invariants 8, 9, 14, 29) ---------------------------------------------------------- */
+
+static const Row *row_of_disk(const Check *check, guint guest, const char *os)
+{
+    for (guint i = 0; i < check->rows->len; i++) {
+        const Row *row = check->rows->pdata[i];
+        if (g_str_equal(row->uuid, sweep_guest_uuid(guest)) && g_strcmp0(row->path, os) == 0)
+            return row;
+    }
+    return NULL;
+}
+
+static void check_seed(Check *check, guint guest, const char *part)
+{
+    g_autofree char *path = g_strdup_printf("hv/%u/%s", guest, part);
+    const TreeNode *xml = tree_get(check->now, path), *node;
+    g_autofree char *text = xml ? g_strndup(g_bytes_get_data(xml->bytes, NULL), g_bytes_get_size(xml->bytes)) : NULL;
+    g_autofree char *seed = text ? vr_domain_xml_seed(text) : NULL;
+    g_autofree char *os = os_path(check, guest, part);
+    const Row *row = row_of_disk(check, guest, os);
+
+    if (!text)
+        return;
+    node = seed ? node_at(check, seed) : NULL;
+    if (g_strcmp0(seed, row ? row->seed : NULL) != 0)
+        wrong(check, "8: %s has the seed %s, and that of its generation is %s", sweep_guest_name(guest),
+              seed ? seed : "none", row && row->seed ? row->seed : "none");
+    else if (seed && (!node || !(node->mode & S_IWUSR)))
+        wrong(check, "8: %s names the seed %s, which is %s", sweep_guest_name(guest), seed,
+              node ? "sealed" : "not there");
+}
+
+static gboolean has_text(const TreeNode *node, const char *text)
+{
+    gsize length;
+    const char *bytes = node->bytes ? g_bytes_get_data(node->bytes, &length) : NULL;
+
+    return bytes && memmem(bytes, length, text, strlen(text)) != NULL;
+}
+
+/* It names its own generation, and is in no file that is no seed or that others may read. */
+static void check_seed_files(Check *check)
+{
+    g_autoptr(GPtrArray) paths = tree_paths(check->now, "");
+
+    for (guint i = 0; i < paths->len && check->world->scenario->seeded; i++) {
+        const TreeNode *node = tree_get(check->now, paths->pdata[i]);
+        gboolean is_seed = g_str_has_suffix(paths->pdata[i], ".seed.iso");
+        const Row *row = is_seed ? row_of_file(check, paths->pdata[i]) : NULL;
+        g_autofree char *id = row ? g_strdup_printf("instance-id: %s-g%u-", row->uuid, row->number) : NULL;
+        if (has_text(node, SWEEP_SECRET) && (node->mode & 077))
+            wrong(check, "29: %s has the secret and mode %o", (char *)paths->pdata[i], node->mode & 07777);
+        else if (has_text(node, SWEEP_SECRET) && !is_seed && (check->settled || !strstr(paths->pdata[i], "/.tmp-")))
+            wrong(check, "29: %s has the secret", (char *)paths->pdata[i]);
+        else if (id && !strstr(paths->pdata[i], "/.tmp-") && (!has_text(node, id) || !has_text(node, SWEEP_SECRET)))
+            wrong(check, "8: %s is not whole, or not that of its generation", (char *)paths->pdata[i]);
+    }
+}
+
+static void check_kept_seed(Check *check, const Row *row)
+{
+    const TreeNode *node = row->seed ? node_at(check, row->seed) : NULL;
+
+    if (!row->ours || !check->world->scenario->seeded)
+        return;
+    if (row->state == VR_GENERATION_DISCARDED || row->state == VR_GENERATION_DELETED) {
+        if (node && node->inode == row->seed_inode)
+            wrong(check, "7: generation %u is %s, and its seed is there", row->number,
+                  vr_generation_state_name(row->state));
+    } else if (!node) {
+        wrong(check, "generation %u is %s, and has no seed", row->number, vr_generation_state_name(row->state));
+    } else if (node->device != row->seed_device || node->inode != row->seed_inode) {
+        wrong(check, "7: the seed of generation %u is another file than the journal says", row->number);
+    } else if ((node->mode & 07777) != mode_of(row)) {
+        wrong(check, "generation %u is %s, and its seed has mode %o", row->number, vr_generation_state_name(row->state),
+              node->mode & 07777);
+    }
+}
+
 static gboolean is_generation(const Check *check, guint guest, const char *path)
 {
     gboolean any = FALSE;
@@ -296,6 +381,8 @@ static void check_domain(Check *check, guint guest)
         wrong(check, "14: %s runs on %s and names %s", sweep_guest_name(guest), live, configured);
     check_nvram(check, guest, "inactive.xml");
     check_nvram(check, guest, "live.xml");
+    check_seed(check, guest, "inactive.xml");
+    check_seed(check, guest, "live.xml");
 }
 
 /* All but the OS disk and our metadata is as it was. */
@@ -481,6 +568,7 @@ static void check_current(Check *check, guint guest)
 
 #define ALL_GENERATIONS                                                                                                \
     "SELECT uuid, number, path, ours, state, device, inode, nvram, nvram_device, nvram_inode, "                        \
+    "seed, seed_device, seed_inode, "                                                                                  \
     "EXISTS (SELECT 1 FROM swaps JOIN steps ON swap_id = id WHERE swaps.uuid = generations.uuid AND "                  \
     "to_number = number AND name = 'may-land') FROM generations"
 
@@ -498,6 +586,8 @@ static void check_rows(Check *check)
         check_xml(check, check->rows->pdata[i]);
     for (guint i = 0; i < check->rows->len; i++)
         check_kept_nvram(check, check->rows->pdata[i]);
+    for (guint i = 0; i < check->rows->len; i++)
+        check_kept_seed(check, check->rows->pdata[i]);
     for (guint i = 0; i < check->world->scenario->guests; i++) {
         check_current(check, i);
         check_power(check, i);
@@ -532,6 +622,7 @@ static char *run(const World *world, Tree *now, gboolean settled)
         check_rest_of_domain(&check, i);
     }
     check_copies(&check);
+    check_seed_files(&check);
     check_files(&check);
     check_versions(&check);
     if (settled)

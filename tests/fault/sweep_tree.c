@@ -184,9 +184,10 @@ static GPtrArray *column_of(sqlite3 *db, const char *sql)
 /* Whatever a second run of the same would have otherwise: times, inodes, fences, and ids, which normalise() takes out. */
 static gboolean is_stable(const char *column)
 {
-    static const char *const unstable[] = {"fence",        "device",      "inode",         "began",     "ended",
-                                           "boot_id",      "ctime",       "ctime_ns",      "mtime_ns",  "born_ns",
-                                           "nvram_device", "nvram_inode", "nvram_born_ns", "left_boot", NULL};
+    static const char *const unstable[] = {
+        "fence",         "device",    "inode",       "began",      "ended",        "boot_id",
+        "ctime",         "ctime_ns",  "mtime_ns",    "born_ns",    "nvram_device", "nvram_inode",
+        "nvram_born_ns", "left_boot", "seed_device", "seed_inode", "seed_born_ns", NULL};
 
     return !g_strv_contains(unstable, column) && !g_str_has_suffix(column, "_us") && !g_str_has_suffix(column, "_ms") &&
            !g_str_has_suffix(column, "_at");
@@ -383,6 +384,17 @@ static char *of_nvram(const char *path, const char *id)
                            file.device, file.inode, file.born_ns, id);
 }
 
+static char *of_seed(const char *path, const char *id)
+{
+    VrFileId file;
+
+    if (!path || !vr_disk_file_id(path, &file, NULL))
+        return NULL;
+    return g_strdup_printf("UPDATE generations SET seed_device = %" G_GUINT64_FORMAT ", seed_inode = %" G_GUINT64_FORMAT
+                           ", seed_born_ns = %" G_GINT64_FORMAT " WHERE seed = '%s' AND seed_device != 0",
+                           file.device, file.inode, file.born_ns, id);
+}
+
 static char *of_deletion(const char *path, const char *id)
 {
     struct stat st;
@@ -420,6 +432,7 @@ static void set_inodes(const Tree *tree)
     sqlite3_exec(db, "PRAGMA synchronous=OFF", NULL, NULL, NULL);
     set_each(db, "SELECT path, path FROM generations", of_generation);
     set_each(db, "SELECT nvram, nvram FROM generations", of_nvram);
+    set_each(db, "SELECT seed, seed FROM generations", of_seed);
     set_each(db,
              "SELECT path, opid FROM image_deletions UNION ALL SELECT substr(path, 1, length(path) - length(version)) "
              "|| '.tmp-' || opid || '/v', opid FROM image_deletions",
@@ -437,8 +450,9 @@ void tree_restore(const Tree *tree)
     for (guint i = 0; i < paths->len; i++) {
         const TreeNode *old = tree_get(now, paths->pdata[i]);
         const TreeNode *node = tree_get(tree, paths->pdata[i]);
-        gboolean is_recorded =
-            g_str_has_suffix(paths->pdata[i], ".qcow2") || g_str_has_suffix(paths->pdata[i], ".nvram") || !node->bytes;
+        gboolean is_recorded = g_str_has_suffix(paths->pdata[i], ".qcow2") ||
+                               g_str_has_suffix(paths->pdata[i], ".nvram") ||
+                               g_str_has_suffix(paths->pdata[i], ".seed.iso") || !node->bytes;
         moved |= restore_node(tree, paths->pdata[i], node, old) && is_recorded;
     }
     if (moved && tree_get(tree, STATE_DB))

@@ -17,6 +17,7 @@ typedef struct {
     VrOwner *owner;
     SweepHv *hv;
     VrEngine engine;
+    gboolean seeded;  /* of the scenario */
     gboolean lenient; /* what fails is undone, and no reason to end */
     guint n;
     const char *top;
@@ -30,6 +31,7 @@ typedef struct {
     gboolean off;                 /* the guests are off */
     SweepNaming naming;           /* of generation 0 */
     gboolean uefi;                /* the guests boot by UEFI, at first with the NVRAM disks/osN.nvram */
+    gboolean seeded;              /* what goes forward gets a seed */
     gboolean unhealthy;           /* whatever runs on a new disk is found to be ill */
     const char *may_delete;       /* files of the beginning with this prefix may go; NULL: none may */
     gboolean no_swap;             /* no libvirt sweep: it has no swap */
@@ -39,6 +41,8 @@ typedef struct {
 
 extern const SweepScenario sweep_scenarios[];
 extern const guint sweep_scenario_count;
+
+#define SWEEP_SECRET "#cloud-config\npassword: pa55word-of-the-guest\n"
 
 /* What a scenario is made of. to_generation < 0: forward. */
 #define SWEEP_FORWARD (-1)
