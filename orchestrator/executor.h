@@ -12,6 +12,7 @@
 #include "engine/swap.h"
 #include "orchestrator/extension_files.h"
 #include "orchestrator/history.h"
+#include "orchestrator/os_content.h"
 #include "orchestrator/outside.h"
 #include "orchestrator/registry.h"
 #include "orchestrator/run_answers.h"
@@ -57,6 +58,7 @@ typedef struct {
     VrRun *goes_on;      /* an open run of this set, to go on with, from vr_executor_past(); taken. NULL: a new one */
     gboolean temp_disks; /* a reimage also makes anew what the model flags as temporary (B8) */
     const VrExtensions *extensions; /* of the set's model, that run in each guest on its new disk; NULL: none */
+    const VrOsContent *os_content;  /* likewise, that each new disk gets a seed of; NULL: none gets one */
     const char *const *ignored;     /* findings that a person lets pass; may be NULL */
     VrOutside *outside; /* what was looked at before the run; NULL: the executor looks by itself, at its first border */
     const char *reason; /* --reason; may be NULL */

@@ -133,11 +133,25 @@ static VrMessage *untouched(VrExecutor *executor, VrEventType type, guint index,
     return vr_message_new(type, index, VR_OUTCOME_UNKNOWN, undo->message);
 }
 
+/* *seed NULL: it gets none; so does one that goes back. */
+static gboolean make_seed(VrExecutor *executor, guint index, VrSeed **seed, GError **error)
+{
+    const VrImage *image = vr_executor_image(executor, index);
+
+    *seed = NULL;
+    if (!image || !executor->request.os_content)
+        return TRUE;
+    *seed = vr_os_content_seed(executor->request.os_content, executor->request.set, index, image, executor->engine.hv,
+                               error);
+    return *seed != NULL;
+}
+
 static void do_prepare(VrExecutor *executor, VrJob *job)
 {
     const VrModel *model = executor->request.set->model;
     VrWork *work = &executor->work[job->instance];
     g_autoptr(GError) local = NULL;
+    g_autoptr(VrSeed) seed = NULL;
     gboolean prepared;
     VrSwapRequest request = {.run_id = executor->run->id,
                              .uuid = vr_executor_instance(executor, job->instance)->uuid,
@@ -155,7 +169,10 @@ static void do_prepare(VrExecutor *executor, VrJob *job)
 
     g_clear_pointer(&work->swap, vr_swap_free); /* prepared ahead, and discarded */
     g_clear_pointer(&work->notice, vr_notice_free);
-    work->swap = vr_swap_begin(&executor->engine, &request, &local);
+    if (make_seed(executor, job->instance, &seed, &local)) {
+        request.seed = seed;
+        work->swap = vr_swap_begin(&executor->engine, &request, &local);
+    }
     prepared = work->swap && vr_swap_advance(work->swap, VR_SWAP_PREPARED, NULL, &local);
     g_clear_pointer(&job->seat, vr_clone_seat_free); /* before an undo that takes its time: others wait */
     if (prepared)

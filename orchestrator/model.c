@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The vocabulary of a set file as tables, its defaults, and what must hold between keys; that of upgradePolicy, healthProfile,
- * extensionProfile and instances is in model_policy.c, model_health.c, model_extensions.c and model_instances.c. How a value is read is in model_keys.c. What DESIGN
+ * osProfile, extensionProfile and instances is in model_policy.c, model_health.c, model_profile.c, model_extensions.c and model_instances.c. How a value is read is in model_keys.c. What DESIGN
  * names and this version cannot do yet has its row, so that it is refused by its name.
  */
 #include "orchestrator/model.h"
@@ -13,6 +13,7 @@
 #include "orchestrator/model_notice.h"
 #include "orchestrator/model_outside.h"
 #include "orchestrator/model_policy.h"
+#include "orchestrator/model_profile.h"
 #include "orchestrator/model_windows.h"
 
 #include <string.h>
@@ -100,13 +101,6 @@ static const VrModelKey retention_keys[] = {
     {0},
 };
 
-static const VrModelKey os_profile_keys[] = {
-    {.name = "customData", NOT_YET},
-    {.name = "carryOver", NOT_YET},
-    {.name = "windowsConfiguration", SECTION(vr_model_windows_keys)},
-    {0},
-};
-
 const VrModelKey vr_model_root_keys[] = {
     {.name = "schemaVersion", .parse = parse_schema, .offset = VR_NOWHERE},
     {.name = "name", .parse = vr_model_short_name, .offset = MODEL(name), .data = "set"},
@@ -120,7 +114,7 @@ const VrModelKey vr_model_root_keys[] = {
     {.name = "upgradePolicy", SECTION(vr_model_policy_keys)},
     {.name = "healthProfile", SECTION(vr_model_health_keys)},
     {.name = "scheduledEventsProfile", SECTION(vr_model_events_keys)},
-    {.name = "osProfile", .parse = vr_model_section, .offset = MODEL(os_profile), .data = os_profile_keys},
+    {.name = "osProfile", .parse = vr_model_profile, .offset = MODEL(os_profile), .data = vr_model_profile_keys},
     {.name = "extensionProfile", SECTION(vr_model_extension_profile_keys)},
     {.name = "osDisk", SECTION(os_disk_keys)},
     {.name = "tempDisks", .parse = vr_model_texts, .offset = MODEL(temp_disks), .check = disk_target},
@@ -150,6 +144,7 @@ static VrModel *model_new(void)
     vr_model_policy_defaults(&model->policy);
     vr_model_health_defaults(&model->health);
     vr_model_notice_defaults(&model->notice);
+    vr_model_profile_init(&model->os_profile);
     model->temp_disks = g_new0(char *, 1);
     model->stop = (VrStopPolicy){.method = VR_STOP_AUTO, .timeout_ms = 120000};
     model->history = (VrHistoryRetention){.runs = 1000, .max_age_ms = 730 * DAY_MS};
@@ -173,6 +168,7 @@ void vr_model_free(VrModel *model)
     vr_model_policy_clear(&model->policy);
     vr_model_health_clear(&model->health);
     vr_model_notice_clear(&model->notice);
+    vr_model_profile_clear(&model->os_profile);
     g_free(model->os_target);
     g_strfreev(model->temp_disks);
     g_ptr_array_unref(model->extensions);
@@ -226,7 +222,8 @@ static gboolean read_model(VrModelParser *parser, const VrYamlNode *root, VrMode
     return vr_model_keys(parser, root, vr_model_root_keys, model, error) && check_required(parser, error) &&
            check_image(parser, model, error) && vr_model_check_policy(parser, &model->policy, error) &&
            vr_model_check_health(parser, model, error) && vr_model_check_notice(parser, &model->notice, error) &&
-           vr_model_check_windows(parser, model, error) && check_disks(parser, model, error);
+           vr_model_check_windows(parser, model, error) && vr_model_check_profile(parser, model, error) &&
+           check_disks(parser, model, error);
 }
 
 VrModel *vr_model_parse_document(const char *text, gsize length, const char *file_name, VrYamlNode **document,

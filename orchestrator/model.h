@@ -82,10 +82,6 @@ typedef enum { VR_MODE_MANUAL, VR_MODE_ROLLING, VR_MODE_AUTOMATIC } VrUpgradeMod
 /* osProfile.windowsConfiguration.enableAutomaticUpdates. */
 typedef enum { VR_WINDOWS_UPDATES_NOT_GIVEN, VR_WINDOWS_UPDATES_OFF, VR_WINDOWS_UPDATES_ON } VrWindowsUpdates;
 
-typedef struct {
-    VrWindowsUpdates windows_updates; /* C9 */
-} VrOsProfile;
-
 /* Something that a run needs from outside (C5): a URL, a file, a certificate or a token. */
 typedef struct {
     char *url;             /* as it stands in the model; NULL: in url_file, or none */
@@ -133,6 +129,33 @@ typedef struct {
     gboolean suppress_failures; /* its failure does not make the guest unhealthy */
     guint line;
 } VrExtension;
+
+/* One file of a guest's seed: from a file of this host, or as it stands in the model. */
+typedef struct {
+    char *file; /* on this host; NULL: text */
+    char *text; /* NULL: file; both NULL: there is none */
+    gboolean is_template;
+    guint line;
+} VrProfileData;
+
+typedef struct {
+    char *key, *value; /* the value is a template */
+} VrProfileMeta;
+
+typedef struct {
+    char *data; /* a line as in authorized_keys, without options; NULL: file */
+    char *file; /* on this host; NULL: data */
+} VrProfileKey;
+
+/* What a new OS disk finds on its seed (C1, C2, C6, C7). */
+typedef struct {
+    guint line;          /* 0: the model gives nothing that a seed has, and none is made */
+    char *computer_name; /* a template, default the name of the domain; NULL only without line */
+    VrProfileData custom_data, vendor_data, network_config;
+    GPtrArray *meta_data;             /* VrProfileMeta * */
+    GPtrArray *public_keys;           /* VrProfileKey * */
+    VrWindowsUpdates windows_updates; /* C9 */
+} VrOsProfile;
 
 /* What instances have in common: a role, a zone, a pair. */
 typedef struct {

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "orchestrator/model_extensions.h"
 #include "orchestrator/model_outside.h"
+#include "orchestrator/model_profile.h"
 
 #include <string.h>
 
@@ -75,6 +76,21 @@ static char *show_extensions(const VrChangeRule *rule, const void *field)
     return vr_model_extensions_text(*(GPtrArray *const *)field);
 }
 
+static char *show_data(const VrChangeRule *rule, const void *field)
+{
+    return vr_model_data_text(field);
+}
+
+static char *show_meta(const VrChangeRule *rule, const void *field)
+{
+    return vr_model_meta_text(*(GPtrArray *const *)field);
+}
+
+static char *show_keys(const VrChangeRule *rule, const void *field)
+{
+    return vr_model_keys_text(*(GPtrArray *const *)field);
+}
+
 static char *show_checkpoints(const VrChangeRule *rule, const void *field)
 {
     const guint8 *percent = field;
@@ -124,6 +140,14 @@ static const char *const methods[] = {[VR_STOP_AUTO] = "auto", [VR_STOP_AGENT] =
     }
 #define ANOTHER_SET "another image altogether is another set: 'set-undefine' forgets this one, guests stay as they are"
 #define BY_UPGRADE "'upgrade' brings it"
+
+/* What is on a seed comes with a new disk. */
+#define PROFILE(key_, how, field)                                                                                      \
+    {                                                                                                                  \
+        .key = "osProfile." key_, .meaning = VR_CHANGE_REIMAGE, .revision = TRUE,                                      \
+        .note = "'apply' brings it, and so does every other run that makes a new disk",                                \
+        SHOWN(how, VrModel, os_profile.field)                                                                          \
+    }
 
 #define POLICY "upgradePolicy."
 #define AUTOMATIC POLICY "automaticOSUpgradePolicy."
@@ -188,6 +212,12 @@ const VrChangeRule vr_change_rules[] = {
     LIVE_CHOICE(NOTICE "withoutAgent", notice.goes_without_agent, refusals),
     LIVE("healthProfile.healthTimeout", span, health.timeout_ms),
     LIVE("healthProfile.startTimeout", span, health.start_timeout_ms),
+    PROFILE("computerName", text, computer_name),
+    PROFILE("customData", data, custom_data),
+    PROFILE("vendorData", data, vendor_data),
+    PROFILE("networkConfig", data, network_config),
+    PROFILE("metaData", meta, meta_data),
+    PROFILE("linuxConfiguration.ssh.publicKeys", keys, public_keys),
     {.key = "extensionProfile.extensions",
      .meaning = VR_CHANGE_REIMAGE,
      .revision = TRUE,

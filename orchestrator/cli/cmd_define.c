@@ -17,6 +17,7 @@
 #include "orchestrator/cli/session.h"
 #include "orchestrator/cli/targets.h"
 #include "orchestrator/model_change.h"
+#include "orchestrator/os_content.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -242,6 +243,14 @@ static void warn_of_pins(const VrSession *session)
     }
 }
 
+static void warn_of_open_files(const VrSession *session, const VrModel *model)
+{
+    g_autoptr(GPtrArray) lines = vr_os_content_open_files(model);
+
+    for (guint i = 0; i < lines->len; i++)
+        vr_warn(session->cli, "%s", (const char *)g_ptr_array_index(lines, i));
+}
+
 static void warn_of_image(const VrSession *session)
 {
     g_autoptr(GError) local = NULL;
@@ -427,6 +436,7 @@ static gboolean define(VrSession *session, Definition *definition, GError **erro
     if (!is_allowed(session, definition, error) || !write_model(session, definition, error))
         return FALSE;
     warn_of_image(session);
+    warn_of_open_files(session, definition->model);
     return bring_to_model(session, definition, error);
 }
 

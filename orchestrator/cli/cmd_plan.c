@@ -266,7 +266,7 @@ static void print_json(const VrPlan *plan)
     for (guint i = 0; i < warnings->len; i++)
         json_array_append_new(list, vr_json_text(g_ptr_array_index(warnings, i)));
     vr_json_print(json_pack(
-        "{s:o, s:s, s:o, s:s, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "set",
+        "{s:o, s:s, s:o, s:s, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "set",
         vr_json_text(plan->session->set->name), "operation", vr_run_kind_name(targets->kind), "targetImageReference",
         vr_reference_json(plan->session->store, targets->image ? targets->image->name : NULL,
                           targets->image ? targets->image->version : NULL),
@@ -280,7 +280,7 @@ static void print_json(const VrPlan *plan)
                   json_integer((json_int_t)plan->most_bytes)),
         "nvramCopy", vr_plan_nvram_json(plan), "expectedOffMs", vr_spread_json(&plan->off), "expectedDurationMs",
         vr_json_ms(vr_plan_expected_ms(plan)), "drives", vr_plan_drives_json(plan), "dataDiskProof",
-        vr_plan_proof_json(plan), "extensions", extensions_json(plan)));
+        vr_plan_proof_json(plan), "extensions", extensions_json(plan), "seed", vr_plan_seed_json(plan)));
 }
 
 /* --- lines ------------------------------------------------------------------------------------------- */
@@ -376,6 +376,7 @@ static void print_lines(const VrPlan *plan)
     vr_plan_print_expected(plan);
     vr_plan_print_drives(plan);
     vr_plan_print_proof(plan);
+    vr_plan_print_seed(plan);
     print_extensions(plan);
 }
 
@@ -453,7 +454,8 @@ gboolean vr_plan_show(VrSession *session, VrTargets *targets, GError **error)
     else
         print_lines(&plan);
     return none_unknown(&plan, error) && no_blockers(&plan, error) && vr_plan_outside_is_good(&plan, error) &&
-           extensions_are_there(&plan, error) && vr_plan_reserve(&plan, error) && room_for_all(&plan, error);
+           extensions_are_there(&plan, error) && vr_plan_check_seed(&plan, error) && vr_plan_reserve(&plan, error) &&
+           room_for_all(&plan, error);
 }
 
 gboolean vr_plan_check(VrSession *session, VrTargets *targets, GError **error)
@@ -461,7 +463,7 @@ gboolean vr_plan_check(VrSession *session, VrTargets *targets, GError **error)
     g_auto(VrPlan) plan = {.session = session, .targets = targets};
 
     return make_plan(&plan, error) && no_blockers(&plan, error) && vr_plan_outside_is_good(&plan, error) &&
-           extensions_are_there(&plan, error) && vr_plan_reserve(&plan, error);
+           extensions_are_there(&plan, error) && vr_plan_check_seed(&plan, error) && vr_plan_reserve(&plan, error);
 }
 
 gboolean vr_cmd_plan(const VrCli *cli, GError **error)

@@ -64,5 +64,12 @@ json_t *vr_plan_nvram_json(const VrPlan *plan);
 void vr_plan_print_proof(const VrPlan *plan);
 json_t *vr_plan_proof_json(const VrPlan *plan);
 
+/* --- plan_seed.c: what the model's osProfile gives to each new disk --- */
+void vr_plan_print_seed(const VrPlan *plan);
+json_t *vr_plan_seed_json(const VrPlan *plan);
+void vr_plan_warn_of_seed(const VrPlan *plan, GPtrArray *warnings);
+/* VR_ERROR_REFUSED: a file that is not as it must be, or an instance that no seed can be made for. */
+gboolean vr_plan_check_seed(const VrPlan *plan, GError **error);
+
 /* What is true of the plan as a whole and a person should know. Element: char *, freed with the array. */
 GPtrArray *vr_plan_warnings(const VrPlan *plan);

@@ -96,17 +96,19 @@ gboolean vr_run_process(const VrSession *session, const VrTargets *targets, cons
                        .goes_on = asked->goes_on != NULL};
     g_autoptr(VrRun) run = NULL;
     g_autoptr(VrExtensions) extensions = NULL;
+    g_autoptr(VrOsContent) os_content = NULL;
     VrRunRequest request = *asked;
     gboolean ok;
 
     if (request.kind != VR_RUN_ROLLBACK) { /* which goes back to a disk that has them */
         extensions = vr_extensions_load(session->set->model, error);
-        if (!extensions) {
+        if (!extensions || !vr_os_content_load(session->set->model, &os_content, error)) {
             vr_run_free(request.goes_on);
             return FALSE;
         }
     }
     request.extensions = extensions;
+    request.os_content = os_content;
     request.set = session->set;
     request.image = targets->image;
     request.targets = targets->targets;

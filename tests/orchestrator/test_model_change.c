@@ -5,6 +5,7 @@
 #include "orchestrator/model_change.h"
 #include "orchestrator/model_instances.h"
 #include "orchestrator/model_keys.h"
+#include "orchestrator/model_profile.h"
 
 #define IMAGE "imageReference: {publisher: local, offer: debian, sku: \"12\"}\n"
 #define TWO "instances: [{domain: a, role: web}, {domain: b, role: web}]\n"
@@ -95,6 +96,16 @@ static void test_each_kind_of_value(void **state)
                 "extensionProfile: {extensions: [{name: b, script: /b.sh}, {name: a, script: /a.sh, "
                 "provisionAfterExtensions: [b], timeout: PT5M}]}",
                 ""), /* the same, said in another way */
+        SECTION("", "osProfile: {metaData: {a: b}}",
+                "osProfile.computerName: - -> @{instance.name}: at next reimage\n"
+                "osProfile.metaData: - -> a: b: at next reimage"), /* C2 */
+        SECTION("osProfile: {customData: {file: /a}}",
+                "osProfile: {customData: {file: /a, template: true}, metaData: {a: b}, vendorData: {file: /v}}",
+                "osProfile.customData: file /a -> file /a, a template: at next reimage\n"
+                "osProfile.vendorData: - -> file /v: at next reimage\nosProfile.metaData: - -> a: b: at next reimage"),
+        SECTION("osProfile: {networkConfig: {text: pa55word}}", "osProfile: {computerName: \"x\"}",
+                "osProfile.computerName: @{instance.name} -> x: at next reimage\n"
+                "osProfile.networkConfig: text of 8 bytes, SHA-256 4c1b9bb3405f... -> -: at next reimage"),
     };
 
     for (guint i = 0; i < G_N_ELEMENTS(rows); i++)
@@ -199,6 +210,8 @@ static void test_revision(void **state)
         {"osDisk: {kind: full}", TRUE},
         {"extensionProfile: {extensions: [{name: a, command: [/a]}]}", TRUE},
         {"extensionProfile: {extensions: []}", FALSE},
+        {"osProfile: {}", FALSE},
+        {"osProfile: {computerName: a}", TRUE},
         {"osDisk: {target: vda}", FALSE},
         {"stop: {force: true}", FALSE},
         {"upgradeDomainCount: 2", FALSE},
@@ -245,7 +258,7 @@ static guint check_keys(const VrModelKey *keys, const char *prefix)
         g_autofree char *path = g_strconcat(prefix, keys->name, NULL);
         g_autofree char *below = g_strconcat(path, keys->parse == vr_model_instances ? "[]." : ".", NULL);
 
-        if (keys->parse == vr_model_section || keys->parse == vr_model_instances) {
+        if (keys->parse == vr_model_section || keys->parse == vr_model_instances || keys->parse == vr_model_profile) {
             count += check_keys(keys->data, below);
         } else if (!has_no_rule(keys, path)) {
             if (rule_of(path) == NULL)

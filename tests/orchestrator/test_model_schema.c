@@ -4,6 +4,7 @@
 #include "orchestrator/model_instances.h"
 #include "orchestrator/model_keys.h"
 #include "orchestrator/model_outside.h"
+#include "orchestrator/model_profile.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -43,10 +44,11 @@ static void check_key(const VrModelKey *key, const json_t *schema)
 
     if (schema == NULL)
         fail_msg("%s is not in the schema", key->name);
-    if (key->parse == vr_model_section)
+    if (key->parse == vr_model_section || key->parse == vr_model_profile || key->parse == vr_model_profile_data)
         check_table(key->data, schema);
     else if (key->parse == vr_model_instances || key->parse == vr_model_extensions ||
-             key->parse == vr_model_extension_files || key->parse == vr_model_outside)
+             key->parse == vr_model_extension_files || key->parse == vr_model_outside ||
+             key->parse == vr_model_profile_ssh_keys)
         check_table(key->data, json_object_get(schema, "items"));
     else if (key->parse == vr_model_not_yet)
         assert_int_equal(json_object_size(json_object_get(schema, "not")), 0);

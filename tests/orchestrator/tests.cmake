@@ -4,6 +4,7 @@ vr_test(orchestrator model_change LINK vr_orchestrator)
 vr_test(orchestrator model_health LINK vr_orchestrator)
 vr_test(orchestrator model_extensions LINK vr_orchestrator)
 vr_test(orchestrator model_notice LINK vr_orchestrator)
+vr_test(orchestrator model_profile LINK vr_orchestrator)
 vr_test(orchestrator model_policy LINK vr_orchestrator)
 vr_test(orchestrator model_outside LINK vr_orchestrator)
 vr_test(orchestrator model_windows LINK vr_orchestrator)
@@ -13,7 +14,7 @@ add_test(NAME orchestrator/model_schema_documents
   COMMAND /usr/bin/python3 ${CMAKE_CURRENT_SOURCE_DIR}/orchestrator/model_schema.py
     ${PROJECT_SOURCE_DIR}/docs/model.schema.json
     $<TARGET_FILE:test_model> $<TARGET_FILE:test_model_health> $<TARGET_FILE:test_model_notice> $<TARGET_FILE:test_model_policy>
-    $<TARGET_FILE:test_model_extensions> $<TARGET_FILE:test_model_outside> $<TARGET_FILE:test_model_windows>)
+    $<TARGET_FILE:test_model_extensions> $<TARGET_FILE:test_model_outside> $<TARGET_FILE:test_model_windows> $<TARGET_FILE:test_model_profile>)
 set_tests_properties(orchestrator/model_schema_documents PROPERTIES TIMEOUT 120 SKIP_RETURN_CODE 77)
 vr_test(orchestrator planner LINK vr_orchestrator)
 vr_test(orchestrator planner_labels LINK vr_orchestrator)

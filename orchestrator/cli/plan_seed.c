@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The seeds of the new OS disks (C1, C5, C7): that they can be made is asked before a guest is touched. */
+#include "orchestrator/cli/output.h"
+#include "orchestrator/cli/plan_private.h"
+#include "orchestrator/os_content.h"
+
+static gboolean has_seeds(const VrPlan *plan)
+{
+    return plan->targets->kind != VR_RUN_ROLLBACK && plan->session->set->model->os_profile.line != 0;
+}
+
+json_t *vr_plan_seed_json(const VrPlan *plan)
+{
+    return json_boolean(has_seeds(plan));
+}
+
+void vr_plan_print_seed(const VrPlan *plan)
+{
+    if (has_seeds(plan))
+        vr_say(plan->session->cli, "seed: each new OS disk gets one, a CD-ROM with the osProfile of the model and an "
+                                   "instance-id of its own");
+}
+
+void vr_plan_warn_of_seed(const VrPlan *plan, GPtrArray *warnings)
+{
+    g_autoptr(GPtrArray) lines = vr_os_content_open_files(plan->session->set->model);
+
+    for (guint i = 0; has_seeds(plan) && i < lines->len; i++)
+        g_ptr_array_add(warnings, g_strdup(g_ptr_array_index(lines, i)));
+}
+
+gboolean vr_plan_check_seed(const VrPlan *plan, GError **error)
+{
+    const VrSession *session = plan->session;
+    g_autoptr(VrOsContent) content = NULL;
+
+    if (!has_seeds(plan))
+        return TRUE;
+    if (!vr_os_content_load(session->set->model, &content, error))
+        return FALSE;
+    for (guint i = 0; i < plan->targets->count; i++) {
+        const VrImage *image = plan->targets->targets[i].chosen ? vr_targets_image(plan->targets, i) : NULL;
+        g_autoptr(VrSeed) seed = image ? vr_os_content_seed(content, session->set, i, image, session->hv, error) : NULL;
+        if (image && !seed)
+            return FALSE;
+    }
+    return TRUE;
+}
