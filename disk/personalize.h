@@ -15,18 +15,12 @@
  */
 #pragma once
 
+#include "base/guest_file.h"
 #include "disk/image_check.h"
 
 #define VR_PERSONAL_MAX_DISKS 64u
 #define VR_PERSONAL_MAX_FILES 256u
 #define VR_PERSONAL_MAX_BYTES (16u << 20) /* of one file, and of a first-boot script */
-
-typedef struct {
-    char *path;  /* absolute; of a host key: its name in /etc/ssh */
-    guint mode;  /* 0 to 0777; host keys and network files have their own */
-    char *owner; /* "www-data", "www-data:adm", "33:4"; NULL: root:root. Names are those of the guest */
-    GBytes *data;
-} VrPersonalFile;
 
 typedef struct {
     char *user;
@@ -38,19 +32,21 @@ typedef struct {
     char *disk; /* absolute path of the disk's file, which no guest has yet */
     VrImageFormat format;
     char *hostname;
-    char *machine_id;                       /* 32 hexadecimal digits; "": systemd makes one at the first boot */
-    char *timezone;                         /* "Europe/Berlin": must be one that the guest knows */
-    GPtrArray *host_keys, *files, *network; /* VrPersonalFile */
-    GPtrArray *authorized;                  /* VrPersonalKeys */
-    GBytes *first_boot;                     /* a script, run once as root; "#!" first */
-    gboolean no_relabel; /* a guest with SELinux relabels itself at its first boot, and restarts; TRUE: it does not */
+    char *machine_id;      /* 32 hexadecimal digits; "": systemd makes one at the first boot */
+    char *timezone;        /* "Europe/Berlin": must be one that the guest knows */
+    GPtrArray *host_keys;  /* VrGuestFile; its path is a name in /etc/ssh; modes are those of host keys */
+    GPtrArray *files;      /* VrGuestFile */
+    GPtrArray *network;    /* VrGuestFile, with modes of network files */
+    GPtrArray *authorized; /* VrPersonalKeys */
+    GBytes *first_boot;    /* a script, run once as root; "#!" first */
+    gboolean no_relabel;   /* a guest with SELinux relabels itself at its first boot, and restarts; TRUE: it does not */
 } VrPersonal;
 
 VrPersonal *vr_personal_new(const char *disk, VrImageFormat format);
 void vr_personal_free(VrPersonal *personal);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrPersonal, vr_personal_free)
 
-/* Copy their arguments. list: one of the arrays of a VrPersonal. */
+/* Copy their arguments. list: one of the arrays of a VrPersonal, for a regular file. */
 void vr_personal_add_file(GPtrArray *list, const char *path, guint mode, const char *owner, const void *data,
                           gsize length);
 void vr_personal_add_key(VrPersonal *personal, const char *user, const char *key);

@@ -53,7 +53,7 @@ static gboolean write_text(const VrGuest *guest, const char *path, const char *t
     return vr_guest_write(guest, path, text, strlen(text), mode, 0, 0, FALSE, error);
 }
 
-static gboolean write_bytes(VrGuest *guest, const char *path, const VrPersonalFile *file, guint mode, gboolean make,
+static gboolean write_bytes(VrGuest *guest, const char *path, const VrGuestFile *file, guint mode, gboolean make,
                             GError **error)
 {
     gsize length;
@@ -139,7 +139,7 @@ static gboolean set_timezone(VrGuest *guest, const VrPersonal *personal, GError 
 static gboolean set_host_keys(VrGuest *guest, const VrPersonal *personal, GError **error)
 {
     for (guint i = 0; i < personal->host_keys->len; i++) {
-        const VrPersonalFile *file = personal->host_keys->pdata[i];
+        const VrGuestFile *file = personal->host_keys->pdata[i];
         g_autofree char *path = g_build_filename("/etc/ssh", file->path, NULL);
         if (!write_bytes(guest, path, file, g_str_has_suffix(path, ".pub") ? 0644 : 0600, FALSE, error))
             return FALSE;
@@ -210,7 +210,7 @@ static gboolean set_authorized(VrGuest *guest, const VrPersonal *personal, GErro
 static gboolean set_network(VrGuest *guest, const VrPersonal *personal, GError **error)
 {
     for (guint i = 0; i < personal->network->len; i++) {
-        const VrPersonalFile *file = personal->network->pdata[i];
+        const VrGuestFile *file = personal->network->pdata[i];
         guint mode = g_str_has_prefix(file->path, "/etc/systemd/") ? 0644 : 0600;
         if (!write_bytes(guest, file->path, file, mode, FALSE, error))
             return FALSE;
@@ -221,7 +221,7 @@ static gboolean set_network(VrGuest *guest, const VrPersonal *personal, GError *
 static gboolean set_files(VrGuest *guest, const VrPersonal *personal, GError **error)
 {
     for (guint i = 0; i < personal->files->len; i++) {
-        const VrPersonalFile *file = personal->files->pdata[i];
+        const VrGuestFile *file = personal->files->pdata[i];
         if (!write_bytes(guest, file->path, file, file->mode, TRUE, error))
             return FALSE;
     }

@@ -11,15 +11,6 @@
 
 /* ---- the struct ---- */
 
-static void file_free(void *data)
-{
-    VrPersonalFile *file = data;
-    g_free(file->path);
-    g_free(file->owner);
-    g_bytes_unref(file->data);
-    g_free(file);
-}
-
 static void keys_free(void *data)
 {
     VrPersonalKeys *keys = data;
@@ -33,9 +24,9 @@ VrPersonal *vr_personal_new(const char *disk, VrImageFormat format)
     VrPersonal *personal = g_new0(VrPersonal, 1);
     personal->disk = g_strdup(disk);
     personal->format = format;
-    personal->host_keys = g_ptr_array_new_with_free_func(file_free);
-    personal->files = g_ptr_array_new_with_free_func(file_free);
-    personal->network = g_ptr_array_new_with_free_func(file_free);
+    personal->host_keys = vr_guest_files_new();
+    personal->files = vr_guest_files_new();
+    personal->network = vr_guest_files_new();
     personal->authorized = g_ptr_array_new_with_free_func(keys_free);
     return personal;
 }
@@ -59,12 +50,7 @@ void vr_personal_free(VrPersonal *personal)
 void vr_personal_add_file(GPtrArray *list, const char *path, guint mode, const char *owner, const void *data,
                           gsize length)
 {
-    VrPersonalFile *file = g_new0(VrPersonalFile, 1);
-    file->path = g_strdup(path);
-    file->mode = mode;
-    file->owner = g_strdup(owner);
-    file->data = g_bytes_new(data, length);
-    g_ptr_array_add(list, file);
+    g_ptr_array_add(list, vr_guest_file_new(VR_GUEST_FILE_REGULAR, path, mode, owner, data, length));
 }
 
 void vr_personal_add_key(VrPersonal *personal, const char *user, const char *key)
@@ -167,7 +153,7 @@ static gboolean check_owner(const char *owner, GError **error)
     return fine || refuse(error, "the owner", owner, "is none: USER or USER:GROUP, by name or number");
 }
 
-static gboolean check_file(const VrPersonalFile *file, GError **error)
+static gboolean check_file(const VrGuestFile *file, GError **error)
 {
     if (!vr_personal_path_check(file->path, error) || (file->owner && !check_owner(file->owner, error)))
         return FALSE;
@@ -181,7 +167,7 @@ static gboolean check_file(const VrPersonalFile *file, GError **error)
     return TRUE;
 }
 
-static gboolean check_host_key(const VrPersonalFile *file, GError **error)
+static gboolean check_host_key(const VrGuestFile *file, GError **error)
 {
     static const char *const types[] = {"rsa", "ecdsa", "ed25519"};
     for (gsize i = 0; i < G_N_ELEMENTS(types); i++) {
@@ -195,7 +181,7 @@ static gboolean check_host_key(const VrPersonalFile *file, GError **error)
 }
 
 /* Where the programs that set up a network look; what is not there in the guest is refused later. */
-static gboolean check_network(const VrPersonalFile *file, GError **error)
+static gboolean check_network(const VrGuestFile *file, GError **error)
 {
     static const char *const dirs[] = {"/etc/network", "/etc/netplan", "/etc/systemd/network",
                                        "/etc/NetworkManager/system-connections", "/etc/sysconfig/network-scripts"};
@@ -250,7 +236,7 @@ static gboolean check_script(GBytes *script, GError **error)
     return FALSE;
 }
 
-typedef gboolean (*CheckOne)(const VrPersonalFile *file, GError **error);
+typedef gboolean (*CheckOne)(const VrGuestFile *file, GError **error);
 
 static gboolean check_list(const GPtrArray *list, CheckOne check, GError **error)
 {

@@ -52,7 +52,7 @@ static json_t *write_files(const GPtrArray *files)
 {
     json_t *array = json_array();
     for (guint i = 0; i < files->len; i++) {
-        const VrPersonalFile *file = files->pdata[i];
+        const VrGuestFile *file = files->pdata[i];
         json_t *object = json_object();
         set_text(object, "path", file->path);
         set_text(object, "owner", file->owner);

@@ -155,7 +155,7 @@ static void a_request_comes_over_whole(void **state)
     g_autoptr(VrPersonalRequest) back = vr_personal_request_read(text, strlen(text), &error);
     expect_no_error(error);
     const VrPersonal *disk = back->disks->pdata[0];
-    const VrPersonalFile *file = disk->files->pdata[0];
+    const VrGuestFile *file = disk->files->pdata[0];
     const VrPersonalKeys *of_user = disk->authorized->pdata[0];
     assert_int_equal(back->seconds, 60);
     assert_string_equal(disk->disk, "/srv/g1.qcow2");
