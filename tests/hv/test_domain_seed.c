@@ -38,7 +38,7 @@ static void expect_seed(const char *xml, const char *path)
     g_autofree char *is = vr_domain_xml_seed(xml);
 
     if (g_strcmp0(is, path) != 0)
-        fail_msg("the seed is %s, and %s was expected", is, path);
+        fail_msg("the seed is %s, and %s was expected", is ? is : "none", path ? path : "none");
 }
 
 static void it_comes_and_changes_and_goes(void **state)
