@@ -7,15 +7,12 @@
  *          the rules of now -> enough space for all -> one vr_convert() to all files of one size, which flushes them
  *   own    our own look at the header: that size, nothing behind it -> the caller is told which file it is -> rename without
  *          replacing
- *
- * One lock a group. A request lies on the stack of the thread that asks; while it waits it is in `waiting`, and who copies
- * takes it out of there. It may go when `done` is set, or when its own thread took it out of `waiting`.
  */
 #include "disk/clone.h"
 
-#include "base/clock.h"
 #include "base/error.h"
 #include "base/fd.h"
+#include "base/gather.h"
 #include "disk/convert.h"
 #include "disk/copy_private.h"
 #include "disk/new_disk.h"
@@ -23,103 +20,21 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 
-#define POLL_NS 100000000 /* how soon a cancel is heard by one who waits */
 #define KEPT_FREE VR_STORE_KEPT_FREE
 
-typedef struct {
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-    const gint *cancelled;
-    guint seats;        /* that are not freed; the last one frees this */
-    guint expected;     /* seats that neither asked nor left */
-    GPtrArray *waiting; /* Request * */
-    gboolean copying;   /* some thread copies for those that are not in `waiting` any more */
-} Group;
-
 struct VrCloneSeat {
-    Group *group;
-    gboolean spent; /* it asked or left; used by its own thread only */
+    VrGatherSeat *seat;
 };
 
 typedef struct {
     VrStore *store;
     const VrImage *image;
     guint64 size;
-    int fd;
-    gint64 deadline_ms;
-    gboolean done;
-    GError *error; /* valid when done; NULL: the file is whole and flushed */
+    int fd; /* the file is whole and flushed when the request was granted */
 } Request;
-
-/* ---- seats ---- */
-
-static Group *group_new(guint seats, const gint *cancelled)
-{
-    Group *group = g_new0(Group, 1);
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_mutex_init(&group->lock, NULL);
-    pthread_cond_init(&group->changed, &monotonic);
-    pthread_condattr_destroy(&monotonic);
-    group->cancelled = cancelled;
-    group->seats = group->expected = seats;
-    group->waiting = g_ptr_array_new();
-    return group;
-}
-
-static void group_free(Group *group)
-{
-    pthread_cond_destroy(&group->changed);
-    pthread_mutex_destroy(&group->lock);
-    g_ptr_array_unref(group->waiting);
-    g_free(group);
-}
-
-void vr_clone_seats_new(VrCloneSeat **seats, guint n, const gint *cancelled)
-{
-    Group *group = n > 0 ? group_new(n, cancelled) : NULL;
-    for (guint i = 0; i < n; i++) {
-        seats[i] = g_new0(VrCloneSeat, 1);
-        seats[i]->group = group;
-    }
-}
-
-/* With the lock. */
-static void spend(VrCloneSeat *seat)
-{
-    if (seat->spent)
-        return;
-    seat->spent = TRUE;
-    seat->group->expected--;
-    pthread_cond_broadcast(&seat->group->changed);
-}
-
-static void leave(VrCloneSeat *seat)
-{
-    pthread_mutex_lock(&seat->group->lock);
-    spend(seat);
-    pthread_mutex_unlock(&seat->group->lock);
-}
-
-void vr_clone_seat_free(VrCloneSeat *seat)
-{
-    if (!seat)
-        return;
-    Group *group = seat->group;
-    pthread_mutex_lock(&group->lock);
-    spend(seat);
-    gboolean last = --group->seats == 0;
-    pthread_mutex_unlock(&group->lock);
-    if (last)
-        group_free(group);
-    g_free(seat);
-}
 
 /* ---- the copy ---- */
 
@@ -178,13 +93,18 @@ static gboolean is_alike(const Request *a, const Request *b)
     return a->size == b->size && strcmp(a->image->path, b->image->path) == 0;
 }
 
-/* Takes those that are like the first out of the round, as many as one read can write. Element: Request *. */
+static const Request *request_of(const GPtrArray *asks, guint i)
+{
+    return vr_gather_what(g_ptr_array_index(asks, i));
+}
+
+/* Takes those that are like the first out of the round, as many as one read can write. Element: VrGatherAsk *. */
 static GPtrArray *take_alike(GPtrArray *round)
 {
     GPtrArray *alike = g_ptr_array_new();
-    const Request *first = g_ptr_array_index(round, 0);
+    const Request *first = request_of(round, 0);
     for (guint i = 0; i < round->len && alike->len < VR_COPY_TARGETS;) {
-        if (is_alike(first, g_ptr_array_index(round, i)))
+        if (is_alike(first, request_of(round, i)))
             g_ptr_array_add(alike, g_ptr_array_remove_index(round, i));
         else
             i++;
@@ -192,85 +112,43 @@ static GPtrArray *take_alike(GPtrArray *round)
     return alike;
 }
 
-static void copy_alike(Group *group, GPtrArray *alike)
+static void copy_alike(VrGather *gather, const GPtrArray *alike, const gint *cancelled)
 {
     int targets[VR_COPY_TARGETS];
     g_autoptr(GError) error = NULL;
     for (guint i = 0; i < alike->len; i++)
-        targets[i] = ((const Request *)g_ptr_array_index(alike, i))->fd;
-    (void)copy_to(g_ptr_array_index(alike, 0), targets, alike->len, group->cancelled, &error);
-    pthread_mutex_lock(&group->lock);
-    for (guint i = 0; i < alike->len; i++) {
-        Request *request = g_ptr_array_index(alike, i);
-        request->error = error ? g_error_copy(error) : NULL;
-        request->done = TRUE;
-    }
-    pthread_cond_broadcast(&group->changed);
-    pthread_mutex_unlock(&group->lock);
+        targets[i] = request_of(alike, i)->fd;
+    (void)copy_to(request_of(alike, 0), targets, alike->len, cancelled, &error);
+    for (guint i = 0; i < alike->len; i++)
+        vr_gather_settle(gather, g_ptr_array_index(alike, i), error ? g_error_copy(error) : NULL);
 }
 
-/* For all that wait now. With the lock, which is given up while it copies. */
-static void lead(Group *group)
+static void copy_all(VrGather *gather, GPtrArray *round, void *cancelled)
 {
-    g_autoptr(GPtrArray) round = group->waiting;
-    group->waiting = g_ptr_array_new();
-    group->copying = TRUE;
-    pthread_mutex_unlock(&group->lock);
     while (round->len > 0) {
         g_autoptr(GPtrArray) alike = take_alike(round);
-        copy_alike(group, alike);
+        copy_alike(gather, alike, cancelled);
     }
-    pthread_mutex_lock(&group->lock);
-    group->copying = FALSE;
-    pthread_cond_broadcast(&group->changed);
 }
 
-/* ---- who asks ---- */
+/* ---- seats ---- */
 
-static void wait_a_moment(Group *group)
+void vr_clone_seats_new(VrCloneSeat **seats, guint n, const gint *cancelled)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += POLL_NS;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
-    (void)pthread_cond_timedwait(&group->changed, &group->lock, &until);
+    const VrGatherRules rules = {copy_all, (void *)cancelled, NULL, cancelled, "the copy"};
+    g_autofree VrGatherSeat **gathered = g_new0(VrGatherSeat *, n);
+    vr_gather_new(gathered, n, &rules);
+    for (guint i = 0; i < n; i++) {
+        seats[i] = g_new(VrCloneSeat, 1);
+        seats[i]->seat = gathered[i];
+    }
 }
 
-/* It waits and nobody has begun to copy for it. */
-static gboolean gives_up(Group *group, Request *request)
+void vr_clone_seat_free(VrCloneSeat *seat)
 {
-    const VrCopyJob asked = {.cancelled = group->cancelled};
-    GError *cancelled = NULL;
-    if (!vr_copy_is_cancelled(&asked, &cancelled))
-        return FALSE;
-    if (!g_ptr_array_remove(group->waiting, request)) {
-        g_error_free(cancelled);
-        return FALSE; /* the copy hears it by itself */
-    }
-    request->error = cancelled;
-    return TRUE;
-}
-
-static gboolean ask(VrCloneSeat *seat, Request *request, GError **error)
-{
-    Group *group = seat->group;
-    pthread_mutex_lock(&group->lock);
-    g_ptr_array_add(group->waiting, request);
-    request->deadline_ms = vr_clock_now_ms() + VR_CLONE_GATHER_MS;
-    spend(seat);
-    while (!request->done && !gives_up(group, request)) {
-        gboolean others_may_come = group->expected > 0 && vr_clock_now_ms() < request->deadline_ms;
-        if (group->copying || others_may_come)
-            wait_a_moment(group);
-        else
-            lead(group);
-    }
-    pthread_mutex_unlock(&group->lock);
-    if (!request->error)
-        return TRUE;
-    g_propagate_error(error, request->error);
-    return FALSE;
+    if (seat)
+        vr_gather_free(seat->seat);
+    g_free(seat);
 }
 
 /* ---- one disk ---- */
@@ -281,11 +159,11 @@ gboolean vr_clone_make(VrCloneSeat *seat, VrStore *store, const char *uuid, cons
     g_auto(VrNewDisk) disk = {0};
     vr_autofd fd = vr_new_disk_begin(&disk, store, uuid, name, error) ? vr_new_disk_create(&disk, error) : -1;
     if (fd < 0) {
-        leave(seat);
+        vr_gather_leave(seat->seat);
         return FALSE;
     }
-    Request request = {.store = store, .image = image, .size = vr_new_disk_size(image, min_size), .fd = fd};
-    if (ask(seat, &request, error) && vr_new_disk_stands_alone(fd, request.size, error) &&
+    Request request = {store, image, vr_new_disk_size(image, min_size), fd};
+    if (vr_gather_ask(seat->seat, &request, error) && vr_new_disk_stands_alone(fd, request.size, error) &&
         vr_new_disk_end(&disk, fd, before, data, error))
         return TRUE;
     g_prefix_error(error, "cannot make %s/%s as a full clone of %s %s: ", disk.dir_path, name, image->name,

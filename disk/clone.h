@@ -2,16 +2,13 @@
 /*
  * A new OS disk that stands alone, and many of them out of one read of the image (rows B6, B13).
  *
- * Each instance of a batch is given a seat and makes its disk in a thread of its own. Who asks waits until every other seat has
- * asked or left; the last one copies for all. So a seat that will not be used must be freed as soon as that is known. Nobody is
- * waited for longer than VR_CLONE_GATHER_MS: then those who are there go ahead, and who comes later is copied for alone.
+ * Each instance of a batch is given a seat and makes its disk in a thread of its own; the last one that asks copies for all (base/gather.h). A
+ * seat that will not be used must be freed as soon as that is known.
  */
 #pragma once
 
 #include "disk/disk_file.h"
 #include "disk/store.h"
-
-#define VR_CLONE_GATHER_MS 60000
 
 typedef struct VrCloneSeat VrCloneSeat;
 

@@ -14,7 +14,7 @@
  * left. That cannot stand still: the pool takes jobs in the order in which they were pushed, a group has no more seats than
  * the pool has workers, and all jobs before a group's end without it (surveys are over by then, a probe that was overtaken is told
  * to end, an earlier group by the same argument). So every seat gets a worker; and should the kernel give the pool fewer threads
- * than it asked for, nobody waits longer than VR_CLONE_GATHER_MS.
+ * than it asked for, nobody waits longer than VR_GATHER_MS.
  */
 #include "orchestrator/executor_private.h"
 

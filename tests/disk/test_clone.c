@@ -3,6 +3,7 @@
 #include "disk/stores.h"
 
 #include "base/clock.h"
+#include "base/gather.h"
 #include "disk/clone.h"
 #include "disk/copy_private.h"
 #include "disk/disk_file.h"
@@ -63,7 +64,7 @@ static void end_soon(Guest *guest)
 {
     gint64 asked_us = g_get_monotonic_time();
     end(guest);
-    assert_true(g_get_monotonic_time() - asked_us < VR_CLONE_GATHER_MS * 1000 / 2);
+    assert_true(g_get_monotonic_time() - asked_us < VR_GATHER_MS * 1000 / 2);
 }
 
 static void make_all(Guest *guests, guint n)
@@ -430,7 +431,7 @@ static void nobody_waits_for_ever(void **state)
     begin(&guests[0]);
     g_usleep(250000);
     gboolean early = g_atomic_int_get(&guests[0].ended);
-    __atomic_store_n(&jumped_ms, VR_CLONE_GATHER_MS + 1, __ATOMIC_RELAXED);
+    __atomic_store_n(&jumped_ms, VR_GATHER_MS + 1, __ATOMIC_RELAXED);
     end(&guests[0]);
     begin(&guests[1]);
     end(&guests[1]);

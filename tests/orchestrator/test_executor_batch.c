@@ -3,6 +3,7 @@
 #include "engine/support.h"
 
 #include "base/error.h"
+#include "base/gather.h"
 #include "disk/copy_private.h"
 #include "orchestrator/executor_private.h"
 
@@ -278,7 +279,7 @@ static void test_fewer_workers_than_clones(void **state) /* B6 */
 
     expect_reads(7, 3, 3);
     expect_reads(3, 1, 3);
-    assert_true(g_get_monotonic_time() - began_us < VR_CLONE_GATHER_MS * 1000 / 2);
+    assert_true(g_get_monotonic_time() - began_us < VR_GATHER_MS * 1000 / 2);
 }
 
 /* One read writes to VR_COPY_TARGETS files at most; and a batch above the limit of the pool as it is. */
