@@ -19,8 +19,8 @@
 #include "disk/image_check.h"
 
 #define VR_PERSONAL_MAX_DISKS 64u
-#define VR_PERSONAL_MAX_FILES 256u
-#define VR_PERSONAL_MAX_BYTES (16u << 20) /* of one file, and of a first-boot script */
+#define VR_PERSONAL_MAX_FILES (256u + VR_GUEST_FILES_MAX) /* of its own, and carried over */
+#define VR_PERSONAL_MAX_BYTES (16u << 20)                 /* of one file, and of a first-boot script */
 
 typedef struct {
     char *user;
@@ -32,11 +32,11 @@ typedef struct {
     char *disk; /* absolute path of the disk's file, which no guest has yet */
     VrImageFormat format;
     char *hostname;
-    char *machine_id;      /* 32 hexadecimal digits; "": systemd makes one at the first boot */
-    char *timezone;        /* "Europe/Berlin": must be one that the guest knows */
-    GPtrArray *host_keys;  /* VrGuestFile; its path is a name in /etc/ssh; modes are those of host keys */
-    GPtrArray *files;      /* VrGuestFile */
-    GPtrArray *network;    /* VrGuestFile, with modes of network files */
+    char *machine_id;     /* 32 hexadecimal digits; "": systemd makes one at the first boot */
+    char *timezone;       /* "Europe/Berlin": must be one that the guest knows */
+    GPtrArray *host_keys; /* VrGuestFile; its path is a name in /etc/ssh; modes are those of host keys */
+    GPtrArray *files;   /* VrGuestFile of all kinds, in this order: a directory that is there gets mode and owner too */
+    GPtrArray *network; /* VrGuestFile, with modes of network files */
     GPtrArray *authorized; /* VrPersonalKeys */
     GBytes *first_boot;    /* a script, run once as root; "#!" first */
     gboolean no_relabel;   /* a guest with SELinux relabels itself at its first boot, and restarts; TRUE: it does not */

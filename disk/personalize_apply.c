@@ -53,16 +53,23 @@ static gboolean write_text(const VrGuest *guest, const char *path, const char *t
     return vr_guest_write(guest, path, text, strlen(text), mode, 0, 0, FALSE, error);
 }
 
+static gboolean owner_of(VrGuest *guest, const char *path, const VrGuestFile *file, guint *uid, guint *gid,
+                         GError **error)
+{
+    if (vr_guest_owner(guest, file->owner, uid, gid, error))
+        return TRUE;
+    g_prefix_error(error, "%s: ", path);
+    return FALSE;
+}
+
 static gboolean write_bytes(VrGuest *guest, const char *path, const VrGuestFile *file, guint mode, gboolean make,
                             GError **error)
 {
     gsize length;
     guint uid, gid;
     const void *data = g_bytes_get_data(file->data, &length);
-    if (vr_guest_owner(guest, file->owner, &uid, &gid, error))
-        return vr_guest_write(guest, path, data, length, mode, uid, gid, make, error);
-    g_prefix_error(error, "%s: ", path);
-    return FALSE;
+    return owner_of(guest, path, file, &uid, &gid, error) &&
+           vr_guest_write(guest, path, data, length, mode, uid, gid, make, error);
 }
 
 /* ---- name ---- */
@@ -129,7 +136,7 @@ static gboolean set_timezone(VrGuest *guest, const VrPersonal *personal, GError 
                     zone);
         return FALSE;
     }
-    return vr_guest_link(guest, "/etc/localtime", target, error) &&
+    return vr_guest_link(guest, "/etc/localtime", target, 0, 0, error) &&
            vr_guest_kind(guest, "/etc/timezone", &kind, error) &&
            (kind == VR_GUEST_ABSENT || write_text(guest, "/etc/timezone", line, 0644, error));
 }
@@ -218,13 +225,30 @@ static gboolean set_network(VrGuest *guest, const VrPersonal *personal, GError *
     return TRUE;
 }
 
+static gboolean make_link(const VrGuest *guest, const VrGuestFile *file, guint uid, guint gid, GError **error)
+{
+    gsize length;
+    const char *bytes = g_bytes_get_data(file->data, &length);
+    g_autofree char *target = g_strndup(bytes, length);
+    return vr_guest_link(guest, file->path, target, uid, gid, error);
+}
+
+static gboolean set_file(VrGuest *guest, const VrGuestFile *file, GError **error)
+{
+    guint uid, gid;
+    if (file->kind == VR_GUEST_FILE_REGULAR)
+        return write_bytes(guest, file->path, file, file->mode, TRUE, error);
+    if (!owner_of(guest, file->path, file, &uid, &gid, error))
+        return FALSE;
+    return file->kind == VR_GUEST_FILE_DIRECTORY ? vr_guest_directory(guest, file->path, file->mode, uid, gid, error)
+                                                 : make_link(guest, file, uid, gid, error);
+}
+
 static gboolean set_files(VrGuest *guest, const VrPersonal *personal, GError **error)
 {
-    for (guint i = 0; i < personal->files->len; i++) {
-        const VrGuestFile *file = personal->files->pdata[i];
-        if (!write_bytes(guest, file->path, file, file->mode, TRUE, error))
+    for (guint i = 0; i < personal->files->len; i++)
+        if (!set_file(guest, personal->files->pdata[i], error))
             return FALSE;
-    }
     return TRUE;
 }
 
@@ -239,7 +263,7 @@ static gboolean is_there(const VrGuest *guest, const char *path)
 static gboolean start_by_systemd(const VrGuest *guest, GError **error)
 {
     return vr_guest_write(guest, "/etc/systemd/system/" UNIT, unit, strlen(unit), 0644, 0, 0, TRUE, error) &&
-           vr_guest_link(guest, "/etc/systemd/system/multi-user.target.wants/" UNIT, "../" UNIT, error);
+           vr_guest_link(guest, "/etc/systemd/system/multi-user.target.wants/" UNIT, "../" UNIT, 0, 0, error);
 }
 
 static gboolean start_by_rc(const VrGuest *guest, GError **error)
@@ -249,7 +273,7 @@ static gboolean start_by_rc(const VrGuest *guest, GError **error)
     for (char level = '2'; level <= '5'; level++) {
         char path[] = "/etc/rc0.d/S99" INIT_SCRIPT;
         path[strlen("/etc/rc")] = level;
-        if (!vr_guest_link(guest, path, "../init.d/" INIT_SCRIPT, error))
+        if (!vr_guest_link(guest, path, "../init.d/" INIT_SCRIPT, 0, 0, error))
             return FALSE;
     }
     return TRUE;

@@ -168,7 +168,19 @@ gboolean vr_guest_write(const VrGuest *guest, const char *path, const void *data
     return FALSE;
 }
 
-gboolean vr_guest_link(const VrGuest *guest, const char *path, const char *target, GError **error)
+gboolean vr_guest_directory(const VrGuest *guest, const char *path, guint mode, guint uid, guint gid, GError **error)
+{
+    VrGuestKind kind;
+    if (!vr_guest_enter(guest, path, TRUE, error) || !vr_guest_kind(guest, path, &kind, error))
+        return FALSE;
+    if (kind != VR_GUEST_ABSENT && kind != VR_GUEST_DIR)
+        return refuse_kind(guest, path, kind, "a directory", error);
+    return ((kind == VR_GUEST_DIR || guestfs_mkdir_mode(guest->g, path, 0700) == 0) &&
+            guestfs_chown(guest->g, (int)uid, (int)gid, path) == 0 && guestfs_chmod(guest->g, (int)mode, path) == 0) ||
+           vr_guest_failed(guest->g, error, path);
+}
+
+gboolean vr_guest_link(const VrGuest *guest, const char *path, const char *target, guint uid, guint gid, GError **error)
 {
     VrGuestKind kind;
     if (!vr_guest_enter(guest, path, TRUE, error) || !vr_guest_kind(guest, path, &kind, error))
@@ -177,7 +189,8 @@ gboolean vr_guest_link(const VrGuest *guest, const char *path, const char *targe
         return refuse_kind(guest, path, kind, "a file or a symbolic link", error);
     if (kind != VR_GUEST_ABSENT && guestfs_rm(guest->g, path) < 0)
         return vr_guest_failed(guest->g, error, path);
-    return guestfs_ln_s(guest->g, target, path) == 0 || vr_guest_failed(guest->g, error, path);
+    return (guestfs_ln_s(guest->g, target, path) == 0 && guestfs_lchown(guest->g, (int)uid, (int)gid, path) == 0) ||
+           vr_guest_failed(guest->g, error, path);
 }
 
 /* ---- users ---- */

@@ -36,8 +36,12 @@ char *vr_guest_read(const VrGuest *guest, const char *path, gsize max, GError **
 gboolean vr_guest_write(const VrGuest *guest, const char *path, const void *data, gsize length, guint mode, guint uid,
                         guint gid, gboolean make, GError **error);
 
-/* Makes or replaces a symbolic link. */
-gboolean vr_guest_link(const VrGuest *guest, const char *path, const char *target, GError **error);
+/* Makes a directory, and those above it, or gives one that is there mode and owner. */
+gboolean vr_guest_directory(const VrGuest *guest, const char *path, guint mode, guint uid, guint gid, GError **error);
+
+/* Makes or replaces a symbolic link, and the directories above it. */
+gboolean vr_guest_link(const VrGuest *guest, const char *path, const char *target, guint uid, guint gid,
+                       GError **error);
 
 /* VR_ERROR_NOT_FOUND: no such user. home may be NULL. */
 gboolean vr_guest_user(VrGuest *guest, const char *name, guint *uid, guint *gid, char **home, GError **error);

@@ -27,6 +27,9 @@ VrPersonalRequest *vr_personal_request_read(const char *text, gsize length, GErr
 /* In a guest: absolute, in its shortest form, of names that a file can have, outside /proc, /sys, /dev, /run and /tmp. */
 gboolean vr_personal_path_check(const char *path, GError **error);
 
+/* What a file of this kind may hold; a regular one at most `max` bytes. */
+gboolean vr_personal_data_check(const VrGuestFile *file, gsize max, GError **error);
+
 /* What one disk came to, in the words of the child: "begin N", "done N", "fail N CODE TEXT" and at the end "flushed", a line each. */
 typedef struct {
     gboolean flushed;

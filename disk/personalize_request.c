@@ -153,6 +153,19 @@ static gboolean check_owner(const char *owner, GError **error)
     return fine || refuse(error, "the owner", owner, "is none: USER or USER:GROUP, by name or number");
 }
 
+/* Of a link, what symlink(2) takes: it is never followed by us. */
+gboolean vr_personal_data_check(const VrGuestFile *file, gsize max, GError **error)
+{
+    gsize length;
+    const char *bytes = g_bytes_get_data(file->data, &length);
+    if (file->kind == VR_GUEST_FILE_LINK && (length == 0 || length > MAX_PATH || memchr(bytes, '\0', length)))
+        return refuse(error, "the symbolic link", file->path,
+                      "leads to a path that is empty, has a NUL or is longer than 4095 bytes");
+    if (file->kind == VR_GUEST_FILE_DIRECTORY && length > 0)
+        return refuse(error, "the directory", file->path, "has content as a file has");
+    return length <= max || refuse(error, "the file", file->path, "is larger than 16 MiB");
+}
+
 static gboolean check_file(const VrGuestFile *file, GError **error)
 {
     if (!vr_personal_path_check(file->path, error) || (file->owner && !check_owner(file->owner, error)))
@@ -160,11 +173,14 @@ static gboolean check_file(const VrGuestFile *file, GError **error)
     if (strcmp(file->path, "/etc/passwd") == 0 || strcmp(file->path, "/etc/group") == 0)
         return refuse(error, "the file", file->path,
                       "is where owners are looked up; a first-boot script can change it");
-    if (file->mode > 0777)
+    if (file->kind != VR_GUEST_FILE_LINK && file->mode > 0777)
         return refuse(error, "the mode of", file->path, "is more than 0777");
-    if (g_bytes_get_size(file->data) > VR_PERSONAL_MAX_BYTES)
-        return refuse(error, "the file", file->path, "is larger than 16 MiB");
-    return TRUE;
+    return vr_personal_data_check(file, VR_PERSONAL_MAX_BYTES, error);
+}
+
+static gboolean is_regular(const VrGuestFile *file, GError **error)
+{
+    return file->kind == VR_GUEST_FILE_REGULAR || refuse(error, "the file", file->path, "is no regular file");
 }
 
 static gboolean check_host_key(const VrGuestFile *file, GError **error)
@@ -175,7 +191,7 @@ static gboolean check_host_key(const VrGuestFile *file, GError **error)
         gboolean fits = g_str_has_prefix(file->path, name) &&
                         (!file->path[strlen(name)] || strcmp(file->path + strlen(name), ".pub") == 0);
         if (fits && g_bytes_get_size(file->data) <= VR_PERSONAL_MAX_BYTES)
-            return TRUE;
+            return is_regular(file, error);
     }
     return refuse(error, "the host key", file->path, "is none: ssh_host_TYPE_key or ssh_host_TYPE_key.pub");
 }
@@ -187,7 +203,7 @@ static gboolean check_network(const VrGuestFile *file, GError **error)
                                        "/etc/NetworkManager/system-connections", "/etc/sysconfig/network-scripts"};
     for (gsize i = 0; i < G_N_ELEMENTS(dirs); i++)
         if (is_below(file->path, dirs[i]) && strlen(file->path) > strlen(dirs[i]))
-            return check_file(file, error);
+            return is_regular(file, error) && check_file(file, error);
     return refuse(error, "the network file", file->path, "does not lie where a guest's network is set up");
 }
 

@@ -48,6 +48,8 @@ static void set_bytes(json_t *object, const char *key, GBytes *bytes)
     explicit_bzero(text, strlen(text));
 }
 
+static const char *const kinds[] = {"file", "directory", "link"}; /* by VrGuestFileKind */
+
 static json_t *write_files(const GPtrArray *files)
 {
     json_t *array = json_array();
@@ -55,6 +57,7 @@ static json_t *write_files(const GPtrArray *files)
         const VrGuestFile *file = files->pdata[i];
         json_t *object = json_object();
         set_text(object, "path", file->path);
+        set_text(object, "kind", kinds[file->kind]);
         set_text(object, "owner", file->owner);
         json_object_set_new(object, "mode", json_integer(file->mode));
         set_bytes(object, "data", file->data);
@@ -139,20 +142,32 @@ static gboolean get_bytes(const json_t *object, const char *key, gboolean needed
     return TRUE;
 }
 
+static gboolean get_kind(const json_t *object, VrGuestFileKind *kind, GError **error)
+{
+    const char *text = json_string_value(json_object_get(object, "kind"));
+    for (guint i = 0; i < G_N_ELEMENTS(kinds); i++)
+        if (g_strcmp0(text, kinds[i]) == 0) {
+            *kind = (VrGuestFileKind)i;
+            return TRUE;
+        }
+    return wrong(error, "kind");
+}
+
 static gboolean read_file(const json_t *object, GPtrArray *files, GError **error)
 {
     g_autofree char *path = NULL, *owner = NULL;
     g_autoptr(GBytes) data = NULL;
     const json_t *mode = json_object_get(object, "mode");
+    VrGuestFileKind kind;
     gsize length;
 
-    if (!get_text(object, "path", TRUE, &path, error) || !get_text(object, "owner", FALSE, &owner, error) ||
-        !get_bytes(object, "data", TRUE, &data, error))
+    if (!get_text(object, "path", TRUE, &path, error) || !get_kind(object, &kind, error) ||
+        !get_text(object, "owner", FALSE, &owner, error) || !get_bytes(object, "data", TRUE, &data, error))
         return FALSE;
     if (!json_is_integer(mode) || json_integer_value(mode) < 0 || json_integer_value(mode) > 07777)
         return wrong(error, "mode");
     const void *bytes = g_bytes_get_data(data, &length);
-    vr_personal_add_file(files, path, (guint)json_integer_value(mode), owner, bytes, length);
+    g_ptr_array_add(files, vr_guest_file_new(kind, path, (guint)json_integer_value(mode), owner, bytes, length));
     return TRUE;
 }
 

@@ -129,6 +129,38 @@ static void files(void **state)
     expect_refused(personal, "are more than");
 }
 
+static void expect_kind_refused(VrGuestFileKind kind, const char *data, gsize length, const char *text)
+{
+    VrPersonal *personal = a_disk();
+    g_ptr_array_add(personal->files, vr_guest_file_new(kind, "/etc/x", 0700, NULL, data, length));
+    expect_refused(personal, text);
+}
+
+static void directories_and_links(void **state)
+{
+    g_autofree char *longer = g_strnfill(4096, 'l');
+    expect_kind_refused(VR_GUEST_FILE_DIRECTORY, "x", 1, "has content");
+    expect_kind_refused(VR_GUEST_FILE_LINK, "", 0, "leads to a path that is empty");
+    expect_kind_refused(VR_GUEST_FILE_LINK, "a\0b", 3, "has a NUL");
+    expect_kind_refused(VR_GUEST_FILE_LINK, longer, 4096, "longer than 4095 bytes");
+    VrPersonal *personal = a_disk();
+    g_ptr_array_add(personal->files, vr_guest_file_new(VR_GUEST_FILE_DIRECTORY, "/etc/x", 01777, NULL, "", 0));
+    expect_refused(personal, "the mode of");
+    personal = a_disk();
+    g_ptr_array_add(personal->host_keys,
+                    vr_guest_file_new(VR_GUEST_FILE_LINK, "ssh_host_rsa_key", 0, NULL, "/etc/shadow", 11));
+    expect_refused(personal, "is no regular file");
+    personal = a_disk();
+    g_ptr_array_add(personal->network, vr_guest_file_new(VR_GUEST_FILE_DIRECTORY, "/etc/netplan/x", 0, NULL, "", 0));
+    expect_refused(personal, "is no regular file");
+    personal = a_disk();
+    g_ptr_array_add(personal->files, vr_guest_file_new(VR_GUEST_FILE_DIRECTORY, "/etc/x", 0777, "33:4", NULL, 0));
+    g_ptr_array_add(personal->files, vr_guest_file_new(VR_GUEST_FILE_LINK, "/etc/y", 0777, "33:4", longer, 4095));
+    g_ptr_array_add(personal->files, vr_guest_file_new(VR_GUEST_FILE_LINK, "/etc/z", 07777, NULL, "../\n\xff", 5));
+    assert_true(vr_personal_check(personal, NULL));
+    vr_personal_free(personal);
+}
+
 /* ---- there and back ---- */
 
 static VrPersonalRequest *a_request(void)
@@ -142,6 +174,8 @@ static VrPersonalRequest *a_request(void)
     personal->hostname = g_strdup("web-0");
     personal->machine_id = g_strdup("");
     vr_personal_add_file(personal->files, "/etc/x", 0640, "root:adm", "a\0\n\xff", 4);
+    g_ptr_array_add(personal->files, vr_guest_file_new(VR_GUEST_FILE_DIRECTORY, "/etc/d", 0750, "33:4", NULL, 0));
+    g_ptr_array_add(personal->files, vr_guest_file_new(VR_GUEST_FILE_LINK, "/etc/d/l", 0, NULL, "\xff/\n", 3));
     vr_personal_add_key(personal, "debian", KEY);
     personal->first_boot = g_bytes_new_static("#!/bin/sh\n", 10);
     return request;
@@ -154,7 +188,7 @@ static void a_request_comes_over_whole(void **state)
     char *text = vr_personal_request_write(request);
     g_autoptr(VrPersonalRequest) back = vr_personal_request_read(text, strlen(text), &error);
     expect_no_error(error);
-    const VrPersonal *disk = back->disks->pdata[0];
+    const VrPersonal *disk = back->disks->pdata[0], *sent = request->disks->pdata[0];
     const VrGuestFile *file = disk->files->pdata[0];
     const VrPersonalKeys *of_user = disk->authorized->pdata[0];
     assert_int_equal(back->seconds, 60);
@@ -168,6 +202,7 @@ static void a_request_comes_over_whole(void **state)
     assert_string_equal(file->owner, "root:adm");
     assert_int_equal(g_bytes_get_size(file->data), 4);
     assert_memory_equal(g_bytes_get_data(file->data, NULL), "a\0\n\xff", 4);
+    assert_true(vr_guest_files_same(disk->files, sent->files));
     assert_string_equal(of_user->keys->pdata[0], KEY);
     assert_int_equal(g_bytes_get_size(disk->first_boot), 10);
     char *again = vr_personal_request_write(back);
@@ -306,6 +341,7 @@ int main(void)
         cmocka_unit_test(keys),
         cmocka_unit_test(paths),
         cmocka_unit_test(files),
+        cmocka_unit_test(directories_and_links),
         cmocka_unit_test(a_request_comes_over_whole),
         cmocka_unit_test(a_damaged_request_is_no_harm),
         cmocka_unit_test(reports),

@@ -29,7 +29,8 @@ static gboolean full(void)
 static const char tree[] =
     "set -e; cd \"$1\"; rm -rf tree; mkdir -p tree/etc/ssh tree/etc/systemd/system tree/usr/lib/systemd tree/bin "
     "tree/var\n"
-    "mkdir -p tree/usr/share/zoneinfo/Europe tree/home/debian tree/root; touch tree/usr/lib/systemd/systemd\n"
+    "mkdir -p tree/usr/share/zoneinfo/Europe tree/home/debian tree/root; touch tree/usr/lib/systemd/systemd; echo old "
+    "> tree/etc/motd\n"
     "echo zone > tree/usr/share/zoneinfo/Europe/Berlin; echo old > tree/etc/hostname; echo hi > tree/etc/issue; echo "
     "Etc/UTC > "
     "tree/etc/timezone\n"
@@ -108,7 +109,44 @@ static gboolean in_guest(const char *path)
     return is_there(dir, relative);
 }
 
+static void expect_directory(const char *path, mode_t mode, uid_t uid, gid_t gid)
+{
+    g_autofree char *relative = g_strconcat("root", path, NULL);
+    struct stat st;
+    assert_int_equal(fstatat(dir->fd, relative, &st, AT_SYMLINK_NOFOLLOW), 0);
+    if (!S_ISDIR(st.st_mode) || (st.st_mode & 07777) != mode || st.st_uid != uid || st.st_gid != gid)
+        fail_msg("%s has mode %o and is of %u:%u", path, st.st_mode, st.st_uid, st.st_gid);
+}
+
 /* ---- the good ones ---- */
+
+static void add(VrPersonal *personal, VrGuestFileKind kind, const char *path, guint mode, const char *owner,
+                const char *text)
+{
+    g_ptr_array_add(personal->files, vr_guest_file_new(kind, path, mode, owner, text, strlen(text)));
+}
+
+static void add_directories_and_links(VrPersonal *personal)
+{
+    add(personal, VR_GUEST_FILE_DIRECTORY, "/var/lib/shop", 0, "33:34", "");
+    add(personal, VR_GUEST_FILE_REGULAR, "/var/lib/shop/a", 0444, "33:34", "a");
+    add(personal, VR_GUEST_FILE_LINK, "/var/lib/shop/current", 0, "33:34", "../../../etc/\xff\n");
+    add(personal, VR_GUEST_FILE_DIRECTORY, "/home/debian", 0701, "debian:adm", "");
+    add(personal, VR_GUEST_FILE_LINK, "/etc/motd", 0, NULL, "/etc/shadow");
+}
+
+static void check_directories_and_links(void)
+{
+    struct stat st;
+    expect_directory("/var/lib/shop", 0, 33, 34);
+    expect_directory("/var/lib", 0755, 0, 0);
+    expect_directory("/home/debian", 0701, 1000, 4);
+    expect_file("/var/lib/shop/a", "a", 0444, 33, 34);
+    expect_link("/var/lib/shop/current", "../../../etc/\xff\n");
+    expect_link("/etc/motd", "/etc/shadow");
+    assert_int_equal(fstatat(dir->fd, "root/var/lib/shop/current", &st, AT_SYMLINK_NOFOLLOW), 0);
+    assert_true(st.st_uid == 33 && st.st_gid == 34);
+}
 
 static VrPersonal *systemd_guest(void)
 {
@@ -123,6 +161,7 @@ static VrPersonal *systemd_guest(void)
     vr_personal_add_file(personal->files, "/etc/shop/conf.d/tls.key", 0640, "debian:adm", SECRET, strlen(SECRET));
     vr_personal_add_file(personal->files, "/var/large", 0600, "33:34", large, 5 << 20);
     vr_personal_add_file(personal->files, "/etc/issue", 0600, NULL, "", 0);
+    add_directories_and_links(personal);
     return personal;
 }
 
@@ -144,6 +183,7 @@ static void check_systemd_guest(void)
     expect_file("/etc/virt-reimage/first-boot", "#!/bin/sh\ntrue\n", 0700, 0, 0);
     expect_link("/etc/systemd/system/multi-user.target.wants/virt-reimage-first-boot.service",
                 "../virt-reimage-first-boot.service");
+    check_directories_and_links();
     assert_false(in_guest("/.autorelabel"));
     g_autofree char *etc = in_dir(dir, "root/etc"), *ssh = in_dir(dir, "root/home/debian/.ssh");
     assert_int_equal(count_entries(ssh), 1); /* no temporary file is left */
@@ -239,6 +279,16 @@ static void add_netplan(VrPersonal *personal)
     vr_personal_add_file(personal->network, "/etc/netplan/x.yaml", 0, NULL, "x", 1);
 }
 
+static void add_directory(VrPersonal *personal)
+{
+    add(personal, VR_GUEST_FILE_DIRECTORY, "/var/shop", 0700, NULL, "");
+}
+
+static void add_link(VrPersonal *personal)
+{
+    add(personal, VR_GUEST_FILE_LINK, "/var/shop/x", 0700, NULL, "y");
+}
+
 static const struct {
     const char *name, *change, *finish;
     void (*more)(VrPersonal *personal);
@@ -248,6 +298,10 @@ static const struct {
     {"fifo", "mkfifo tree/etc/shadow", EXT4, add_shadow, "/etc/shadow is a FIFO, a socket or a device"},
     {"device", "mknod tree/etc/shadow b 8 0", EXT4, add_shadow, "/etc/shadow is a FIFO, a socket or a device"},
     {"link", "ln -s /etc/passwd tree/etc/shadow", EXT4, add_shadow, "/etc/shadow is a symbolic link to /etc/passwd"},
+    {"dirlink", "ln -s /etc tree/var/shop", EXT4, add_directory, "/var/shop is a symbolic link to /etc, and not a dir"},
+    {"through", "ln -s /etc tree/var/shop", EXT4, add_link,
+     "/var/shop is a symbolic link to /etc, and not a directory"},
+    {"linkdir", "mkdir -p tree/var/shop/x", EXT4, add_link, "/var/shop/x is a directory, and not a file or a symbolic"},
     {"nosystem", "rm -rf tree/*", EXT4, NULL, "there is no system on it"},
     {"corrupt", "", EXT4 "dd if=/dev/urandom of=$2.raw bs=1024 seek=2 count=200 conv=notrunc status=none\n", NULL,
      "cannot be mounted"},
