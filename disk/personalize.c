@@ -233,34 +233,41 @@ static gboolean check_one(const VrPersonal *disk, GError **error)
     return TRUE;
 }
 
-static gboolean check(const VrPersonal *const *disks, guint n, const VrPersonalizeOptions *options, GError **error)
+gboolean vr_personal_look(const VrPersonal *disk, VrDiskLook *look, GError **error)
+{
+    if (!check_one(disk, error))
+        return FALSE;
+    if (vr_disk_file_look(disk->disk, vr_image_format_name(disk->format), look, error))
+        return TRUE;
+    g_prefix_error(error, "cannot personalise %s: ", disk->disk);
+    return FALSE;
+}
+
+gboolean vr_personal_work_dir_check(const char *work_dir, GError **error)
 {
     struct stat st;
-    if (n == 0 || n > VR_PERSONAL_MAX_DISKS) {
-        g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "%u disks: 1 to %u are personalised at once", n,
-                    VR_PERSONAL_MAX_DISKS);
-        return FALSE;
-    }
-    if (!g_path_is_absolute(options->work_dir) || stat(options->work_dir, &st) < 0 || !S_ISDIR(st.st_mode) ||
-        st.st_uid != geteuid() || (st.st_mode & 022)) {
-        g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "%s is no directory that only we write to", options->work_dir);
-        return FALSE;
-    }
-    for (guint i = 0; i < n; i++)
-        if (!check_one(disks[i], error))
-            return FALSE;
-    return TRUE;
+    if (g_path_is_absolute(work_dir) && stat(work_dir, &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid == geteuid() &&
+        !(st.st_mode & 022))
+        return TRUE;
+    g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "%s is no directory that only we write to", work_dir);
+    return FALSE;
 }
 
 static gboolean look_at_all(const Job *job, guint n, GError **error)
 {
     for (guint i = 0; i < n; i++)
-        if (!vr_disk_file_look(job->disks[i]->disk, vr_image_format_name(job->disks[i]->format), &job->looks[i],
-                               error)) {
-            g_prefix_error(error, "cannot personalise %s: ", job->disks[i]->disk);
+        if (!vr_personal_look(job->disks[i], &job->looks[i], error))
             return FALSE;
-        }
     return TRUE;
+}
+
+static gboolean check_number(guint n, GError **error)
+{
+    if (n > 0 && n <= VR_PERSONAL_MAX_DISKS)
+        return TRUE;
+    g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "%u disks: 1 to %u are personalised at once", n,
+                VR_PERSONAL_MAX_DISKS);
+    return FALSE;
 }
 
 static gboolean do_all(const Job *job, guint n)
@@ -287,7 +294,7 @@ gboolean vr_personalize(const VrPersonal *const *disks, guint n, const VrPersona
     g_autofree char *helper = options->helper ? g_strdup(options->helper) : vr_personal_helper();
     Job job = {options, disks, errors, NULL, helper};
 
-    if (!check(disks, n, options, error))
+    if (!check_number(n, error) || !vr_personal_work_dir_check(options->work_dir, error))
         return FALSE;
     memset(errors, 0, n * sizeof *errors);
     job.looks = g_new0(VrDiskLook, n);

@@ -5,6 +5,7 @@
  *   personalize_request  what is asked for, its rules, and how it goes to the child; no libguestfs
  *   disk_layout          which disks may share an appliance (SAFETY 4.18)
  *   personalize          one child an appliance, and what each disk came to
+ *   personalize_seats    one appliance for many threads
  *   personalize_child    the child: it shuts itself in, then launches the appliance (the program virt-reimage-personalize)
  *   personalize_root     which file system of a disk is the root
  *   personalize_guest    paths in a guest: never through a link
@@ -51,6 +52,9 @@ void vr_personal_add_file(GPtrArray *list, const char *path, guint mode, const c
                           gsize length);
 void vr_personal_add_key(VrPersonal *personal, const char *user, const char *key);
 
+/* The same for another disk; shares bytes. */
+VrPersonal *vr_personal_copy(const VrPersonal *personal, const char *disk, VrImageFormat format);
+
 /* The rules for what is asked, without a look at the guest: VR_ERROR_INVALID names the disk and what is wrong. */
 gboolean vr_personal_check(const VrPersonal *personal, GError **error);
 
@@ -67,6 +71,30 @@ typedef struct {
  * hung on fails, and the others are done again without it. TRUE: all were done. FALSE with an error of its own: none was begun. */
 gboolean vr_personalize(const VrPersonal *const *disks, guint n, const VrPersonalizeOptions *options, GError **errors,
                         GError **error);
+
+/* One appliance for the disks of a batch, of which each is another thread's (base/gather.h). A seat that will not be used must be freed as soon as that
+ * is known. */
+typedef struct VrPersonalSeat VrPersonalSeat;
+
+/* Fills seats[0..n-1]. options are copied with their texts; aborted outlives the seats. */
+void vr_personal_seats_new(VrPersonalSeat **seats, guint n, const VrPersonalizeOptions *options);
+
+/* Leaves, if it has not asked. */
+void vr_personal_seat_free(VrPersonalSeat *seat);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrPersonalSeat, vr_personal_seat_free)
+
+/* Personalises one disk, with those of the others who ask now. Once a seat. An error is that of this disk, as of vr_personalize(), or of what all
+ * share. */
+gboolean vr_personal_seat_apply(VrPersonalSeat *seat, const VrPersonal *personal, GError **error);
+
+/* Reads files of an old disk that nobody writes to, in an appliance of its own. Nothing is written to the disk: what its file system has still in its journal goes to
+ * a snapshot in memory that is thrown away. paths: absolute, ended by NULL; of each the file, symbolic link or directory with all beneath it, a directory
+ * before what is in it, owners as numbers. No link is followed, also not on the way. Left out: a path that is not there, and where another file
+ * system is mounted by the guest's /etc/fstab beneath a path.
+ * VR_ERROR_INVALID names the path: a FIFO, a socket, a device, a name that is no UTF-8, one on another file system, more than VR_GUEST_FILES_MAX or
+ * VR_GUEST_FILES_MAX_BYTES. *files: VrGuestFile, to be unreferenced. */
+gboolean vr_personalize_read(const char *disk, VrImageFormat format, const char *const *paths,
+                             const VrPersonalizeOptions *options, GPtrArray **files, GError **error);
 
 /* FALSE with VR_ERROR_NOT_FOUND: something that it takes is not on this host. Nothing is launched. */
 gboolean vr_personalize_is_possible(GError **error);

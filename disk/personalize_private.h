@@ -2,6 +2,7 @@
 /* Between the parts of personalisation that know nothing of libguestfs; not for others, but for tests. */
 #pragma once
 
+#include "disk/disk_file.h"
 #include "disk/personalize.h"
 
 #define VR_PERSONAL_REPORT_BYTES (256u << 10) /* what the child may say */
@@ -42,6 +43,13 @@ typedef struct {
 VrPersonalReport *vr_personal_report_read(const char *text, guint n);
 void vr_personal_report_free(VrPersonalReport *report);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrPersonalReport, vr_personal_report_free)
+
+/* ---- personalize ---- */
+
+/* Whether it can be personalised, as far as can be told from outside. */
+gboolean vr_personal_look(const VrPersonal *disk, VrDiskLook *look, GError **error);
+
+gboolean vr_personal_work_dir_check(const char *work_dir, GError **error);
 
 /* ---- personalize_appliance ---- */
 

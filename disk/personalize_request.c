@@ -47,6 +47,31 @@ void vr_personal_free(VrPersonal *personal)
     g_free(personal);
 }
 
+static void copy_files(GPtrArray *to, const GPtrArray *from)
+{
+    for (guint i = 0; i < from->len; i++)
+        g_ptr_array_add(to, vr_guest_file_copy(from->pdata[i]));
+}
+
+VrPersonal *vr_personal_copy(const VrPersonal *personal, const char *disk, VrImageFormat format)
+{
+    VrPersonal *copy = vr_personal_new(disk, format);
+    copy->hostname = g_strdup(personal->hostname);
+    copy->machine_id = g_strdup(personal->machine_id);
+    copy->timezone = g_strdup(personal->timezone);
+    copy_files(copy->host_keys, personal->host_keys);
+    copy_files(copy->files, personal->files);
+    copy_files(copy->network, personal->network);
+    for (guint i = 0; i < personal->authorized->len; i++) {
+        const VrPersonalKeys *keys = personal->authorized->pdata[i];
+        for (guint k = 0; k < keys->keys->len; k++)
+            vr_personal_add_key(copy, keys->user, keys->keys->pdata[k]);
+    }
+    copy->first_boot = personal->first_boot ? g_bytes_ref(personal->first_boot) : NULL;
+    copy->no_relabel = personal->no_relabel;
+    return copy;
+}
+
 void vr_personal_add_file(GPtrArray *list, const char *path, guint mode, const char *owner, const void *data,
                           gsize length)
 {

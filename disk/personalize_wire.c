@@ -158,7 +158,7 @@ static gboolean read_file(const json_t *object, GPtrArray *files, GError **error
     g_autofree char *path = NULL, *owner = NULL;
     g_autoptr(GBytes) data = NULL;
     const json_t *mode = json_object_get(object, "mode");
-    VrGuestFileKind kind;
+    VrGuestFileKind kind = VR_GUEST_FILE_REGULAR;
     gsize length;
 
     if (!get_text(object, "path", TRUE, &path, error) || !get_kind(object, &kind, error) ||

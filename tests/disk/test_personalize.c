@@ -211,6 +211,29 @@ static void a_request_comes_over_whole(void **state)
     vr_personal_text_free(text);
 }
 
+static void a_copy_is_the_same_for_another_disk(void **state)
+{
+    g_autoptr(VrPersonalRequest) request = a_request();
+    VrPersonal *full = request->disks->pdata[0];
+    full->timezone = g_strdup("Europe/Berlin");
+    full->no_relabel = TRUE;
+    vr_personal_add_file(full->host_keys, "ssh_host_rsa_key", 0, NULL, "key", 3);
+    vr_personal_add_file(full->network, "/etc/netplan/x", 0, NULL, "x", 1);
+    vr_personal_add_key(full, "root", KEY);
+    VrPersonal *copy = vr_personal_copy(full, "/srv/g2.raw", VR_FORMAT_RAW);
+    assert_string_equal(copy->disk, "/srv/g2.raw");
+    assert_int_equal(copy->format, VR_FORMAT_RAW);
+    g_autoptr(VrPersonal) back = vr_personal_copy(copy, full->disk, full->format);
+    vr_personal_free(copy);
+    char *text = vr_personal_request_write(request);
+    request->disks->pdata[0] = back;
+    char *again = vr_personal_request_write(request);
+    request->disks->pdata[0] = full;
+    assert_string_equal(again, text);
+    vr_personal_text_free(again);
+    vr_personal_text_free(text);
+}
+
 /* Every request that is cut or has one byte changed is read or refused, and what is read passes the rules. */
 static void a_damaged_request_is_no_harm(void **state)
 {
@@ -343,6 +366,7 @@ int main(void)
         cmocka_unit_test(files),
         cmocka_unit_test(directories_and_links),
         cmocka_unit_test(a_request_comes_over_whole),
+        cmocka_unit_test(a_copy_is_the_same_for_another_disk),
         cmocka_unit_test(a_damaged_request_is_no_harm),
         cmocka_unit_test(reports),
         cmocka_unit_test(what_is_known_is_plain),

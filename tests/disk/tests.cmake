@@ -35,8 +35,12 @@ vr_test(disk delete LINK vr_disk)
 include(bench/bench.cmake)
 vr_test(disk personalize LINK vr_disk)
 vr_test(disk personalize_appliance LINK vr_disk PkgConfig::GUESTFS)
+vr_test(disk personalize_seats LINK vr_disk)
 add_executable(personalize_helper disk/personalize_helper.c)
 target_link_libraries(personalize_helper PRIVATE vr_disk)
 set_property(TEST disk/personalize_appliance APPEND PROPERTY ENVIRONMENT
   "VR_PERSONALIZE=$<TARGET_FILE:virt-reimage-personalize>" "VR_PERSONALIZE_FAKE=$<TARGET_FILE:personalize_helper>")
 set_tests_properties(disk/personalize_appliance PROPERTIES TIMEOUT 900) # launches under TCG
+set_property(TEST disk/personalize_seats APPEND PROPERTY ENVIRONMENT "VR_PERSONALIZE_FAKE=$<TARGET_FILE:personalize_helper>"
+  G_SLICE=always-malloc)
+set_tests_properties(disk/personalize_seats PROPERTIES LABELS threads)
