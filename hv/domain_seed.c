@@ -11,8 +11,11 @@
  *   </disk>
  *
  * It is known by its alias alone. Once it is there it keeps its place from generation to generation; the first time it gets one that no disk has,
- * and libvirt writes the address, which for these buses follows from the target's name. A PC's IDE controller is always there, but
- * libvirt names it only when a disk is on it: so that may come with the drive (domain_proof.c), and stays when the drive goes.
+ * and libvirt writes the address, which for these buses follows from the target's name. That place is behind the admin's CD-ROM drives where one is
+ * free there: of two media labelled "cidata" cloud-init takes the one whose device has the last name (DataSourceNoCloud.py, _get_devices), and Linux
+ * gives the names sr0, sr1, ... in the order of places. So the medium that a guest was installed with may stay, for the way back to its first disk.
+ * A PC's IDE controller is always there, but libvirt names it only when a disk is on it: so that may come with the drive (domain_proof.c), and
+ * stays when the drive goes.
  */
 #include "base/error.h"
 #include "hv/domain_edit.h"
@@ -86,16 +89,43 @@ static gboolean is_free(xmlDoc *doc, const Bus *bus, guint place, const char *ta
     return vr_dom_disk(doc, target) == NULL;
 }
 
-/* The target's name; free with g_free. NULL: the machine has none. */
+/* The first place behind all CD-ROM drives of the bus. */
+static guint behind_drives(xmlDoc *doc, const Bus *bus)
+{
+    const xmlNode *devices = vr_dom_child(xmlDocGetRootElement(doc), "devices");
+    guint behind = 0;
+
+    for (const xmlNode *disk = vr_dom_child(devices, "disk"); disk != NULL; disk = vr_dom_next(disk, "disk")) {
+        for (guint place = behind; place < bus->places && vr_dom_attribute_is(disk, "device", "cdrom"); place++) {
+            if (is_at(disk, bus, place))
+                behind = place + 1;
+        }
+    }
+    return behind;
+}
+
+/* The target's name; free with g_free. NULL: the bus has none. */
+static char *free_place(xmlDoc *doc, const Bus *bus)
+{
+    guint first = behind_drives(doc, bus);
+
+    for (guint i = 0; i < bus->places; i++) {
+        guint place = (first + i) % bus->places;
+        g_autofree char *target = g_strdup_printf("%s%c", bus->prefix, 'a' + (char)place);
+        if (is_free(doc, bus, place, target))
+            return g_steal_pointer(&target);
+    }
+    return NULL;
+}
+
+/* NULL: the machine has none. */
 static char *find_place(xmlDoc *doc, const Bus **found)
 {
     for (gsize i = 0; i < G_N_ELEMENTS(buses); i++) {
-        for (guint place = 0; has_bus(doc, &buses[i]) && place < buses[i].places; place++) {
-            g_autofree char *target = g_strdup_printf("%s%c", buses[i].prefix, 'a' + (char)place);
-            *found = &buses[i];
-            if (is_free(doc, &buses[i], place, target))
-                return g_steal_pointer(&target);
-        }
+        char *target = has_bus(doc, &buses[i]) ? free_place(doc, &buses[i]) : NULL;
+        *found = &buses[i];
+        if (target != NULL)
+            return target;
     }
     return NULL;
 }

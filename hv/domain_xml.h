@@ -105,8 +105,8 @@ char *vr_domain_xml_with_nvram(const char *xml, const char *path, GError **error
 /* By which our seed's CD-ROM is known; libvirt keeps an alias that begins with "ua-" as it is. */
 #define VR_SEED_ALIAS "ua-virt-reimage-seed"
 
-/* The domain with `path`, absolute, in our seed's CD-ROM: in the drive that it has for that, else in a new one on the first free place of
- * IDE, SATA or virtio-scsi; path NULL: without that drive. A machine without such a place is VR_ERROR_REFUSED. Free with g_free. */
+/* The domain with `path`, absolute, in our seed's CD-ROM: in the drive that it has for that, else in a new one on a free place of IDE, SATA or
+ * virtio-scsi, behind the domain's other CD-ROM drives where one is free there; path NULL: without that drive. A machine without such a place is VR_ERROR_REFUSED. Free with g_free. */
 char *vr_domain_xml_with_seed(const char *xml, const char *path, GError **error);
 
 /* The file of our seed's CD-ROM; NULL: it has none, or that is empty. Free with g_free. */

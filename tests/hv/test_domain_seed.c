@@ -13,6 +13,9 @@
 #define AT(target, bus, bus_number, unit)                                                                              \
     "<disk type='file' device='disk'><source file='/x.raw'/><target dev='" target "' bus='" bus "'/>"                  \
     "<address type='drive' controller='0' bus='" bus_number "' target='0' unit='" unit "'/></disk>"
+#define DRIVE(target, bus, bus_number, unit)                                                                           \
+    "<disk type='file' device='cdrom'><target dev='" target "' bus='" bus "'/>"                                        \
+    "<address type='drive' controller='0' bus='" bus_number "' target='0' unit='" unit "'/></disk>"
 #define VIRTIO_SCSI "<controller type='scsi' index='0' model='virtio-scsi'/>"
 
 static char *with_seed(const char *xml, const char *path)
@@ -130,6 +133,12 @@ static void it_takes_a_free_place(void **state)
         {DOMAIN("pc-i440fx-7.2", AT("hda", "ide", "0", "0") AT("hdb", "ide", "0", "1") AT("hdc", "ide", "1", "0")
                                      AT("hdd", "ide", "1", "1")),
          NULL, NULL},
+        /* behind the admin's drives, whichever of them has a medium */
+        {DOMAIN("pc-i440fx-7.2", DRIVE("hdc", "ide", "1", "0")), "hdd", "ide"},
+        {DOMAIN("pc-i440fx-7.2", DRIVE("hdc", "ide", "1", "0") DRIVE("hda", "ide", "0", "0")), "hdd", "ide"},
+        {DOMAIN("pc-i440fx-7.2", DRIVE("hdb", "ide", "0", "1") AT("hdc", "ide", "1", "0")), "hdd", "ide"},
+        {DOMAIN("pc-i440fx-7.2", DRIVE("hdd", "ide", "1", "1")), "hda", "ide"},
+        {DOMAIN("pc-q35-7.2", DRIVE("sda", "sata", "0", "0") DRIVE("sdd", "sata", "0", "3")), "sde", "sata"},
         {DOMAIN("virt-7.2", VIRTIO_SCSI), "sda", "scsi"},
         {DOMAIN("virt-7.2", ""), NULL, NULL},
         {DOMAIN("virt-7.2", "<controller type='scsi' index='0' model='lsilogic'/>"), NULL, NULL},
