@@ -9,6 +9,7 @@
 #include "base/fd.h"
 #include "disk/backing.h"
 #include "disk/convert_private.h"
+#include "disk/little_endian.h"
 #include "disk/personalize_private.h"
 
 #include <fcntl.h>
@@ -29,18 +30,6 @@ typedef struct {
     void *data;
     guint64 size;
 } Disk;
-
-static guint32 le32(const guint8 *p)
-{
-    guint32 value;
-    memcpy(&value, p, sizeof value);
-    return GUINT32_FROM_LE(value);
-}
-
-static guint64 le64(const guint8 *p)
-{
-    return (guint64)le32(p + 4) << 32 | le32(p);
-}
 
 static gboolean is_zero(const guint8 *bytes, gsize length)
 {
@@ -68,10 +57,10 @@ static gboolean is_known(const guint8 *begin)
 /* md: version 1.1 at 0, 1.2 at 4096, 1.0 and 0.90 near the end, at a place that depends on the size. */
 static gboolean has_md(const guint8 *begin, const guint8 *end, gsize length)
 {
-    if (le32(begin) == MD_MAGIC || le32(begin + 4096) == MD_MAGIC)
+    if (vr_le32(begin) == MD_MAGIC || vr_le32(begin + 4096) == MD_MAGIC)
         return TRUE;
     for (gsize i = 0; i + 4 <= length; i += SECTOR)
-        if (le32(end + i) == MD_MAGIC)
+        if (vr_le32(end + i) == MD_MAGIC)
             return TRUE;
     return FALSE;
 }
@@ -94,8 +83,8 @@ static gboolean gpt_is_plain(const Disk *disk, const guint8 *header)
     /* 21686148-6449-6e6f-744e-656564454649: code of GRUB, without a form of its own */
     static const guint8 bios_boot[] = {0x48, 0x61, 0x68, 0x21, 0x49, 0x64, 0x6f, 0x6e,
                                        0x74, 0x4e, 0x65, 0x65, 0x64, 0x45, 0x46, 0x49};
-    guint64 at = le64(header + 72);
-    guint32 count = le32(header + 80), each = le32(header + 84);
+    guint64 at = vr_le64(header + 72);
+    guint32 count = vr_le32(header + 80), each = vr_le32(header + 84);
     guint8 entry[128];
 
     if (count > MAX_PARTITIONS || each != sizeof entry || at > disk->size / SECTOR)
@@ -103,7 +92,7 @@ static gboolean gpt_is_plain(const Disk *disk, const guint8 *header)
     for (guint32 i = 0; i < count; i++) {
         if (!disk->read(disk->data, at * SECTOR + (guint64)i * each, entry, sizeof entry))
             return FALSE;
-        guint64 first = le64(entry + 32), last = le64(entry + 40);
+        guint64 first = vr_le64(entry + 32), last = vr_le64(entry + 40);
         if (is_zero(entry, 16))
             continue;
         if (first > last || last >= disk->size / SECTOR ||
@@ -117,7 +106,7 @@ static gboolean gpt_is_plain(const Disk *disk, const guint8 *header)
 static gboolean mbr_is_plain(const Disk *disk, const guint8 *sector)
 {
     for (const guint8 *entry = sector + 446; entry < sector + 510; entry += 16) {
-        guint64 first = le32(entry + 8), count = le32(entry + 12);
+        guint64 first = vr_le32(entry + 8), count = vr_le32(entry + 12);
         if (entry[4] == 0)
             continue;
         if (entry[4] == 0x05 || entry[4] == 0x0f || entry[4] == 0x85 || entry[4] == 0xee ||

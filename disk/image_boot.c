@@ -3,6 +3,7 @@
 
 #include "base/durable.h"
 #include "base/fd.h"
+#include "disk/little_endian.h"
 #include "disk/store_private.h"
 
 #include <string.h>
@@ -46,18 +47,6 @@ const char *vr_image_arch(const char *name)
 
 /* ---- the tables ---- */
 
-static guint32 le32(const guint8 *p)
-{
-    guint32 value;
-    memcpy(&value, p, sizeof value);
-    return GUINT32_FROM_LE(value);
-}
-
-static guint64 le64(const guint8 *p)
-{
-    return (guint64)le32(p + 4) << 32 | le32(p);
-}
-
 /* The first three fields are little-endian, the rest is in its order. */
 static char *guid_text(const guint8 *p)
 {
@@ -78,7 +67,7 @@ static void found_esp(VrImageBoot *boot, guint64 start, guint64 count, guint sec
 static void look_at_entry(const guint8 *entry, guint sector, VrImageBoot *boot)
 {
     g_autofree char *guid = guid_text(entry);
-    guint64 first = le64(entry + 32), last = le64(entry + 40);
+    guint64 first = vr_le64(entry + 32), last = vr_le64(entry + 40);
     if (strcmp(guid, esp) == 0)
         found_esp(boot, first, last >= first && last < G_MAXINT64 ? last - first + 1 : 0, sector);
     boot->bios |= strcmp(guid, bios_boot) == 0;
@@ -94,9 +83,9 @@ static gboolean decode_gpt(const guint8 *bytes, gsize length, guint sector, VrIm
     if (length < (gsize)sector + GPT_HEADER || memcmp(header, "EFI PART", 8) != 0)
         return FALSE;
     boot->sector = sector;
-    guint64 at = le64(header + 72);
-    guint32 count = MIN(le32(header + 80), GPT_MAX_ENTRIES);
-    guint32 each = le32(header + 84);
+    guint64 at = vr_le64(header + 72);
+    guint32 count = MIN(vr_le32(header + 80), GPT_MAX_ENTRIES);
+    guint32 each = vr_le32(header + 84);
     if (at > length / sector || each < GPT_MIN_ENTRY || each > length)
         return TRUE;
     at *= sector;
@@ -113,7 +102,7 @@ static void decode_mbr(const guint8 *bytes, VrImageBoot *boot)
         boot->bios |= bytes[i] != 0;
     for (const guint8 *entry = bytes + MBR_TABLE; entry < bytes + MBR - 2; entry += MBR_ENTRY)
         if (entry[MBR_TYPE] == MBR_ESP)
-            found_esp(boot, le32(entry + MBR_START), le32(entry + MBR_COUNT), MBR_SECTOR);
+            found_esp(boot, vr_le32(entry + MBR_START), vr_le32(entry + MBR_COUNT), MBR_SECTOR);
 }
 
 void vr_image_boot_decode(const guint8 *bytes, gsize length, VrImageBoot *boot)

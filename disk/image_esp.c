@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/fd.h"
 #include "disk/image_boot_private.h"
+#include "disk/little_endian.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -175,22 +176,15 @@ static gboolean ask(int fd, const char *tool, const char *what, const char *path
     return vr_child_run(argv, &limits, result, error);
 }
 
-static guint32 le32(const char *p)
-{
-    guint32 value;
-    memcpy(&value, p, sizeof value);
-    return GUINT32_FROM_LE(value);
-}
-
 static const char *arch_of(const VrChildResult *header)
 {
     gsize length = header->out_length;
     if (length < PE_OFFSET + 4 || memcmp(header->out, "MZ", 2) != 0)
         return NULL;
-    gsize at = le32(header->out + PE_OFFSET);
+    gsize at = vr_le32(header->out + PE_OFFSET);
     if (at > length || length - at < 8 || memcmp(header->out + at, "PE\0\0", 4) != 0)
         return NULL;
-    guint machine = le32(header->out + at + 4) & 0xffff;
+    guint machine = vr_le32(header->out + at + 4) & 0xffff;
     for (gsize i = 0; i < G_N_ELEMENTS(kinds); i++)
         if (machine == kinds[i].machine)
             return kinds[i].arch;
