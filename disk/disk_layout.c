@@ -50,8 +50,9 @@ static gboolean is_known(const guint8 *begin)
 {
     gboolean fat = begin[510] == 0x55 && begin[511] == 0xaa &&
                    (memcmp(begin + 54, "FAT1", 4) == 0 || memcmp(begin + 82, "FAT32", 5) == 0);
+    gboolean ntfs = memcmp(begin + 3, "NTFS    ", 8) == 0;
     gboolean ext = begin[0x438] == 0x53 && begin[0x439] == 0xef;
-    return ext || fat || memcmp(begin, "XFSB", 4) == 0 || memcmp(begin + 4086, "SWAPSPACE2", 10) == 0;
+    return ext || fat || ntfs || memcmp(begin, "XFSB", 4) == 0 || memcmp(begin + 4086, "SWAPSPACE2", 10) == 0;
 }
 
 /* md: version 1.1 at 0, 1.2 at 4096, 1.0 and 0.90 near the end, at a place that depends on the size. */
@@ -83,6 +84,9 @@ static gboolean gpt_is_plain(const Disk *disk, const guint8 *header)
     /* 21686148-6449-6e6f-744e-656564454649: code of GRUB, without a form of its own */
     static const guint8 bios_boot[] = {0x48, 0x61, 0x68, 0x21, 0x49, 0x64, 0x6f, 0x6e,
                                        0x74, 0x4e, 0x65, 0x65, 0x64, 0x45, 0x46, 0x49};
+    /* e3c9e316-0b5c-4db8-817d-f92df00215ae: reserved by Windows, which has nothing in it but on dynamic disks; those have a partition of their own for that */
+    static const guint8 reserved[] = {0x16, 0xe3, 0xc9, 0xe3, 0x5c, 0x0b, 0xb8, 0x4d,
+                                      0x81, 0x7d, 0xf9, 0x2d, 0xf0, 0x02, 0x15, 0xae};
     guint64 at = vr_le64(header + 72);
     guint32 count = vr_le32(header + 80), each = vr_le32(header + 84);
     guint8 entry[128];
@@ -97,7 +101,8 @@ static gboolean gpt_is_plain(const Disk *disk, const guint8 *header)
             continue;
         if (first > last || last >= disk->size / SECTOR ||
             !part_is_plain(disk, first * SECTOR, (last - first + 1) * SECTOR,
-                           memcmp(entry, bios_boot, sizeof bios_boot) == 0))
+                           memcmp(entry, bios_boot, sizeof bios_boot) == 0 ||
+                               memcmp(entry, reserved, sizeof reserved) == 0))
             return FALSE;
     }
     return TRUE;
@@ -110,6 +115,7 @@ static gboolean mbr_is_plain(const Disk *disk, const guint8 *sector)
         if (entry[4] == 0)
             continue;
         if (entry[4] == 0x05 || entry[4] == 0x0f || entry[4] == 0x85 || entry[4] == 0xee ||
+            entry[4] == 0x42 || /* a dynamic disk of Windows */
             !part_is_plain(disk, first * SECTOR, count * SECTOR, FALSE))
             return FALSE;
     }
@@ -119,7 +125,7 @@ static gboolean mbr_is_plain(const Disk *disk, const guint8 *sector)
 static gboolean has_table(const guint8 *sector)
 {
     if (sector[510] != 0x55 || sector[511] != 0xaa || memcmp(sector + 54, "FAT1", 4) == 0 ||
-        memcmp(sector + 82, "FAT32", 5) == 0)
+        memcmp(sector + 82, "FAT32", 5) == 0 || memcmp(sector + 3, "NTFS    ", 8) == 0)
         return FALSE;
     return !is_zero(sector + 446, 64);
 }

@@ -10,6 +10,7 @@
  *   personalize_root     which file system of a disk is the root
  *   personalize_guest    paths in a guest: never through a link
  *   personalize_apply    what is written
+ *   personalize_windows  the same where there is Windows
  *
  * The child lives in namespaces of its own (processes, network, mounts, IPC), without capabilities, and by Landlock it writes to its disks, its
  * cache and a /tmp of its own only. So QEMU ends with it, it ends with us, and nothing of it stays. Secrets go to it in a file without a name.
@@ -40,6 +41,7 @@ typedef struct {
     GPtrArray *network; /* VrGuestFile, with modes of network files */
     GPtrArray *authorized; /* VrPersonalKeys */
     GBytes *first_boot;    /* a script, run once as root; "#!" first */
+    GBytes *unattend;      /* Windows: the answer file of its setup, XML in UTF-8; nothing else can be written there */
     gboolean no_relabel;   /* a guest with SELinux relabels itself at its first boot, and restarts; TRUE: it does not */
 } VrPersonal;
 

@@ -323,6 +323,13 @@ static gboolean ask_for_relabel(VrGuest *guest, const VrPersonal *personal, GErr
 
 gboolean vr_guest_apply(VrGuest *guest, const VrPersonal *personal, GError **error)
 {
+    if (guest->windows)
+        return vr_windows_apply(guest, personal, error);
+    if (personal->unattend) {
+        g_set_error_literal(error, VR_ERROR, VR_ERROR_INVALID,
+                            "an answer file (unattend) is for Windows, and there is none on it");
+        return FALSE;
+    }
     return set_hostname(guest, personal, error) && set_machine_id(guest, personal, error) &&
            set_timezone(guest, personal, error) && set_host_keys(guest, personal, error) &&
            set_authorized(guest, personal, error) && set_network(guest, personal, error) &&

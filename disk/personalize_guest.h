@@ -3,7 +3,7 @@
  * Files of a guest whose root is mounted in the appliance; for the child alone, as it is the only one that has libguestfs. Nobody else writes to that file
  * system, so what was looked at stays so. Every part of a path is looked at first and must be a directory: no link is followed, not even
  * inside the guest. A file is written beside its place and renamed over the old one, so that a link, a second name or a FIFO there
- * is never opened. No directory is ever listed.
+ * is never opened. No directory is ever listed, but where names have no case: those above the answer file of Windows.
  */
 #pragma once
 
@@ -16,6 +16,7 @@ typedef struct {
     char *const *partitions; /* of all disks of the appliance; not owned */
     GPtrArray *mounts;       /* char *: where other file systems lie once the guest runs, by its /etc/fstab */
     char *passwd, *group;    /* read when first asked for */
+    char *windows;           /* of a root with Windows: that directory, as it is spelt there; NULL: no Windows */
 } VrGuest;
 
 typedef enum { VR_GUEST_ABSENT, VR_GUEST_FILE, VR_GUEST_DIR, VR_GUEST_LINK, VR_GUEST_OTHER } VrGuestKind;
@@ -54,6 +55,21 @@ gboolean vr_guest_owner(VrGuest *guest, const char *owner, guint *uid, guint *gi
 /* Finds the root on the device ("/dev/sda") and mounts it; alone: the appliance has no other disk, so LVM and md devices are its. */
 gboolean vr_guest_mount(VrGuest *guest, const char *device, gboolean alone, GError **error);
 void vr_guest_umount(VrGuest *guest);
+
+/* ---- personalize_windows ---- */
+
+#define VR_WINDOWS_USERS ".virt-reimage-users" /* a file at the root, which ntfs-3g reads as it mounts */
+
+/* The directory of Windows on what is mounted, NULL: none. Free with g_free. */
+char *vr_windows_find(const VrGuest *guest);
+
+/* FALSE: its NTFS is not to be written to: Windows is hibernated, or was not shut down cleanly. It is not mounted. */
+gboolean vr_windows_is_whole(const VrGuest *guest, const char *device, GError **error);
+
+/* So that the next mount, with it, makes files that only administrators may read. */
+gboolean vr_windows_map_users(const VrGuest *guest, GError **error);
+
+gboolean vr_windows_apply(VrGuest *guest, const VrPersonal *personal, GError **error);
 
 /* ---- personalize_apply ---- */
 

@@ -44,6 +44,7 @@ void vr_personal_free(VrPersonal *personal)
     g_ptr_array_unref(personal->network);
     g_ptr_array_unref(personal->authorized);
     g_clear_pointer(&personal->first_boot, g_bytes_unref);
+    g_clear_pointer(&personal->unattend, g_bytes_unref);
     g_free(personal);
 }
 
@@ -277,6 +278,20 @@ static gboolean check_script(GBytes *script, GError **error)
     return FALSE;
 }
 
+/* Setup says only at the first boot that it is none. */
+static gboolean check_unattend(GBytes *answers, GError **error)
+{
+    gsize length;
+    const char *bytes = g_bytes_get_data(answers, &length);
+    if (length <= VR_PERSONAL_MAX_BYTES && g_utf8_validate(bytes, (gssize)length, NULL) &&
+        g_strstr_len(bytes, (gssize)length, "<unattend"))
+        return TRUE;
+    g_set_error_literal(error, VR_ERROR, VR_ERROR_INVALID,
+                        "the answer file for Windows is no XML in UTF-8 with an element 'unattend', or larger than 16 "
+                        "MiB");
+    return FALSE;
+}
+
 typedef gboolean (*CheckOne)(const VrGuestFile *file, GError **error);
 
 static gboolean check_list(const GPtrArray *list, CheckOne check, GError **error)
@@ -307,7 +322,8 @@ static gboolean check_all(const VrPersonal *personal, GError **error)
     for (guint i = 0; i < personal->authorized->len; i++)
         if (!check_keys(personal->authorized->pdata[i], error))
             return FALSE;
-    return !personal->first_boot || check_script(personal->first_boot, error);
+    return (!personal->first_boot || check_script(personal->first_boot, error)) &&
+           (!personal->unattend || check_unattend(personal->unattend, error));
 }
 
 gboolean vr_personal_check(const VrPersonal *personal, GError **error)

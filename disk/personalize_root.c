@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * A root has /etc and one of /usr and /bin; what they are is looked at later, so that a bad /etc is told as such. libguestfs's own inspection is not used:
- * it mounts every file system of every disk of the appliance at once, and copies of one image cannot be told apart then.
+ * it mounts every file system of every disk of the appliance at once, and copies of one image cannot be told apart then. On NTFS a root has \Windows\System32 and
+ * \Program Files.
  * Mounted without set-user-ID, devices, programs and links; an ext file system that says "panic on errors" does not get its way.
  */
 #include "disk/personalize_guest.h"
@@ -70,10 +71,10 @@ static void add_device(const VrGuest *guest, Search *search, const char *device)
         return;
     search->lvm |= strcmp(type, "LVM2_member") == 0;
     search->md |= strcmp(type, "linux_raid_member") == 0;
-    search->encrypted |= strcmp(type, "crypto_LUKS") == 0;
+    search->encrypted |= strcmp(type, "crypto_LUKS") == 0 || strcmp(type, "BitLocker") == 0;
     if (strcmp(type, "btrfs") == 0)
         add_btrfs(search, device);
-    else if (g_str_has_prefix(type, "ext") || strcmp(type, "xfs") == 0)
+    else if (g_str_has_prefix(type, "ext") || strcmp(type, "xfs") == 0 || strcmp(type, "ntfs") == 0)
         add(search, device, type, NULL);
 }
 
@@ -130,17 +131,57 @@ static gboolean add_assembled(const VrGuest *guest, Search *search, GError **err
 
 /* ---- is it a root ---- */
 
-static gboolean mount_one(const VrGuest *guest, const Candidate *candidate, gboolean readonly, GError **error)
+static gboolean is_ntfs(const Candidate *candidate)
 {
-    const char *more = g_str_has_prefix(candidate->type, "ext") ? ",errors=remount-ro"
-                       : strcmp(candidate->type, "xfs") == 0    ? ",nouuid"
-                                                                : "";
-    g_autofree char *options = g_strconcat(readonly ? "ro," : "rw,", SAFE, more, candidate->subvolume ? ",subvol=" : "",
-                                           candidate->subvolume, NULL);
-    if (guestfs_mount_vfs(guest->g, options, candidate->type, candidate->device, "/") == 0)
+    return strcmp(candidate->type, "ntfs") == 0;
+}
+
+static gboolean can_mount(const VrGuest *guest, const Candidate *candidate, GError **error)
+{
+    char *group[] = {(char[]){"ntfs3g"}, NULL};
+    if (!is_ntfs(candidate) || guestfs_feature_available(guest->g, group) != 0)
+        return TRUE;
+    g_set_error(error, VR_ERROR, VR_ERROR_NOT_FOUND,
+                "%s has NTFS, and libguestfs's appliance cannot write it: install ntfs-3g on this host",
+                candidate->device);
+    return FALSE;
+}
+
+static gboolean mount_by(const VrGuest *guest, const Candidate *candidate, const char *more, GError **error)
+{
+    const char *own = g_str_has_prefix(candidate->type, "ext") ? ",errors=remount-ro"
+                      : strcmp(candidate->type, "xfs") == 0    ? ",nouuid"
+                      : is_ntfs(candidate)                     ? ",norecover"
+                                                               : "";
+    g_autofree char *options =
+        g_strconcat(SAFE, own, more, candidate->subvolume ? ",subvol=" : "", candidate->subvolume, NULL);
+    if (!can_mount(guest, candidate, error))
+        return FALSE;
+    if (guestfs_mount_vfs(guest->g, options, is_ntfs(candidate) ? "ntfs-3g" : candidate->type, candidate->device,
+                          "/") == 0)
         return TRUE;
     g_autofree char *what = g_strdup_printf("%s (%s) cannot be mounted", candidate->device, candidate->type);
     return vr_guest_failed(guest->g, error, what);
+}
+
+static gboolean mount_one(const VrGuest *guest, const Candidate *candidate, gboolean readonly, GError **error)
+{
+    return mount_by(guest, candidate, readonly ? ",ro" : ",rw", error);
+}
+
+/* ntfs-3g reads its mapping of users as it mounts. */
+static gboolean mount_windows(const VrGuest *guest, const Candidate *candidate, GError **error)
+{
+    return vr_windows_is_whole(guest, candidate->device, error) && mount_one(guest, candidate, FALSE, error) &&
+           vr_windows_map_users(guest, error) &&
+           (guestfs_umount(guest->g, "/") == 0 || vr_guest_failed(guest->g, error, candidate->device)) &&
+           mount_by(guest, candidate, ",rw,usermapping=" VR_WINDOWS_USERS, error) &&
+           (guestfs_rm(guest->g, "/" VR_WINDOWS_USERS) == 0 || vr_guest_failed(guest->g, error, candidate->device));
+}
+
+static gboolean mount_root(const VrGuest *guest, const Candidate *root, GError **error)
+{
+    return guest->windows ? mount_windows(guest, root, error) : mount_one(guest, root, FALSE, error);
 }
 
 static gboolean has(const VrGuest *guest, const char *path)
@@ -149,15 +190,27 @@ static gboolean has(const VrGuest *guest, const char *path)
     return vr_guest_kind(guest, path, &kind, NULL) && kind != VR_GUEST_ABSENT;
 }
 
+static gboolean is_root(VrGuest *guest, const Candidate *candidate)
+{
+    if (!is_ntfs(candidate))
+        return has(guest, "/etc") && (has(guest, "/usr") || has(guest, "/bin"));
+    g_autofree char *windows = vr_windows_find(guest);
+    if (!windows)
+        return FALSE;
+    g_free(guest->windows);
+    guest->windows = g_steal_pointer(&windows);
+    return TRUE;
+}
+
 /* only: there is no other, and it stays mounted. */
-static void try_one(const VrGuest *guest, Search *search, Candidate *candidate, gboolean only)
+static void try_one(VrGuest *guest, Search *search, Candidate *candidate, gboolean only)
 {
     g_autoptr(GError) error = NULL;
     const Candidate *last = search->roots->len ? search->roots->pdata[search->roots->len - 1] : NULL;
     if (last && strcmp(last->device, candidate->device) == 0)
         return; /* the default subvolume is one of the names */
     if (mount_one(guest, candidate, !only, &error)) {
-        if (has(guest, "/etc") && (has(guest, "/usr") || has(guest, "/bin")))
+        if (is_root(guest, candidate))
             g_ptr_array_add(search->roots, candidate);
         if (!only)
             (void)guestfs_umount(guest->g, "/");
@@ -178,11 +231,12 @@ static gboolean judge(const Search *search, GError **error)
         g_propagate_error(error, g_error_copy(search->unmountable));
         g_prefix_error(error, "it has no root that can be read: ");
     } else if (search->encrypted) {
-        g_set_error_literal(error, VR_ERROR, VR_ERROR_INVALID,
-                            "its root is encrypted (LUKS), or it has none: it cannot be personalised offline");
+        g_set_error_literal(
+            error, VR_ERROR, VR_ERROR_INVALID,
+            "its root is encrypted (LUKS, BitLocker), or it has none: it cannot be personalised offline");
     } else {
         g_set_error_literal(error, VR_ERROR, VR_ERROR_INVALID,
-                            "there is no system on it: no file system of it has /etc and /usr");
+                            "there is no system on it: no file system of it has /etc and /usr, or Windows");
     }
     return FALSE;
 }
@@ -224,13 +278,13 @@ gboolean vr_guest_mount(VrGuest *guest, const char *device, gboolean alone, GErr
     add_partitions(guest, &search, device);
     if (alone && !add_assembled(guest, &search, error))
         return FALSE;
-    gboolean only = search.candidates->len == 1;
+    gboolean only = search.candidates->len == 1 && !is_ntfs(search.candidates->pdata[0]);
     for (guint i = 0; i < search.candidates->len; i++)
         try_one(guest, &search, search.candidates->pdata[i], only);
-    if (!judge(&search, error) || (!only && !mount_one(guest, search.roots->pdata[0], FALSE, error)))
+    if (!judge(&search, error) || (!only && !mount_root(guest, search.roots->pdata[0], error)))
         return FALSE;
     guest->mounts = g_ptr_array_new_with_free_func(g_free);
-    return read_fstab(guest, error);
+    return guest->windows || read_fstab(guest, error);
 }
 
 void vr_guest_umount(VrGuest *guest)
@@ -238,4 +292,5 @@ void vr_guest_umount(VrGuest *guest)
     g_clear_pointer(&guest->mounts, g_ptr_array_unref);
     g_clear_pointer(&guest->passwd, g_free);
     g_clear_pointer(&guest->group, g_free);
+    g_clear_pointer(&guest->windows, g_free);
 }

@@ -94,6 +94,7 @@ static json_t *write_disk(const VrPersonal *personal)
     json_object_set_new(object, "network", write_files(personal->network));
     json_object_set_new(object, "authorized", write_keys(personal->authorized));
     set_bytes(object, "firstBoot", personal->first_boot);
+    set_bytes(object, "unattend", personal->unattend);
     json_object_set_new(object, "noRelabel", json_boolean(personal->no_relabel));
     return object;
 }
@@ -216,7 +217,8 @@ static VrPersonal *read_disk(const json_t *object, GError **error)
         !read_files(object, "hostKeys", personal->host_keys, error) ||
         !read_files(object, "files", personal->files, error) ||
         !read_files(object, "network", personal->network, error) || !read_keys(object, personal, error) ||
-        !get_bytes(object, "firstBoot", FALSE, &personal->first_boot, error) || !vr_personal_check(personal, error))
+        !get_bytes(object, "firstBoot", FALSE, &personal->first_boot, error) ||
+        !get_bytes(object, "unattend", FALSE, &personal->unattend, error) || !vr_personal_check(personal, error))
         return NULL;
     return g_steal_pointer(&personal);
 }

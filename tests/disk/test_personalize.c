@@ -120,6 +120,12 @@ static void files(void **state)
     personal->first_boot = g_bytes_new_static("reboot\n", 7);
     expect_refused(personal, "'#!'");
     personal = a_disk();
+    personal->unattend = g_bytes_new_static("<unattend>\xff", 11);
+    expect_refused(personal, "the answer file for Windows");
+    personal = a_disk();
+    personal->unattend = g_bytes_new_static("<?xml version=\"1.0\"?>", 21);
+    expect_refused(personal, "an element 'unattend'");
+    personal = a_disk();
     g_autofree char *large = g_malloc0(VR_PERSONAL_MAX_BYTES + 1);
     vr_personal_add_file(personal->files, "/etc/x", 0644, NULL, large, VR_PERSONAL_MAX_BYTES + 1);
     expect_refused(personal, "larger than 16 MiB");
@@ -178,6 +184,7 @@ static VrPersonalRequest *a_request(void)
     g_ptr_array_add(personal->files, vr_guest_file_new(VR_GUEST_FILE_LINK, "/etc/d/l", 0, NULL, "\xff/\n", 3));
     vr_personal_add_key(personal, "debian", KEY);
     personal->first_boot = g_bytes_new_static("#!/bin/sh\n", 10);
+    personal->unattend = g_bytes_new_static("<unattend/>", 11);
     return request;
 }
 
@@ -205,6 +212,7 @@ static void a_request_comes_over_whole(void **state)
     assert_true(vr_guest_files_same(disk->files, sent->files));
     assert_string_equal(of_user->keys->pdata[0], KEY);
     assert_int_equal(g_bytes_get_size(disk->first_boot), 10);
+    assert_int_equal(g_bytes_get_size(disk->unattend), 11);
     char *again = vr_personal_request_write(back);
     assert_string_equal(again, text);
     vr_personal_text_free(again);
@@ -317,6 +325,11 @@ static void what_is_known_is_plain(void **state)
     fat[511] = 0xaa;
     expect_plain(with(fat, 82, "FAT32   ", 8), TRUE, "FAT");
     expect_plain(mbr_disk(0x83), TRUE, "ext4 in a partition");
+    guint8 *ntfs = g_malloc0(SIZE);
+    ntfs[446] = 0x42; /* its boot sector has no table, but code there */
+    ntfs[510] = 0x55;
+    ntfs[511] = 0xaa;
+    expect_plain(with(ntfs, 3, "NTFS    ", 8), TRUE, "NTFS");
 }
 
 static void what_is_assembled_is_not(void **state)
@@ -333,6 +346,8 @@ static void what_is_assembled_is_not(void **state)
     expect_plain(with(g_malloc0(SIZE), 0x10040, "_BHRfS_M", 8), FALSE, "btrfs");
     expect_plain(g_malloc0(SIZE), FALSE, "an empty disk");
     expect_plain(mbr_disk(0x0f), FALSE, "an extended partition");
+    expect_plain(mbr_disk(0x42), FALSE, "a dynamic disk of Windows");
+    expect_plain(with(g_malloc0(SIZE), 3, "-FVE-FS-", 8), FALSE, "BitLocker");
     expect_plain(mbr_disk(0xee), FALSE, "a protective MBR without its GPT");
     guint8 *outside = mbr_disk(0x83);
     outside[446 + 11] = 0x10;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Personalisation with a real appliance (row C6). Under TCG a launch is some 15 s, so the good disks and the hostile ones share one: the good ones show
+ * Personalisation with a real appliance (rows A8, C6). Under TCG a launch is some 15 s, so the good disks and the hostile ones share one: the good ones show
  * that a hostile one harms nobody. VR_FULL=1: very many files, btrfs, LVM: four launches more.
  */
 #include "disk/images.h"
@@ -257,6 +257,69 @@ static VrPersonal *guest_with_many_files(void)
     return personal;
 }
 
+/* ---- Windows: its directories on NTFS, and no Windows ---- */
+
+#define ANSWERS "<?xml version=\"1.0\"?>\n<unattend xmlns=\"urn:schemas-microsoft-com:unattend\"/>\n"
+#define WINDOWS "rm -r tree/*; mkdir -p tree/WINDOWS/system32 tree/WINDOWS/Panther 'tree/Program Files'\n"
+/* In a namespace of its own: a copy of the mount elsewhere would keep its driver from writing all of it. */
+#define NTFS                                                                                                           \
+    "rm -f $2.raw; truncate -s 16M $2.raw; mkntfs -q -F -f $2.raw >/dev/null 2>&1; mkdir -p ntfs\n"                    \
+    "unshare -m sh -ec 'mount -t ntfs-3g -o loop $1 ntfs; cp -r tree/. ntfs/; umount ntfs' sh $2.raw\n"
+
+#define ADMINISTRATORS "01020000000000052000000020020000"
+#define EVERYONE "010100000000000100000000"
+#define SYSTEM "010100000000000512000000"
+/* Everyone may see that it is there (0x120088), administrators and the system may do all; the owner and the group come last. */
+#define OF_ADMINISTRATORS                                                                                              \
+    "0x010004908c0000009c00000000000000140000000200780005000000"                                                       \
+    "000418009f011f00" ADMINISTRATORS "0004180088001200" ADMINISTRATORS "0004140088001200" EVERYONE                    \
+    "00041800bf011f00" ADMINISTRATORS "00041400bf011f00" SYSTEM ADMINISTRATORS ADMINISTRATORS
+
+/* The flag in $VOLUME_INFORMATION of $Volume, record 3 of the table and of its mirror. */
+#define MARK_DIRTY                                                                                                     \
+    "python3 - $2.raw <<'END'\n"                                                                                       \
+    "import struct, sys\n"                                                                                             \
+    "f = open(sys.argv[1], 'r+b')\n"                                                                                   \
+    "boot = f.read(512)\n"                                                                                             \
+    "cluster = boot[13] * 512\n"                                                                                       \
+    "for table in struct.unpack_from('<QQ', boot, 48):\n"                                                              \
+    "    f.seek(table * cluster + 3 * 1024)\n"                                                                         \
+    "    record = bytearray(f.read(1024))\n"                                                                           \
+    "    at = record.index(struct.pack('<I', 0x70), 56)\n"                                                             \
+    "    record[at + record[at + 20] + 10] |= 1\n"                                                                     \
+    "    f.seek(table * cluster + 3 * 1024)\n"                                                                         \
+    "    f.write(record)\n"                                                                                            \
+    "END\n"
+
+static void add_answers(VrPersonal *personal)
+{
+    g_clear_pointer(&personal->hostname, g_free);
+    personal->unattend = g_bytes_new_static(ANSWERS, strlen(ANSWERS));
+}
+
+static VrPersonal *windows_guest(void)
+{
+    VrPersonal *personal = personal_of("windows", WINDOWS "echo old > tree/WINDOWS/Panther/Unattend.XML", NTFS);
+    add_answers(personal);
+    return personal;
+}
+
+static void check_windows_guest(void)
+{
+    tool("sh", "-ec",
+         "cd \"$1\"; rm -f see.raw; qemu-img convert -O raw windows.qcow2 see.raw; ntfs-3g.probe -w see.raw\n"
+         "unshare -m sh -ec 'mount -t ntfs-3g -o loop,ro see.raw ntfs; cp -r ntfs seen; "
+         "getfattr -e hex -n system.ntfs_acl ntfs/WINDOWS/Panther/Unattend.XML > seen.acl; umount ntfs'",
+         "sh", dir->path);
+    g_autofree char *root = in_dir(dir, "seen"), *panther = in_dir(dir, "seen/WINDOWS/Panther");
+    g_autofree char *text = content_of(dir, "seen/WINDOWS/Panther/Unattend.XML");
+    g_autofree char *list = content_of(dir, "seen.acl");
+    assert_string_equal(text, ANSWERS);
+    assert_int_equal(count_entries(panther), 1); /* it took the place of the old one, whose name has another case */
+    assert_int_equal(count_entries(root), 2);    /* nor is anything left there */
+    assert_non_null(strstr(list, "system.ntfs_acl=" OF_ADMINISTRATORS "\n"));
+}
+
 /* ---- the hostile ones ---- */
 
 static void add_shadow(VrPersonal *personal)
@@ -317,6 +380,16 @@ static const struct {
      "lies on a file system of its own (/home"},
     {"nozone", "", EXT4, add_zone, "the guest does not know this timezone"},
     {"nonet", "", EXT4, add_netplan, "/etc/netplan is not there"},
+    {"answers", "", EXT4, add_answers, "an answer file (unattend) is for Windows"},
+    {"besides", WINDOWS, NTFS, NULL, "there is Windows on it, and a host name cannot be written there"},
+    {"earlier", WINDOWS "mkdir tree/WINDOWS/Panther/Unattend; touch tree/WINDOWS/Panther/Unattend/unattend.xml", NTFS,
+     add_answers, "/WINDOWS/Panther/Unattend/unattend.xml is there, which Windows setup takes instead"},
+    {"junction", WINDOWS "rm -r tree/WINDOWS/Panther; ln -s ../etc tree/WINDOWS/Panther", NTFS, add_answers,
+     "/WINDOWS/Panther is a symbolic link to ../etc"},
+    {"hibernated", WINDOWS "{ printf hibr; head -c 4092 /dev/zero; } > tree/hiberfil.sys", NTFS, add_answers,
+     "its Windows is hibernated"},
+    {"dirty", WINDOWS, NTFS MARK_DIRTY, add_answers, "its NTFS was not shut down cleanly"},
+    {"data", "rm -r tree/*; mkdir tree/Windows", NTFS, add_answers, "there is no system on it"},
     {"panic", "", EXT4 "tune2fs -e panic $2.raw; debugfs -w -R 'clri <2>' $2.raw 2>/dev/null\n", NULL, "/panic.qcow2"},
 };
 
@@ -331,7 +404,7 @@ static char *digest(const char *name)
 
 static void good_and_hostile_disks_in_one_appliance(void **state)
 {
-    enum { GOOD = 4, ALL = GOOD + G_N_ELEMENTS(hostile) };
+    enum { GOOD = 5, ALL = GOOD + G_N_ELEMENTS(hostile) };
     VrPersonal *disks[ALL];
     GError *errors[ALL];
     g_autoptr(GError) error = NULL;
@@ -347,6 +420,7 @@ static void good_and_hostile_disks_in_one_appliance(void **state)
     disks[n++] = rc_guest();
     disks[n++] = labelled_guest();
     disks[n++] = guest_with_many_files();
+    disks[n++] = windows_guest();
     for (guint i = 0; i < n; i++)
         if (!vr_disk_is_plain(disks[i]->disk, VR_FORMAT_QCOW2))
             fail_msg("%s would be alone", disks[i]->disk);
@@ -366,6 +440,7 @@ static void good_and_hostile_disks_in_one_appliance(void **state)
     check_systemd_guest();
     check_rc_guest();
     check_labelled_guest();
+    check_windows_guest();
     g_autofree char *after = digest("ext4.raw");
     assert_string_equal(after, before); /* the base */
     for (guint i = 0; i < n; i++)
