@@ -91,8 +91,11 @@ void vr_outside_free(VrOutside *outside)
 
 gint64 vr_outside_batch_ms(const VrModel *model)
 {
+    const VrNoticeProfile *notice = &model->notice;
     gint64 ms = model->stop.timeout_ms + model->health.start_timeout_ms + model->health.timeout_ms;
 
+    if (notice->enable)
+        ms += notice->not_before_ms + (notice->busy_file || notice->busy_command ? notice->busy_limit_ms : 0);
     for (guint i = 0; i < model->extensions->len; i++)
         ms += ((const VrExtension *)g_ptr_array_index(model->extensions, i))->timeout_ms;
     return ms;

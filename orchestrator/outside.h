@@ -27,7 +27,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrOutside, vr_outside_free)
 void vr_outside_add_file(VrOutside *outside, const char *key, const char *path);
 void vr_outside_add_program(VrOutside *outside, const char *key, const char *path);
 
-/* How long one batch may take under a model, from the stop of its guests to their health. */
+/* How long one batch may take under a model, from the notice of its guests, or their stop where they have none, to their health. */
 gint64 vr_outside_batch_ms(const VrModel *model);
 
 typedef struct {

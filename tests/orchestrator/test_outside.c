@@ -477,6 +477,31 @@ static void test_border(void **state)
     assert_int_equal(times_asked("/plain?border"), 3); /* asked again: it might have been renewed */
 }
 
+/* With all that its guests may be waited for: a token that ends within a notice is found before the notice is given. */
+static void test_how_long_a_batch_may_take(void **state)
+{
+#define TIMES "healthProfile: {healthTimeout: PT1M}\nstop: {timeout: PT2M}\n"
+#define NOTICE(rest)                                                                                                   \
+    TIMES "scheduledEventsProfile: {osImageNotificationProfile: {notBeforeTimeout: PT30M, busyLimit: PT10M, " rest "}}"
+    static const struct {
+        const char *section;
+        gint64 minutes;
+    } rows[] = {{TIMES, 3},
+                {TIMES "extensionProfile: {extensions: [{name: a, command: [/bin/true], timeout: PT4M},"
+                       " {name: b, command: [/bin/true], timeout: PT5M}]}",
+                 12},
+                {NOTICE("enable: false, busyFile: /run/busy"), 3},
+                {NOTICE("enable: true"), 33},
+                {NOTICE("enable: true, busyFile: /run/busy"), 43},
+                {NOTICE("enable: true, busyCommand: [/bin/false]"), 43}};
+
+    for (guint i = 0; i < G_N_ELEMENTS(rows); i++) {
+        g_autoptr(VrModel) model = model_of(rows[i].section);
+        if (vr_outside_batch_ms(model) != rows[i].minutes * 60 * 1000)
+            fail_msg("%s: %" G_GINT64_FORMAT " ms", rows[i].section, vr_outside_batch_ms(model));
+    }
+}
+
 /* A run that goes on in another process has asked nobody yet. */
 static void test_border_of_a_new_process(void **state)
 {
@@ -641,6 +666,7 @@ int main(void)
         cmocka_unit_test(test_urls_as_they_are_shown),
         cmocka_unit_test(test_how_long),
         cmocka_unit_test(test_border),
+        cmocka_unit_test(test_how_long_a_batch_may_take),
         cmocka_unit_test(test_border_of_a_new_process),
         cmocka_unit_test(test_from_guest),
     };
