@@ -1,28 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "orchestrator/extension_files.h"
 
-#include "base/durable.h"
 #include "base/error.h"
-#include "base/fd.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
 
 #define SCRIPT_MAX (256 * 1024) /* as Azure's */
 #define FILE_MAX (1024 * 1024)  /* goes to the guest in one message */
 #define PROTECTED_MAX (64 * 1024)
-
-static void payload_clear(VrPayload *payload)
-{
-    if (payload->data)
-        explicit_bzero(payload->data, payload->length);
-    g_clear_pointer(&payload->data, g_free);
-    payload->length = 0;
-}
 
 void vr_extensions_free(VrExtensions *extensions)
 {
@@ -30,10 +15,10 @@ void vr_extensions_free(VrExtensions *extensions)
         return;
     for (guint i = 0; i < extensions->count; i++) {
         VrExtensionPayload *payload = &extensions->all[i];
-        payload_clear(&payload->script);
-        payload_clear(&payload->protected_settings);
+        vr_payload_clear(&payload->script);
+        vr_payload_clear(&payload->protected_settings);
         for (guint j = 0; payload->files && j < payload->extension->files->len; j++)
-            payload_clear(&payload->files[j]);
+            vr_payload_clear(&payload->files[j]);
         g_free(payload->files);
         g_free(payload->interpreter);
         g_free(payload->interpreter_argument);
@@ -41,8 +26,6 @@ void vr_extensions_free(VrExtensions *extensions)
     g_free(extensions->all);
     g_free(extensions);
 }
-
-/* --- one file ------------------------------------------------------------------------------------------ */
 
 static gboolean refuse(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
 
@@ -56,41 +39,6 @@ static gboolean refuse(GError **error, const char *format, ...)
     va_end(arguments);
     g_set_error_literal(error, VR_ERROR, VR_ERROR_REFUSED, text);
     return FALSE;
-}
-
-/* It never waits for the writer of a FIFO. */
-static int open_file(const char *path, gsize max, struct stat *st, GError **error)
-{
-    vr_autofd fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-
-    if (fd < 0 || fstat(fd, st) < 0)
-        refuse(error, "%s cannot be read: %s", path, g_strerror(errno));
-    else if (!S_ISREG(st->st_mode))
-        refuse(error, "%s is no regular file", path);
-    else if ((gsize)st->st_size > max)
-        refuse(error, "%s has %" G_GINT64_FORMAT " bytes, at most %" G_GSIZE_FORMAT " can be given", path,
-               (gint64)st->st_size, max);
-    else
-        return vr_fd_steal(&fd);
-    return -1;
-}
-
-static gboolean read_file(const char *path, gsize max, VrPayload *payload, mode_t *mode, GError **error)
-{
-    struct stat st;
-    vr_autofd fd = open_file(path, max, &st, error);
-    g_autoptr(GError) local = NULL;
-
-    if (fd < 0)
-        return FALSE;
-    payload->data = g_malloc0(max + 2);
-    if (!vr_pread_all(fd, payload->data, max + 1, 0, &payload->length, &local))
-        return refuse(error, "%s cannot be read: %s", path, local->message);
-    if (payload->length > max)
-        return refuse(error, "%s grows while it is read", path);
-    payload->data[payload->length] = 0;
-    *mode = st.st_mode;
-    return TRUE;
 }
 
 /* --- one extension ------------------------------------------------------------------------------------- */
@@ -125,23 +73,21 @@ static gboolean read_interpreter(const char *path, VrExtensionPayload *payload, 
 
 static gboolean read_script(const VrExtension *extension, VrExtensionPayload *payload, GError **error)
 {
-    mode_t mode;
-
-    return !extension->script || (read_file(extension->script, SCRIPT_MAX, &payload->script, &mode, error) &&
+    return !extension->script || (vr_host_file_read(extension->script, SCRIPT_MAX, &payload->script, NULL, error) &&
                                   read_interpreter(extension->script, payload, error));
 }
 
 static gboolean read_protected(const VrExtension *extension, VrExtensionPayload *payload, GError **error)
 {
-    mode_t mode;
+    guint mode = 0;
 
     if (!extension->protected_file)
         return TRUE;
-    if (!read_file(extension->protected_file, PROTECTED_MAX, &payload->protected_settings, &mode, error))
+    if (!vr_host_file_read(extension->protected_file, PROTECTED_MAX, &payload->protected_settings, &mode, error))
         return FALSE;
     return (mode & 07) == 0 ||
            refuse(error, "%s is a secret that every user of this host may use (mode %04o): run 'chmod 600' on it",
-                  extension->protected_file, mode & 07777);
+                  extension->protected_file, mode);
 }
 
 static gboolean read_files(const VrExtension *extension, VrExtensionPayload *payload, GError **error)
@@ -149,21 +95,10 @@ static gboolean read_files(const VrExtension *extension, VrExtensionPayload *pay
     payload->files = g_new0(VrPayload, extension->files->len);
     for (guint i = 0; i < extension->files->len; i++) {
         const VrExtensionFile *file = g_ptr_array_index(extension->files, i);
-        mode_t mode;
-
-        if (!read_file(file->source, FILE_MAX, &payload->files[i], &mode, error))
+        if (!vr_host_file_read(file->source, FILE_MAX, &payload->files[i], NULL, error))
             return FALSE;
     }
     return TRUE;
-}
-
-/* What is in memory now is in no core file, whoever takes it. */
-static void leave_no_core(void)
-{
-    const struct rlimit none = {0, 0};
-
-    setrlimit(RLIMIT_CORE, &none);
-    prctl(PR_SET_DUMPABLE, 0);
 }
 
 VrExtensions *vr_extensions_load(const VrModel *model, GError **error)
@@ -171,7 +106,7 @@ VrExtensions *vr_extensions_load(const VrModel *model, GError **error)
     g_autoptr(VrExtensions) extensions = g_new0(VrExtensions, 1);
 
     if (model->extensions->len > 0)
-        leave_no_core();
+        vr_leave_no_core();
     extensions->all = g_new0(VrExtensionPayload, model->extensions->len);
     for (guint i = 0; i < model->extensions->len; i++) {
         const VrExtension *extension = g_ptr_array_index(model->extensions, i);

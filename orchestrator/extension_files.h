@@ -5,12 +5,8 @@
  */
 #pragma once
 
+#include "orchestrator/host_file.h"
 #include "orchestrator/model.h"
-
-typedef struct {
-    guint8 *data; /* never NULL; a NUL follows the last byte */
-    gsize length;
-} VrPayload;
 
 typedef struct {
     const VrExtension *extension;             /* the model's */

@@ -1,21 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "orchestrator/os_content.h"
 
-#include "base/durable.h"
 #include "base/error.h"
-#include "base/fd.h"
 #include "hv/domain_xml.h"
+#include "orchestrator/host_file.h"
 #include "orchestrator/host_name.h"
 #include "orchestrator/model_profile.h"
 #include "orchestrator/template.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 
 #define SSH_KEY_MAX_BYTES (16 * 1024)
@@ -35,43 +30,6 @@ void vr_os_content_free(VrOsContent *content)
     g_clear_pointer(&content->network_config, g_bytes_unref);
     g_ptr_array_unref(content->public_keys);
     g_free(content);
-}
-
-/* --- a file -------------------------------------------------------------------------------------------- */
-
-/* It never waits for the writer of a FIFO. */
-static int open_file(const char *path, gsize max, GError **error)
-{
-    struct stat st;
-    vr_autofd fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-
-    if (fd < 0 || fstat(fd, &st) < 0)
-        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "%s cannot be read: %s", path, g_strerror(errno));
-    else if (!S_ISREG(st.st_mode))
-        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "%s is no regular file", path);
-    else if ((guint64)st.st_size > max)
-        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED,
-                    "%s has %" G_GINT64_FORMAT " bytes, at most %" G_GSIZE_FORMAT " can be given", path,
-                    (gint64)st.st_size, max);
-    else
-        return vr_fd_steal(&fd);
-    return -1;
-}
-
-static GBytes *read_file(const char *path, gsize max, GError **error)
-{
-    vr_autofd fd = open_file(path, max, error);
-    g_autofree char *bytes = fd >= 0 ? g_malloc(max + 1) : NULL;
-    g_autoptr(GError) local = NULL;
-    gsize length = 0;
-
-    if (!bytes)
-        return NULL;
-    if (vr_pread_all(fd, bytes, max + 1, 0, &length, &local) && length <= max)
-        return g_bytes_new(bytes, length);
-    g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "%s cannot be read: %s", path,
-                local ? local->message : "it grows meanwhile");
-    return NULL;
 }
 
 /* --- reading ------------------------------------------------------------------------------------------- */
@@ -108,8 +66,8 @@ static gboolean load_data(const VrProfileData *data, const char *key, GBytes **b
 {
     if (!data->file && !data->text)
         return TRUE;
-    *bytes =
-        data->file ? read_file(data->file, VR_SEED_PART_MAX_BYTES, error) : g_bytes_new(data->text, strlen(data->text));
+    *bytes = data->file ? vr_host_file_bytes(data->file, VR_SEED_PART_MAX_BYTES, error)
+                        : g_bytes_new(data->text, strlen(data->text));
     if (*bytes && (!data->is_template || check_template(*bytes, error)))
         return TRUE;
     g_prefix_error(error, "osProfile.%s: %s%s", key, *bytes && data->file ? data->file : "",
@@ -119,7 +77,7 @@ static gboolean load_data(const VrProfileData *data, const char *key, GBytes **b
 
 static char *load_key(const VrProfileKey *key, GError **error)
 {
-    g_autoptr(GBytes) bytes = key->file ? read_file(key->file, SSH_KEY_MAX_BYTES, error) : NULL;
+    g_autoptr(GBytes) bytes = key->file ? vr_host_file_bytes(key->file, SSH_KEY_MAX_BYTES, error) : NULL;
     g_autofree char *line = NULL;
     const char *wrong;
 
@@ -150,15 +108,6 @@ static gboolean load_keys(VrOsContent *content, GError **error)
     return TRUE;
 }
 
-/* What is in memory now is in no core file, whoever takes it. */
-static void leave_no_core(void)
-{
-    const struct rlimit none = {0, 0};
-
-    setrlimit(RLIMIT_CORE, &none);
-    prctl(PR_SET_DUMPABLE, 0);
-}
-
 gboolean vr_os_content_load(const VrModel *model, VrOsContent **content, GError **error)
 {
     g_autoptr(VrOsContent) all = NULL;
@@ -166,7 +115,7 @@ gboolean vr_os_content_load(const VrModel *model, VrOsContent **content, GError 
     *content = NULL;
     if (model->os_profile.line == 0)
         return TRUE;
-    leave_no_core();
+    vr_leave_no_core();
     all = g_new0(VrOsContent, 1);
     all->profile = &model->os_profile;
     all->public_keys = g_ptr_array_new_with_free_func(g_free);
