@@ -57,7 +57,7 @@ void vr_personal_add_key(VrPersonal *personal, const char *user, const char *key
 /* The same for another disk; shares bytes. */
 VrPersonal *vr_personal_copy(const VrPersonal *personal, const char *disk, VrImageFormat format);
 
-/* The rules for what is asked, without a look at the guest: VR_ERROR_INVALID names the disk and what is wrong. */
+/* The rules for what is asked, without a look at the guest: VR_ERROR_INVALID names the disk, where there is one yet, and what is wrong. */
 gboolean vr_personal_check(const VrPersonal *personal, GError **error);
 
 typedef struct {

@@ -330,6 +330,7 @@ gboolean vr_personal_check(const VrPersonal *personal, GError **error)
 {
     if (check_all(personal, error))
         return TRUE;
-    g_prefix_error(error, "cannot personalise %s: ", personal->disk);
+    if (personal->disk)
+        g_prefix_error(error, "cannot personalise %s: ", personal->disk);
     return FALSE;
 }

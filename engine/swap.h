@@ -21,6 +21,13 @@ typedef struct {
     const VrOwner *owner;
 } VrEngine;
 
+/* What a new OS disk gets of the old one. */
+typedef struct {
+    gboolean host_keys, machine_id;
+    char **paths; /* in the guest; may be empty */
+    gboolean from_disk;
+} VrCarryOver;
+
 typedef struct {
     const char *run_id;
     const char *uuid;

@@ -141,9 +141,8 @@ static gboolean make_seed(VrExecutor *executor, guint index, VrSeed **seed, GErr
     *seed = NULL;
     if (!image || !executor->request.os_content)
         return TRUE;
-    *seed = vr_os_content_seed(executor->request.os_content, executor->request.set, index, image, executor->engine.hv,
-                               error);
-    return *seed != NULL;
+    return vr_os_content_seed(executor->request.os_content, executor->request.set, index, image, executor->engine.hv,
+                              seed, error);
 }
 
 static void do_prepare(VrExecutor *executor, VrJob *job)

@@ -159,7 +159,10 @@ gboolean vr_health_needs_agent(const VrHealthProfile *profile)
 
 gboolean vr_model_needs_agent(const VrModel *model)
 {
-    return vr_health_needs_agent(&model->health) || model->stop.method == VR_STOP_AGENT || model->extensions->len > 0;
+    const VrCarryProfile *carry = &model->os_profile.carry;
+
+    return vr_health_needs_agent(&model->health) || model->stop.method == VR_STOP_AGENT || model->extensions->len > 0 ||
+           (carry->what[0] && !carry->from_disk);
 }
 
 const char *vr_health_weakness(const VrHealthProfile *profile)

@@ -40,7 +40,7 @@ const char *vr_health_source_text(const VrHealthProfile *profile);
 
 /* TRUE when the source speaks through the guest agent, which a swap then needs. */
 gboolean vr_health_needs_agent(const VrHealthProfile *profile);
-/* Do guests of this model need an agent channel: for their health, their extensions, or to be stopped? */
+/* Do guests of this model need an agent channel: for their health, their extensions, what is carried over from them, or to be stopped? */
 gboolean vr_model_needs_agent(const VrModel *model);
 
 /* What a source without identity of its own cannot see, as a sentence for plan; NULL for the agent sources. Static. */

@@ -147,7 +147,42 @@ typedef struct {
     char *file; /* on this host; NULL: data */
 } VrProfileKey;
 
-/* What a new OS disk finds on its seed (C1, C2, C6, C7). */
+/* A file that is written into a new OS disk; content.file is spelled source. */
+typedef struct {
+    VrProfileData content;
+    char *path;  /* in the guest */
+    guint mode;  /* default 0600; of a network file nothing */
+    char *owner; /* "www-data:adm"; NULL: root:root */
+} VrOfflineFile;
+
+typedef struct {
+    char *user; /* of the guest */
+    VrProfileKey key;
+} VrOfflineKey;
+
+/* What is written into a new OS disk before its guest has it (C6). NULL or empty: nothing. */
+typedef struct {
+    guint line;       /* 0: the model asks for none of it */
+    char *hostname;   /* a template */
+    char *machine_id; /* a template, or "new" */
+    char *timezone;
+    char *host_key_dir;               /* a template: a directory of this host */
+    GPtrArray *authorized;            /* VrOfflineKey * */
+    GPtrArray *files, *network_files; /* VrOfflineFile * */
+    VrProfileData first_boot;
+    gboolean no_relabel; /* NOT selinuxRelabel; counts for what is carried over, too */
+} VrOfflineProfile;
+
+#define VR_CARRY_HOST_KEYS "ssh-hostkeys"
+#define VR_CARRY_MACHINE_ID "machine-id"
+
+/* What a new OS disk gets of the old one (C8). */
+typedef struct {
+    char **what;        /* these two words, or paths in the guest; may be empty, never NULL */
+    gboolean from_disk; /* carryOverFrom; default FALSE: from the guest that runs */
+} VrCarryProfile;
+
+/* What a new OS disk finds on its seed (C1, C2, C6, C7), and on itself. */
 typedef struct {
     guint line;          /* 0: the model gives nothing that a seed has, and none is made */
     char *computer_name; /* a template, default the name of the domain; NULL only without line */
@@ -155,6 +190,8 @@ typedef struct {
     GPtrArray *meta_data;             /* VrProfileMeta * */
     GPtrArray *public_keys;           /* VrProfileKey * */
     VrWindowsUpdates windows_updates; /* C9 */
+    VrOfflineProfile offline;
+    VrCarryProfile carry;
 } VrOsProfile;
 
 /* What instances have in common: a role, a zone, a pair. */

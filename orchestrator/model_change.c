@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "orchestrator/model_extensions.h"
+#include "orchestrator/model_offline.h"
 #include "orchestrator/model_outside.h"
 #include "orchestrator/model_profile.h"
 
@@ -91,6 +92,16 @@ static char *show_keys(const VrChangeRule *rule, const void *field)
     return vr_model_keys_text(*(GPtrArray *const *)field);
 }
 
+static char *show_offline_files(const VrChangeRule *rule, const void *field)
+{
+    return vr_model_offline_files_text(*(GPtrArray *const *)field);
+}
+
+static char *show_offline_keys(const VrChangeRule *rule, const void *field)
+{
+    return vr_model_offline_keys_text(*(GPtrArray *const *)field);
+}
+
 static char *show_checkpoints(const VrChangeRule *rule, const void *field)
 {
     const guint8 *percent = field;
@@ -122,6 +133,7 @@ static const char *const contents[] = {
     [VR_PROOF_NONE] = "none", [VR_PROOF_SAMPLED] = "sampled", [VR_PROOF_WHOLE] = "whole"};
 static const char *const updates[] = {
     [VR_WINDOWS_UPDATES_NOT_GIVEN] = NULL, [VR_WINDOWS_UPDATES_OFF] = "false", [VR_WINDOWS_UPDATES_ON] = "true"};
+static const char *const carry_sources[] = {"guest", "disk"};
 static const char *const refusals[] = {"refuse", "proceed"};
 static const char *const methods[] = {[VR_STOP_AUTO] = "auto", [VR_STOP_AGENT] = "agent", [VR_STOP_ACPI] = "acpi"};
 
@@ -149,10 +161,17 @@ static const char *const methods[] = {[VR_STOP_AUTO] = "auto", [VR_STOP_AGENT] =
         SHOWN(how, VrModel, os_profile.field)                                                                          \
     }
 
+/* The disk that runs has it already. */
+#define CARRIED(key_, how, field)                                                                                      \
+    .key = "osProfile." key_, .meaning = VR_CHANGE_REIMAGE,                                                            \
+    .note = "it counts for every new disk from the next run on; the one that runs has nothing to be brought",          \
+    SHOWN(how, VrModel, os_profile.carry.field)
+
 #define POLICY "upgradePolicy."
 #define AUTOMATIC POLICY "automaticOSUpgradePolicy."
 #define ROLLING POLICY "rollingUpgradePolicy."
 #define PROBE "healthProfile.applicationHealth."
+#define OFFLINE "offlineConfiguration."
 #define NOTICE "scheduledEventsProfile.osImageNotificationProfile."
 
 const VrChangeRule vr_change_rules[] = {
@@ -218,6 +237,17 @@ const VrChangeRule vr_change_rules[] = {
     PROFILE("networkConfig", data, network_config),
     PROFILE("metaData", meta, meta_data),
     PROFILE("linuxConfiguration.ssh.publicKeys", keys, public_keys),
+    PROFILE(OFFLINE "hostname", text, offline.hostname),
+    PROFILE(OFFLINE "machineId", text, offline.machine_id),
+    PROFILE(OFFLINE "timezone", text, offline.timezone),
+    PROFILE(OFFLINE "sshHostKeys", text, offline.host_key_dir),
+    PROFILE(OFFLINE "authorizedKeys", offline_keys, offline.authorized),
+    PROFILE(OFFLINE "files", offline_files, offline.files),
+    PROFILE(OFFLINE "networkFiles", offline_files, offline.network_files),
+    PROFILE(OFFLINE "firstBoot", data, offline.first_boot),
+    PROFILE(OFFLINE "selinuxRelabel", opposite, offline.no_relabel),
+    {CARRIED("carryOver", texts, what)},
+    {CARRIED("carryOverFrom", choice, from_disk), .names = carry_sources},
     {.key = "extensionProfile.extensions",
      .meaning = VR_CHANGE_REIMAGE,
      .revision = TRUE,

@@ -68,24 +68,12 @@ static gboolean parse_settings(VrModelParser *parser, const VrYamlNode *value, c
 
 /* --- keys --------------------------------------------------------------------------------------------- */
 
-/* Octal, as chmod takes it, in quotes or not. */
-static gboolean parse_mode(VrModelParser *parser, const VrYamlNode *value, const VrModelKey *key, void *target,
-                           GError **error)
-{
-    gsize digits = value->kind == VR_YAML_SCALAR ? strspn(value->text, "01234567") : 0;
-
-    if (digits < 3 || digits > 4 || value->text[digits] != '\0')
-        return vr_model_fail(parser, value->line, error, "must be three or four octal digits, such as 0600");
-    *(guint *)target = (guint)g_ascii_strtoull(value->text, NULL, 8);
-    return TRUE;
-}
-
 #define FILE_FIELD(field) G_STRUCT_OFFSET(VrExtensionFile, field)
 
 static const VrModelKey file_keys[] = {
     {.name = "source", .parse = vr_model_host_file, .offset = FILE_FIELD(source)},
     {.name = "path", .parse = vr_model_text, .offset = FILE_FIELD(path), .check = vr_model_absolute_path},
-    {.name = "mode", .parse = parse_mode, .offset = FILE_FIELD(mode)},
+    {.name = "mode", .parse = vr_model_mode, .offset = FILE_FIELD(mode)},
     {0},
 };
 

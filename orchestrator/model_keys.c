@@ -282,6 +282,17 @@ gboolean vr_model_number(VrModelParser *parser, const VrYamlNode *value, const V
     return TRUE;
 }
 
+gboolean vr_model_mode(VrModelParser *parser, const VrYamlNode *value, const VrModelKey *key, void *target,
+                       GError **error)
+{
+    gsize digits = value->kind == VR_YAML_SCALAR ? strspn(value->text, "01234567") : 0;
+
+    if (digits < 3 || digits > 4 || value->text[digits] != '\0')
+        return vr_model_fail(parser, value->line, error, "must be three or four octal digits, such as 0600");
+    *(guint *)target = (guint)g_ascii_strtoull(value->text, NULL, 8);
+    return TRUE;
+}
+
 gboolean vr_model_seconds(VrModelParser *parser, const VrYamlNode *value, const VrModelKey *key, void *target,
                           GError **error)
 {

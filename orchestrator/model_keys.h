@@ -84,6 +84,8 @@ gboolean vr_model_boolean_not(VrModelParser *parser, const VrYamlNode *value, co
                               GError **error); /* gboolean, the opposite */
 gboolean vr_model_number(VrModelParser *parser, const VrYamlNode *value, const VrModelKey *key, void *target,
                          GError **error); /* guint */
+gboolean vr_model_mode(VrModelParser *parser, const VrYamlNode *value, const VrModelKey *key, void *target,
+                       GError **error); /* guint; octal, as chmod takes it, in quotes or not */
 gboolean vr_model_seconds(VrModelParser *parser, const VrYamlNode *value, const VrModelKey *key, void *target,
                           GError **error); /* gint64 of milliseconds; min and max in seconds */
 gboolean vr_model_duration(VrModelParser *parser, const VrYamlNode *value, const VrModelKey *key, void *target,

@@ -3,6 +3,7 @@
 
 #include "disk/seed.h"
 #include "orchestrator/host_name.h"
+#include "orchestrator/model_offline.h"
 #include "orchestrator/model_windows.h"
 #include "orchestrator/template.h"
 
@@ -16,19 +17,19 @@
 
 #define DATA(field) G_STRUCT_OFFSET(VrProfileData, field)
 
-static const VrModelKey data_keys[] = {
+const VrModelKey vr_model_data_keys[] = {
     {.name = "file", .parse = vr_model_host_file, .offset = DATA(file)},
     {.name = "text", .parse = vr_model_text, .offset = DATA(text)},
     {.name = "template", .parse = vr_model_boolean, .offset = DATA(is_template)},
     {0},
 };
 
-static gboolean check_data(VrModelParser *parser, const VrProfileData *data, GError **error)
+gboolean vr_model_check_data(VrModelParser *parser, const VrProfileData *data, const char *file, GError **error)
 {
     g_autoptr(GError) why = NULL;
 
     if ((data->file == NULL) == (data->text == NULL))
-        return vr_model_fail(parser, data->line, error, "must have one of file and text");
+        return vr_model_fail(parser, data->line, error, "must have one of %s and text", file);
     if (data->text != NULL && strlen(data->text) > VR_SEED_PART_MAX_BYTES)
         return vr_model_fail(parser, data->line, error, "its text is larger than 512 KiB");
     if (data->text != NULL && data->is_template && !vr_template_check(data->text, &why))
@@ -42,7 +43,7 @@ gboolean vr_model_profile_data(VrModelParser *parser, const VrYamlNode *value, c
     VrProfileData *data = target;
 
     data->line = value->line;
-    return vr_model_keys(parser, value, key->data, data, error) && check_data(parser, data, error);
+    return vr_model_keys(parser, value, key->data, data, error) && vr_model_check_data(parser, data, "file", error);
 }
 
 static gboolean has_control(const char *text)
@@ -202,13 +203,24 @@ static const VrModelKey linux_keys[] = {
 
 const VrModelKey vr_model_profile_keys[] = {
     {.name = "computerName", .parse = vr_model_text, .offset = PROFILE(computer_name)},
-    {.name = "customData", .parse = vr_model_profile_data, .offset = PROFILE(custom_data), .data = data_keys},
-    {.name = "vendorData", .parse = vr_model_profile_data, .offset = PROFILE(vendor_data), .data = data_keys},
-    {.name = "networkConfig", .parse = vr_model_profile_data, .offset = PROFILE(network_config), .data = data_keys},
+    {.name = "customData", .parse = vr_model_profile_data, .offset = PROFILE(custom_data), .data = vr_model_data_keys},
+    {.name = "vendorData", .parse = vr_model_profile_data, .offset = PROFILE(vendor_data), .data = vr_model_data_keys},
+    {.name = "networkConfig",
+     .parse = vr_model_profile_data,
+     .offset = PROFILE(network_config),
+     .data = vr_model_data_keys},
     {.name = "metaData", .parse = parse_meta, .offset = PROFILE(meta_data)},
     {.name = "linuxConfiguration", .parse = vr_model_section, .offset = 0, .data = linux_keys},
     {.name = "windowsConfiguration", .parse = vr_model_section, .offset = 0, .data = vr_model_windows_keys},
-    {.name = "carryOver", .parse = vr_model_not_yet, .offset = VR_NOWHERE},
+    {.name = "offlineConfiguration",
+     .parse = vr_model_section,
+     .offset = PROFILE(offline),
+     .data = vr_model_offline_keys},
+    {.name = "carryOver", .parse = vr_model_carry, .offset = PROFILE(carry.what)},
+    {.name = "carryOverFrom",
+     .parse = vr_model_choice,
+     .offset = PROFILE(carry.from_disk),
+     .data = vr_model_carry_sources},
     {0},
 };
 
@@ -237,9 +249,10 @@ void vr_model_profile_init(VrOsProfile *profile)
 {
     profile->meta_data = g_ptr_array_new_with_free_func(meta_free);
     profile->public_keys = g_ptr_array_new_with_free_func(ssh_key_free);
+    vr_model_offline_init(profile);
 }
 
-static void data_clear(VrProfileData *data)
+void vr_model_data_clear(VrProfileData *data)
 {
     g_free(data->file);
     g_free(data->text);
@@ -248,51 +261,62 @@ static void data_clear(VrProfileData *data)
 void vr_model_profile_clear(VrOsProfile *profile)
 {
     g_free(profile->computer_name);
-    data_clear(&profile->custom_data);
-    data_clear(&profile->vendor_data);
-    data_clear(&profile->network_config);
+    vr_model_data_clear(&profile->custom_data);
+    vr_model_data_clear(&profile->vendor_data);
+    vr_model_data_clear(&profile->network_config);
     g_ptr_array_unref(profile->meta_data);
     g_ptr_array_unref(profile->public_keys);
+    vr_model_offline_clear(profile);
 }
 
 /* --- host names ---------------------------------------------------------------------------------------- */
 
 /* Of a domain that is named by its UUID libvirt knows the name: that is asked before each run. */
-static gboolean check_name(VrModelParser *parser, const VrModel *model, guint index, GError **error)
+static gboolean check_for_one(VrModelParser *parser, const VrModel *model, guint index, const char *path,
+                              const char *text, VrModelCheck check, GError **error)
 {
     const VrModelInstance *instance = model->instances->pdata[index];
-    const char *text = model->os_profile.computer_name;
-    guint at = vr_model_line(parser, "osProfile.computerName");
+    guint at = vr_model_line(parser, path);
     g_autofree char *number = g_strdup_printf("%u", index);
     const char *values[VR_FIELDS] = {[VR_FIELD_NAME] = instance->domain,
-                                     [VR_FIELD_UUID] = "00000000-0000-0000-0000-000000000000",
+                                     [VR_FIELD_UUID] = "00000000-0000-4000-8000-000000000000",
                                      [VR_FIELD_INDEX] = number,
                                      [VR_FIELD_UPGRADE_DOMAIN] = "0",
                                      [VR_FIELD_ROLE] = instance->role.name,
                                      [VR_FIELD_ZONE] = instance->zone.name,
                                      [VR_FIELD_SET] = model->name};
     g_autoptr(GError) why = NULL;
-    g_autofree char *name = vr_template_expand(text, values, &why);
-    const char *wrong = name != NULL ? vr_host_name_check(name) : why->message;
+    g_autofree char *value = vr_template_expand(text, values, &why);
+    const char *wrong = value != NULL ? check(value) : why->message;
     g_autofree char *shown = NULL;
 
-    shown = g_strescape(name != NULL ? name : "", NULL);
-    if (wrong == NULL || (g_uuid_string_is_valid(instance->domain) && name != NULL && strstr(text, "@{instance.name}")))
+    shown = g_strescape(value != NULL ? value : "", NULL);
+    if (wrong == NULL ||
+        (g_uuid_string_is_valid(instance->domain) && value != NULL && strstr(text, "@{instance.name}")))
         return TRUE;
-    g_string_assign(parser->path, "osProfile.computerName");
-    if (name == NULL)
+    g_string_assign(parser->path, path);
+    if (value == NULL)
         return vr_model_fail(parser, at, error, "of %s, %s", instance->domain, wrong);
-    return vr_model_fail(parser, at != 0 ? at : model->os_profile.line, error, "\"%s\" of %s %s", shown,
+    return vr_model_fail(parser, at != 0 ? at : model->os_profile.line, error, "\"%.100s\" of %s %s", shown,
                          instance->domain, wrong);
+}
+
+gboolean vr_model_check_for_each(VrModelParser *parser, const VrModel *model, const char *path, const char *text,
+                                 VrModelCheck check, GError **error)
+{
+    for (guint i = 0; i < model->instances->len; i++) {
+        if (!check_for_one(parser, model, i, path, text, check, error))
+            return FALSE;
+    }
+    return TRUE;
 }
 
 gboolean vr_model_check_profile(VrModelParser *parser, VrModel *model, GError **error)
 {
-    for (guint i = 0; model->os_profile.line != 0 && i < model->instances->len; i++) {
-        if (!check_name(parser, model, i, error))
-            return FALSE;
-    }
-    return TRUE;
+    return (model->os_profile.line == 0 ||
+            vr_model_check_for_each(parser, model, "osProfile.computerName", model->os_profile.computer_name,
+                                    vr_host_name_check, error)) &&
+           vr_model_check_offline(parser, model, error);
 }
 
 /* --- as texts ------------------------------------------------------------------------------------------ */

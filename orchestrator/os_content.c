@@ -1,24 +1,33 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "orchestrator/os_content.h"
 
+#include "base/confine.h"
+#include "base/durable.h"
 #include "base/error.h"
+#include "base/fd.h"
 #include "hv/domain_xml.h"
 #include "orchestrator/host_file.h"
 #include "orchestrator/host_name.h"
-#include "orchestrator/model_profile.h"
-#include "orchestrator/template.h"
+#include "orchestrator/kvm_proof.h"
+#include "orchestrator/os_data.h"
+#include "orchestrator/os_offline.h"
 
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
-#define SSH_KEY_MAX_BYTES (16 * 1024)
+#define APPLIANCE "appliance" /* in the root of the store */
 
 struct VrOsContent {
     const VrOsProfile *profile;
     GBytes *custom_data, *vendor_data, *network_config; /* NULL: not given */
     GPtrArray *public_keys;                             /* char * */
+    VrOsOffline *offline;                               /* NULL: the model has no offlineConfiguration */
+    VrCarryOver carry;
+    char *work_dir; /* NULL: not prepared */
+    VrPersonalizeOptions personalize;
 };
 
 void vr_os_content_free(VrOsContent *content)
@@ -29,68 +38,21 @@ void vr_os_content_free(VrOsContent *content)
     g_clear_pointer(&content->vendor_data, g_bytes_unref);
     g_clear_pointer(&content->network_config, g_bytes_unref);
     g_ptr_array_unref(content->public_keys);
+    vr_os_offline_free(content->offline);
+    g_strfreev(content->carry.paths);
+    g_free(content->work_dir);
     g_free(content);
 }
 
 /* --- reading ------------------------------------------------------------------------------------------- */
 
-static gboolean is_text(GBytes *bytes)
-{
-    gsize length;
-    const char *text = g_bytes_get_data(bytes, &length);
-
-    return g_utf8_validate(text, (gssize)length, NULL); /* nor a NUL */
-}
-
-static char *text_of(GBytes *bytes)
-{
-    gsize length;
-    const char *text = g_bytes_get_data(bytes, &length);
-
-    return g_strndup(text ? text : "", length);
-}
-
-static gboolean check_template(GBytes *bytes, GError **error)
-{
-    g_autofree char *text = NULL;
-
-    if (!is_text(bytes)) {
-        g_set_error_literal(error, VR_ERROR, VR_ERROR_REFUSED, "it is no UTF-8 text, so it cannot be a template");
-        return FALSE;
-    }
-    text = text_of(bytes);
-    return vr_template_check(text, error);
-}
-
 static gboolean load_data(const VrProfileData *data, const char *key, GBytes **bytes, GError **error)
 {
-    if (!data->file && !data->text)
-        return TRUE;
-    *bytes = data->file ? vr_host_file_bytes(data->file, VR_SEED_PART_MAX_BYTES, error)
-                        : g_bytes_new(data->text, strlen(data->text));
-    if (*bytes && (!data->is_template || check_template(*bytes, error)))
-        return TRUE;
-    g_prefix_error(error, "osProfile.%s: %s%s", key, *bytes && data->file ? data->file : "",
-                   *bytes && data->file ? ": " : "");
-    return FALSE;
-}
+    gboolean ok = vr_os_data_load(data, VR_SEED_PART_MAX_BYTES, bytes, error);
 
-static char *load_key(const VrProfileKey *key, GError **error)
-{
-    g_autoptr(GBytes) bytes = key->file ? vr_host_file_bytes(key->file, SSH_KEY_MAX_BYTES, error) : NULL;
-    g_autofree char *line = NULL;
-    const char *wrong;
-
-    if (!key->file)
-        return g_strdup(key->data);
-    if (!bytes)
-        return NULL;
-    line = is_text(bytes) ? g_strchomp(text_of(bytes)) : g_strdup("");
-    wrong = vr_ssh_key_check(line);
-    if (!wrong)
-        return g_steal_pointer(&line);
-    g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "%s: what is in it %s", key->file, wrong);
-    return NULL;
+    if (!ok)
+        g_prefix_error(error, "osProfile.%s: ", key);
+    return ok;
 }
 
 static gboolean load_keys(VrOsContent *content, GError **error)
@@ -98,7 +60,7 @@ static gboolean load_keys(VrOsContent *content, GError **error)
     const GPtrArray *keys = content->profile->public_keys;
 
     for (guint i = 0; i < keys->len; i++) {
-        char *line = load_key(g_ptr_array_index(keys, i), error);
+        char *line = vr_os_key_load(g_ptr_array_index(keys, i), error);
         if (!line) {
             g_prefix_error(error, "osProfile.linuxConfiguration.ssh.publicKeys[%u]: ", i);
             return FALSE;
@@ -108,24 +70,105 @@ static gboolean load_keys(VrOsContent *content, GError **error)
     return TRUE;
 }
 
+static gboolean load_seed(VrOsContent *content, GError **error)
+{
+    const VrOsProfile *profile = content->profile;
+
+    return profile->line == 0 ||
+           (vr_seed_has_tool(error) && load_data(&profile->custom_data, "customData", &content->custom_data, error) &&
+            load_data(&profile->vendor_data, "vendorData", &content->vendor_data, error) &&
+            load_data(&profile->network_config, "networkConfig", &content->network_config, error) &&
+            load_keys(content, error));
+}
+
+static gboolean is_personalised(const VrOsProfile *profile)
+{
+    return profile->offline.line != 0 || profile->carry.what[0] != NULL;
+}
+
+static void load_carry(const VrCarryProfile *profile, VrCarryOver *carry)
+{
+    g_autoptr(GStrvBuilder) paths = g_strv_builder_new();
+
+    for (char **one = profile->what; *one; one++) {
+        if (g_str_equal(*one, VR_CARRY_HOST_KEYS))
+            carry->host_keys = TRUE;
+        else if (g_str_equal(*one, VR_CARRY_MACHINE_ID))
+            carry->machine_id = TRUE;
+        else
+            g_strv_builder_add(paths, *one);
+    }
+    carry->paths = g_strv_builder_end(paths);
+    carry->from_disk = profile->from_disk;
+}
+
+static gboolean load_personal(VrOsContent *content, GError **error)
+{
+    const VrOsProfile *profile = content->profile;
+    g_autoptr(GError) local = NULL;
+
+    load_carry(&profile->carry, &content->carry);
+    if (!is_personalised(profile))
+        return TRUE;
+    if (!vr_personalize_is_possible(&local)) {
+        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED,
+                    "osProfile.%s: new disks cannot be written to offline: %s; " VR_PERSONALIZE_REMEDY,
+                    profile->offline.line != 0 ? "offlineConfiguration" : "carryOver", local->message);
+        return FALSE;
+    }
+    content->offline = profile->offline.line != 0 ? vr_os_offline_load(&profile->offline, error) : NULL;
+    return profile->offline.line == 0 || content->offline;
+}
+
 gboolean vr_os_content_load(const VrModel *model, VrOsContent **content, GError **error)
 {
     g_autoptr(VrOsContent) all = NULL;
 
     *content = NULL;
-    if (model->os_profile.line == 0)
+    if (model->os_profile.line == 0 && !is_personalised(&model->os_profile))
         return TRUE;
     vr_leave_no_core();
     all = g_new0(VrOsContent, 1);
     all->profile = &model->os_profile;
     all->public_keys = g_ptr_array_new_with_free_func(g_free);
-    if (!vr_seed_has_tool(error) || !load_data(&all->profile->custom_data, "customData", &all->custom_data, error) ||
-        !load_data(&all->profile->vendor_data, "vendorData", &all->vendor_data, error) ||
-        !load_data(&all->profile->network_config, "networkConfig", &all->network_config, error) ||
-        !load_keys(all, error))
+    if (!load_seed(all, error) || !load_personal(all, error))
         return FALSE;
     *content = g_steal_pointer(&all);
     return TRUE;
+}
+
+/* --- where it is written ------------------------------------------------------------------------------- */
+
+/* /dev/kvm is none of the files that a run may write to. */
+static void prove_kvm(void *proven)
+{
+    *(gboolean *)proven = access("/dev/kvm", R_OK | W_OK) == 0 && vr_kvm_prove(NULL);
+}
+
+gboolean vr_os_content_prepare(VrOsContent *content, VrStore *store, GError **error)
+{
+    vr_autofd dir = -1;
+
+    if (!is_personalised(content->profile))
+        return TRUE;
+    dir = vr_mkdir_beneath(vr_store_root_fd(store), APPLIANCE, 0700, error);
+    if (dir < 0)
+        return FALSE;
+    g_free(content->work_dir);
+    content->work_dir = g_build_filename(vr_store_root(store), APPLIANCE, NULL);
+    content->personalize.work_dir = content->work_dir;
+    vr_confine_outside(prove_kvm, &content->personalize.kvm);
+    return TRUE;
+}
+
+const VrPersonalizeOptions *vr_os_content_personalize(const VrOsContent *content)
+{
+    return content->work_dir ? &content->personalize : NULL;
+}
+
+const VrCarryOver *vr_os_content_carry(const VrOsContent *content)
+{
+    return content->profile->carry.what[0] ? &content->carry : NULL;
 }
 
 /* --- of one instance ----------------------------------------------------------------------------------- */
@@ -189,20 +232,11 @@ static GBytes *meta_data(const VrOsContent *content, const char *const *values, 
 static GBytes *data_of(const VrProfileData *data, const char *key, GBytes *bytes, const char *const *values,
                        GError **error)
 {
-    g_autofree char *text = NULL;
-    char *expanded;
+    GBytes *made = bytes ? vr_os_data_of(data, bytes, VR_SEED_PART_MAX_BYTES, values, error) : NULL;
 
-    if (!bytes || !data->is_template)
-        return bytes ? g_bytes_ref(bytes) : NULL;
-    text = text_of(bytes);
-    expanded = vr_template_expand(text, values, error);
-    if (expanded && strlen(expanded) <= VR_SEED_PART_MAX_BYTES)
-        return g_bytes_new_take(expanded, strlen(expanded));
-    if (expanded)
-        g_set_error_literal(error, VR_ERROR, VR_ERROR_REFUSED, "with its fields it is larger than 512 KiB");
-    g_free(expanded);
-    g_prefix_error(error, "osProfile.%s: ", key);
-    return NULL;
+    if (bytes && !made)
+        g_prefix_error(error, "osProfile.%s: ", key);
+    return made;
 }
 
 static VrSeed *make(const VrOsContent *content, const char *const *values, GError **error)
@@ -223,34 +257,89 @@ static VrSeed *make(const VrOsContent *content, const char *const *values, GErro
     return content->network_config && !seed->network_config ? NULL : g_steal_pointer(&seed);
 }
 
+typedef struct {
+    VrDomainDef *def;
+    char *number, *upgrade_domain;
+    const char *values[VR_FIELDS]; /* those of the two above, and of others that outlive it */
+} Fields;
+
+static void fields_clear(Fields *fields)
+{
+    g_clear_pointer(&fields->def, vr_domain_def_free);
+    g_clear_pointer(&fields->number, g_free);
+    g_clear_pointer(&fields->upgrade_domain, g_free);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Fields, fields_clear)
+
 /* The domain may have another name than when the set was defined. */
-VrSeed *vr_os_content_seed(const VrOsContent *content, const VrSet *set, guint index, const VrImage *image, VrHv *hv,
-                           GError **error)
+static gboolean read_fields(Fields *fields, const VrSet *set, guint index, const VrImage *image, VrHv *hv,
+                            GError **error)
 {
     const VrInstance *instance = g_ptr_array_index(set->instances, index);
     g_autofree char *xml = vr_hv_inactive_xml(hv, instance->uuid, error);
-    g_autoptr(VrDomainDef) def = xml ? vr_domain_def_parse(xml, error) : NULL;
-    g_autofree char *number = g_strdup_printf("%u", index);
-    g_autofree char *upgrade_domain = g_strdup_printf("%u", instance->upgrade_domain);
-    VrSeed *seed = NULL;
 
-    if (def) {
-        const char *const values[VR_FIELDS] = {[VR_FIELD_NAME] = def->name,
-                                               [VR_FIELD_UUID] = instance->uuid,
-                                               [VR_FIELD_INDEX] = number,
-                                               [VR_FIELD_UPGRADE_DOMAIN] = upgrade_domain,
-                                               [VR_FIELD_ROLE] = instance->role.name,
-                                               [VR_FIELD_ZONE] = instance->zone.name,
-                                               [VR_FIELD_MAC] =
-                                                   def->macs->len > 0 ? g_ptr_array_index(def->macs, 0) : NULL,
-                                               [VR_FIELD_SET] = set->name,
-                                               [VR_FIELD_IMAGE] = image->name,
-                                               [VR_FIELD_VERSION] = image->version};
-        seed = make(content, values, error);
-    }
-    if (!seed)
+    fields->def = xml ? vr_domain_def_parse(xml, error) : NULL;
+    if (!fields->def) {
         g_prefix_error(error, "'%s': ", instance->domain);
-    return seed;
+        return FALSE;
+    }
+    fields->number = g_strdup_printf("%u", index);
+    fields->upgrade_domain = g_strdup_printf("%u", instance->upgrade_domain);
+    const char *const values[VR_FIELDS] = {
+        [VR_FIELD_NAME] = fields->def->name,
+        [VR_FIELD_UUID] = instance->uuid,
+        [VR_FIELD_INDEX] = fields->number,
+        [VR_FIELD_UPGRADE_DOMAIN] = fields->upgrade_domain,
+        [VR_FIELD_ROLE] = instance->role.name,
+        [VR_FIELD_ZONE] = instance->zone.name,
+        [VR_FIELD_MAC] = fields->def->macs->len > 0 ? g_ptr_array_index(fields->def->macs, 0) : NULL,
+        [VR_FIELD_SET] = set->name,
+        [VR_FIELD_IMAGE] = image->name,
+        [VR_FIELD_VERSION] = image->version};
+    memcpy(fields->values, values, sizeof(values));
+    return TRUE;
+}
+
+static const char *domain_of(const VrSet *set, guint index)
+{
+    return ((const VrInstance *)g_ptr_array_index(set->instances, index))->domain;
+}
+
+gboolean vr_os_content_seed(const VrOsContent *content, const VrSet *set, guint index, const VrImage *image, VrHv *hv,
+                            VrSeed **seed, GError **error)
+{
+    g_auto(Fields) fields = {0};
+
+    *seed = NULL;
+    if (content->profile->line == 0)
+        return TRUE;
+    if (!read_fields(&fields, set, index, image, hv, error))
+        return FALSE;
+    *seed = make(content, fields.values, error);
+    if (!*seed)
+        g_prefix_error(error, "'%s': ", domain_of(set, index));
+    return *seed != NULL;
+}
+
+gboolean vr_os_content_personal(const VrOsContent *content, const VrSet *set, guint index, const VrImage *image,
+                                VrHv *hv, VrPersonal **personal, GError **error)
+{
+    g_auto(Fields) fields = {0};
+
+    *personal = NULL;
+    if (!is_personalised(content->profile))
+        return TRUE;
+    if (!content->offline) {
+        *personal = vr_personal_new(NULL, VR_FORMAT_QCOW2);
+        (*personal)->no_relabel = content->profile->offline.no_relabel;
+        return TRUE;
+    }
+    if (!read_fields(&fields, set, index, image, hv, error))
+        return FALSE;
+    *personal = vr_os_offline_personal(content->offline, fields.values, error);
+    if (!*personal)
+        g_prefix_error(error, "'%s': ", domain_of(set, index));
+    return *personal != NULL;
 }
 
 /* --- who may read it ----------------------------------------------------------------------------------- */

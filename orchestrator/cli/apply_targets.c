@@ -33,7 +33,7 @@ static gboolean has_other_content(const VrTargets *targets, const VrSession *ses
 
     if (!content || !current || !current->seed_digest || !current->image || !current->version)
         return FALSE;
-    seed = vr_os_content_seed(content, session->set, index, &image, session->hv, NULL);
+    (void)vr_os_content_seed(content, session->set, index, &image, session->hv, &seed, NULL);
     digest = seed ? vr_seed_digest(seed) : NULL;
     return g_strcmp0(digest, current->seed_digest) != 0;
 }

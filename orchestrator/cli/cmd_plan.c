@@ -454,7 +454,7 @@ gboolean vr_plan_show(VrSession *session, VrTargets *targets, GError **error)
     else
         print_lines(&plan);
     return none_unknown(&plan, error) && no_blockers(&plan, error) && vr_plan_outside_is_good(&plan, error) &&
-           extensions_are_there(&plan, error) && vr_plan_check_seed(&plan, error) && vr_plan_reserve(&plan, error) &&
+           extensions_are_there(&plan, error) && vr_plan_check_content(&plan, error) && vr_plan_reserve(&plan, error) &&
            room_for_all(&plan, error);
 }
 
@@ -463,7 +463,7 @@ gboolean vr_plan_check(VrSession *session, VrTargets *targets, GError **error)
     g_auto(VrPlan) plan = {.session = session, .targets = targets};
 
     return make_plan(&plan, error) && no_blockers(&plan, error) && vr_plan_outside_is_good(&plan, error) &&
-           extensions_are_there(&plan, error) && vr_plan_check_seed(&plan, error) && vr_plan_reserve(&plan, error);
+           extensions_are_there(&plan, error) && vr_plan_check_content(&plan, error) && vr_plan_reserve(&plan, error);
 }
 
 gboolean vr_cmd_plan(const VrCli *cli, GError **error)

@@ -8,7 +8,7 @@
 #include "base/fd.h"
 #include "disk/personalize.h"
 #include "hv/connection.h"
-#include "orchestrator/cli/kvm_proof.h"
+#include "orchestrator/kvm_proof.h"
 #include "orchestrator/cli/output.h"
 #include "orchestrator/cli/session.h"
 

@@ -69,7 +69,7 @@ void vr_plan_print_seed(const VrPlan *plan);
 json_t *vr_plan_seed_json(const VrPlan *plan);
 void vr_plan_warn_of_seed(const VrPlan *plan, GPtrArray *warnings);
 /* VR_ERROR_REFUSED: a file that is not as it must be, or an instance that no seed can be made for. */
-gboolean vr_plan_check_seed(const VrPlan *plan, GError **error);
+gboolean vr_plan_check_content(const VrPlan *plan, GError **error);
 
 /* What is true of the plan as a whole and a person should know. Element: char *, freed with the array. */
 GPtrArray *vr_plan_warnings(const VrPlan *plan);

@@ -29,20 +29,27 @@ void vr_plan_warn_of_seed(const VrPlan *plan, GPtrArray *warnings)
         g_ptr_array_add(warnings, g_strdup(g_ptr_array_index(lines, i)));
 }
 
-gboolean vr_plan_check_seed(const VrPlan *plan, GError **error)
+static gboolean check_one(const VrPlan *plan, const VrOsContent *content, guint index, GError **error)
 {
     const VrSession *session = plan->session;
+    const VrImage *image = plan->targets->targets[index].chosen ? vr_targets_image(plan->targets, index) : NULL;
+    g_autoptr(VrSeed) seed = NULL;
+    g_autoptr(VrPersonal) personal = NULL;
+
+    return !image || (vr_os_content_seed(content, session->set, index, image, session->hv, &seed, error) &&
+                      vr_os_content_personal(content, session->set, index, image, session->hv, &personal, error));
+}
+
+gboolean vr_plan_check_content(const VrPlan *plan, GError **error)
+{
     g_autoptr(VrOsContent) content = NULL;
 
-    if (!has_seeds(plan))
+    if (plan->targets->kind == VR_RUN_ROLLBACK)
         return TRUE;
-    if (!vr_os_content_load(session->set->model, &content, error))
+    if (!vr_os_content_load(plan->session->set->model, &content, error))
         return FALSE;
-    for (guint i = 0; i < plan->targets->count; i++) {
-        const VrImage *image = plan->targets->targets[i].chosen ? vr_targets_image(plan->targets, i) : NULL;
-        g_autoptr(VrSeed) seed = image ? vr_os_content_seed(content, session->set, i, image, session->hv, error) : NULL;
-        if (image && !seed)
+    for (guint i = 0; content && i < plan->targets->count; i++)
+        if (!check_one(plan, content, i, error))
             return FALSE;
-    }
     return TRUE;
 }

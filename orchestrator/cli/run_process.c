@@ -102,7 +102,8 @@ gboolean vr_run_process(const VrSession *session, const VrTargets *targets, cons
 
     if (request.kind != VR_RUN_ROLLBACK) { /* which goes back to a disk that has them */
         extensions = vr_extensions_load(session->set->model, error);
-        if (!extensions || !vr_os_content_load(session->set->model, &os_content, error)) {
+        if (!extensions || !vr_os_content_load(session->set->model, &os_content, error) ||
+            (os_content && !vr_os_content_prepare(os_content, session->store, error))) {
             vr_run_free(request.goes_on);
             return FALSE;
         }

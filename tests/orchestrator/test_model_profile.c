@@ -285,7 +285,9 @@ static VrSeed *seed_of(const VrModel *model, const char *xml, GError **error)
     g_ptr_array_add(instances, &instance);
     if (!vr_os_content_load(model, &content, error))
         return NULL;
-    return vr_os_content_seed(content, &set, 0, &image, &fake.hv, error);
+    VrSeed *seed = NULL;
+    assert_true(vr_os_content_seed(content, &set, 0, &image, &fake.hv, &seed, error) == (seed != NULL));
+    return seed;
 }
 
 static void expect_bytes(GBytes *bytes, const char *text)

@@ -4,7 +4,7 @@
  * writes to QEMU's isa-debug-exit port, which ends QEMU with a status that nothing else gives. It uses the host's own
  * CPU model, as guests that shall be fast do: there are hosts where a plain one runs and this one does not.
  */
-#include "orchestrator/cli/kvm_proof.h"
+#include "orchestrator/kvm_proof.h"
 
 #include "base/child.h"
 #include "base/durable.h"
