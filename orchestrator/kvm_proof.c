@@ -7,6 +7,7 @@
 #include "orchestrator/kvm_proof.h"
 
 #include "base/child.h"
+#include "base/confine.h"
 #include "base/durable.h"
 #include "base/error.h"
 #include "base/fd.h"
@@ -118,4 +119,17 @@ gboolean vr_kvm_prove(GError **error)
     g_set_error(error, VR_ERROR, VR_ERROR_CHILD, "QEMU ended with status %d%s%s", result.exit_status, *said ? ": " : "",
                 said);
     return FALSE;
+}
+
+static void prove(void *works)
+{
+    *(gboolean *)works = access("/dev/kvm", R_OK | W_OK) == 0 && vr_kvm_prove(NULL);
+}
+
+gboolean vr_kvm_works(void)
+{
+    gboolean works = FALSE;
+
+    vr_confine_outside(prove, &works);
+    return works;
 }

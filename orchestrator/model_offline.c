@@ -461,18 +461,34 @@ static gboolean check_ids(VrModelParser *parser, const VrModel *model, GError **
     return vr_model_check_for_each(parser, model, OFFLINE ".machineId", id, check_machine_id, error);
 }
 
-static gboolean asks_for_some(const VrOfflineProfile *offline)
+char **vr_model_offline_given(const VrOfflineProfile *offline)
 {
-    return offline->hostname != NULL || offline->machine_id != NULL || offline->timezone != NULL ||
-           offline->host_key_dir != NULL || offline->authorized->len > 0 || offline->files->len > 0 ||
-           offline->network_files->len > 0 || offline->first_boot.line != 0;
+    const struct {
+        const char *key;
+        gboolean given;
+    } rows[] = {{"hostname", offline->hostname != NULL},
+                {"machineId", offline->machine_id != NULL},
+                {"timezone", offline->timezone != NULL},
+                {"sshHostKeys", offline->host_key_dir != NULL},
+                {"authorizedKeys", offline->authorized != NULL && offline->authorized->len > 0},
+                {"files", offline->files != NULL && offline->files->len > 0},
+                {"networkFiles", offline->network_files != NULL && offline->network_files->len > 0},
+                {"firstBoot", offline->first_boot.line != 0}};
+    g_autoptr(GStrvBuilder) keys = g_strv_builder_new();
+
+    for (gsize i = 0; i < G_N_ELEMENTS(rows); i++)
+        if (rows[i].given)
+            g_strv_builder_add(keys, rows[i].key);
+    return g_strv_builder_end(keys);
 }
 
 gboolean vr_model_check_offline(VrModelParser *parser, VrModel *model, GError **error)
 {
     VrOfflineProfile *offline = &model->os_profile.offline;
 
-    if (asks_for_some(offline))
+    g_auto(GStrv) given = vr_model_offline_given(offline);
+
+    if (given[0] != NULL)
         offline->line = vr_model_line(parser, OFFLINE);
     if (vr_model_line(parser, CARRY "From") != 0 && model->os_profile.carry.what[0] == NULL)
         return vr_model_fail_at(parser, CARRY "From", "goes with carryOver, which names nothing", error);

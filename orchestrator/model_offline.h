@@ -19,6 +19,9 @@ gboolean vr_model_check_offline(VrModelParser *parser, VrModel *model, GError **
 /* "" for "new", else 32 hexadecimal digits, out of these or a UUID; NULL: it is none. Free with g_free. */
 char *vr_machine_id_of(const char *text);
 
+/* The keys of it that ask for something. Free with g_strfreev. */
+char **vr_model_offline_given(const VrOfflineProfile *offline);
+
 /* What they say, as texts that differ when they do, without what may be a secret. NULL: nothing. Free with g_free. */
 char *vr_model_offline_files_text(const GPtrArray *files);
 char *vr_model_offline_keys_text(const GPtrArray *keys);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "orchestrator/os_content.h"
 
-#include "base/confine.h"
 #include "base/durable.h"
 #include "base/error.h"
 #include "base/fd.h"
@@ -16,12 +15,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
-
-#define APPLIANCE "appliance" /* in the root of the store */
 
 struct VrOsContent {
-    const VrOsProfile *profile;
+    const VrModel *model;
+    const VrOsProfile *profile;                         /* of the model */
     GBytes *custom_data, *vendor_data, *network_config; /* NULL: not given */
     GPtrArray *public_keys;                             /* char * */
     VrOsOffline *offline;                               /* NULL: the model has no offlineConfiguration */
@@ -81,9 +78,9 @@ static gboolean load_seed(VrOsContent *content, GError **error)
             load_keys(content, error));
 }
 
-static gboolean is_personalised(const VrOsProfile *profile)
+gboolean vr_model_writes_offline(const VrModel *model)
 {
-    return profile->offline.line != 0 || profile->carry.what[0] != NULL;
+    return model->os_profile.offline.line != 0 || model->os_profile.carry.what[0] != NULL;
 }
 
 static void load_carry(const VrCarryProfile *profile, VrCarryOver *carry)
@@ -108,7 +105,7 @@ static gboolean load_personal(VrOsContent *content, GError **error)
     g_autoptr(GError) local = NULL;
 
     load_carry(&profile->carry, &content->carry);
-    if (!is_personalised(profile))
+    if (!vr_model_writes_offline(content->model))
         return TRUE;
     if (!vr_personalize_is_possible(&local)) {
         g_set_error(error, VR_ERROR, VR_ERROR_REFUSED,
@@ -125,10 +122,11 @@ gboolean vr_os_content_load(const VrModel *model, VrOsContent **content, GError 
     g_autoptr(VrOsContent) all = NULL;
 
     *content = NULL;
-    if (model->os_profile.line == 0 && !is_personalised(&model->os_profile))
+    if (model->os_profile.line == 0 && !vr_model_writes_offline(model))
         return TRUE;
     vr_leave_no_core();
     all = g_new0(VrOsContent, 1);
+    all->model = model;
     all->profile = &model->os_profile;
     all->public_keys = g_ptr_array_new_with_free_func(g_free);
     if (!load_seed(all, error) || !load_personal(all, error))
@@ -139,25 +137,19 @@ gboolean vr_os_content_load(const VrModel *model, VrOsContent **content, GError 
 
 /* --- where it is written ------------------------------------------------------------------------------- */
 
-/* /dev/kvm is none of the files that a run may write to. */
-static void prove_kvm(void *proven)
-{
-    *(gboolean *)proven = access("/dev/kvm", R_OK | W_OK) == 0 && vr_kvm_prove(NULL);
-}
-
 gboolean vr_os_content_prepare(VrOsContent *content, VrStore *store, GError **error)
 {
     vr_autofd dir = -1;
 
-    if (!is_personalised(content->profile))
+    if (!vr_model_writes_offline(content->model))
         return TRUE;
-    dir = vr_mkdir_beneath(vr_store_root_fd(store), APPLIANCE, 0700, error);
+    dir = vr_mkdir_beneath(vr_store_root_fd(store), VR_APPLIANCE, 0700, error);
     if (dir < 0)
         return FALSE;
     g_free(content->work_dir);
-    content->work_dir = g_build_filename(vr_store_root(store), APPLIANCE, NULL);
+    content->work_dir = g_build_filename(vr_store_root(store), VR_APPLIANCE, NULL);
     content->personalize.work_dir = content->work_dir;
-    vr_confine_outside(prove_kvm, &content->personalize.kvm);
+    content->personalize.kvm = vr_kvm_works();
     return TRUE;
 }
 
@@ -327,7 +319,7 @@ gboolean vr_os_content_personal(const VrOsContent *content, const VrSet *set, gu
     g_auto(Fields) fields = {0};
 
     *personal = NULL;
-    if (!is_personalised(content->profile))
+    if (!vr_model_writes_offline(content->model))
         return TRUE;
     if (!content->offline) {
         *personal = vr_personal_new(NULL, VR_FORMAT_QCOW2);
@@ -344,22 +336,37 @@ gboolean vr_os_content_personal(const VrOsContent *content, const VrSet *set, gu
 
 /* --- who may read it ----------------------------------------------------------------------------------- */
 
-GPtrArray *vr_os_content_open_files(const VrModel *model)
+static void add_open(GPtrArray *lines, const char *key, const char *file)
 {
-    const struct {
-        const char *key, *file;
-    } all[] = {{"customData", model->os_profile.custom_data.file},
-               {"vendorData", model->os_profile.vendor_data.file},
-               {"networkConfig", model->os_profile.network_config.file}};
-    GPtrArray *lines = g_ptr_array_new_with_free_func(g_free);
     struct stat st;
 
-    for (gsize i = 0; i < G_N_ELEMENTS(all); i++) {
-        if (all[i].file && stat(all[i].file, &st) == 0 && (st.st_mode & 07) != 0)
-            g_ptr_array_add(lines,
-                            g_strdup_printf("osProfile.%s: %s is open to every user of this host (mode %04o); if "
-                                            "it holds a secret, run 'chmod 600' on it",
-                                            all[i].key, all[i].file, (guint)st.st_mode & 07777));
+    if (file && stat(file, &st) == 0 && (st.st_mode & 07) != 0)
+        g_ptr_array_add(lines, g_strdup_printf("osProfile.%s: %s is open to every user of this host (mode %04o); if it "
+                                               "holds a secret, run 'chmod 600' on it",
+                                               key, file, (guint)st.st_mode & 07777));
+}
+
+/* What every user of the guest may read is no secret. */
+static void add_open_files(GPtrArray *lines, const char *list, const GPtrArray *files)
+{
+    for (guint i = 0; i < files->len; i++) {
+        const VrOfflineFile *file = g_ptr_array_index(files, i);
+        g_autofree char *key = g_strdup_printf("offlineConfiguration.%s[%u]", list, i);
+        if ((file->mode & 07) == 0)
+            add_open(lines, key, file->content.file);
     }
+}
+
+GPtrArray *vr_os_content_open_files(const VrModel *model)
+{
+    const VrOsProfile *profile = &model->os_profile;
+    GPtrArray *lines = g_ptr_array_new_with_free_func(g_free);
+
+    add_open(lines, "customData", profile->custom_data.file);
+    add_open(lines, "vendorData", profile->vendor_data.file);
+    add_open(lines, "networkConfig", profile->network_config.file);
+    add_open_files(lines, "files", profile->offline.files);
+    add_open_files(lines, "networkFiles", profile->offline.network_files);
+    add_open(lines, "offlineConfiguration.firstBoot", profile->offline.first_boot.file);
     return lines;
 }

@@ -25,6 +25,11 @@ gboolean vr_os_content_load(const VrModel *model, VrOsContent **content, GError 
 void vr_os_content_free(VrOsContent *content);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrOsContent, vr_os_content_free)
 
+#define VR_APPLIANCE "appliance" /* a directory in the root of the store */
+
+/* Does it ask for anything that is written into new disks offline, carried over or not? */
+gboolean vr_model_writes_offline(const VrModel *model);
+
 /* Before a run: where disks are written to offline, ROOT/appliance is made and KVM tried, once. */
 gboolean vr_os_content_prepare(VrOsContent *content, VrStore *store, GError **error);
 

@@ -266,8 +266,9 @@ static void print_json(const VrPlan *plan)
     for (guint i = 0; i < warnings->len; i++)
         json_array_append_new(list, vr_json_text(g_ptr_array_index(warnings, i)));
     vr_json_print(json_pack(
-        "{s:o, s:s, s:o, s:s, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "set",
-        vr_json_text(plan->session->set->name), "operation", vr_run_kind_name(targets->kind), "targetImageReference",
+        "{s:o, s:s, s:o, s:s, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+        "set", vr_json_text(plan->session->set->name), "operation", vr_run_kind_name(targets->kind),
+        "targetImageReference",
         vr_reference_json(plan->session->store, targets->image ? targets->image->name : NULL,
                           targets->image ? targets->image->version : NULL),
         "osDiskKind", vr_os_disk_kind_name(plan->session->set->model->os_disk_kind), "instanceCount",
@@ -280,7 +281,8 @@ static void print_json(const VrPlan *plan)
                   json_integer((json_int_t)plan->most_bytes)),
         "nvramCopy", vr_plan_nvram_json(plan), "expectedOffMs", vr_spread_json(&plan->off), "expectedDurationMs",
         vr_json_ms(vr_plan_expected_ms(plan)), "drives", vr_plan_drives_json(plan), "dataDiskProof",
-        vr_plan_proof_json(plan), "extensions", extensions_json(plan), "seed", vr_plan_seed_json(plan)));
+        vr_plan_proof_json(plan), "extensions", extensions_json(plan), "seed", vr_plan_seed_json(plan),
+        "offlineConfiguration", vr_plan_offline_json(plan), "carryOver", vr_plan_carry_json(plan)));
 }
 
 /* --- lines ------------------------------------------------------------------------------------------- */
@@ -377,6 +379,7 @@ static void print_lines(const VrPlan *plan)
     vr_plan_print_drives(plan);
     vr_plan_print_proof(plan);
     vr_plan_print_seed(plan);
+    vr_plan_print_offline(plan);
     print_extensions(plan);
 }
 

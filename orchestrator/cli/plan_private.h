@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Private to plan: cmd_plan.c makes and prints it, plan_reserve.c, plan_outside.c, plan_drives.c and plan_expect.c parts of it, plan_warnings.c says what a person should know of it. */
+/* Private to plan: cmd_plan.c makes and prints it, plan_reserve.c, plan_outside.c, plan_drives.c, plan_expect.c, plan_seed.c and plan_offline.c parts of it, plan_warnings.c says what a person should know of it. */
 #pragma once
 
 #include "orchestrator/cli/look.h"
@@ -68,8 +68,14 @@ json_t *vr_plan_proof_json(const VrPlan *plan);
 void vr_plan_print_seed(const VrPlan *plan);
 json_t *vr_plan_seed_json(const VrPlan *plan);
 void vr_plan_warn_of_seed(const VrPlan *plan, GPtrArray *warnings);
-/* VR_ERROR_REFUSED: a file that is not as it must be, or an instance that no seed can be made for. */
+/* VR_ERROR_REFUSED: a file that is not as it must be, or an instance for which no seed, or nothing for its disk, can be made. */
 gboolean vr_plan_check_content(const VrPlan *plan, GError **error);
+
+/* --- plan_offline.c: what is written into each new disk offline, and what is carried over --- */
+void vr_plan_print_offline(const VrPlan *plan);
+json_t *vr_plan_offline_json(const VrPlan *plan);
+json_t *vr_plan_carry_json(const VrPlan *plan);
+void vr_plan_warn_of_offline(const VrPlan *plan, GPtrArray *warnings);
 
 /* What is true of the plan as a whole and a person should know. Element: char *, freed with the array. */
 GPtrArray *vr_plan_warnings(const VrPlan *plan);

@@ -9,10 +9,12 @@
 #include "base/error.h"
 #include "disk/clone.h"
 #include "disk/disk_file.h"
+#include "orchestrator/os_content.h"
 
 #include <sys/stat.h>
 
 #define BYTES_OF_AN_OVERLAY ((guint64)1 << 20)
+#define BYTES_OF_THE_APPLIANCE ((guint64)512 << 20)
 
 gboolean vr_plan_is_full(const VrPlan *plan)
 {
@@ -42,6 +44,17 @@ static gboolean measure_others(VrPlan *plan, GError **error)
     return growing != NULL;
 }
 
+/* libguestfs's own; it is kept, so the first run alone needs room for it. */
+static guint64 appliance_bytes(const VrPlan *plan)
+{
+    g_autofree char *path =
+        g_build_filename(vr_store_root(plan->session->store), VR_APPLIANCE, "appliance", "root", NULL);
+
+    return vr_model_writes_offline(plan->session->set->model) && !g_file_test(path, G_FILE_TEST_EXISTS)
+               ? BYTES_OF_THE_APPLIANCE
+               : 0;
+}
+
 gboolean vr_plan_measure(VrPlan *plan, GError **error)
 {
     const VrImage *last = NULL;
@@ -61,6 +74,8 @@ gboolean vr_plan_measure(VrPlan *plan, GError **error)
         plan->at_once += bytes;
         plan->sum_bytes += image->virtual_size;
     }
+    if (last)
+        plan->at_once += appliance_bytes(plan);
     return measure_others(plan, error);
 }
 

@@ -25,7 +25,7 @@ void vr_plan_warn_of_seed(const VrPlan *plan, GPtrArray *warnings)
 {
     g_autoptr(GPtrArray) lines = vr_os_content_open_files(plan->session->set->model);
 
-    for (guint i = 0; has_seeds(plan) && i < lines->len; i++)
+    for (guint i = 0; plan->targets->kind != VR_RUN_ROLLBACK && i < lines->len; i++)
         g_ptr_array_add(warnings, g_strdup(g_ptr_array_index(lines, i)));
 }
 

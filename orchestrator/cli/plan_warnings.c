@@ -108,6 +108,7 @@ GPtrArray *vr_plan_warnings(const VrPlan *plan)
     if (weakness)
         g_ptr_array_add(warnings, g_strdup(weakness));
     vr_plan_warn_of_seed(plan, warnings);
+    vr_plan_warn_of_offline(plan, warnings);
     if (growth)
         g_ptr_array_add(warnings, g_steal_pointer(&growth));
     if (targets->kind == VR_RUN_ROLLBACK)

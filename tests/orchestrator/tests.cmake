@@ -5,6 +5,10 @@ vr_test(orchestrator model_health LINK vr_orchestrator)
 vr_test(orchestrator model_extensions LINK vr_orchestrator)
 vr_test(orchestrator model_notice LINK vr_orchestrator)
 vr_test(orchestrator model_profile LINK vr_orchestrator)
+vr_test(orchestrator model_offline LINK vr_orchestrator)
+vr_test(orchestrator os_offline LINK vr_orchestrator)
+add_dependencies(test_os_offline virt-reimage-personalize)
+file(CREATE_LINK ../virt-reimage-personalize ${CMAKE_CURRENT_BINARY_DIR}/virt-reimage-personalize SYMBOLIC) # beside whoever starts it
 vr_test(orchestrator model_policy LINK vr_orchestrator)
 vr_test(orchestrator model_outside LINK vr_orchestrator)
 vr_test(orchestrator model_windows LINK vr_orchestrator)
@@ -14,7 +18,8 @@ add_test(NAME orchestrator/model_schema_documents
   COMMAND /usr/bin/python3 ${CMAKE_CURRENT_SOURCE_DIR}/orchestrator/model_schema.py
     ${PROJECT_SOURCE_DIR}/docs/model.schema.json
     $<TARGET_FILE:test_model> $<TARGET_FILE:test_model_health> $<TARGET_FILE:test_model_notice> $<TARGET_FILE:test_model_policy>
-    $<TARGET_FILE:test_model_extensions> $<TARGET_FILE:test_model_outside> $<TARGET_FILE:test_model_windows> $<TARGET_FILE:test_model_profile>)
+    $<TARGET_FILE:test_model_extensions> $<TARGET_FILE:test_model_outside> $<TARGET_FILE:test_model_windows> $<TARGET_FILE:test_model_profile>
+    $<TARGET_FILE:test_model_offline>)
 set_tests_properties(orchestrator/model_schema_documents PROPERTIES TIMEOUT 120 SKIP_RETURN_CODE 77)
 vr_test(orchestrator planner LINK vr_orchestrator)
 vr_test(orchestrator planner_labels LINK vr_orchestrator)
