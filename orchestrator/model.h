@@ -170,6 +170,7 @@ typedef struct {
     GPtrArray *authorized;            /* VrOfflineKey * */
     GPtrArray *files, *network_files; /* VrOfflineFile * */
     VrProfileData first_boot;
+    VrProfileData unattend; /* of Windows: alone */
     gboolean no_relabel; /* NOT selinuxRelabel; counts for what is carried over, too */
 } VrOfflineProfile;
 

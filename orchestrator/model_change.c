@@ -245,6 +245,7 @@ const VrChangeRule vr_change_rules[] = {
     PROFILE(OFFLINE "files", offline_files, offline.files),
     PROFILE(OFFLINE "networkFiles", offline_files, offline.network_files),
     PROFILE(OFFLINE "firstBoot", data, offline.first_boot),
+    PROFILE(OFFLINE "unattend", data, offline.unattend),
     PROFILE(OFFLINE "selinuxRelabel", opposite, offline.no_relabel),
     {CARRIED("carryOver", texts, what)},
     {CARRIED("carryOverFrom", choice, from_disk), .names = carry_sources},

@@ -230,6 +230,7 @@ const VrModelKey vr_model_offline_keys[] = {
     {.name = "files", .parse = parse_files, .offset = PROFILE(files)},
     {.name = "networkFiles", .parse = parse_network, .offset = PROFILE(network_files)},
     {.name = "firstBoot", .parse = parse_script, .offset = PROFILE(first_boot), .data = vr_model_data_keys},
+    {.name = "unattend", .parse = vr_model_profile_data, .offset = PROFILE(unattend), .data = vr_model_data_keys},
     {.name = "selinuxRelabel", .parse = vr_model_boolean_not, .offset = PROFILE(no_relabel)},
     {0},
 };
@@ -254,6 +255,7 @@ void vr_model_offline_clear(VrOsProfile *profile)
     g_ptr_array_unref(offline->files);
     g_ptr_array_unref(offline->network_files);
     vr_model_data_clear(&offline->first_boot);
+    vr_model_data_clear(&offline->unattend);
     g_strfreev(profile->carry.what);
 }
 
@@ -473,13 +475,25 @@ char **vr_model_offline_given(const VrOfflineProfile *offline)
                 {"authorizedKeys", offline->authorized != NULL && offline->authorized->len > 0},
                 {"files", offline->files != NULL && offline->files->len > 0},
                 {"networkFiles", offline->network_files != NULL && offline->network_files->len > 0},
-                {"firstBoot", offline->first_boot.line != 0}};
+                {"firstBoot", offline->first_boot.line != 0},
+                {"unattend", offline->unattend.line != 0}};
     g_autoptr(GStrvBuilder) keys = g_strv_builder_new();
 
     for (gsize i = 0; i < G_N_ELEMENTS(rows); i++)
         if (rows[i].given)
             g_strv_builder_add(keys, rows[i].key);
     return g_strv_builder_end(keys);
+}
+
+/* Of Windows nothing else can be written, nor carried over. */
+static gboolean check_unattend(VrModelParser *parser, const VrOsProfile *profile, char *const *given, GError **error)
+{
+    if (profile->offline.unattend.line == 0 || (given[1] == NULL && profile->carry.what[0] == NULL))
+        return TRUE;
+    g_string_assign(parser->path, OFFLINE ".unattend");
+    return vr_model_fail(parser, profile->offline.unattend.line, error,
+                         "is for Windows, where nothing else is written: it goes without %s",
+                         given[1] != NULL ? given[0] : "carryOver");
 }
 
 gboolean vr_model_check_offline(VrModelParser *parser, VrModel *model, GError **error)
@@ -492,6 +506,8 @@ gboolean vr_model_check_offline(VrModelParser *parser, VrModel *model, GError **
         offline->line = vr_model_line(parser, OFFLINE);
     if (vr_model_line(parser, CARRY "From") != 0 && model->os_profile.carry.what[0] == NULL)
         return vr_model_fail_at(parser, CARRY "From", "goes with carryOver, which names nothing", error);
+    if (given[0] != NULL && !check_unattend(parser, &model->os_profile, given, error))
+        return FALSE;
     return (offline->hostname == NULL ||
             vr_model_check_for_each(parser, model, OFFLINE ".hostname", offline->hostname, check_host_name, error)) &&
            check_ids(parser, model, error) && check_claims(parser, &model->os_profile, error);

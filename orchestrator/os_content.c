@@ -368,5 +368,6 @@ GPtrArray *vr_os_content_open_files(const VrModel *model)
     add_open_files(lines, "files", profile->offline.files);
     add_open_files(lines, "networkFiles", profile->offline.network_files);
     add_open(lines, "offlineConfiguration.firstBoot", profile->offline.first_boot.file);
+    add_open(lines, "offlineConfiguration.unattend", profile->offline.unattend.file);
     return lines;
 }

@@ -12,7 +12,7 @@
 struct VrOsOffline {
     const VrOfflineProfile *profile;
     GPtrArray *files, *network_files; /* GBytes *, one for each of the profile's */
-    GBytes *first_boot;               /* NULL: none */
+    GBytes *first_boot, *unattend;    /* NULL: none */
     GPtrArray *keys;                  /* char *, one for each of authorized */
     gsize bytes;
 };
@@ -24,6 +24,7 @@ void vr_os_offline_free(VrOsOffline *offline)
     g_ptr_array_unref(offline->files);
     g_ptr_array_unref(offline->network_files);
     g_clear_pointer(&offline->first_boot, g_bytes_unref);
+    g_clear_pointer(&offline->unattend, g_bytes_unref);
     g_ptr_array_unref(offline->keys);
     g_free(offline);
 }
@@ -74,20 +75,13 @@ static gboolean load_keys(VrOsOffline *offline, GError **error)
     return TRUE;
 }
 
-static gboolean load_script(VrOsOffline *offline, GError **error)
+static gboolean load_one(VrOsOffline *offline, const VrProfileData *data, const char *key, GBytes **bytes,
+                         GError **error)
 {
-    g_autoptr(VrPersonal) personal = vr_personal_new(NULL, VR_FORMAT_QCOW2);
-    const char *file = offline->profile->first_boot.file;
-    gboolean ok = load_data(offline, &offline->profile->first_boot, &offline->first_boot, error);
+    gboolean ok = load_data(offline, data, bytes, error);
 
-    if (ok && offline->first_boot) {
-        personal->first_boot = g_bytes_ref(offline->first_boot);
-        ok = vr_personal_check(personal, error);
-        if (!ok && file)
-            g_prefix_error(error, "%s: ", file);
-    }
     if (!ok)
-        g_prefix_error(error, "firstBoot: ");
+        g_prefix_error(error, "%s: ", key);
     return ok;
 }
 
@@ -109,7 +103,9 @@ VrOsOffline *vr_os_offline_load(const VrOfflineProfile *profile, GError **error)
     offline->keys = g_ptr_array_new_with_free_func(g_free);
     if (load_files(offline, profile->files, offline->files, "files", error) &&
         load_files(offline, profile->network_files, offline->network_files, "networkFiles", error) &&
-        load_keys(offline, error) && load_script(offline, error))
+        load_keys(offline, error) &&
+        load_one(offline, &profile->first_boot, "firstBoot", &offline->first_boot, error) &&
+        load_one(offline, &profile->unattend, "unattend", &offline->unattend, error))
         return g_steal_pointer(&offline);
     name_it(".", error);
     return NULL;
@@ -209,15 +205,13 @@ static gboolean take_files(const GPtrArray *files, const GPtrArray *bytes, const
     return TRUE;
 }
 
-static gboolean take_script(const VrOsOffline *offline, const char *const *values, VrPersonal *personal, GError **error)
+static gboolean take_one(const VrProfileData *data, GBytes *bytes, const char *key, const char *const *values,
+                         GBytes **made, GError **error)
 {
-    if (!offline->first_boot)
-        return TRUE;
-    personal->first_boot =
-        vr_os_data_of(&offline->profile->first_boot, offline->first_boot, VR_PERSONAL_MAX_BYTES, values, error);
-    if (!personal->first_boot)
-        g_prefix_error(error, "firstBoot: ");
-    return personal->first_boot != NULL;
+    *made = bytes ? vr_os_data_of(data, bytes, VR_PERSONAL_MAX_BYTES, values, error) : NULL;
+    if (bytes && !*made)
+        g_prefix_error(error, "%s: ", key);
+    return !bytes || *made;
 }
 
 VrPersonal *vr_os_offline_personal(const VrOsOffline *offline, const char *const *values, GError **error)
@@ -231,7 +225,8 @@ VrPersonal *vr_os_offline_personal(const VrOsOffline *offline, const char *const
     if (!take_names(profile, values, personal, error) || !take_host_keys(profile, values, personal, error) ||
         !take_files(profile->files, offline->files, "files", values, personal->files, error) ||
         !take_files(profile->network_files, offline->network_files, "networkFiles", values, personal->network, error) ||
-        !take_script(offline, values, personal, error)) {
+        !take_one(&profile->first_boot, offline->first_boot, "firstBoot", values, &personal->first_boot, error) ||
+        !take_one(&profile->unattend, offline->unattend, "unattend", values, &personal->unattend, error)) {
         name_it(".", error);
         return NULL;
     }

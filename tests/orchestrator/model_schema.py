@@ -27,7 +27,7 @@ BEYOND = re.compile("|".join([
     r"is (above|below) max", r"is named twice", r"OS disk cannot be a temp disk", r"they must ascend|does not follow",
     r"is this host: tcp", r"must be HOST or HOST:PORT", r"must be the name that the certificates have",
     r"is out of range \((PT|P\d|0 to 14400 seconds)", r"is not a duration", r"do not fit into", r"are of pair", r"goes in a circle|comes after ", r"comes twice|second spelling",
-    r"is no host name|of a host name|that are written", r"is no machine-id|is the same for all", r"would be written twice", r"is no field|has no \}|: it has none", r"is no public key",
+    r"is no host name|of a host name|that are written", r"is no machine-id|is the same for all", r"would be written twice", r"is for Windows", r"is no field|has no \}|: it has none", r"is no public key",
     r"(aliases|anchors|tags) are not allowed", r"more than one document", r"NUL character", r"not UTF-8",
     r"larger than 1 MiB", r"nested more than",
     r"headers go with https", r"with its zone"]))

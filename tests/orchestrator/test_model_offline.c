@@ -75,6 +75,10 @@ static void test_refused(void **state)
         {OFFLINE("firstBoot: {text: \"echo\"}"), PATH "firstBoot: its text must begin with '#!'"},
         {OFFLINE("firstBoot: {}"), PATH "firstBoot: must have one of file and text"},
         {OFFLINE("selinuxRelabel: maybe"), PATH "selinuxRelabel: maybe is neither true nor false"},
+        {OFFLINE("unattend: {text: a}, timezone: UTC"), PATH "unattend: is for Windows, where nothing else is written: "
+                                                             "it goes without timezone"},
+        {PROFILE("carryOver: [/a], offlineConfiguration: {unattend: {file: a}}"),
+         PATH "unattend: is for Windows, where nothing else is written: it goes without carryOver"},
         /* keys: those of the issue have options */
         {KEYS("{keyData: " ED25519 "}"), PATH "authorizedKeys[0]: user is missing"},
         {KEYS("{user: root}"), PATH "authorizedKeys[0]: must have one of keyData and file"},
@@ -131,6 +135,7 @@ static void test_refused(void **state)
     refused_each(rows, G_N_ELEMENTS(rows));
     vr_model_free(parse_with(CARRY("/var/lib/shop, /var/lib/shop2")));
     vr_model_free(parse_with(CARRY("")));
+    vr_model_free(parse_with(OFFLINE("unattend: {file: a}")));
 }
 
 /* Those of the issue: a newline, 65 characters, "$()"; each with its line. */

@@ -144,7 +144,9 @@ static void test_what_is_refused(void **state) /* C5 */
         {"files: [{source: '{DIR}/binary', path: /a, template: true}]", "{DIR}/binary: it is no UTF-8 text"},
         {"networkFiles: [{source: '{DIR}/none', path: /etc/netplan/a}]", "networkFiles[0]: {DIR}/none cannot be read"},
         {"firstBoot: {file: '{DIR}/binary'}",
-         "osProfile.offlineConfiguration.firstBoot: {DIR}/binary: the first-boot script does not begin with '#!'"},
+         "'lab-0': osProfile.offlineConfiguration: the first-boot script does not begin with '#!'"},
+        {"unattend: {text: a}", "osProfile.offlineConfiguration: the answer file for Windows is no XML"},
+        {"unattend: {file: '{DIR}/none'}", "osProfile.offlineConfiguration.unattend: {DIR}/none cannot be read"},
         {"authorizedKeys: [{user: a, file: '{DIR}/options.pub'}]",
          "osProfile.offlineConfiguration.authorizedKeys[0]: {DIR}/options.pub: what is in it must begin with the type"},
         {"sshHostKeys: '{DIR}/none'",
@@ -175,6 +177,15 @@ static void test_what_is_refused(void **state) /* C5 */
         if (!strstr(error->message, text->str))
             fail_msg("\"%s\" does not say \"%s\"", error->message, text->str);
     }
+}
+
+static void test_windows(void **state) /* C9 */
+{
+    g_autoptr(VrModel) model = model_of("osProfile: {offlineConfiguration: {unattend: {text: \"<unattend><!-- "
+                                        "@{instance.name} -->\", template: true}}}");
+    g_autoptr(VrPersonal) personal = personal_of(model, NULL);
+
+    assert_int_equal(g_bytes_get_size(personal->unattend), strlen("<unattend><!-- web-7 -->"));
 }
 
 static void test_all_together_are_too_large(void **state)
@@ -245,6 +256,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_what_an_instance_gets, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_is_refused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_windows, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_all_together_are_too_large, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_is_carried_over, set_up, tear_down),
         cmocka_unit_test(test_none),
