@@ -120,8 +120,8 @@ void vr_preflight_agent(VrPreflightCheck *check)
         return;
     vr_preflight_add(
         check, "no-agent",
-        g_strdup_printf("%s has no guest agent channel, and the model needs the agent, for its health, its extensions "
-                        "or to stop it",
+        g_strdup_printf("%s has no guest agent channel, and the model needs the agent, for its health, its extensions, "
+                        "what is carried over, or to stop it",
                         check->name),
         g_strdup_printf("virsh edit %s: <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/>"
                         "</channel>; the image must run qemu-guest-agent",

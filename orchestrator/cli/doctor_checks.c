@@ -8,9 +8,10 @@
 #include "base/fd.h"
 #include "disk/personalize.h"
 #include "hv/connection.h"
-#include "orchestrator/kvm_proof.h"
 #include "orchestrator/cli/output.h"
 #include "orchestrator/cli/session.h"
+#include "orchestrator/kvm_proof.h"
+#include "orchestrator/os_content.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -101,8 +102,18 @@ static void check_personalize(VrDoctor *doctor, VrCheck *check)
         answer(check, VR_CHECK_OK, g_strdup("its appliance can be built"), NULL);
     else
         answer(check, VR_CHECK_WARN, g_strdup_printf("new disks cannot be personalised offline: %s", local->message),
-               "install what is missing (Debian: libguestfs0 libguestfs-xfs, and where /boot has no kernel "
-               "linux-image-cloud-amd64)");
+               VR_PERSONALIZE_REMEDY);
+}
+
+static void check_seed(VrDoctor *doctor, VrCheck *check)
+{
+    g_autoptr(GError) local = NULL;
+
+    if (vr_seed_has_tool(&local))
+        answer(check, VR_CHECK_OK, g_strdup("makes the seeds of osProfile"), NULL);
+    else
+        answer(check, VR_CHECK_WARN, g_strdup("new disks cannot get the seed of an osProfile: xorrisofs is not there"),
+               "install it (Debian: xorriso)");
 }
 
 /* --- the kernel -------------------------------------------------------------------------------------- */
@@ -283,6 +294,7 @@ const VrDoctorCheck vr_doctor_checks[] = {{"libvirt", check_libvirt},
                                           {"kvm", check_kvm},
                                           {"qemu-img", check_qemu_img},
                                           {"libguestfs", check_personalize},
+                                          {"xorriso", check_seed},
                                           {"io_uring", check_io_uring},
                                           {"landlock", check_landlock},
                                           {"store", check_store},

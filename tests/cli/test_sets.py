@@ -217,7 +217,7 @@ def test_reimage_needs_to_know_the_version(defined, fleet):
 def test_doctor_changes_nothing(defined):
     before = defined.snapshot()
     answer = defined.json("doctor")
-    assert answer["fit"] and {"libvirt", "kvm", "qemu-img", "io_uring", "reflink", "space", "security"} <= {
+    assert answer["fit"] and {"libvirt", "kvm", "qemu-img", "libguestfs", "xorriso", "io_uring", "reflink", "space", "security"} <= {
         check["check"] for check in answer["checks"]}
     assert defined.snapshot() == before
     unfit = defined("-c", NO_LIBVIRT, "doctor", status=FAILED)

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""C5, C6, C8: what is written into new disks offline, as a person asks for it; bad input changes nothing, and the guests run on."""
+import os
+
+import pytest
+
+from program import DONE, REFUSED, USAGE
+
+ED25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGW5zT0XQ3H0Xo0R8nqkG1v2hYl3mS7bC0d4w9pKxJ2a"
+OFFLINE = "osProfile.offlineConfiguration"
+
+
+class Offline:
+    def __init__(self, lab):
+        self.lab, self.program, self.set_name = lab, lab.program, lab.set_name
+        self.guest = lab.fleet[0]
+        self.running = [guest.domain.ID() for guest in lab.fleet]
+
+    def define(self, profile, status=DONE):
+        model = self.program.model(self.set_name, self.lab.names, more=f"osProfile: {{{profile}}}\n")
+        return self.program("set-define", self.program.write("set.yaml", model), status=status)
+
+    def put(self, name, text, mode=0o600, size=None):
+        path = self.program.write(name, text)
+        os.chmod(path, mode)
+        if size is not None:
+            os.truncate(path, size)
+        return path
+
+    def untouched(self):
+        assert [guest.domain.ID() for guest in self.lab.fleet] == self.running
+        assert self.lab.versions() == self.lab.all_on("1.0.0")
+
+
+@pytest.fixture(scope="module", name="offline")
+def fixture_offline(make_lab):
+    return Offline(make_lab(2, "offline", batch=100))
+
+
+@pytest.mark.parametrize("profile, why", [
+    ('offlineConfiguration: {hostname: "a\\nb"}', f'{OFFLINE}.hostname: "a\\nb" of '),
+    ('offlineConfiguration: {hostname: "$(reboot)"}', f'{OFFLINE}.hostname: "$(reboot)" of '),
+    (f'offlineConfiguration: {{hostname: {"a" * 30}.{"b" * 34}}}', "is longer than the 63 characters"),
+    (f"offlineConfiguration: {{authorizedKeys: [{{user: root, keyData: 'command=\"/bin/sh\" {ED25519}'}}]}}",
+     f"{OFFLINE}.authorizedKeys[0].keyData: "),
+    ("offlineConfiguration: {files: [{text: a, path: /etc/../shadow}]}", "has a part that is empty, '.', '..'"),
+    ("offlineConfiguration: {machineId: 0123456789abcdef0123456789abcdef}", "is the same for all instances"),
+    ("carryOver: [/etc/shop], offlineConfiguration: {files: [{text: a, path: /etc/shop/b}]}", "would be written twice"),
+    ("carryOver: [hostname]", "osProfile.carryOver[0]: must be ssh-hostkeys, machine-id or the absolute path"),
+])
+def test_a_model_that_is_refused(offline, profile, why):
+    before = offline.program("set-dump", offline.set_name).out
+    line = offline.define(profile, USAGE).error()
+    assert "set.yaml:" in line and why in line
+    assert offline.program("set-dump", offline.set_name).out == before
+    offline.untouched()
+
+
+def test_files_that_are_refused(offline):
+    """By plan, and by upgrade before it touches a guest; each with its name."""
+    offline.put("large", "", size=16 * 1024 * 1024 + 1)
+    offline.put("key.pub", f"no-pty {ED25519}\n")
+    os.mkdir(offline.program.path("keys"))
+    offline.put("keys/ssh_host_ed25519_key", "private", 0o644)
+    for keys, why in (
+            ("files: [{source: none, path: /a}]", f"{OFFLINE}.files[0]: {offline.program.path('none')} cannot be read"),
+            ("files: [{source: large, path: /a}]", "has 16777217 bytes, at most 16777216"),
+            ("authorizedKeys: [{user: root, file: key.pub}]", "options before it are refused"),
+            ("sshHostKeys: \"keys/@{instance.name}\"", f"{offline.program.path('keys')}/{offline.guest.name} has none of"),
+            ("sshHostKeys: keys", "is a secret that every user of this host may use (mode 0644)")):
+        offline.define(f"offlineConfiguration: {{{keys}}}")
+        for command in ("plan", "upgrade"):
+            line = offline.program(command, offline.set_name, "--version", "2.0.0", status=REFUSED).error()
+            assert why in line, line
+    offline.untouched()
+
+
+def test_what_plan_says(offline):
+    offline.put("token", "s3cret", 0o644)
+    said = offline.define('customData: {text: a}, offlineConfiguration: {hostname: "x-@{instance.index}", timezone: UTC,'
+                          " files: [{source: token, path: /etc/token}]}, carryOver: [machine-id, /srv], carryOverFrom: disk")
+    assert f"{OFFLINE}.files[0]: " in said.err and "is open to every user of this host (mode 0644)" in said.err
+    plan = offline.program.json("plan", offline.set_name, "--version", "2.0.0")
+    assert plan["offlineConfiguration"] == ["hostname", "timezone", "files"] and plan["seed"] is True
+    carried = plan["carryOver"]
+    assert carried["what"] == ["machine-id", "/srv"] and carried["from"] == "disk"
+    assert carried["addedOffMs"] in (10000, 45000)
+    assert any("cloud-init the latter takes its place" in one for one in plan["warnings"])
+    assert plan["space"]["neededBytes"] > 512 * 1024 * 1024  # the appliance, the first time
+    lines = offline.program("plan", offline.set_name, "--version", "2.0.0").out
+    assert "offline: written into each new OS disk before its guest has it: hostname, timezone, files" in lines
+    assert "carried over: machine-id, /srv: from the old OS disk once its guest is off, which is off for about " in lines
+    offline.define("")
+    plan = offline.program.json("plan", offline.set_name, "--version", "2.0.0")
+    assert plan["offlineConfiguration"] == [] and plan["carryOver"] is None
+    offline.untouched()
+
+
+def test_what_comes_from_the_guest_needs_its_agent(offline):
+    offline.define("carryOver: [ssh-hostkeys]")
+    plan = offline.program("--json", "plan", offline.set_name, "--version", "2.0.0", status=REFUSED)
+    assert plan.json["carryOver"] == {"what": ["ssh-hostkeys"], "from": "guest", "addedOffMs": 0}
+    assert "no-agent" in {finding["id"] for finding in plan.json["findings"]}
+    assert "what is carried over" in plan.error()
+    offline.untouched()
