@@ -171,7 +171,7 @@ typedef struct {
     GPtrArray *files, *network_files; /* VrOfflineFile * */
     VrProfileData first_boot;
     VrProfileData unattend; /* of Windows: alone */
-    gboolean no_relabel; /* NOT selinuxRelabel; counts for what is carried over, too */
+    gboolean no_relabel;    /* NOT selinuxRelabel; counts for what is carried over, too */
 } VrOfflineProfile;
 
 #define VR_CARRY_HOST_KEYS "ssh-hostkeys"
