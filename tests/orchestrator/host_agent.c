@@ -14,6 +14,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define BOOT_ID 1000000 /* its handle */
+
 typedef struct {
     pid_t pid;
     int out, err;
@@ -129,12 +131,44 @@ static char *answer_status(HostAgent *agent, const json_t *arguments, GError **e
     return g_steal_pointer(&text);
 }
 
-static char *answer_boot_id(const HostAgent *agent)
+static char *answer_bytes(const char *bytes, gsize length, gboolean eof)
 {
-    g_autofree char *base64 = g_base64_encode((const guchar *)agent->boot_id, strlen(agent->boot_id));
+    g_autofree char *base64 = g_base64_encode((const guchar *)bytes, length);
 
-    return g_strdup_printf("{\"return\": {\"count\": %zu, \"buf-b64\": \"%s\", \"eof\": true}}", strlen(agent->boot_id),
-                           base64);
+    return g_strdup_printf("{\"return\": {\"count\": %zu, \"buf-b64\": \"%s\", \"eof\": %s}}", length, base64,
+                           eof ? "true" : "false");
+}
+
+/* The boot id is a guest's of its own; all other files are this host's. */
+static char *answer_open(const json_t *arguments, GError **error)
+{
+    const char *path = json_string_value(json_object_get(arguments, "path"));
+    int fd = g_str_has_suffix(path, "/boot_id") ? BOOT_ID : open(path, O_RDONLY | O_CLOEXEC);
+
+    if (fd >= 0)
+        return g_strdup_printf("{\"return\": %d}", fd);
+    g_set_error(error, VR_ERROR, VR_ERROR_AGENT, "failed to open file '%s'", path);
+    return NULL;
+}
+
+static char *answer_read(const HostAgent *agent, const json_t *arguments)
+{
+    int fd = (int)json_integer_value(json_object_get(arguments, "handle"));
+    gsize count = (gsize)json_integer_value(json_object_get(arguments, "count"));
+    g_autofree char *bytes = g_malloc(count);
+    ssize_t got = fd == BOOT_ID ? 0 : read(fd, bytes, count);
+
+    return fd == BOOT_ID ? answer_bytes(agent->boot_id, strlen(agent->boot_id), TRUE)
+                         : answer_bytes(bytes, (gsize)MAX(got, 0), got <= 0);
+}
+
+static char *answer_close(const json_t *arguments)
+{
+    int fd = (int)json_integer_value(json_object_get(arguments, "handle"));
+
+    if (fd != BOOT_ID)
+        close(fd);
+    return g_strdup("{\"return\": {}}");
 }
 
 static gboolean is_there(HostAgent *agent, GError **error)
@@ -169,9 +203,11 @@ char *host_agent_answer(HostAgent *agent, const char *command, GError **error)
     else if (g_str_equal(name, "guest-exec-status"))
         answer = answer_status(agent, json_object_get(root, "arguments"), error);
     else if (g_str_equal(name, "guest-file-open"))
-        answer = g_strdup("{\"return\": 1}");
+        answer = answer_open(json_object_get(root, "arguments"), error);
     else if (g_str_equal(name, "guest-file-read"))
-        answer = answer_boot_id(agent);
+        answer = answer_read(agent, json_object_get(root, "arguments"));
+    else if (g_str_equal(name, "guest-file-close"))
+        answer = answer_close(json_object_get(root, "arguments"));
     else
         answer = g_strdup("{\"return\": {}}");
     json_decref(root);
