@@ -30,7 +30,7 @@ static void options_free(void *data)
 /* As many as one call takes. */
 static void apply_some(VrGather *gather, GPtrArray *round, const VrPersonalizeOptions *options)
 {
-    const VrPersonal *disks[VR_PERSONAL_MAX_DISKS];
+    const VrPersonal *disks[VR_PERSONAL_MAX_DISKS] = {NULL};
     GError *errors[VR_PERSONAL_MAX_DISKS] = {NULL};
     g_autoptr(GError) all = NULL;
     guint n = MIN(round->len, VR_PERSONAL_MAX_DISKS);
