@@ -5,16 +5,21 @@
  * supermin call; libguestfs takes a directory with these four files as it is (guestfs(3), "FIXED APPLIANCE").
  */
 #include "base/child.h"
+#include "base/clock.h"
 #include "base/durable.h"
 #include "base/error.h"
 #include "base/fd.h"
 #include "disk/personalize_private.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <glob.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define BUILD_MS (10 * 60 * 1000)
+#define POLL_MS 100
 #define MARK "README.fixed"
 #define PROGRAM "virt-reimage-personalize"
 
@@ -67,19 +72,37 @@ gboolean vr_personalize_is_possible(GError **error)
 
 /* ---- building it ---- */
 
-gboolean vr_personal_appliance(const char *work_dir, const gint *aborted, GError **error)
+/* Another process may build it; it is locked until the descriptor is closed. */
+static int take_lock(const char *work_dir, const gint *aborted, GError **error)
+{
+    g_autofree char *path = g_build_filename(work_dir, "appliance.lock", NULL);
+    gint64 deadline_ms = vr_clock_now_ms() + BUILD_MS;
+    vr_autofd fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+    while (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        if (aborted && g_atomic_int_get(aborted)) {
+            g_set_error_literal(error, VR_ERROR, VR_ERROR_CANCELLED, "it was called off");
+            return -1;
+        }
+        if (errno != EWOULDBLOCK || vr_clock_now_ms() > deadline_ms)
+            vr_fd_clear(&fd);
+        else
+            vr_clock_sleep_until(vr_clock_now_ms() + POLL_MS);
+    }
+    if (fd < 0)
+        vr_set_error_errno(error, errno, "cannot lock %s", path);
+    return vr_fd_steal(&fd);
+}
+
+static gboolean build(const char *work_dir, const char *dir, const gint *aborted, GError **error)
 {
     const VrChildLimits limits = {.timeout_ms = BUILD_MS, .aborted = aborted};
     g_autofree char *tmpdir = g_strconcat("TMPDIR=", work_dir, NULL);
-    g_autofree char *lock = g_build_filename(work_dir, "appliance.lock", NULL);
-    g_autofree char *dir = g_build_filename(work_dir, VR_PERSONAL_APPLIANCE, NULL);
     const char *const argv[] = {"env",
                                 tmpdir,
                                 "supermin",
                                 "--build",
                                 "--if-newer",
-                                "--lock",
-                                lock,
                                 "--copy-kernel",
                                 "-f",
                                 "ext2",
@@ -89,13 +112,30 @@ gboolean vr_personal_appliance(const char *work_dir, const gint *aborted, GError
                                 "-o",
                                 dir,
                                 NULL};
+    if (vr_child_run(argv, &limits, NULL, error))
+        return TRUE;
+    g_prefix_error(error, "cannot build libguestfs's appliance (it takes supermin and a kernel in /boot; Debian: "
+                          "linux-image-cloud-amd64): ");
+    return FALSE;
+}
 
-    if (!vr_child_run(argv, &limits, NULL, error)) {
-        g_prefix_error(error, "cannot build libguestfs's appliance (it takes supermin and a kernel in /boot; Debian: "
-                              "linux-image-cloud-amd64): ");
-        return FALSE;
-    }
-    vr_autofd fd = vr_dir_open(dir, error);
+/* supermin's copy of the kernel is as old as the kernel: it would take the appliance for older than the packages, and build it again each
+ * time, also while another appliance is just starting from it. */
+static gboolean make_it_new(int fd, GError **error)
+{
+    if (utimensat(fd, "kernel", NULL, AT_SYMLINK_NOFOLLOW) == 0)
+        return TRUE;
+    vr_set_error_errno(error, errno, "the appliance's kernel");
+    return FALSE;
+}
+
+gboolean vr_personal_appliance(const char *work_dir, const gint *aborted, GError **error)
+{
     static const char text[] = "Made by virt-reimage with supermin.\n";
-    return fd >= 0 && vr_durable_write(fd, MARK, text, sizeof text - 1, 0644, TRUE, error);
+    g_autofree char *dir = g_build_filename(work_dir, VR_PERSONAL_APPLIANCE, NULL);
+    vr_autofd lock = take_lock(work_dir, aborted, error);
+    if (lock < 0 || !build(work_dir, dir, aborted, error))
+        return FALSE;
+    vr_autofd fd = vr_dir_open(dir, error);
+    return fd >= 0 && make_it_new(fd, error) && vr_durable_write(fd, MARK, text, sizeof text - 1, 0644, TRUE, error);
 }

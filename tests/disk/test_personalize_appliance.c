@@ -11,6 +11,7 @@
 #include <guestfs.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/wait.h>
 
 #define KEY "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGx2 admin@site"
@@ -735,6 +736,31 @@ static void it_can_be_called_off(void **state)
 
 /* ---- the appliance is built once ---- */
 
+static void it_is_not_built_again(void **state)
+{
+    struct stat before, after;
+    g_autoptr(GError) error = NULL;
+    g_autofree char *root = g_build_filename(work, VR_PERSONAL_APPLIANCE, "root", NULL);
+    for (guint i = 0; i < 2; i++) {
+        vr_personal_appliance(work, NULL, &error);
+        expect_no_error(error);
+        assert_int_equal(stat(root, i ? &after : &before), 0);
+    }
+    assert_int_equal(after.st_ino, before.st_ino);
+    assert_int_equal(after.st_mtim.tv_nsec, before.st_mtim.tv_nsec);
+}
+
+static void who_waits_for_another_to_build_it_can_be_called_off(void **state)
+{
+    g_autofree char *path = g_build_filename(work, "appliance.lock", NULL);
+    gint aborted = 1;
+    g_autoptr(GError) error = NULL;
+    vr_autofd fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    assert_int_equal(flock(fd, LOCK_EX), 0);
+    assert_false(vr_personal_appliance(work, &aborted, &error));
+    expect_error(&error, VR_ERROR_CANCELLED, "called off");
+}
+
 static int set_up(void **state)
 {
     if (test_dir_setup((void **)&dir) != 0)
@@ -762,6 +788,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(one_that_hangs_costs_its_limit),
         cmocka_unit_test(qemu_is_shut_in_and_ends_with_us),
         cmocka_unit_test(it_can_be_called_off),
+        cmocka_unit_test(it_is_not_built_again),
+        cmocka_unit_test(who_waits_for_another_to_build_it_can_be_called_off),
     };
     cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests_name("personalize with an appliance", tests, set_up, tear_down);
