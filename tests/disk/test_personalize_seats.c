@@ -7,6 +7,8 @@
 
 #include <pthread.h>
 
+static TestDir *work; /* of all tests: the appliance is built once */
+
 typedef struct {
     VrPersonalSeat *seat;
     VrPersonal *personal;
@@ -28,12 +30,12 @@ static void *apply_one(void *data)
 /* What the stand-in does with a disk, its host name says. */
 static void seat_guests(const TestDir *dir, Guest *guests, const char *const *names, guint n, const gint *aborted)
 {
-    g_autofree char *raw = in_dir(dir, "plain.raw"), *work = in_dir(dir, "work");
+    g_autofree char *raw = in_dir(dir, "plain.raw"), *work_dir = g_strdup(work->path);
     g_autofree VrPersonalSeat **seats = g_new0(VrPersonalSeat *, n);
     g_autofree char *helper = g_strdup(g_getenv("VR_PERSONALIZE_FAKE"));
-    VrPersonalizeOptions options = {.helper = helper, .work_dir = work, .timeout_ms = 60000, .aborted = aborted};
+    VrPersonalizeOptions options = {.helper = helper, .work_dir = work_dir, .timeout_ms = 60000, .aborted = aborted};
 
-    tool("sh", "-c", "mkdir -p -m 0700 \"$2\"; truncate -s 1M \"$1\"; mke2fs -q -F \"$1\"", "sh", raw, work);
+    tool("sh", "-c", "truncate -s 1M \"$1\"; mke2fs -q -F \"$1\"", "sh", raw);
     vr_personal_seats_new(seats, n, &options);
     for (guint i = 0; i < n; i++) {
         guests[i] = (Guest){.seat = seats[i], .personal = vr_personal_new(raw, VR_FORMAT_RAW)};
@@ -203,7 +205,12 @@ static void empty_groups_end(void **state)
 static int set_up(void **state)
 {
     g_error_free(g_error_new_literal(VR_ERROR, VR_ERROR_FAILED, "first"));
-    return 0;
+    return test_dir_setup((void **)&work);
+}
+
+static int tear_down(void **state)
+{
+    return test_dir_teardown((void **)&work);
 }
 
 int main(void)
@@ -217,5 +224,5 @@ int main(void)
         dir_test(a_cancel_is_heard_in_the_appliance),
         cmocka_unit_test(empty_groups_end),
     };
-    return cmocka_run_group_tests_name("personalize seats", tests, set_up, NULL);
+    return cmocka_run_group_tests_name("personalize seats", tests, set_up, tear_down);
 }
