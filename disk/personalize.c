@@ -2,8 +2,8 @@
 /*
  * One child an appliance:
  *
- *   who may share an appliance -> the request into a file without a name, with room behind it for what the child says -> unshare(1) -> the child
- *   -> its report -> who is done when all was flushed -> our own fsync of each disk, and a look that its header still says what it said
+ *   who may share an appliance -> a launch -> its report -> who is done when all was flushed -> our own fsync of each disk, and a look that its
+ *   header still says what it said
  *
  * A disk may hang or kill the appliance's kernel. Then the one that was worked on fails, and the others of that appliance are done again in a new
  * one: every change is a whole file that takes the place of another, so doing it twice is as good as once. When it dies before any disk
@@ -11,7 +11,6 @@
  */
 #include "disk/personalize.h"
 
-#include "base/child.h"
 #include "base/durable.h"
 #include "base/error.h"
 #include "base/fd.h"
@@ -21,20 +20,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define MAX_MEMORY 0 /* their shadow takes terabytes of addresses */
-#else
-#define MAX_MEMORY (G_GUINT64_CONSTANT(8) << 30) /* of addresses, of each process; the appliance has less than 1 GiB */
-#endif
-#define MAX_OUTPUT (64u << 10)
 #define LAUNCH_S 120
 #define DISK_S 20
 #define TCG_FACTOR 5
-#define GRACE_S 5
 
 typedef struct {
     const VrPersonalizeOptions *options;
@@ -46,7 +37,7 @@ typedef struct {
 
 /* ---- one launch ---- */
 
-static guint seconds_for(const VrPersonalizeOptions *options, guint n)
+guint vr_personal_seconds(const VrPersonalizeOptions *options, guint n)
 {
     guint factor = options->kvm ? 1 : TCG_FACTOR;
     if (options->timeout_ms > 0)
@@ -54,64 +45,16 @@ static guint seconds_for(const VrPersonalizeOptions *options, guint n)
     return factor * (LAUNCH_S + n * DISK_S);
 }
 
-/* Its size is fixed: the child cannot fill the memory of the host with it. */
-static int share(const char *text, GError **error)
-{
-    gsize length = strlen(text) + 1;
-    vr_autofd fd = memfd_create("personalize", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (fd >= 0 && ftruncate(fd, (off_t)(length + VR_PERSONAL_REPORT_BYTES)) == 0 &&
-        fcntl(fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) == 0)
-        return vr_write_all(fd, text, length, "the request", error) ? vr_fd_steal(&fd) : -1;
-    vr_set_error_errno(error, errno, "cannot make a file in memory");
-    return -1;
-}
-
-static VrPersonalReport *read_report(int fd, gsize at, guint n)
-{
-    g_autofree char *text = g_malloc0(VR_PERSONAL_REPORT_BYTES + 1);
-    gsize got = 0;
-    (void)vr_pread_all(fd, text, VR_PERSONAL_REPORT_BYTES, at, &got, NULL);
-    return vr_personal_report_read(text, n);
-}
-
-static gboolean run_child(const Job *job, int fd, guint seconds, GError **error)
-{
-    const VrChildLimits limits = {.timeout_ms = (gint64)(seconds + GRACE_S) * 1000,
-                                  .max_output = MAX_OUTPUT,
-                                  .max_memory = MAX_MEMORY,
-                                  .keep_fd = fd,
-                                  .aborted = job->options->aborted};
-    g_autofree char *number = g_strdup_printf("%d", fd);
-    const char *argv[12] = {"unshare", "--mount", "--net", "--ipc", "--pid", "--fork", "--kill-child"};
-    guint n = 7;
-    if (geteuid() != 0)
-        argv[n++] = "--map-root-user";
-    argv[n++] = "--";
-    argv[n++] = job->helper;
-    argv[n++] = number;
-    return vr_child_run(argv, &limits, NULL, error);
-}
-
-/* NULL: not even a child. *died: it did not come to its end. */
 static VrPersonalReport *launch(const Job *job, const GArray *which, GError **died, GError **error)
 {
     VrPersonalRequest request = {.kvm = job->options->kvm,
-                                 .seconds = seconds_for(job->options, which->len),
+                                 .seconds = vr_personal_seconds(job->options, which->len),
                                  .work_dir = (char *)job->options->work_dir};
     g_autoptr(GPtrArray) disks = g_ptr_array_new();
     for (guint i = 0; i < which->len; i++)
         g_ptr_array_add(disks, (gpointer)job->disks[g_array_index(which, guint, i)]);
     request.disks = disks;
-    char *text = vr_personal_request_write(&request);
-    gsize length = text ? strlen(text) + 1 : 0;
-    vr_autofd fd = text ? share(text, error) : -1;
-    if (!text)
-        g_set_error_literal(error, VR_ERROR, VR_ERROR_INVALID, "a text of the request is no UTF-8");
-    vr_personal_text_free(text);
-    if (fd < 0)
-        return NULL;
-    (void)run_child(job, fd, request.seconds, died);
-    return read_report(fd, length, which->len);
+    return vr_personal_launch(&request, job->helper, job->options->aborted, died, error);
 }
 
 /* ---- what it came to ---- */

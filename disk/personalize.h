@@ -6,6 +6,7 @@
  *   disk_layout          which disks may share an appliance (SAFETY 4.18)
  *   personalize          one child an appliance, and what each disk came to
  *   personalize_seats    one appliance for many threads
+ *   personalize_launch   starting it
  *   personalize_child    the child: it shuts itself in, then launches the appliance (the program virt-reimage-personalize)
  *   personalize_root     which file system of a disk is the root
  *   personalize_guest    paths in a guest: never through a link

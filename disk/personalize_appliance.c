@@ -4,7 +4,6 @@
  * their owners), which that process shall not have. So it is built here, before and apart, from files of this host alone, by the same
  * supermin call; libguestfs takes a directory with these four files as it is (guestfs(3), "FIXED APPLIANCE").
  */
-#include "base/child.h"
 #include "base/clock.h"
 #include "base/durable.h"
 #include "base/error.h"
@@ -112,7 +111,7 @@ static gboolean build(const char *work_dir, const char *dir, const gint *aborted
                                 "-o",
                                 dir,
                                 NULL};
-    if (vr_child_run(argv, &limits, NULL, error))
+    if (vr_personal_run(argv, &limits, error))
         return TRUE;
     g_prefix_error(error, "cannot build libguestfs's appliance (it takes supermin and a kernel in /boot; Debian: "
                           "linux-image-cloud-amd64): ");

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * virt-reimage-personalize FD: not for people. FD is a file of a fixed size with the request, a NUL and room for the report.
+ * virt-reimage-personalize FD LENGTH: not for people. FD is a file of a fixed size with the request, LENGTH bytes with its NUL, and room for the report.
  *
  * unshare(1) started us as the first process of our namespaces: when we end, or the one that waits for us, QEMU ends too. Before the
  * appliance is launched: an empty /run, so that no socket of libvirtd or another daemon can be reached, a /tmp of our own in memory, no capability, no way to get one, writing by Landlock only to the disks and that /tmp; no network, as this network namespace has none. libguestfs's traces stay off: they would hold what is written.
@@ -59,11 +59,10 @@ typedef struct {
 static gboolean read_request(Child *child, GError **error)
 {
     struct stat st;
-    if (fstat(child->fd, &st) < 0 || (guint64)st.st_size <= VR_PERSONAL_REPORT_BYTES) {
+    if (fstat(child->fd, &st) < 0 || (guint64)st.st_size < child->request_length + VR_PERSONAL_REPORT_BYTES) {
         g_set_error_literal(error, VR_ERROR, VR_ERROR_USAGE, "this program is started by virt-reimage");
         return FALSE;
     }
-    child->request_length = (gsize)st.st_size - VR_PERSONAL_REPORT_BYTES;
     gsize got = 0;
     char *text = g_malloc0(child->request_length + 1);
     if (vr_pread_all(child->fd, text, child->request_length, 0, &got, error))
@@ -316,14 +315,16 @@ static gboolean work(Child *child, GError **error)
 int main(int argc, char **argv)
 {
     g_autoptr(GError) error = NULL;
-    guint64 fd = 0;
+    guint64 fd = 0, length = 0;
     Child child = {0};
 
-    if (argc != 2 || !g_ascii_string_to_unsigned(argv[1], 10, 3, G_MAXINT, &fd, NULL)) {
+    if (argc != 3 || !g_ascii_string_to_unsigned(argv[1], 10, 3, G_MAXINT, &fd, NULL) ||
+        !g_ascii_string_to_unsigned(argv[2], 10, 1, G_MAXINT, &length, NULL)) {
         fprintf(stderr, "this program is started by virt-reimage\n");
         return 2;
     }
     child.fd = (int)fd;
+    child.request_length = (gsize)length;
     (void)fcntl(child.fd, F_SETFD, FD_CLOEXEC);
     gboolean ok = work(&child, &error);
     if (!ok)

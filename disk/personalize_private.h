@@ -2,6 +2,7 @@
 /* Between the parts of personalisation that know nothing of libguestfs; not for others, but for tests. */
 #pragma once
 
+#include "base/child.h"
 #include "disk/disk_file.h"
 #include "disk/personalize.h"
 
@@ -50,6 +51,18 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrPersonalReport, vr_personal_report_free)
 gboolean vr_personal_look(const VrPersonal *disk, VrDiskLook *look, GError **error);
 
 gboolean vr_personal_work_dir_check(const char *work_dir, GError **error);
+
+/* What an appliance of n disks may take. */
+guint vr_personal_seconds(const VrPersonalizeOptions *options, guint n);
+
+/* ---- personalize_launch ---- */
+
+/* A child that is not restricted by vr_confine(); status 0 is needed. */
+gboolean vr_personal_run(const char *const *argv, const VrChildLimits *limits, GError **error);
+
+/* Launches an appliance and waits for its end. NULL with an error: there was not even a child. *died: it did not come to its end. */
+VrPersonalReport *vr_personal_launch(const VrPersonalRequest *request, const char *helper, const gint *aborted,
+                                     GError **died, GError **error);
 
 /* ---- personalize_appliance ---- */
 

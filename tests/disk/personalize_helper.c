@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 static int fd;
@@ -52,12 +51,11 @@ static gboolean act(const char *name, guint i)
 int main(int argc, char **argv)
 {
     static char bytes[1 << 20];
-    struct stat st;
 
-    fd = argc == 2 ? atoi(argv[1]) : -1;
-    if (fstat(fd, &st) < 0 || pread(fd, bytes, sizeof bytes - 1, 0) <= 0)
+    fd = argc == 3 ? atoi(argv[1]) : -1;
+    if (pread(fd, bytes, sizeof bytes - 1, 0) <= 0)
         return 2;
-    at = st.st_size - VR_PERSONAL_REPORT_BYTES;
+    at = atoi(argv[2]);
     g_autoptr(VrPersonalRequest) request = vr_personal_request_read(bytes, strlen(bytes), NULL);
     if (!request)
         return 3;
