@@ -54,7 +54,7 @@ static VrPersonalReport *launch(const Job *job, const GArray *which, GError **di
     for (guint i = 0; i < which->len; i++)
         g_ptr_array_add(disks, (gpointer)job->disks[g_array_index(which, guint, i)]);
     request.disks = disks;
-    return vr_personal_launch(&request, job->helper, job->options->aborted, died, error);
+    return vr_personal_launch(&request, job->helper, job->options->aborted, NULL, died, error);
 }
 
 /* ---- what it came to ---- */

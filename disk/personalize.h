@@ -6,12 +6,14 @@
  *   disk_layout          which disks may share an appliance (SAFETY 4.18)
  *   personalize          one child an appliance, and what each disk came to
  *   personalize_seats    one appliance for many threads
+ *   personalize_read     what comes of an old disk
  *   personalize_launch   starting it
  *   personalize_child    the child: it shuts itself in, then launches the appliance (the program virt-reimage-personalize)
  *   personalize_root     which file system of a disk is the root
  *   personalize_guest    paths in a guest: never through a link
  *   personalize_apply    what is written
  *   personalize_windows  the same where there is Windows
+ *   personalize_collect  what is read
  *
  * The child lives in namespaces of its own (processes, network, mounts, IPC), without capabilities, and by Landlock it writes to its disks, its
  * cache and a /tmp of its own only. So QEMU ends with it, it ends with us, and nothing of it stays. Secrets go to it in a file without a name.

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * virt-reimage-personalize FD LENGTH: not for people. FD is a file of a fixed size with the request, LENGTH bytes with its NUL, and room for the report.
+ * virt-reimage-personalize FD LENGTH: not for people. FD is a file of a fixed size with the request, LENGTH bytes with its NUL, room for the report, and
+ * room for what is read.
  *
  * unshare(1) started us as the first process of our namespaces: when we end, or the one that waits for us, QEMU ends too. Before the
  * appliance is launched: an empty /run, so that no socket of libvirtd or another daemon can be reached, a /tmp of our own in memory, no capability, no way to get one, writing by Landlock only to the disks and that /tmp; no network, as this network namespace has none. libguestfs's traces stay off: they would hold what is written.
@@ -32,6 +33,8 @@
 #define MEMORY_MIB 768
 #define SCRATCH "/tmp/.personalize" /* QEMU takes a TMPDIR of /tmp for /var/tmp */
 #define SANDBOX "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+#define LISTING SCRATCH "/listing/names"
+#define LISTING_SIZE "size=68k,mode=0700" /* VR_GUEST_FILES_MAX names of 255 bytes */
 #define PRIVATE_TMP "size=512m,mode=0700"
 /* In an appliance that disks share, nothing is assembled from them: not by these modules, nor by md in the kernel. */
 #define NOTHING_ASSEMBLED "module_blacklist=dm_mod,md_mod,raid0,raid1,raid10,raid456,linear,bcache raid=noautodetect"
@@ -51,7 +54,7 @@ typedef struct {
     char console[CONSOLE]; /* the end of what QEMU and the appliance's kernel said; no trace, so no content of a file */
     gsize console_length;
     int fd;
-    gsize request_length; /* with its NUL */
+    gsize request_length, result_at;
     VrPersonalRequest *request;
     gsize said;
 } Child;
@@ -59,7 +62,8 @@ typedef struct {
 static gboolean read_request(Child *child, GError **error)
 {
     struct stat st;
-    if (fstat(child->fd, &st) < 0 || (guint64)st.st_size < child->request_length + VR_PERSONAL_REPORT_BYTES) {
+    child->result_at = child->request_length + VR_PERSONAL_REPORT_BYTES;
+    if (fstat(child->fd, &st) < 0 || (guint64)st.st_size < child->result_at) {
         g_set_error_literal(error, VR_ERROR, VR_ERROR_USAGE, "this program is started by virt-reimage");
         return FALSE;
     }
@@ -143,7 +147,8 @@ static gboolean own_directories(const VrPersonalRequest *request, GError **error
         g_ptr_array_add(names, name);
     }
     gboolean ok = mount("personalize", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, PRIVATE_TMP) == 0 &&
-                  mkdir(SCRATCH, 0700) == 0 &&
+                  mkdir(SCRATCH, 0700) == 0 && mkdir(SCRATCH "/listing", 0700) == 0 &&
+                  mount("personalize", SCRATCH "/listing", "tmpfs", MS_NOSUID | MS_NODEV, LISTING_SIZE) == 0 &&
                   mount("personalize", "/run", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY, "size=4k") == 0;
     for (guint i = 0; i < fds->len; i++) {
         ok = ok && bind_again(g_array_index(fds, int, i), names->pdata[i]);
@@ -175,7 +180,7 @@ static gboolean confine(const VrPersonalRequest *request, GError **error)
     g_ptr_array_add(paths, (gpointer) "/tmp");
     if (request->kvm)
         g_ptr_array_add(paths, (gpointer) "/dev/kvm");
-    for (guint i = 0; i < request->disks->len; i++)
+    for (guint i = 0; i < request->disks->len && !request->read; i++)
         g_ptr_array_add(paths, ((VrPersonal *)request->disks->pdata[i])->disk);
     g_ptr_array_add(paths, NULL);
     if (vr_confine_closed((const char *const *)paths->pdata, &local) ||
@@ -231,6 +236,18 @@ static gboolean appliance_failed(const Child *child, guestfs_h *g, GError **erro
     return FALSE;
 }
 
+/* readonly: libguestfs makes a qcow2 in our /tmp with the disk behind it, which QEMU opens for reading then. So the appliance may write: it replays a journal, and
+ * nothing of that comes to the disk. */
+static gboolean add_disk(guestfs_h *g, const VrPersonal *disk, gboolean readonly)
+{
+    const char *format = vr_image_format_name(disk->format);
+    if (readonly)
+        return guestfs_add_drive_opts(g, disk->disk, GUESTFS_ADD_DRIVE_OPTS_FORMAT, format,
+                                      GUESTFS_ADD_DRIVE_OPTS_READONLY, 1, -1) == 0;
+    return guestfs_add_drive_opts(g, disk->disk, GUESTFS_ADD_DRIVE_OPTS_FORMAT, format,
+                                  GUESTFS_ADD_DRIVE_OPTS_CACHEMODE, "writeback", -1) == 0;
+}
+
 static gboolean set_up(guestfs_h *g, const VrPersonalRequest *request)
 {
     g_autofree char *appliance = g_build_filename(request->work_dir, VR_PERSONAL_APPLIANCE, NULL);
@@ -244,12 +261,9 @@ static gboolean set_up(guestfs_h *g, const VrPersonalRequest *request)
         (!request->kvm && guestfs_set_backend_setting(g, "force_tcg", "1") < 0) ||
         (shared && guestfs_set_append(g, NOTHING_ASSEMBLED) < 0))
         return FALSE;
-    for (guint i = 0; i < request->disks->len; i++) {
-        const VrPersonal *disk = request->disks->pdata[i];
-        if (guestfs_add_drive_opts(g, disk->disk, GUESTFS_ADD_DRIVE_OPTS_FORMAT, vr_image_format_name(disk->format),
-                                   GUESTFS_ADD_DRIVE_OPTS_CACHEMODE, "writeback", -1) < 0)
+    for (guint i = 0; i < request->disks->len; i++)
+        if (!add_disk(g, request->disks->pdata[i], request->read != NULL))
             return FALSE;
-    }
     return TRUE;
 }
 
@@ -265,13 +279,40 @@ static gboolean personalise(guestfs_h *g, const VrPersonal *disk, const char *de
     return ok;
 }
 
+static gboolean hand_over(const Child *child, const GPtrArray *files, GError **error)
+{
+    char *text = vr_personal_files_write(files);
+    gboolean ok = text && strlen(text) < VR_PERSONAL_RESULT_BYTES &&
+                  lseek(child->fd, (off_t)child->result_at, SEEK_SET) >= 0 &&
+                  vr_write_all(child->fd, text, strlen(text), "what was read", NULL);
+    vr_personal_text_free(text);
+    if (!ok)
+        g_set_error_literal(error, VR_ERROR, VR_ERROR_FAILED, "what was read cannot be handed over");
+    return ok;
+}
+
+static gboolean read_files(const Child *child, guestfs_h *g, const char *device, char *const *partitions,
+                           GError **error)
+{
+    VrGuest guest = {.g = g, .partitions = partitions, .readonly = TRUE, .listing = LISTING};
+    g_autoptr(GPtrArray) files = vr_guest_files_new();
+    gboolean ok = vr_guest_mount(&guest, device, TRUE, error) &&
+                  vr_guest_collect(&guest, (const char *const *)child->request->read, files, error) &&
+                  hand_over(child, files, error);
+    vr_guest_umount(&guest);
+    (void)guestfs_umount_all(g);
+    return ok;
+}
+
 /* FALSE: the appliance is gone. */
 static gboolean do_one(Child *child, guestfs_h *g, guint i, const char *device, char *const *partitions, GError **error)
 {
     g_autoptr(GError) failed = NULL;
     report_number(child, "begin", i);
     gboolean alone = child->request->disks->len == 1;
-    gboolean ok = personalise(g, child->request->disks->pdata[i], device, partitions, alone, &failed);
+    gboolean ok = child->request->read
+                      ? read_files(child, g, device, partitions, &failed)
+                      : personalise(g, child->request->disks->pdata[i], device, partitions, alone, &failed);
     if (!guestfs_is_ready(g))
         return appliance_failed(child, g, error, failed ? failed->message : "it ended");
     if (ok)

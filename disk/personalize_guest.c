@@ -63,7 +63,15 @@ static gboolean refuse_kind(const VrGuest *guest, const char *path, VrGuestKind 
     g_autofree char *target = kind == VR_GUEST_LINK ? guestfs_readlink(guest->g, path) : NULL;
     g_autofree char *to = target ? g_strconcat(" to ", target, NULL) : g_strdup("");
     g_autofree char *why = g_strdup_printf("%s%.200s, and not %s", names[kind], to, wanted);
-    return refuse(error, path, why);
+    g_autofree char *shown = vr_printable(path, -1), *shown_why = vr_printable(why, -1);
+    g_set_error(error, VR_ERROR, kind == VR_GUEST_ABSENT ? VR_ERROR_NOT_FOUND : VR_ERROR_INVALID, "%s %s", shown,
+                shown_why);
+    return FALSE;
+}
+
+gboolean vr_guest_is_mount(const VrGuest *guest, const char *path)
+{
+    return guest->mounts && g_ptr_array_find_with_equal_func(guest->mounts, path, g_str_equal, NULL);
 }
 
 static gboolean is_hidden(const VrGuest *guest, const char *path, GError **error)
@@ -73,7 +81,7 @@ static gboolean is_hidden(const VrGuest *guest, const char *path, GError **error
         gsize length = strlen(mount);
         if (strncmp(path, mount, length) == 0 && (path[length] == '/' || path[length] == '\0')) {
             g_autofree char *why = g_strdup_printf("lies on a file system of its own (%.200s in /etc/fstab), and "
-                                                   "only the root file system is written to",
+                                                   "only the root file system is opened",
                                                    mount);
             return !refuse(error, path, why);
         }

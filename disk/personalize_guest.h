@@ -3,7 +3,7 @@
  * Files of a guest whose root is mounted in the appliance; for the child alone, as it is the only one that has libguestfs. Nobody else writes to that file
  * system, so what was looked at stays so. Every part of a path is looked at first and must be a directory: no link is followed, not even
  * inside the guest. A file is written beside its place and renamed over the old one, so that a link, a second name or a FIFO there
- * is never opened. No directory is ever listed, but where names have no case: those above the answer file of Windows.
+ * is never opened. No directory is listed but what is carried over and, where names have no case, those above the answer file of Windows.
  */
 #pragma once
 
@@ -17,6 +17,9 @@ typedef struct {
     GPtrArray *mounts;       /* char *: where other file systems lie once the guest runs, by its /etc/fstab */
     char *passwd, *group;    /* read when first asked for */
     char *windows;           /* of a root with Windows: that directory, as it is spelt there; NULL: no Windows */
+    gboolean readonly;       /* it is mounted so; the disk itself is a snapshot then, in which a journal is replayed */
+    const char *
+        listing; /* a file that does not grow beyond what a directory of VR_GUEST_FILES_MAX names takes; to read only */
 } VrGuest;
 
 typedef enum { VR_GUEST_ABSENT, VR_GUEST_FILE, VR_GUEST_DIR, VR_GUEST_LINK, VR_GUEST_OTHER } VrGuestKind;
@@ -27,8 +30,12 @@ gboolean vr_guest_failed(guestfs_h *g, GError **error, const char *what);
 /* Of the path itself; its parents are not looked at. */
 gboolean vr_guest_kind(const VrGuest *guest, const char *path, VrGuestKind *kind, GError **error);
 
-/* TRUE when every part above `path` is a directory on the root's own file system. make: those that are missing are made, 0755 root. */
+/* TRUE when every part above `path` is a directory on the root's own file system. make: those that are missing are made, 0755 root.
+ * VR_ERROR_NOT_FOUND: one is missing. */
 gboolean vr_guest_enter(const VrGuest *guest, const char *path, gboolean make, GError **error);
+
+/* Another file system will lie there. */
+gboolean vr_guest_is_mount(const VrGuest *guest, const char *path);
 
 /* A text file of at most `max` bytes. NULL without an error: it is not there. */
 char *vr_guest_read(const VrGuest *guest, const char *path, gsize max, GError **error);
@@ -70,6 +77,10 @@ gboolean vr_windows_is_whole(const VrGuest *guest, const char *device, GError **
 gboolean vr_windows_map_users(const VrGuest *guest, GError **error);
 
 gboolean vr_windows_apply(VrGuest *guest, const VrPersonal *personal, GError **error);
+/* ---- personalize_collect ---- */
+
+/* Reads paths by the rules of vr_personalize_read() into `files`. */
+gboolean vr_guest_collect(const VrGuest *guest, const char *const *paths, GPtrArray *files, GError **error);
 
 /* ---- personalize_apply ---- */
 

@@ -53,11 +53,11 @@ gboolean vr_personal_run(const char *const *argv, const VrChildLimits *limits, G
 /* ---- one launch ---- */
 
 /* Its size is fixed: the child cannot fill the memory of the host with it. */
-static int share(const char *text, GError **error)
+static int share(const char *text, gsize room, GError **error)
 {
     gsize length = strlen(text) + 1;
     vr_autofd fd = memfd_create("personalize", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (fd >= 0 && ftruncate(fd, (off_t)(length + VR_PERSONAL_REPORT_BYTES)) == 0 &&
+    if (fd >= 0 && ftruncate(fd, (off_t)(length + room)) == 0 &&
         fcntl(fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) == 0)
         return vr_write_all(fd, text, length, "the request", error) ? vr_fd_steal(&fd) : -1;
     vr_set_error_errno(error, errno, "cannot make a file in memory");
@@ -70,6 +70,18 @@ static VrPersonalReport *read_report(int fd, gsize at, guint n)
     gsize got = 0;
     (void)vr_pread_all(fd, text, VR_PERSONAL_REPORT_BYTES, at, &got, NULL);
     return vr_personal_report_read(text, n);
+}
+
+/* A copy, to its NUL: what lies behind that was never written to, and takes no memory. */
+static char *read_result(int fd, gsize at)
+{
+    gsize length = at + VR_PERSONAL_RESULT_BYTES;
+    char *all = mmap(NULL, length, PROT_READ, MAP_SHARED, fd, 0);
+    if (all == MAP_FAILED)
+        return NULL;
+    char *text = strndup(all + at, VR_PERSONAL_RESULT_BYTES);
+    (void)munmap(all, length);
+    return text;
 }
 
 static gboolean run_child(const char *helper, int fd, gsize length, guint seconds, const gint *aborted, GError **error)
@@ -92,16 +104,19 @@ static gboolean run_child(const char *helper, int fd, gsize length, guint second
 }
 
 VrPersonalReport *vr_personal_launch(const VrPersonalRequest *request, const char *helper, const gint *aborted,
-                                     GError **died, GError **error)
+                                     char **result, GError **died, GError **error)
 {
     char *text = vr_personal_request_write(request);
     gsize length = text ? strlen(text) + 1 : 0;
-    vr_autofd fd = text ? share(text, error) : -1;
+    gsize room = VR_PERSONAL_REPORT_BYTES + (request->read ? VR_PERSONAL_RESULT_BYTES : 0);
+    vr_autofd fd = text ? share(text, room, error) : -1;
     if (!text)
         g_set_error_literal(error, VR_ERROR, VR_ERROR_INVALID, "a text of the request is no UTF-8");
     vr_personal_text_free(text);
     if (fd < 0)
         return NULL;
     (void)run_child(helper, fd, length, request->seconds, aborted, died);
+    if (request->read)
+        *result = read_result(fd, length + VR_PERSONAL_REPORT_BYTES);
     return read_report(fd, length, request->disks->len);
 }

@@ -7,6 +7,7 @@
 #include "disk/personalize.h"
 
 #define VR_PERSONAL_REPORT_BYTES (256u << 10) /* what the child may say */
+#define VR_PERSONAL_RESULT_BYTES (32u << 20)  /* files that were read: VR_GUEST_FILES_MAX_BYTES in base64, and paths */
 
 /* One launch of an appliance. */
 typedef struct {
@@ -14,6 +15,8 @@ typedef struct {
     guint seconds; /* after which the child ends itself */
     char *work_dir;
     GPtrArray *disks; /* VrPersonal; owned when it was read */
+    char **
+        read; /* paths that are to be read of the one disk, of which nothing else is asked; NULL: the disks are personalised */
 } VrPersonalRequest;
 
 void vr_personal_request_free(VrPersonalRequest *request);
@@ -25,6 +28,10 @@ void vr_personal_text_free(char *text);
 
 /* Checks all of it again. */
 VrPersonalRequest *vr_personal_request_read(const char *text, gsize length, GError **error);
+
+/* Files that were read, there and back. NULL: a text is no UTF-8, or cannot have come of these paths; limits are those of VR_GUEST_FILES. */
+char *vr_personal_files_write(const GPtrArray *files);
+GPtrArray *vr_personal_files_read(const char *text, const char *const *paths, GError **error);
 
 /* In a guest: absolute, in its shortest form, of names that a file can have, outside /proc, /sys, /dev, /run and /tmp. */
 gboolean vr_personal_path_check(const char *path, GError **error);
@@ -60,9 +67,10 @@ guint vr_personal_seconds(const VrPersonalizeOptions *options, guint n);
 /* A child that is not restricted by vr_confine(); status 0 is needed. */
 gboolean vr_personal_run(const char *const *argv, const VrChildLimits *limits, GError **error);
 
-/* Launches an appliance and waits for its end. NULL with an error: there was not even a child. *died: it did not come to its end. */
+/* Launches an appliance and waits for its end. NULL with an error: there was not even a child. *died: it did not come to its end.
+ * *result: what it read, by vr_personal_files_write(); to be freed with vr_personal_text_free(). NULL where nothing is to be read. */
 VrPersonalReport *vr_personal_launch(const VrPersonalRequest *request, const char *helper, const gint *aborted,
-                                     GError **died, GError **error);
+                                     char **result, GError **died, GError **error);
 
 /* ---- personalize_appliance ---- */
 

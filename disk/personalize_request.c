@@ -146,8 +146,10 @@ gboolean vr_personal_path_check(const char *path, GError **error)
     static const char *const outside[] = {"/proc", "/sys", "/dev", "/run", "/tmp"};
     if (path[0] != '/' || path[1] == '\0')
         return refuse(error, "the path", path, "is not absolute, or is the root itself");
-    if (strlen(path) > MAX_PATH || !g_utf8_validate(path, -1, NULL))
-        return refuse(error, "the path", path, "is longer than 4095 bytes, or no UTF-8");
+    if (strlen(path) > MAX_PATH)
+        return refuse(error, "the path", path, "is longer than 4095 bytes");
+    if (!g_utf8_validate(path, -1, NULL))
+        return refuse(error, "the path", path, "is no UTF-8");
     for (const char *p = path; *p; p++)
         if (g_ascii_iscntrl(*p))
             return refuse(error, "the path", path, "has a control character");

@@ -181,7 +181,12 @@ static gboolean mount_windows(const VrGuest *guest, const Candidate *candidate, 
 
 static gboolean mount_root(const VrGuest *guest, const Candidate *root, GError **error)
 {
-    return guest->windows ? mount_windows(guest, root, error) : mount_one(guest, root, FALSE, error);
+    if (!guest->windows)
+        return mount_one(guest, root, guest->readonly, error);
+    if (!guest->readonly)
+        return mount_windows(guest, root, error);
+    g_set_error_literal(error, VR_ERROR, VR_ERROR_INVALID, "it has Windows, of which nothing is carried over");
+    return FALSE;
 }
 
 static gboolean has(const VrGuest *guest, const char *path)
@@ -209,7 +214,7 @@ static void try_one(VrGuest *guest, Search *search, Candidate *candidate, gboole
     const Candidate *last = search->roots->len ? search->roots->pdata[search->roots->len - 1] : NULL;
     if (last && strcmp(last->device, candidate->device) == 0)
         return; /* the default subvolume is one of the names */
-    if (mount_one(guest, candidate, !only, &error)) {
+    if (mount_one(guest, candidate, !only || guest->readonly, &error)) {
         if (is_root(guest, candidate))
             g_ptr_array_add(search->roots, candidate);
         if (!only)

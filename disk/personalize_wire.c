@@ -19,6 +19,7 @@ void vr_personal_request_free(VrPersonalRequest *request)
         return;
     g_free(request->work_dir);
     g_ptr_array_unref(request->disks);
+    g_strfreev(request->read);
     g_free(request);
 }
 
@@ -99,6 +100,20 @@ static json_t *write_disk(const VrPersonal *personal)
     return object;
 }
 
+static json_t *write_texts(char *const *texts)
+{
+    json_t *array = json_array();
+    for (; *texts; texts++)
+        json_array_append_new(array, json_string(*texts));
+    return array;
+}
+
+char *vr_personal_files_write(const GPtrArray *files)
+{
+    g_autoptr(Json) root = write_files(files);
+    return json_dumps(root, JSON_COMPACT);
+}
+
 char *vr_personal_request_write(const VrPersonalRequest *request)
 {
     g_autoptr(Json) root = json_object();
@@ -109,6 +124,8 @@ char *vr_personal_request_write(const VrPersonalRequest *request)
     json_object_set_new(root, "seconds", json_integer(request->seconds));
     set_text(root, "workDir", request->work_dir);
     json_object_set_new(root, "disks", disks);
+    if (request->read)
+        json_object_set_new(root, "read", write_texts(request->read));
     return json_dumps(root, JSON_COMPACT);
 }
 
@@ -116,7 +133,7 @@ char *vr_personal_request_write(const VrPersonalRequest *request)
 
 static gboolean wrong(GError **error, const char *key)
 {
-    g_set_error(error, VR_ERROR, VR_ERROR_INVALID, "the request has no good '%s'", key);
+    g_set_error(error, VR_ERROR, VR_ERROR_INVALID, "it has no good '%s'", key);
     return FALSE;
 }
 
@@ -239,6 +256,26 @@ static gboolean read_disks(const json_t *root, VrPersonalRequest *request, GErro
     return TRUE;
 }
 
+static gboolean read_paths(const json_t *root, VrPersonalRequest *request, GError **error)
+{
+    const json_t *array = json_object_get(root, "read"), *one;
+    size_t i;
+    if (!array)
+        return TRUE;
+    if (json_array_size(array) == 0 || json_array_size(array) > VR_GUEST_FILES_MAX || request->disks->len != 1)
+        return wrong(error, "read");
+    request->read = g_new0(char *, json_array_size(array) + 1);
+    json_array_foreach(array, i, one)
+    {
+        if (!json_is_string(one))
+            return wrong(error, "read");
+        request->read[i] = g_strdup(json_string_value(one));
+        if (!vr_personal_path_check(request->read[i], error))
+            return FALSE;
+    }
+    return TRUE;
+}
+
 VrPersonalRequest *vr_personal_request_read(const char *text, gsize length, GError **error)
 {
     g_autoptr(Json) root = json_loadb(text, length, JSON_REJECT_DUPLICATES, NULL);
@@ -252,9 +289,51 @@ VrPersonalRequest *vr_personal_request_read(const char *text, gsize length, GErr
         wrong(error, "seconds");
         return NULL;
     }
-    if (!get_text(root, "workDir", TRUE, &request->work_dir, error) || !read_disks(root, request, error))
+    if (!get_text(root, "workDir", TRUE, &request->work_dir, error) || !read_disks(root, request, error) ||
+        !read_paths(root, request, error))
         return NULL;
     return g_steal_pointer(&request);
+}
+
+/* ---- files that were read ---- */
+
+/* "33:4" */
+static gboolean is_owner(const char *text)
+{
+    guint64 uid, gid;
+    g_auto(GStrv) parts = g_strsplit(text ? text : "", ":", -1);
+    return g_strv_length(parts) == 2 && g_ascii_string_to_unsigned(parts[0], 10, 0, G_MAXUINT32, &uid, NULL) &&
+           g_ascii_string_to_unsigned(parts[1], 10, 0, G_MAXUINT32, &gid, NULL);
+}
+
+static gboolean is_asked(const char *path, const char *const *paths)
+{
+    for (; *paths; paths++)
+        if (g_str_has_prefix(path, *paths) && strchr("/", path[strlen(*paths)]))
+            return TRUE;
+    return FALSE;
+}
+
+static gboolean check_read(const VrGuestFile *file, const char *const *paths, gsize *left, GError **error)
+{
+    if (!vr_personal_path_check(file->path, error) || !vr_personal_data_check(file, *left, error))
+        return FALSE;
+    *left -= g_bytes_get_size(file->data);
+    return (is_asked(file->path, paths) && is_owner(file->owner)) || wrong(error, "path or owner of a file");
+}
+
+GPtrArray *vr_personal_files_read(const char *text, const char *const *paths, GError **error)
+{
+    g_autoptr(Json) root = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
+    g_autoptr(GPtrArray) files = vr_guest_files_new();
+    gsize left = VR_GUEST_FILES_MAX_BYTES;
+    const json_t *one;
+    size_t i;
+    if (!json_is_array(root) || json_array_size(root) > VR_GUEST_FILES_MAX)
+        return wrong(error, "list of files") ? NULL : NULL;
+    json_array_foreach(root, i, one) if (!read_file(one, files, error) ||
+                                         !check_read(g_ptr_array_index(files, i), paths, &left, error)) return NULL;
+    return g_steal_pointer(&files);
 }
 
 /* ---- the report ---- */

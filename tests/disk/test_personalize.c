@@ -259,6 +259,122 @@ static void a_damaged_request_is_no_harm(void **state)
     vr_personal_text_free(text);
 }
 
+/* ---- files that were read ---- */
+
+static void a_request_to_read_comes_over(void **state)
+{
+    static const char *const good[] = {"/etc/machine-id", "/var/lib/shop", NULL}, *const bad[] = {"/etc/../x", NULL},
+                             *const none[] = {NULL}, *const *const rows[] = {good, bad, none};
+    g_autoptr(VrPersonalRequest) request = a_request();
+    for (gsize i = 0; i < G_N_ELEMENTS(rows); i++) {
+        request->read = (char **)rows[i];
+        char *text = vr_personal_request_write(request);
+        g_autoptr(VrPersonalRequest) back = vr_personal_request_read(text, strlen(text), NULL);
+        assert_int_equal(back != NULL, i == 0);
+        assert_true(!back || g_strv_equal((const char *const *)back->read, good));
+        vr_personal_text_free(text);
+    }
+    request->read = NULL;
+}
+
+static const char *const asked[] = {"/etc/machine-id", "/var/lib/shop", NULL};
+
+static GPtrArray *some_files(void)
+{
+    GPtrArray *files = vr_guest_files_new();
+    g_ptr_array_add(files, vr_guest_file_new(VR_GUEST_FILE_REGULAR, "/etc/machine-id", 0444, "0:0", "a\0\xff", 3));
+    g_ptr_array_add(files, vr_guest_file_new(VR_GUEST_FILE_DIRECTORY, "/var/lib/shop", 03750, "33:34", "", 0));
+    g_ptr_array_add(files, vr_guest_file_new(VR_GUEST_FILE_LINK, "/var/lib/shop/l", 0, "33:34", "\xff", 1));
+    return files;
+}
+
+static void files_come_over_whole(void **state)
+{
+    g_autoptr(GPtrArray) files = some_files();
+    g_autoptr(GError) error = NULL;
+    char *text = vr_personal_files_write(files);
+    g_autoptr(GPtrArray) back = vr_personal_files_read(text, asked, &error);
+    expect_no_error(error);
+    assert_true(vr_guest_files_same(back, files));
+    vr_personal_text_free(text);
+}
+
+/* Who reads a disk may have been taken over by it. */
+static void hostile_files_are_refused(void **state)
+{
+#define FILE_OF(path, kind, owner, mode, data)                                                                         \
+    "[{\"path\":\"" path "\",\"kind\":\"" kind "\",\"owner\":\"" owner "\",\"mode\":" mode ",\"data\":\"" data "\"}]"
+    static const char *const bad[] = {
+        "",
+        "{}",
+        "[1]",
+        "[{}]",
+        FILE_OF("/etc/shadow", "file", "0:0", "0", ""),
+        FILE_OF("/var/lib/shopper", "file", "0:0", "0", ""),
+        FILE_OF("/var/lib/shop/../x", "file", "0:0", "0", ""),
+        FILE_OF("/var/lib/shop/a\\nb", "file", "0:0", "0", ""),
+        FILE_OF("/var/lib/shop/a\\u0000b", "file", "0:0", "0", ""),
+        FILE_OF("/var/lib/shop", "device", "0:0", "0", ""),
+        FILE_OF("/var/lib/shop", "file", "root", "0", ""),
+        FILE_OF("/var/lib/shop", "file", "0:0:0", "0", ""),
+        FILE_OF("/var/lib/shop", "file", "-1:0", "0", ""),
+        FILE_OF("/var/lib/shop", "file", "0:4294967296", "0", ""),
+        FILE_OF("/var/lib/shop", "file", "0:0", "4096", ""),
+        FILE_OF("/var/lib/shop", "file", "0:0", "-1", ""),
+        FILE_OF("/var/lib/shop", "link", "0:0", "0", "YQBi"),
+        FILE_OF("/var/lib/shop", "link", "0:0", "0", ""),
+        FILE_OF("/var/lib/shop", "directory", "0:0", "0", "YWI="),
+    };
+    g_autoptr(GPtrArray) good = vr_personal_files_read(FILE_OF("/var/lib/shop", "file", "0:0", "0", ""), asked, NULL);
+    assert_non_null(good);
+    for (gsize i = 0; i < G_N_ELEMENTS(bad); i++) {
+        g_autoptr(GError) error = NULL;
+        if (vr_personal_files_read(bad[i], asked, &error))
+            fail_msg("%s was taken", bad[i]);
+        assert_int_equal(error->code, VR_ERROR_INVALID);
+    }
+}
+
+static void too_many_files_are_refused(void **state)
+{
+    g_autoptr(GPtrArray) many = vr_guest_files_new(), large = vr_guest_files_new();
+    g_autofree char *bytes = g_malloc0(VR_GUEST_FILES_MAX_BYTES / 2 + 1);
+    for (guint i = 0; i <= VR_GUEST_FILES_MAX; i++)
+        vr_personal_add_file(many, "/var/lib/shop", 0, "0:0", "", 0);
+    for (guint i = 0; i < 2; i++)
+        vr_personal_add_file(large, "/var/lib/shop", 0, "0:0", bytes, VR_GUEST_FILES_MAX_BYTES / 2 + 1);
+    const GPtrArray *const rows[] = {many, large};
+    for (gsize i = 0; i < G_N_ELEMENTS(rows); i++) {
+        char *text = vr_personal_files_write(rows[i]);
+        assert_true(strlen(text) < VR_PERSONAL_RESULT_BYTES);
+        assert_null(vr_personal_files_read(text, asked, NULL));
+        vr_personal_text_free(text);
+    }
+    g_ptr_array_set_size(many, VR_GUEST_FILES_MAX);
+    char *text = vr_personal_files_write(many);
+    g_autoptr(GPtrArray) back = vr_personal_files_read(text, asked, NULL);
+    assert_int_equal(back->len, VR_GUEST_FILES_MAX);
+    vr_personal_text_free(text);
+}
+
+/* As of a damaged request. */
+static void damaged_files_are_no_harm(void **state)
+{
+    g_autoptr(GPtrArray) files = some_files();
+    char *text = vr_personal_files_write(files);
+    gsize length = strlen(text);
+    for (gsize i = 0; i < length * 7; i++) {
+        g_autofree char *copy = g_strdup(text);
+        copy[i / 7] ^= (char)(1 << (i % 7));
+        g_autoptr(GPtrArray) changed = vr_personal_files_read(copy, asked, NULL);
+        for (guint k = 0; changed && k < changed->len; k++)
+            assert_true(vr_personal_path_check(((const VrGuestFile *)changed->pdata[k])->path, NULL));
+        copy[i / 7] = '\0';
+        assert_null(vr_personal_files_read(copy, asked, NULL));
+    }
+    vr_personal_text_free(text);
+}
+
 static void reports(void **state)
 {
     g_autoptr(VrPersonalReport) whole =
@@ -383,6 +499,11 @@ int main(void)
         cmocka_unit_test(a_request_comes_over_whole),
         cmocka_unit_test(a_copy_is_the_same_for_another_disk),
         cmocka_unit_test(a_damaged_request_is_no_harm),
+        cmocka_unit_test(a_request_to_read_comes_over),
+        cmocka_unit_test(files_come_over_whole),
+        cmocka_unit_test(hostile_files_are_refused),
+        cmocka_unit_test(too_many_files_are_refused),
+        cmocka_unit_test(damaged_files_are_no_harm),
         cmocka_unit_test(reports),
         cmocka_unit_test(what_is_known_is_plain),
         cmocka_unit_test(what_is_assembled_is_not),

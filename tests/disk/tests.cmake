@@ -36,6 +36,10 @@ include(bench/bench.cmake)
 vr_test(disk personalize LINK vr_disk)
 vr_test(disk personalize_appliance LINK vr_disk PkgConfig::GUESTFS)
 vr_test(disk personalize_seats LINK vr_disk)
+vr_test(disk personalize_read LINK vr_disk PkgConfig::GUESTFS SOURCES ${PROJECT_SOURCE_DIR}/disk/personalize_guest.c
+  ${PROJECT_SOURCE_DIR}/disk/personalize_root.c ${PROJECT_SOURCE_DIR}/disk/personalize_windows.c ${PROJECT_SOURCE_DIR}/disk/personalize_collect.c)
+set_property(TEST disk/personalize_read APPEND PROPERTY ENVIRONMENT "VR_PERSONALIZE=$<TARGET_FILE:virt-reimage-personalize>")
+set_tests_properties(disk/personalize_read PROPERTIES TIMEOUT 600) # launches under TCG
 add_executable(personalize_helper disk/personalize_helper.c)
 target_link_libraries(personalize_helper PRIVATE vr_disk)
 set_property(TEST disk/personalize_appliance APPEND PROPERTY ENVIRONMENT
