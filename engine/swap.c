@@ -12,13 +12,15 @@
  *              in a temp directory, or a whole one that nothing refers to: which file that is, is journaled before it
  *              takes its name, so that no other that may have the name is deleted. The guest was not touched.
  *   (made)     a mark in the journal: the new disk has its name, the XML files may be there too.
- *   PREPARED   the new disk, an overlay or a full clone, is whole and flushed, and so are its seed (swap_seed.c), g<from>.xml (the domain
+ *   PREPARED   the new disk, an overlay or a full clone, is whole and flushed, with what is written into it (swap_carry.c), and so are its seed (swap_seed.c), g<from>.xml (the domain
  *              as we read it) and g<to>.xml (the domain as it shall be). The guest still runs. A rollback begins here, if
  *              nobody else has the disk that it goes to: what other domains name, and what processes hold, is asked once more before
  *              the stop; and of any swap, what processes hold of the disks of the new XML, right before the start.
  *   STOPPED    libvirt says off, for a reason that is a stop, and no QEMU holds any of its disks. What the other
  *              disks are is in the journal (engine/manifest.h), and is compared before a guest starts. libvirt's
  *              XML still names the old disk: a host that reboots now starts the old system.
+ *   (carry)    a mark: files of the old disk, read while nobody writes to it, are on the new one, which is whole and flushed again (swap_carry.c).
+ *              In PREPARE and right before the stop: the same of files that the guest said.
  *   (nvram)    a mark: the new generation of a UEFI guest has its copy of the NVRAM, whole and flushed; which file that is, is
  *              journaled before it takes its name, as with the disk. Nothing refers to it yet (swap_nvram.c).
  *   (temp-disk)  a mark: a temp disk that a reimage makes anew is about to be another file (swap_temp.c).

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "disk/clone.h"
+#include "disk/personalize.h"
 #include "disk/seed.h"
 #include "disk/store.h"
 #include "engine/manifest.h"
@@ -21,11 +22,13 @@ typedef struct {
     const VrOwner *owner;
 } VrEngine;
 
-/* What a new OS disk gets of the old one. */
+/* What a new disk takes over from the old system; see swap_carry.c. */
 typedef struct {
-    gboolean host_keys, machine_id;
-    char **paths; /* in the guest; may be empty */
-    gboolean from_disk;
+    gboolean host_keys;  /* those of /etc/ssh, of which one at least must be there */
+    gboolean machine_id; /* /etc/machine-id */
+    char **paths;        /* absolute: a file, or a directory with all beneath it; each must be there. NULL: none */
+    gboolean
+        from_disk; /* of the old disk once the guest is off, which lasts longer then; FALSE: by the guest's agent */
 } VrCarryOver;
 
 typedef struct {
@@ -35,8 +38,15 @@ typedef struct {
     const VrImage *image;  /* a forward swap: the version to move to; NULL: a rollback, or flatten */
     gboolean
         flatten; /* a forward swap of a guest that is off: the new disk is the old one's content, and stands alone */
-    VrCloneSeat *seat;    /* of a forward swap whose new disk is a full clone: lives until PREPARED; NULL: an overlay */
-    const VrSeed *seed;   /* of a forward swap: what the new generation finds on its CD-ROM; NULL: it has none */
+    VrCloneSeat *seat;  /* of a forward swap whose new disk is a full clone: lives until PREPARED; NULL: an overlay */
+    const VrSeed *seed; /* of a forward swap: what the new generation finds on its CD-ROM; NULL: it has none */
+    const VrPersonal *
+        personal; /* of a forward swap: what is written into the new disk, whose disk and format are ours; NULL: nothing */
+    const VrCarryOver *carry; /* of a forward swap: what it takes over; NULL: nothing */
+    const VrPersonalizeOptions
+        *personalize; /* needed for these two; outlives the swap. A cancel ends them in PREPARE only */
+    VrPersonalSeat
+        *personal_seat;   /* for what is written in PREPARE: lives until PREPARED; NULL: an appliance of its own */
     guint to_generation;  /* of a rollback */
     guint model_revision; /* of a forward swap: that the new generation is made by; 0: not known */
     gboolean needs_agent; /* the model asks for it (preflight) */

@@ -23,6 +23,7 @@ void vr_swap_free(VrSwap *swap)
     vr_generation_free(swap->to);
     vr_image_free(swap->image);
     vr_seed_free(swap->seed);
+    vr_swap_carry_clear(swap);
     g_free(swap->before_xml);
     g_free(swap->intent_xml);
     g_strfreev(swap->ignored);
@@ -346,6 +347,7 @@ VrSwap *vr_swap_begin(const VrEngine *engine, const VrSwapRequest *request, GErr
     swap->data_proof = request->data_proof;
     swap->ignored = g_strdupv((char **)request->ignored);
     swap->temp_targets = g_strdupv((char **)request->temp_targets);
+    vr_swap_carry_begin(swap, request);
     if (!look(swap, request, &info, passed, error) || !has_no_open_swap(engine, request->uuid, info.name, error))
         return NULL;
     swap->row->from = swap->from->number;

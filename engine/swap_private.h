@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What the files of a swap share: swap.c (the table), swap_begin.c (from nothing or the journal to a swap), swap_steps.c (what each
- * step does), swap_back.c (the way back), swap_files.c (disks and XML files of a generation), swap_nvram.c (its NVRAM), swap_seed.c (its seed), swap_late.c (what takes effect
+ * step does), swap_back.c (the way back), swap_files.c (disks and XML files of a generation), swap_nvram.c (its NVRAM), swap_seed.c (its seed), swap_carry.c (what is written into it), swap_late.c (what takes effect
  * after the end). */
 #pragma once
 
@@ -11,9 +11,14 @@ struct VrSwap {
     VrEngine engine;
     VrSwapRow *row;
     VrGeneration *from, *to;
-    VrImage *image;            /* of a forward swap that is not PREPARED yet; else NULL */
-    VrCloneSeat *seat;         /* likewise; not owned; NULL: the new disk is an overlay */
-    VrSeed *seed;              /* likewise; NULL: it has none, or is flattened */
+    VrImage *image;                          /* of a forward swap that is not PREPARED yet; else NULL */
+    VrCloneSeat *seat;                       /* likewise; not owned; NULL: the new disk is an overlay */
+    VrSeed *seed;                            /* likewise; NULL: it has none, or is flattened */
+    VrPersonal *personal;                    /* likewise: its disk is not named yet; NULL: nothing is written */
+    VrCarryOver *carry;                      /* likewise; NULL: nothing is carried over */
+    const VrPersonalizeOptions *personalize; /* likewise; not owned */
+    VrPersonalSeat *personal_seat;           /* likewise; not owned */
+    GPtrArray *carried;                      /* VrGuestFile: what is on the new disk of it; NULL: it was not read yet */
     gboolean flatten;          /* of the request; one that is resumed goes back, or needs no copy any more */
     VrFileId flattened;        /* the old disk as it was copied */
     char *before_xml;          /* the domain as we read it: g<from>.xml; NULL until it was read */
@@ -148,6 +153,18 @@ gboolean vr_swap_seed_make(VrSwap *swap, GError **error);
 gboolean vr_swap_seed_check_kept(const VrSwap *swap, const char *domain, GError **error);
 /* The intent with the seed of the new generation; takes xml. NULL of NULL, or on an error. */
 char *vr_swap_seed_intent(const VrSwap *swap, char *xml, GError **error);
+
+/* --- swap_carry.c --- */
+
+/* What a forward swap is asked for, taken into it. */
+void vr_swap_carry_begin(VrSwap *swap, const VrSwapRequest *request);
+void vr_swap_carry_clear(VrSwap *swap);
+/* The new disk has its name: personalises it, with what the guest has to be carried over. */
+gboolean vr_swap_carry_prepare(VrSwap *swap, GError **error);
+/* Right before the stop: what the guest has changed since is on the new disk too. VR_ERROR_CONFLICT: it changes it too fast. */
+gboolean vr_swap_carry_again(VrSwap *swap, GError **error);
+/* The guest is off: what comes from its disk is on the new one, and marked; nothing where it comes from the guest. */
+gboolean vr_swap_carry_disk(VrSwap *swap, GError **error);
 
 /* --- swap_files.c --- */
 

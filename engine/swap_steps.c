@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What each transition of the table in swap.c does. Nothing slow happens between STOPPED and STARTED; the NVRAM is small. */
+/* What each transition of the table in swap.c does. Nothing slow happens between STOPPED and STARTED, but where a model has files carried over from the
+ * disk; the NVRAM is small. */
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
@@ -107,7 +108,8 @@ gboolean vr_swap_step_prepare(VrSwap *swap, const VrStopPolicy *stop, GError **e
 
     return size_of_old_disk(swap, &size, error) && is_free(swap->to->path, error) && is_free(swap->to->nvram, error) &&
            is_free(swap->to->seed, error) && make_disk(swap, size, error) && vr_swap_seed_make(swap, error) &&
-           vr_swap_mark(swap, "made", NULL, error) && vr_swap_write_xml(swap, error);
+           vr_swap_carry_prepare(swap, error) && vr_swap_mark(swap, "made", NULL, error) &&
+           vr_swap_write_xml(swap, error);
 }
 
 /* --- PREPARED -> STOPPED ----------------------------------------------------------------------------- */
@@ -318,7 +320,7 @@ gboolean vr_swap_step_stop(VrSwap *swap, const VrStopPolicy *stop, GError **erro
 {
     gboolean forced = FALSE;
 
-    if (!still_fit(swap, error))
+    if (!vr_swap_carry_again(swap, error) || !still_fit(swap, error))
         return FALSE;
     if (swap->row->rollback && (!vr_swap_mark(swap, "unseal", NULL, error) || !vr_swap_unseal(swap, swap->to, error)))
         return FALSE;
@@ -362,13 +364,15 @@ gboolean vr_swap_define(VrSwap *swap, const char *xml, char **now, GError **erro
 gboolean vr_swap_step_switch(VrSwap *swap, const VrStopPolicy *stop, GError **error)
 {
     g_autofree char *before = vr_hv_inactive_xml(swap->engine.hv, swap->row->uuid, error);
-    g_autofree char *sign = vr_swap_disk_sign(swap);
+    g_autofree char *sign = NULL;
     g_autofree char *inactive = NULL;
     g_autofree char *after = NULL;
 
     if (!before || !unchanged_since_prepared(swap, before, error) || !vr_swap_flatten_holds(swap, error) ||
-        !vr_swap_nvram_copy(swap, error) || !vr_swap_temp_wipe(swap, error) ||
-        !vr_swap_mark(swap, "intent", sign, error))
+        !vr_swap_carry_disk(swap, error) || !vr_swap_nvram_copy(swap, error) || !vr_swap_temp_wipe(swap, error))
+        return FALSE;
+    sign = vr_swap_disk_sign(swap);
+    if (!vr_swap_mark(swap, "intent", sign, error))
         return FALSE;
     inactive = vr_hv_inactive_xml(swap->engine.hv, swap->row->uuid, error);
     return inactive && unchanged_since_prepared(swap, inactive, error) &&

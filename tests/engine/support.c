@@ -266,6 +266,7 @@ static VrSwap *begin_in_run(World *world, int to_generation, const char *run_id,
     g_clear_pointer(&world->seat, vr_clone_seat_free);
     if (world->full)
         vr_clone_seats_new(&world->seat, 1, NULL);
+    static const VrPersonalizeOptions personalize = {.work_dir = "/nonexistent"};
     VrSwapRequest request = {.run_id = run_id,
                              .uuid = FAKE_UUID,
                              .os_target = "vda",
@@ -273,6 +274,10 @@ static VrSwap *begin_in_run(World *world, int to_generation, const char *run_id,
                              .seat = world->seat,
                              .model_revision = world->model_revision,
                              .seed = to_generation < 0 ? world->seed : NULL,
+                             .personal = world->personal,
+                             .carry = world->carry,
+                             .personalize = &personalize,
+                             .personal_seat = world->personal_seat,
                              .to_generation = to_generation < 0 ? 0 : (guint)to_generation};
 
     return vr_swap_begin(&world->engine, &request, error);

@@ -17,11 +17,14 @@ typedef struct {
     VrImage *image;
     FakeHv *fake;
     VrEngine engine;
-    gboolean full;            /* new disks are full clones */
-    VrCloneSeat *seat;        /* of the last one */
-    guint model_revision;     /* of the next swaps */
-    const VrSeed *seed;       /* likewise; NULL: none */
-    gboolean is_discard_late; /* the disk of a discarded generation may be there until a recovery */
+    gboolean full;              /* new disks are full clones */
+    VrCloneSeat *seat;          /* of the last one */
+    guint model_revision;       /* of the next swaps */
+    const VrSeed *seed;         /* likewise; NULL: none */
+    const VrPersonal *personal; /* likewise, as the two below */
+    const VrCarryOver *carry;
+    VrPersonalSeat *personal_seat; /* not owned */
+    gboolean is_discard_late;      /* the disk of a discarded generation may be there until a recovery */
 } World;
 
 /* Makes everything; the guest runs on old.raw (or is off). */
