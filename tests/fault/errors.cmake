@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-vr_test(fault errors LINK vr_engine engine_support SOURCES fault/io_fault.c)
+vr_test(fault errors LINK vr_engine engine_support SOURCES fault/io_fault.c fault/fake_personalize.c)
+target_link_options(test_errors PRIVATE ${FAKE_PERSONALIZE})
 vr_test(fault disk_full LINK vr_engine engine_support)
 set_tests_properties(fault/errors PROPERTIES TIMEOUT 5400) # VR_FULL=1: every point
 set_tests_properties(fault/disk_full PROPERTIES TIMEOUT 600) # a slow disk

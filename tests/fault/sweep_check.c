@@ -350,6 +350,39 @@ static void check_kept_seed(Check *check, const Row *row)
     }
 }
 
+/* --- what is carried over (C6, C8; invariants 12, 29) ------------------------------------------------ */
+
+static void check_carried(Check *check, guint guest, const char *part)
+{
+    g_autofree char *os = os_path(check, guest, part);
+    const Row *row = os ? row_of_disk(check, guest, os) : NULL;
+    const TreeNode *node = row && row->ours ? node_at(check, row->path) : NULL;
+    gboolean changes = check->world->scenario->carried == SWEEP_CARRY_GUEST;
+
+    if (check->world->scenario->carried == SWEEP_CARRY_NOTHING || !node)
+        return;
+    if (!has_text(node, FAKE_HOST_KEY) || !has_text(node, FAKE_MACHINE_ID) || !has_text(node, FAKE_TLS_KEY) ||
+        (changes && !has_text(node, SWEEP_CHANGED)))
+        wrong(check, "12: %s names %s, which has not what was to be carried over", sweep_guest_name(guest), os);
+}
+
+/* It is on new disks, and those are nobody else's to read. */
+static void check_carried_files(Check *check)
+{
+    g_autoptr(GPtrArray) paths = tree_paths(check->now, "");
+
+    for (guint i = 0; i < paths->len && check->world->scenario->carried != SWEEP_CARRY_NOTHING; i++) {
+        const TreeNode *node = tree_get(check->now, paths->pdata[i]);
+        gboolean is_disk = g_str_has_prefix(paths->pdata[i], DISKS) && g_str_has_suffix(paths->pdata[i], ".qcow2");
+        if (has_text(node, FAKE_TLS_KEY) && (!is_disk || (node->mode & 077)))
+            wrong(check, "29: %s has the secret and mode %o", (char *)paths->pdata[i], node->mode & 07777);
+    }
+}
+
+#define TAKEN_AND_NOT_MARKED                                                                                           \
+    "SELECT domain FROM swaps WHERE state = 5 AND rollback = 0 AND NOT EXISTS "                                        \
+    "(SELECT 1 FROM steps WHERE swap_id = id AND name = 'carry')"
+
 static gboolean is_generation(const Check *check, guint guest, const char *path)
 {
     gboolean any = FALSE;
@@ -383,6 +416,8 @@ static void check_domain(Check *check, guint guest)
     check_nvram(check, guest, "live.xml");
     check_seed(check, guest, "inactive.xml");
     check_seed(check, guest, "live.xml");
+    check_carried(check, guest, "inactive.xml");
+    check_carried(check, guest, "live.xml");
 }
 
 /* All but the OS disk and our metadata is as it was. */
@@ -578,6 +613,8 @@ static void check_rows(Check *check)
     expect(check, STARTED_ON_THE_WAY_BACK, NULL, "2: the new disk is started again on the way back");
     expect(check, "SELECT domain FROM swaps WHERE state NOT IN (5, 6, 7)", NULL, "a swap is open");
     expect(check, ENDED_ELSEWHERE, NULL, "13: the swap ended otherwise than the generations say");
+    if (check->world->scenario->carried != SWEEP_CARRY_NOTHING)
+        expect(check, TAKEN_AND_NOT_MARKED, NULL, "28: what was carried over is not marked");
     expect(check, "SELECT path FROM image_deletions WHERE outcome IS NULL", NULL,
            "the record of a deletion has no end");
     for (guint i = 0; i < check->rows->len; i++)
@@ -623,6 +660,7 @@ static char *run(const World *world, Tree *now, gboolean settled)
     }
     check_copies(&check);
     check_seed_files(&check);
+    check_carried_files(&check);
     check_files(&check);
     check_versions(&check);
     if (settled)

@@ -5,6 +5,7 @@
 #include "base/durable.h"
 #include "base/fd.h"
 #include "disk/copy_private.h"
+#include "orchestrator/scripted_agent.h"
 
 #include <fcntl.h>
 #include <glib/gstdio.h>
@@ -64,6 +65,40 @@ static const VrSeed *seed(void)
     return &the_seed;
 }
 
+#define HOST_KEY_PATH "/etc/ssh/ssh_host_ed25519_key"
+
+static ScriptedAgent *agent; /* of each process */
+
+static void change_guest(const char *disk)
+{
+    scripted_agent_put(agent, FAKE_TLS_PATH, FAKE_TLS_KEY SWEEP_CHANGED);
+}
+
+static void give_agents(Sweep *sweep)
+{
+    agent = scripted_agent_new();
+    scripted_agent_put(agent, HOST_KEY_PATH, FAKE_HOST_KEY);
+    scripted_agent_put(agent, "/etc/machine-id", FAKE_MACHINE_ID);
+    scripted_agent_put(agent, FAKE_TLS_PATH, FAKE_TLS_KEY);
+    fake_personal.before = change_guest;
+    for (guint i = 0; i < sweep->n; i++) {
+        sweep_hv_fake(sweep->hv, i)->agent = scripted_agent_answer;
+        sweep_hv_fake(sweep->hv, i)->agent_data = agent;
+    }
+}
+
+static void carry_over(const Sweep *sweep, VrSwapRequest *request)
+{
+    static const VrPersonalizeOptions options = {.work_dir = "/nonexistent"};
+    static char *paths[] = {(char *)FAKE_TLS_PATH, NULL};
+    static const VrCarryOver of_guest = {.host_keys = TRUE, .machine_id = TRUE, .paths = paths};
+    static const VrCarryOver of_disk = {.host_keys = TRUE, .machine_id = TRUE, .paths = paths, .from_disk = TRUE};
+
+    if (sweep->carried != SWEEP_CARRY_NOTHING)
+        request->carry = sweep->carried == SWEEP_CARRY_DISK ? &of_disk : &of_guest;
+    request->personalize = &options;
+}
+
 VrSwap *sweep_begin(Sweep *sweep, guint guest, const SweepMove *move, VrCloneSeat *seat, GError **error)
 {
     gboolean forward = move->to_generation < 0;
@@ -76,6 +111,7 @@ VrSwap *sweep_begin(Sweep *sweep, guint guest, const SweepMove *move, VrCloneSea
                              .seed = forward && sweep->seeded ? seed() : NULL,
                              .to_generation = forward ? 0 : (guint)move->to_generation};
 
+    carry_over(sweep, &request);
     return forward && !image ? NULL : vr_swap_begin(&sweep->engine, &request, error);
 }
 
@@ -107,7 +143,9 @@ static const char domain_xml[] =
     "<target dev='vdb' bus='virtio'/><serial>DATA01</serial>"
     "<address type='pci' domain='0x0000' bus='0x00' slot='0x05' function='0x0'/></disk>"
     "<interface type='user'><mac address='52:54:00:00:00:%02x'/></interface>"
-    "</devices></domain>";
+    "%s</devices></domain>";
+static const char channel_xml[] =
+    "<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>";
 
 /* Some of it is zeros, some repeats and some does not. */
 static char *make_disk(const char *dir, const char *name, char fill)
@@ -158,8 +196,10 @@ static void make_guest(World *world, guint guest)
     g_autofree char *data = make_disk(disks, data_name, (char)('a' + guest));
     g_autofree char *source = source_xml(world, os, guest);
     g_autofree char *firmware = firmware_xml(world, disks, guest);
-    g_autofree char *xml = g_strdup_printf(domain_xml, sweep_guest_name(guest), sweep_guest_uuid(guest), firmware,
-                                           types[world->scenario->naming], source, data, guest);
+    gboolean has_agent = world->scenario->carried == SWEEP_CARRY_GUEST;
+    g_autofree char *xml =
+        g_strdup_printf(domain_xml, sweep_guest_name(guest), sweep_guest_uuid(guest), firmware,
+                        types[world->scenario->naming], source, data, guest, has_agent ? channel_xml : "");
     g_autofree char *number = g_strdup_printf("%u", guest);
     g_autofree char *dir = g_build_filename(world->now, "hv", number, NULL);
 
@@ -323,6 +363,9 @@ static void become(World *world, guint at, WorldJob job, void *data)
     points_arm(world->watcher ? 0 : at, world->report);
     sweep = sweep_open(world->now, world->scenario->guests);
     sweep->seeded = world->scenario->seeded;
+    sweep->carried = world->scenario->carried;
+    if (sweep->carried == SWEEP_CARRY_GUEST)
+        give_agents(sweep);
     if (world->watcher) {
         points_arm(at, world->report); /* who opens it owns it from here on */
         points_stop_at(world->watched);

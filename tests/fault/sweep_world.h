@@ -6,9 +6,16 @@
 #pragma once
 
 #include "engine/recover.h"
+#include "fault/fake_personalize.h"
 #include "fault/points.h"
 #include "fault/sweep_hv.h"
 #include "fault/sweep_tree.h"
+
+typedef enum { SWEEP_FILE, SWEEP_BLOCK, SWEEP_VOLUME } SweepNaming;
+
+/* From the guest: it changes a file of them after the first writing, to SWEEP_CHANGED. */
+typedef enum { SWEEP_CARRY_NOTHING, SWEEP_CARRY_DISK, SWEEP_CARRY_GUEST } SweepCarry;
+#define SWEEP_CHANGED "the file that the guest has changed meanwhile"
 
 /* One process' view: as a command opens it. */
 typedef struct {
@@ -17,13 +24,12 @@ typedef struct {
     VrOwner *owner;
     SweepHv *hv;
     VrEngine engine;
-    gboolean seeded;  /* of the scenario */
+    gboolean seeded; /* of the scenario, as the next one */
+    SweepCarry carried;
     gboolean lenient; /* what fails is undone, and no reason to end */
     guint n;
     const char *top;
 } Sweep;
-
-typedef enum { SWEEP_FILE, SWEEP_BLOCK, SWEEP_VOLUME } SweepNaming;
 
 typedef struct {
     const char *name;
@@ -32,6 +38,7 @@ typedef struct {
     SweepNaming naming;           /* of generation 0 */
     gboolean uefi;                /* the guests boot by UEFI, at first with the NVRAM disks/osN.nvram */
     gboolean seeded;              /* what goes forward gets a seed */
+    SweepCarry carried;           /* what goes forward takes over files of the old system */
     gboolean unhealthy;           /* whatever runs on a new disk is found to be ill */
     const char *may_delete;       /* files of the beginning with this prefix may go; NULL: none may */
     gboolean no_swap;             /* no libvirt sweep: it has no swap */

@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "disk/copy_private.h"
+#include "fault/fake_personalize.h"
 #include "fault/fake_qemu.h"
 
 #include <errno.h>
@@ -75,6 +76,15 @@ static gboolean act_forward(World *world, GError **error)
 static gboolean act_full_clone(World *world, GError **error)
 {
     world->full = TRUE;
+    return move(world, -1, TRUE, error);
+}
+
+static gboolean act_carry(World *world, GError **error)
+{
+    static char *paths[] = {(char *)FAKE_TLS_PATH, NULL};
+    static const VrCarryOver carry = {.host_keys = TRUE, .machine_id = TRUE, .paths = paths, .from_disk = TRUE};
+
+    world->carry = &carry;
     return move(world, -1, TRUE, error);
 }
 
@@ -148,6 +158,7 @@ static const struct {
     {"undo", NULL, act_undo, TRUE},
     {"rollback", before_rollback, act_rollback, TRUE},
     {"recover", before_recover, act_recover, FALSE},
+    {"carry", NULL, act_carry, TRUE},
 };
 
 /* ---- what fails ---- */
@@ -469,6 +480,11 @@ static void test_errors_in_recover(void **state)
     sweep_scenario(8);
 }
 
+static void test_errors_in_carry(void **state)
+{
+    sweep_scenario(9);
+}
+
 int main(void)
 {
     static VrCopyOps ops;
@@ -477,7 +493,7 @@ int main(void)
         cmocka_unit_test(test_errors_in_delete),  cmocka_unit_test(test_errors_in_open),
         cmocka_unit_test(test_errors_in_forward), cmocka_unit_test(test_errors_in_full_clone),
         cmocka_unit_test(test_errors_in_undo),    cmocka_unit_test(test_errors_in_rollback),
-        cmocka_unit_test(test_errors_in_recover),
+        cmocka_unit_test(test_errors_in_recover), cmocka_unit_test(test_errors_in_carry),
     };
 
     ops = vr_copy_real_ops;

@@ -7,10 +7,10 @@ target_compile_options(points PRIVATE -Wall -Wextra) # and no sanitizer: it is t
 target_link_libraries(points PRIVATE ${CMAKE_DL_LIBS})
 
 add_executable(sweep fault/sweep.c fault/sweep_check.c fault/sweep_hv.c fault/sweep_kill.c fault/sweep_libvirt.c
-    fault/sweep_scenarios.c fault/sweep_tree.c fault/sweep_world.c)
+    fault/sweep_scenarios.c fault/sweep_tree.c fault/sweep_world.c fault/fake_personalize.c)
 target_include_directories(sweep PRIVATE ${PROJECT_SOURCE_DIR}/tests)
-target_link_options(sweep PRIVATE -Wl,--wrap=vr_connection_volume_path)
-target_link_libraries(sweep PRIVATE points fake_hv vr_engine)
+target_link_options(sweep PRIVATE -Wl,--wrap=vr_connection_volume_path -Wl,--wrap=vr_personalize -Wl,--wrap=vr_personalize_read)
+target_link_libraries(sweep PRIVATE points fake_hv vr_engine PkgConfig::JANSSON)
 # A random part of each sweep; tests/run --full runs all of them.
 add_test(NAME fault/sweep COMMAND sweep --seconds 6)
 set_tests_properties(fault/sweep PROPERTIES TIMEOUT 300)
