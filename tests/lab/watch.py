@@ -4,6 +4,7 @@
 A guest is off from the event that it stopped to the event that it started, and away until its console says that the new boot is up.
 """
 
+import functools
 import os
 import threading
 from collections import Counter
@@ -15,7 +16,16 @@ from guest import URI
 UP = b"lab-guest: version "
 TICK_MS = 100
 
-libvirt.virEventRegisterDefaultImpl()
+
+@functools.cache
+def serve_events():
+    """Once, for the whole life of this process: then libvirtd drops each connection that it has, also one that waits for no event, when nobody
+    answers its keepalive messages for half a minute."""
+    def serve():
+        while True:
+            libvirt.virEventRunDefaultImpl()
+    libvirt.virEventRegisterDefaultImpl()
+    threading.Thread(target=serve, daemon=True).start()
 
 
 class Watch:
@@ -25,28 +35,20 @@ class Watch:
         self.guests = {guest.name: guest for guest in guests}
         self.off, self.booting = set(), {}  # booting: name -> size of its console when it was started
         self.offs, self.aways, self.stops = [], [], Counter()
-        self.ended = False
         self.connection = self.timer = None
-        self.thread = threading.Thread(target=self.run, daemon=True)
 
     def __enter__(self):
         self.consoles = {name: guest.xml().find("devices/serial/source").get("path") for name, guest in self.guests.items()}
+        serve_events()
         self.connection = libvirt.open(URI)
         self.connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self.on_event, None)
         self.timer = libvirt.virEventAddTimeout(TICK_MS, self.on_tick, None)
         assert all(guest.state() == "running" for guest in self.guests.values())
-        self.thread.start()
         return self
 
     def __exit__(self, *exception):
-        self.ended = True
-        self.thread.join()
         libvirt.virEventRemoveTimeout(self.timer)
         self.connection.close()
-
-    def run(self):
-        while not self.ended:
-            libvirt.virEventRunDefaultImpl()
 
     def on_event(self, _connection, domain, event, _detail, _opaque):
         name = domain.name()

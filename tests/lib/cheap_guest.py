@@ -168,12 +168,14 @@ UNDEFINE_FLAGS = (libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | libvirt.VIR_DOMAIN_
 
 
 def remove_domain(domain):
-    """Destroys and undefines, whatever state it is in; a domain that is gone is fine."""
-    for step in (domain.destroy, lambda: domain.undefineFlags(UNDEFINE_FLAGS)):
+    """Destroys and undefines, whatever state it is in; a domain that is gone is fine, and any other error is raised."""
+    off = (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID)
+    for step, fine in ((domain.destroy, off), (lambda: domain.undefineFlags(UNDEFINE_FLAGS), (libvirt.VIR_ERR_NO_DOMAIN,))):
         try:
             step()
-        except libvirt.libvirtError:
-            pass
+        except libvirt.libvirtError as error:
+            if error.get_error_code() not in fine:
+                raise
 
 
 def sweep(prefix, uri=URI):
@@ -325,9 +327,12 @@ class Fleet:
     def _remove_guest(self, guest):
         """By UUID and on a new look-up: a test may have redefined or renamed it."""
         try:
-            remove_domain(self.connection.lookupByUUIDString(guest.uuid))
-        except libvirt.libvirtError:
-            pass
+            domain = self.connection.lookupByUUIDString(guest.uuid)
+        except libvirt.libvirtError as error:
+            if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+                raise
+        else:
+            remove_domain(domain)
 
     def reconnect(self):
         """After a test has broken the connection, or the libvirtd behind it."""
@@ -335,22 +340,27 @@ class Fleet:
         for guest in self.guests:
             guest.domain = self.connection.lookupByUUIDString(guest.uuid)
 
-    def _reconnect(self):
-        """A test may have broken the connection, or the libvirtd behind it."""
-        try:
-            if not self.connection or not self.connection.isAlive():
-                self.connection = libvirt.open(self.uri)
-        except libvirt.libvirtError:
-            self.connection = None
+    def _remove_guests(self):
+        """All that can be removed; then the first error is raised.  A test may have broken the connection, and it need not know: so on a new one."""
+        errors = []
+        if self.guests:
+            self.connection = libvirt.open(self.uri)
+        for guest in self.guests:
+            try:
+                self._remove_guest(guest)
+            except libvirt.libvirtError as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
 
     def clean_up(self):
-        self._reconnect()
-        for guest in self.guests if self.connection else []:
-            self._remove_guest(guest)
-        if self.dir:
-            shutil.rmtree(self.dir, ignore_errors=True)
-        if self.connection:
-            self.connection.close()
+        try:
+            self._remove_guests()
+        finally:
+            if self.dir:
+                shutil.rmtree(self.dir, ignore_errors=True)
+            if self.connection:
+                self.connection.close()
 
 
 if __name__ == "__main__":

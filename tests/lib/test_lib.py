@@ -52,6 +52,22 @@ def test_bad_guests():
         assert blank[0].booted_versions() == []
 
 
+def test_a_broken_connection_leaves_no_guest():
+    with Fleet(1, "hvtest-broken", start=True) as fleet:
+        fleet.connection.close()
+    assert not {name for name in names() if name.startswith("hvtest-broken")}
+
+
+def test_a_guest_that_cannot_be_removed_is_an_error():
+    with Fleet(1, "hvtest-stays") as fleet:
+        fleet.uri = "qemu:///system?socket=/nonexistent"
+        with pytest.raises(libvirt.libvirtError):
+            fleet.clean_up()
+        assert not os.path.exists(fleet.dir) and "hvtest-stays-0" in names()
+        fleet.uri = libvirtd.SYSTEM_URI
+    assert "hvtest-stays-0" not in names()
+
+
 def test_cleans_up_after_a_failure():
     with pytest.raises(RuntimeError):
         with Fleet(1, "hvtest-fail", start=True) as fleet:
