@@ -266,7 +266,8 @@ static void print_json(const VrPlan *plan)
     for (guint i = 0; i < warnings->len; i++)
         json_array_append_new(list, vr_json_text(g_ptr_array_index(warnings, i)));
     vr_json_print(json_pack(
-        "{s:o, s:s, s:o, s:s, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+        "{s:o, s:s, s:o, s:s, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, "
+        "s:o, s:I}",
         "set", vr_json_text(plan->session->set->name), "operation", vr_run_kind_name(targets->kind),
         "targetImageReference",
         vr_reference_json(plan->session->store, targets->image ? targets->image->name : NULL,
@@ -282,7 +283,8 @@ static void print_json(const VrPlan *plan)
         "nvramCopy", vr_plan_nvram_json(plan), "expectedOffMs", vr_spread_json(&plan->off), "expectedDurationMs",
         vr_json_ms(vr_plan_expected_ms(plan)), "drives", vr_plan_drives_json(plan), "dataDiskProof",
         vr_plan_proof_json(plan), "extensions", extensions_json(plan), "seed", vr_plan_seed_json(plan),
-        "offlineConfiguration", vr_plan_offline_json(plan), "carryOver", vr_plan_carry_json(plan)));
+        "offlineConfiguration", vr_plan_offline_json(plan), "carryOver", vr_plan_carry_json(plan), "batchAtMostMs",
+        vr_json_ms(vr_plan_batch_most_ms(plan)), "extensionsAtMostMs", (json_int_t)vr_plan_extensions_most_ms(plan)));
 }
 
 /* --- lines ------------------------------------------------------------------------------------------- */

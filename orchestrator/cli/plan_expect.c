@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * How long a run takes, from what instances of the set took before: each batch the median of the preparation and of the time from the
- * stop to healthy, and the waits of the policy between the batches. What a person or a gate may add is not known.
+ * stop to healthy, extensions included, and the waits of the policy between the batches. What a person or a gate may add is not known. And how long a
+ * batch can take by the limits of the model, which says something of extensions that ran in no run before.
  */
 #include "orchestrator/cli/plan_private.h"
 
@@ -124,6 +125,38 @@ gint64 vr_plan_expected_ms(const VrPlan *plan)
     return (gint64)plan->batches->len * (MAX(0, plan->prepare.p50) + plan->os_down.p50) + waits_ms(plan);
 }
 
+/* --- by its limits --- */
+
+gint64 vr_plan_extensions_most_ms(const VrPlan *plan)
+{
+    const GPtrArray *extensions = plan->session->set->model->extensions;
+    gint64 ms = 0;
+
+    for (guint i = 0; plan->targets->kind != VR_RUN_ROLLBACK && i < extensions->len; i++)
+        ms += ((const VrExtension *)extensions->pdata[i])->timeout_ms;
+    return ms;
+}
+
+gint64 vr_plan_batch_most_ms(const VrPlan *plan)
+{
+    return plan->targets->kind == VR_RUN_ROLLBACK ? -1 : vr_outside_batch_ms(plan->session->set->model);
+}
+
+static void print_limits(const VrPlan *plan)
+{
+    gint64 extensions_ms = vr_plan_extensions_most_ms(plan);
+    g_autofree char *batch = vr_text_duration(vr_plan_batch_most_ms(plan));
+    g_autofree char *extensions = vr_text_duration(extensions_ms);
+
+    if (plan->targets->kind != VR_RUN_ROLLBACK)
+        vr_say(plan->session->cli,
+               "limits: once prepared, a batch takes at most %s until its guests are healthy or have failed%s%s%s",
+               batch, extensions_ms > 0 ? ", its extensions at most " : "", extensions_ms > 0 ? extensions : "",
+               extensions_ms > 0 ? " of that" : "");
+}
+
+/* --- all of it --- */
+
 void vr_plan_print_expected(const VrPlan *plan)
 {
     const VrCli *cli = plan->session->cli;
@@ -139,6 +172,7 @@ void vr_plan_print_expected(const VrPlan *plan)
         return;
     print_notice(plan);
     print_nvram(plan);
+    print_limits(plan);
     if (plan->os_down.count == 0) {
         vr_say(cli, "expected: unknown: no run yet%s%s", waits > 0 ? ", but for waits of " : "",
                waits > 0 ? waited : "");

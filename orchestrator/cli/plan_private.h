@@ -57,6 +57,9 @@ gboolean vr_plan_look_back(VrPlan *plan, GError **error);
 /* How long the whole run takes, if all goes well and nobody is waited for; -1: there was no run to tell from. */
 gint64 vr_plan_expected_ms(const VrPlan *plan);
 void vr_plan_print_expected(const VrPlan *plan);
+/* By the limits of the model, of one batch, from its notice or stop to healthy or failed, and of the extensions in it; -1: a rollback, which has other ones. */
+gint64 vr_plan_batch_most_ms(const VrPlan *plan);
+gint64 vr_plan_extensions_most_ms(const VrPlan *plan);
 /* What is copied while guests are off: the NVRAM of those that boot by UEFI. */
 json_t *vr_plan_nvram_json(const VrPlan *plan);
 

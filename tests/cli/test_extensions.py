@@ -63,8 +63,11 @@ class TestExtensions:
     def test_plan_names_them_in_order(self, lab):
         plan = lab.program.json("apply", lab.set_name, "--all", "--dry-run")
         assert plan["extensions"] == ["base", "app", "last"]
+        assert (plan["extensionsAtMostMs"], plan["batchAtMostMs"]) == (900_000, 922_000)
         out = lab.program("apply", lab.set_name, "--all", "--dry-run").out
         assert "extensions: in each guest, once it runs from its new disk: base, then app, then last\n" in out
+        assert ("limits: once prepared, a batch takes at most 15 min 22 s until its guests are healthy or have failed, "
+                "its extensions at most 15 min 00 s of that\n") in out
 
     def test_what_cannot_be_read_stops_it_before_any_guest(self, lab):
         script, secret = lab.program.path("app.sh"), lab.program.path("app.secret")
