@@ -466,6 +466,7 @@ void vr_rollout_free(VrRollout *rollout)
     vr_reasons_clear(&rollout->reasons);
     g_free(rollout->withdrawn_text);
     g_free(rollout->hold_text);
+    g_free(rollout->gate_text);
     g_free(rollout->error_text);
     g_free(rollout);
 }

@@ -129,7 +129,8 @@ typedef enum {
     VR_HOLD_WALK,       /* until 'walk' names the next upgrade domain (G4) */
     VR_HOLD_CANARY,     /* the canary came good: until 'promote' (D17) */
     VR_HOLD_CHECKPOINT, /* until its wait is over, or 'promote' (D15) */
-    VR_HOLD_BAKE        /* after the last batch, until the bake time is over, or 'promote' (D16) */
+    VR_HOLD_BAKE,       /* after the last batch, until the bake time is over, or 'promote' (D16) */
+    VR_HOLD_GATE        /* the gate is asked, or says no and is asked again; of a VrRunState alone, a rollout's view has gate_text */
 } VrHold;
 const char *vr_hold_name(VrHold hold); /* "paused", "approval", ...; NULL for VR_HOLD_NONE */
 
@@ -237,6 +238,7 @@ typedef struct {
     VrHold hold;               /* what it waits for now */
     const char *hold_text;     /* and how that ends; NULL: nothing holds it */
     gint64 hold_until_ms;      /* 0: until a person acts */
+    const char *gate_text;     /* the gate is asked about the next batch, or has said no; NULL: neither */
     gboolean pause_requested;  /* it will hold at the batch border, or does */
     gboolean locked;           /* F5: instances are on their way */
     gboolean rollback_allowed; /* F5: a run is active and an instance is not on its target */

@@ -54,6 +54,7 @@ static void finish(VrStep *step, VrRolloutVerdict verdict)
     rollout->error_text = verdict.text;
     rollout->hold = VR_HOLD_NONE;
     g_clear_pointer(&rollout->hold_text, g_free);
+    g_clear_pointer(&rollout->gate_text, g_free);
     rollout->amends = makes_amends(step);
     if (vr_step_clears(step))
         rollout->stage = VR_STAGE_AMENDS;
@@ -140,6 +141,7 @@ static void hold(VrStep *step)
 {
     step->rollout->gate_open = FALSE; /* its yes was for now, and a hold may last for days */
     step->rollout->waits = FALSE;     /* ... and what comes after it is another wait */
+    g_clear_pointer(&step->rollout->gate_text, g_free);
     vr_step_emit(step, VR_COMMAND_HOLD, 0, step->rollout->hold_text);
     sleep_until(step, VR_STAGE_HOLD, step->rollout->hold_until);
 }
@@ -332,13 +334,17 @@ static gboolean is_let_go(const VrRollout *rollout, const VrBatch *batch)
            memcmp(asked->data, batch->members->data, asked->len * sizeof(guint)) == 0;
 }
 
-static void ask_gate(VrStep *step, VrBatch *batch)
+/* said: what it has said so far, taken; NULL: nothing. */
+static void ask_gate(VrStep *step, VrBatch *batch, char *said)
 {
     VrRollout *rollout = step->rollout;
 
     vr_batch_free(rollout->asked);
     rollout->asked = batch;
     rollout->gate_open = FALSE;
+    rollout->gate_text =
+        said != NULL ? said
+                     : g_strdup_printf("the gate is asked whether batch %u may begin", rollout->batch_number + 1);
     rollout->stage = VR_STAGE_GATE;
     vr_step_emit(step, VR_COMMAND_GATE, 0, NULL);
 }
@@ -348,6 +354,7 @@ static void choose_batch(VrStep *step)
     VrRollout *rollout = step->rollout;
     VrPlannerBlock block;
     g_autoptr(VrBatch) batch = NULL;
+    g_autofree char *gate_text = g_steal_pointer(&rollout->gate_text);
 
     vr_rollout_mark_held(rollout);
     batch = vr_planner_next_batch(&rollout->policy, rollout->candidates, rollout->count,
@@ -355,7 +362,7 @@ static void choose_batch(VrStep *step)
     if (batch != NULL && is_crowded(rollout, batch) && vr_step_clears(step))
         rollout->stage = VR_STAGE_CLEAR; /* another batch than was foreseen: first what is not in it goes */
     else if (batch != NULL && !is_let_go(rollout, batch))
-        ask_gate(step, g_steal_pointer(&batch));
+        ask_gate(step, g_steal_pointer(&batch), g_steal_pointer(&gate_text));
     else if (batch != NULL)
         begin_batch(step, g_steal_pointer(&batch));
     else if (block.kind != VR_BLOCK_NONE)
@@ -381,6 +388,7 @@ static void survey_failed(VrStep *step)
 {
     VrRollout *rollout = step->rollout;
 
+    g_clear_pointer(&rollout->gate_text, g_free);
     if (rollout->paused && rollout->bake_until == 0)
         go_on(step);
     else
@@ -423,11 +431,15 @@ void vr_step_gate(VrStep *step)
         return;
     rollout->gate_open = step->event->outcome == VR_OUTCOME_OK;
     rollout->waits = rollout->waits && !rollout->gate_open; /* what follows its yes is another wait */
-    if (rollout->gate_open || rollout->paused)
+    g_clear_pointer(&rollout->gate_text, g_free);
+    if (rollout->gate_open || rollout->paused) {
         go_on(step);
-    else if (!ends(step, vr_rollout_judge(rollout)))
+    } else if (!ends(step, vr_rollout_judge(rollout))) {
+        rollout->gate_text = g_strdup_printf("the gate does not let batch %u begin, and is asked again: %s",
+                                             rollout->batch_number + 1, vr_event_reason(step->event));
         wait_or_stop(step, VR_CODE_INTERNAL,
                      g_strdup_printf("the gate does not let the next batch begin: %s", vr_event_reason(step->event)));
+    }
 }
 
 /* ---- time, and persons ---- */

@@ -90,7 +90,7 @@ const char *vr_hold_name(VrHold hold)
     for (guint i = 0; i < G_N_ELEMENTS(holds); i++)
         if (holds[i].hold == hold)
             return holds[i].name;
-    return hold == VR_HOLD_BAKE ? "bake" : NULL;
+    return hold == VR_HOLD_BAKE ? "bake" : hold == VR_HOLD_GATE ? "gate" : NULL;
 }
 
 void vr_rollout_find_hold(VrRollout *rollout, gint64 now_ms)

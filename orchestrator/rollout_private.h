@@ -83,6 +83,7 @@ struct VrRollout {
     gint64 deadline;      /* D23; 0: none */
     VrBatch *asked;       /* what the gate was asked about last; NULL: nothing */
     gboolean gate_open;   /* for that */
+    char *gate_text;      /* owned; NULL: it is not asked, nor has it said no */
     gboolean waits;       /* for a place or an answer, until wait_deadline */
     gint64 wait_deadline;
     VrBatch *batch; /* the last one begun */

@@ -127,6 +127,7 @@ void vr_rollout_view(const VrRollout *rollout, VrRolloutView *view)
         .hold = rollout->stage == VR_STAGE_FINISHED ? VR_HOLD_NONE : rollout->hold,
         .hold_text = rollout->hold_text,
         .hold_until_ms = rollout->hold_until,
+        .gate_text = rollout->hold == VR_HOLD_NONE ? rollout->gate_text : NULL,
         .pause_requested = rollout->paused,
         .locked = rollout->stage == VR_STAGE_BATCH || rollout->stage == VR_STAGE_AMENDS,
     };

@@ -26,8 +26,8 @@ void vr_run_state_take(VrRunState *state, const VrRollout *rollout, gint64 now_m
     vr_rollout_view(rollout, &view);
     clear_rollout(state);
     state->point = view.point;
-    state->hold = view.hold;
-    state->hold_text = g_strdup(view.hold_text);
+    state->hold = view.gate_text ? VR_HOLD_GATE : view.hold;
+    state->hold_text = g_strdup(view.gate_text ? view.gate_text : view.hold_text);
     state->hold_until_us = view.hold_until_ms == 0 ? 0 : wall_us + (view.hold_until_ms - now_ms) * 1000;
     state->pause_requested = view.pause_requested;
     state->locked = view.locked;
@@ -82,7 +82,7 @@ static gboolean find_point(VrRunPoint *point, const char *name)
 static void find_hold(VrHold *hold, const char *name)
 {
     *hold = VR_HOLD_NONE;
-    for (guint i = VR_HOLD_NONE + 1; i <= VR_HOLD_BAKE; i++)
+    for (guint i = VR_HOLD_NONE + 1; i <= VR_HOLD_GATE; i++)
         if (g_strcmp0(vr_hold_name(i), name) == 0)
             *hold = i;
 }

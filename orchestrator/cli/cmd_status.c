@@ -187,10 +187,13 @@ static void print_where(const VrCli *cli, const Status *status)
                         VR_PROGRAM, set, VR_PROGRAM, set);
     else if (!status->owned)
         vr_label_format(cli, "Now", "its process is gone; run '%s recover %s'", VR_PROGRAM, set);
-    else if (where->hold_text)
+    else if (where->hold_text && where->hold != VR_HOLD_GATE)
         vr_label(cli, "Now", where->hold_text);
     else
-        vr_label_format(cli, "Now", "%s%s%s", where->locked ? "a batch is in flight" : "between two batches",
+        vr_label_format(cli, "Now", "%s%s%s",
+                        where->hold_text ? where->hold_text
+                        : where->locked  ? "a batch is in flight"
+                                         : "between two batches",
                         where->pause_requested ? "; it will pause at the batch border" : "",
                         status->answers ? "" : "; its process does not answer");
 }

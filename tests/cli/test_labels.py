@@ -265,6 +265,10 @@ class TestRuns:
         while not os.path.exists(asked):
             assert process.poll() is None
             time.sleep(0.05)
+        where = lab.program.json("status", lab.set_name)["openRun"]
+        assert (where["point"], where["hold"]) == ("between", "gate")
+        assert where["holdText"] == "the gate is asked whether batch 1 may begin"
+        assert "the gate is asked whether batch 1 may begin\n" in lab.program("status", lab.set_name).out
         began = time.monotonic()
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=90)

@@ -31,6 +31,15 @@ static const char *gate_says(Run *run, VrOutcome outcome)
     return step_full(run, &event);
 }
 
+/* What status says of it; NULL: nothing. Nobody holds the run. */
+static void expect_gate(const Run *run, const char *text)
+{
+    VrRolloutView view = view_of(run);
+
+    assert_int_equal(g_strcmp0(view.gate_text, text), 0);
+    assert_null(view.hold_text);
+}
+
 /* G3: at the batch border, not before; whatever else holds it, and as long as it takes. */
 static void test_paused(void **state)
 {
@@ -419,6 +428,9 @@ static void test_deadline_ends_a_hold(void **state)
     expect_text(&run, "2 not touched");
 }
 
+#define ASKED "the gate is asked whether batch 1 may begin"
+#define SAYS_NO "the gate does not let batch 1 begin, and is asked again: quorum would be lost"
+
 /* E11, L5: asked before each batch, waited for, never for ever. */
 static void test_gate(void **state)
 {
@@ -433,12 +445,16 @@ static void test_gate(void **state)
     assert_string_equal(say(&run, VR_EVENT_SURVEY), "gate");
     assert_int_equal(vr_rollout_gate_batch(run.rollout)->len, 1);
     assert_int_equal(g_array_index(vr_rollout_gate_batch(run.rollout), guint, 0), 0);
+    expect_gate(&run, ASKED);
     assert_string_equal(gate_says(&run, VR_OUTCOME_FAILED), "wake");
+    expect_gate(&run, SAYS_NO);
     assert_string_equal(gate_says(&run, VR_OUTCOME_OK), ""); /* it was not asked */
     run.now_ms = run.last_at_ms;
     assert_string_equal(say(&run, VR_EVENT_WAKE), "survey");
     assert_string_equal(say(&run, VR_EVENT_SURVEY), "gate");
+    expect_gate(&run, SAYS_NO);
     assert_string_equal(gate_says(&run, VR_OUTCOME_OK), "survey");
+    expect_gate(&run, NULL);
     assert_string_equal(say(&run, VR_EVENT_SURVEY), "begin prepare 0");
     assert_string_equal(goes_through(&run, 0), "end survey");
     assert_string_equal(say(&run, VR_EVENT_SURVEY), "gate");
@@ -447,6 +463,7 @@ static void test_gate(void **state)
     assert_string_equal(say(&run, VR_EVENT_WAKE), "survey");
     assert_string_equal(say(&run, VR_EVENT_SURVEY), "gate");
     assert_string_equal(gate_says(&run, VR_OUTCOME_FAILED), "finish");
+    expect_gate(&run, NULL);
     expect_end(&run, VR_RUN_FAULTED, VR_CODE_INTERNAL);
     expect_text(&run, "quorum would be lost");
 }
@@ -467,6 +484,7 @@ static void test_gate_and_pause(void **state)
         assert_string_equal(say(&run, VR_EVENT_SURVEY), "gate");
         assert_string_equal(say(&run, VR_EVENT_PAUSE), "");
         assert_string_equal(gate_says(&run, answers[k]), "hold");
+        assert_int_equal(hold_of(&run), VR_HOLD_PAUSED);
         run.now_ms += 86400000;
         assert_string_equal(say(&run, VR_EVENT_RESUME), "survey");
         assert_string_equal(say(&run, VR_EVENT_SURVEY), "gate");

@@ -65,6 +65,10 @@ static void check_hold(Check *check)
     if (check->hold != VR_HOLD_NONE && view->hold_until_ms != until)
         check_fail(check, "held until %" G_GINT64_FORMAT ", the view says %" G_GINT64_FORMAT, until,
                    view->hold_until_ms);
+    if (view->gate_text == NULL
+            ? check->gate_out && check->hold == VR_HOLD_NONE
+            : check->policy.gate == NULL || check->hold != VR_HOLD_NONE || check->in_batch || check->over)
+        check_fail(check, "the gate is %sasked, the view says %s", check->gate_out ? "" : "not ", view->gate_text);
     if (!check->over && check->fates[FATE_FRESH] > 0 && view->pause_requested != check->pause_asked)
         check_fail(check, "the view says pause requested %d", view->pause_requested);
 }
