@@ -130,7 +130,7 @@ typedef enum {
     VR_HOLD_CANARY,     /* the canary came good: until 'promote' (D17) */
     VR_HOLD_CHECKPOINT, /* until its wait is over, or 'promote' (D15) */
     VR_HOLD_BAKE,       /* after the last batch, until the bake time is over, or 'promote' (D16) */
-    VR_HOLD_GATE        /* the gate is asked, or says no and is asked again; of a VrRunState alone, a rollout's view has gate_text */
+    VR_HOLD_GATE /* the gate is asked, or says no and is asked again; of a VrRunState alone, a rollout's view has gate_text */
 } VrHold;
 const char *vr_hold_name(VrHold hold); /* "paused", "approval", ...; NULL for VR_HOLD_NONE */
 

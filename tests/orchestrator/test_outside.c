@@ -481,8 +481,8 @@ static void test_border(void **state)
 static void test_how_long_a_batch_may_take(void **state)
 {
 #define TIMES "healthProfile: {healthTimeout: PT1M}\nstop: {timeout: PT2M}\n"
-#define NOTICE(rest)                                                                                                   \
-    TIMES "scheduledEventsProfile: {osImageNotificationProfile: {notBeforeTimeout: PT30M, busyLimit: PT10M, " rest "}}"
+#define PROFILE "scheduledEventsProfile: {osImageNotificationProfile: {notBeforeTimeout: PT30M, busyLimit: PT10M, "
+#define NOTICE(rest) TIMES PROFILE rest "}}"
     static const struct {
         const char *section;
         gint64 minutes;
