@@ -27,8 +27,7 @@ typedef struct {
     gboolean host_keys;  /* those of /etc/ssh, of which one at least must be there */
     gboolean machine_id; /* /etc/machine-id */
     char **paths;        /* absolute: a file, or a directory with all beneath it; each must be there. NULL: none */
-    gboolean
-        from_disk; /* of the old disk once the guest is off, which lasts longer then; FALSE: by the guest's agent */
+    gboolean from_disk;  /* of the old disk, once the guest is off; FALSE: by the guest's agent */
 } VrCarryOver;
 
 typedef struct {
@@ -40,16 +39,14 @@ typedef struct {
         flatten; /* a forward swap of a guest that is off: the new disk is the old one's content, and stands alone */
     VrCloneSeat *seat;  /* of a forward swap whose new disk is a full clone: lives until PREPARED; NULL: an overlay */
     const VrSeed *seed; /* of a forward swap: what the new generation finds on its CD-ROM; NULL: it has none */
-    const VrPersonal *
-        personal; /* of a forward swap: what is written into the new disk, whose disk and format are ours; NULL: nothing */
-    const VrCarryOver *carry; /* of a forward swap: what it takes over; NULL: nothing */
-    const VrPersonalizeOptions
-        *personalize; /* needed for these two; outlives the swap. A cancel ends them in PREPARE only */
-    VrPersonalSeat
-        *personal_seat;   /* for what is written in PREPARE: lives until PREPARED; NULL: an appliance of its own */
-    guint to_generation;  /* of a rollback */
-    guint model_revision; /* of a forward swap: that the new generation is made by; 0: not known */
-    gboolean needs_agent; /* the model asks for it (preflight) */
+    /* Of a forward swap: what is written into its new disk, whose name is ours to fill in, and what that takes over; NULL: nothing. */
+    const VrPersonal *personal;
+    const VrCarryOver *carry;
+    const VrPersonalizeOptions *personalize; /* for these two; outlives the swap. Its cancel counts in PREPARE only */
+    VrPersonalSeat *personal_seat; /* for what PREPARE writes: lives until PREPARED; NULL: an appliance of its own */
+    guint to_generation;           /* of a rollback */
+    guint model_revision;          /* of a forward swap: that the new generation is made by; 0: not known */
+    gboolean needs_agent;          /* the model asks for it (preflight) */
     const char *const *protected_disks; /* serials, WWNs, targets that are never swapped or made anew; NULL: none */
     const char *const *ignored; /* findings that a person lets pass, which is written into the audit; NULL: none */
     const char *const *

@@ -15,6 +15,10 @@
  * the pool has workers, and all jobs before a group's end without it (surveys are over by then, a probe that was overtaken is told
  * to end, an earlier group by the same argument). So every seat gets a worker; and should the kernel give the pool fewer threads
  * than it asked for, nobody waits longer than VR_GATHER_MS.
+ *
+ * New disks that are written into (rows C6, C8) have seats of the same kind: one appliance for a group. Both kinds are given in the same groups,
+ * so who waits for an appliance waits for jobs that have their workers, and whose copy is led by one of them: no copy of a group waits for
+ * its appliance. With groups of two sizes, the last of one could wait for a copy with jobs that have no worker yet.
  */
 #include "orchestrator/executor_private.h"
 
@@ -127,8 +131,10 @@ static void push_job(VrExecutor *executor, VrCommandType type, guint instance, c
     job->type = type;
     job->instance = instance;
     job->text = g_strdup(text);
-    if (type == VR_COMMAND_PREPARE)
+    if (type == VR_COMMAND_PREPARE) {
         job->seat = g_queue_pop_head(executor->seats);
+        job->personal_seat = g_queue_pop_head(executor->personal_seats);
+    }
     vr_handover_give(job);
     g_thread_pool_push(executor->pool, job, NULL);
     /* cppcheck-suppress memleak ; vr_executor_work() owns it */
@@ -247,23 +253,44 @@ static void note_left(VrExecutor *executor, const VrMessage *message)
         leave(executor, message->instance);
 }
 
-/* One seat for each instance whose new disk is a full clone, in groups that one read of an image can write; who sits with others but has another
- * image gets a read of its own. */
-static void give_seats(VrExecutor *executor, const GArray *commands)
+static void give_clone_seats(VrExecutor *executor, guint n)
 {
     VrCloneSeat *seats[VR_COPY_TARGETS];
+
+    vr_clone_seats_new(seats, n, &executor->cancelled);
+    for (guint i = 0; i < n; i++)
+        g_queue_push_tail(executor->seats, seats[i]);
+}
+
+static void give_personal_seats(VrExecutor *executor, guint n)
+{
+    VrPersonalSeat *seats[VR_PERSONAL_MAX_DISKS];
+
+    vr_personal_seats_new(seats, n, &executor->personalize);
+    for (guint i = 0; i < n; i++)
+        g_queue_push_tail(executor->personal_seats, seats[i]);
+}
+
+/* One seat for each instance whose new disk is a full clone, in groups that one read of an image can write; who sits with others but has another
+ * image gets a read of its own. And one for each whose new disk is written into, in groups of one appliance. */
+static void give_seats(VrExecutor *executor, const GArray *commands)
+{
+    gboolean is_full = executor->request.set->model->os_disk_kind == VR_OS_DISK_FULL;
+    gboolean is_personal = executor->personalize.work_dir != NULL;
+    guint most = MIN(executor->workers, is_full ? VR_COPY_TARGETS : VR_PERSONAL_MAX_DISKS);
     guint left = 0;
 
-    if (executor->request.set->model->os_disk_kind != VR_OS_DISK_FULL || executor->request.kind == VR_RUN_ROLLBACK)
+    G_STATIC_ASSERT(VR_COPY_TARGETS <= VR_PERSONAL_MAX_DISKS);
+    if ((!is_full && !is_personal) || executor->request.kind == VR_RUN_ROLLBACK)
         return;
     for (guint i = 0; i < commands->len; i++)
         left += g_array_index(commands, VrCommand, i).type == VR_COMMAND_PREPARE;
-    while (left > 0) {
-        guint n = MIN(left, MIN(executor->workers, VR_COPY_TARGETS));
-        vr_clone_seats_new(seats, n, &executor->cancelled);
-        for (guint i = 0; i < n; i++)
-            g_queue_push_tail(executor->seats, seats[i]);
-        left -= n;
+    for (guint n; left > 0; left -= n) {
+        n = MIN(left, most);
+        if (is_full)
+            give_clone_seats(executor, n);
+        if (is_personal)
+            give_personal_seats(executor, n);
     }
 }
 

@@ -145,18 +145,30 @@ static gboolean make_seed(VrExecutor *executor, guint index, VrSeed **seed, GErr
                               seed, error);
 }
 
+/* What is written into its new disk; *personal NULL: nothing. */
+static gboolean make_personal(VrExecutor *executor, guint index, VrPersonal **personal, GError **error)
+{
+    *personal = NULL;
+    return !executor->personalize.work_dir ||
+           vr_os_content_personal(executor->request.os_content, executor->request.set, index,
+                                  vr_executor_image(executor, index), executor->engine.hv, personal, error);
+}
+
 static void do_prepare(VrExecutor *executor, VrJob *job)
 {
     const VrModel *model = executor->request.set->model;
     VrWork *work = &executor->work[job->instance];
     g_autoptr(GError) local = NULL;
     g_autoptr(VrSeed) seed = NULL;
+    g_autoptr(VrPersonal) personal = NULL;
     gboolean prepared;
     VrSwapRequest request = {.run_id = executor->run->id,
                              .uuid = vr_executor_instance(executor, job->instance)->uuid,
                              .os_target = model->os_target,
                              .image = vr_executor_image(executor, job->instance),
                              .seat = job->seat,
+                             .personalize = &executor->personalize,
+                             .personal_seat = job->personal_seat,
                              .to_generation = executor->request.targets[job->instance].to_generation,
                              .model_revision = executor->request.set->revision,
                              .data_proof = model->data_proof,
@@ -168,12 +180,16 @@ static void do_prepare(VrExecutor *executor, VrJob *job)
 
     g_clear_pointer(&work->swap, vr_swap_free); /* prepared ahead, and discarded */
     g_clear_pointer(&work->notice, vr_notice_free);
-    if (make_seed(executor, job->instance, &seed, &local)) {
+    if (make_seed(executor, job->instance, &seed, &local) &&
+        make_personal(executor, job->instance, &personal, &local)) {
         request.seed = seed;
+        request.personal = personal;
+        request.carry = executor->personalize.work_dir ? vr_os_content_carry(executor->request.os_content) : NULL;
         work->swap = vr_swap_begin(&executor->engine, &request, &local);
     }
     prepared = work->swap && vr_swap_advance(work->swap, VR_SWAP_PREPARED, NULL, &local);
     g_clear_pointer(&job->seat, vr_clone_seat_free); /* before an undo that takes its time: others wait */
+    g_clear_pointer(&job->personal_seat, vr_personal_seat_free);
     if (prepared)
         vr_executor_post(executor, vr_message_new(VR_EVENT_PREPARED, job->instance, VR_OUTCOME_OK, NULL));
     else

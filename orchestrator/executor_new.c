@@ -78,6 +78,18 @@ static VrRollout *new_rollout(const VrExecutor *executor)
     return vr_rollout_new(&config);
 }
 
+/* A cancel of the run ends an appliance, too. */
+static void take_options(VrExecutor *executor)
+{
+    const VrOsContent *content = executor->request.os_content;
+    const VrPersonalizeOptions *options = content ? vr_os_content_personalize(content) : NULL;
+
+    if (!options || executor->request.kind == VR_RUN_ROLLBACK)
+        return;
+    executor->personalize = *options;
+    executor->personalize.aborted = &executor->cancelled;
+}
+
 VrExecutor *vr_executor_new(const VrEngine *engine, const VrRunRequest *request)
 {
     VrExecutor *executor = g_new0(VrExecutor, 1);
@@ -99,6 +111,8 @@ VrExecutor *vr_executor_new(const VrEngine *engine, const VrRunRequest *request)
     pthread_mutex_init(&executor->gate_lock, NULL);
     pthread_cond_init(&executor->gate_idle, NULL);
     executor->seats = g_queue_new();
+    executor->personal_seats = g_queue_new();
+    take_options(executor);
     /* every instance of a batch needs a worker of its own, and so does each that is prepared ahead: a probe that waits in a line
      * would lose its time */
     executor->workers = CLAMP(policy->prepare_ahead ? 2 * batch : batch, 1, MAX_WORKERS);
@@ -121,6 +135,7 @@ void vr_executor_free(VrExecutor *executor)
     }
     g_free(executor->work);
     g_queue_free_full(executor->seats, (GDestroyNotify)vr_clone_seat_free);
+    g_queue_free_full(executor->personal_seats, (GDestroyNotify)vr_personal_seat_free);
     g_async_queue_unref(executor->queue);
     if (executor->outside != executor->request.outside)
         vr_outside_free(executor->outside);

@@ -45,9 +45,10 @@ typedef struct {
     VrCommandType type;
     /* Of a GATE: the number of the batch that it is asked about; of a SURVEY: of the one that may follow, 0: none does. */
     guint instance;
-    char *text;        /* of a GATE: what it reads */
-    gboolean after;    /* of a GATE: no question, but its counterpart */
-    VrCloneSeat *seat; /* of a PREPARE that makes a full clone; owned */
+    char *text;                    /* of a GATE: what it reads */
+    gboolean after;                /* of a GATE: no question, but its counterpart */
+    VrCloneSeat *seat;             /* of a PREPARE that makes a full clone; owned */
+    VrPersonalSeat *personal_seat; /* of a PREPARE that writes into the new disk; owned */
 } VrJob;
 
 struct VrExecutor {
@@ -60,9 +61,11 @@ struct VrExecutor {
     VrOutside *outside; /* owned where the request has none */
     GAsyncQueue *queue; /* VrMessage * */
     GThreadPool *pool;
-    guint workers;   /* of it, at most */
-    GQueue *seats;   /* VrCloneSeat * for the PREPAREs of this step, in their order; empty between steps */
-    gint cancelled;  /* atomic; ends copies that are under way */
+    guint workers;          /* of it, at most */
+    GQueue *seats;          /* VrCloneSeat * for the PREPAREs of this step, in their order; empty between steps */
+    GQueue *personal_seats; /* likewise: VrPersonalSeat * */
+    VrPersonalizeOptions personalize; /* work_dir NULL: nothing is written into new disks */
+    gint cancelled;                   /* atomic; ends copies that are under way */
     gint called_off; /* atomic; ends a survey and a gate that are under way: nobody waits for their answers */
     gint64 wake_ms;  /* 0: none */
     guint batch;

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The executor and a batch of many guests, each a scripted domain of its own: their full clones share reads of the image. Row B6. */
+/* The executor and a batch of many guests, each a scripted domain of its own: their full clones share reads of the image (row B6), what is written into
+ * their new disks shares an appliance (rows C6, C8). */
 #include "engine/support.h"
 
 #include "base/error.h"
 #include "base/gather.h"
 #include "disk/copy_private.h"
+#include "fault/fake_personalize.h"
 #include "orchestrator/executor_private.h"
+#include "orchestrator/kvm_proof.h"
+#include "orchestrator/scripted_agent.h"
 
 #include <errno.h>
 #include <glib/gstdio.h>
@@ -22,15 +26,18 @@
 #define UUID_FORMAT "11111111-2222-4333-8444-%012u"
 #define UUID_INDEX 24 /* in it */
 
-static const char model_text[] =
-    "schemaVersion: 1\nname: shop\nimageReference: {name: os}\n"
-    "osDisk: {target: vda}\nstop: {method: acpi, timeout: PT1S, force: true}\ninstances:\n";
+static const char model_text[] = "schemaVersion: 1\nname: shop\nimageReference: {name: os}\n"
+                                 "osDisk: {target: vda}\nstop: {method: acpi, timeout: PT1S, force: true}\n";
 
 static const char domain_xml[] =
     "<domain type='qemu'><name>vm%u</name><uuid>" UUID_FORMAT "</uuid><memory unit='KiB'>16384</memory>"
     "<os><type arch='x86_64' machine='pc'>hvm</type></os><devices>"
     "<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='%s'/>"
-    "<target dev='vda' bus='virtio'/></disk></devices></domain>";
+    "<target dev='vda' bus='virtio'/></disk>"
+    "<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel></devices></domain>";
+
+static const char profile_text[] = "osProfile:\n  carryOver: [machine-id, " FAKE_TLS_PATH "]\n"
+                                   "  offlineConfiguration: {hostname: \"@{instance.name}\"}\n";
 
 /* ---- one hypervisor with many scripted domains ---- */
 
@@ -124,6 +131,19 @@ static FakeHv *new_guest(const World *world, guint index)
     return fake_hv_new(dir, xml, TRUE);
 }
 
+/* What a guest has to be carried over. */
+static ScriptedAgent *give_agent(FakeHv *fake, guint index)
+{
+    ScriptedAgent *agent = scripted_agent_new();
+    g_autofree char *id = g_strdup_printf("%032x\n", index + 1);
+
+    scripted_agent_put(agent, "/etc/machine-id", id);
+    scripted_agent_put(agent, FAKE_TLS_PATH, FAKE_TLS_KEY);
+    fake->agent = scripted_agent_answer;
+    fake->agent_data = agent;
+    return agent;
+}
+
 /* ---- a set of them, all in one batch ---- */
 
 typedef struct {
@@ -131,16 +151,42 @@ typedef struct {
     Herd herd;
     VrSet *set;
     VrRunTarget *targets;
-    guint64 read; /* bytes of the image; under the lock */
+    VrOsContent *content; /* NULL: nothing is written into new disks */
+    GPtrArray *agents;    /* ScriptedAgent *, of each guest then */
+    guint64 read;         /* bytes of the image; under the lock */
     pthread_mutex_t lock;
 } Stage;
 
-static void define_set(Stage *stage, guint count)
+/* Where no appliance can be had the tests go all the same, and no KVM is tried. */
+gboolean __wrap_vr_personalize_is_possible(GError **error);
+gboolean __wrap_vr_personalize_is_possible(GError **error)
+{
+    return TRUE;
+}
+
+gboolean __wrap_vr_kvm_works(void);
+gboolean __wrap_vr_kvm_works(void)
+{
+    return FALSE;
+}
+
+static void load_content(Stage *stage)
+{
+    g_autoptr(GError) error = NULL;
+
+    vr_os_content_load(stage->set->model, &stage->content, &error);
+    assert_string_equal(error ? error->message : "", "");
+    if (stage->content)
+        assert_true(vr_os_content_prepare(stage->content, stage->world->store, NULL));
+}
+
+static void define_set(Stage *stage, guint count, const char *profile)
 {
     World *world = stage->world;
     g_autoptr(GString) text = g_string_new(model_text);
     g_autoptr(VrModel) model = NULL;
 
+    g_string_append_printf(text, "%sinstances:\n", profile);
     for (guint i = 0; i < count; i++)
         g_string_append_printf(text, "- {domain: vm%u}\n", i);
     model = vr_model_parse(text->str, text->len, "shop.yaml", NULL);
@@ -153,9 +199,10 @@ static void define_set(Stage *stage, guint count)
     stage->set->model->policy.max_unhealthy_percent = 100;
     for (guint i = 0; i < count; i++)
         ((VrInstance *)g_ptr_array_index(stage->set->instances, i))->upgrade_domain = 0;
+    load_content(stage);
 }
 
-static Stage *stage_new(guint count)
+static Stage *stage_new(guint count, const char *profile)
 {
     Stage *stage = g_new0(Stage, 1);
 
@@ -165,18 +212,24 @@ static Stage *stage_new(guint count)
     stage->herd.guests = g_ptr_array_new_with_free_func((GDestroyNotify)fake_hv_free);
     for (guint i = 0; i < count; i++)
         g_ptr_array_add(stage->herd.guests, new_guest(stage->world, i));
+    stage->agents = g_ptr_array_new_with_free_func((GDestroyNotify)scripted_agent_free);
+    for (guint i = 0; i < count && *profile; i++)
+        g_ptr_array_add(stage->agents, give_agent(stage->herd.guests->pdata[i], i));
     stage->world->engine.hv = &stage->herd.hv;
     stage->targets = g_new0(VrRunTarget, count);
     for (guint i = 0; i < count; i++)
         stage->targets[i].chosen = TRUE;
-    define_set(stage, count);
+    define_set(stage, count, profile);
+    fake_personal = (FakePersonal){0};
     return stage;
 }
 
 static void stage_free(Stage *stage)
 {
+    vr_os_content_free(stage->content);
     vr_set_free(stage->set);
     g_ptr_array_unref(stage->herd.guests);
+    g_ptr_array_unref(stage->agents);
     world_free(stage->world);
     g_free(stage->targets);
     pthread_mutex_destroy(&stage->lock);
@@ -242,25 +295,33 @@ static void expect_all_moved(const Stage *stage, const VrRun *run)
 
 static VrExecutor *new_executor(Stage *stage)
 {
-    VrRunRequest request = {
-        .kind = VR_RUN_UPGRADE, .set = stage->set, .image = stage->world->image, .targets = stage->targets};
+    VrRunRequest request = {.kind = VR_RUN_UPGRADE,
+                            .set = stage->set,
+                            .image = stage->world->image,
+                            .os_content = stage->content,
+                            .targets = stage->targets};
 
     return vr_executor_new(&stage->world->engine, &request);
 }
 
 /* ---- tests ---- */
 
+static void have_workers(VrExecutor *executor, guint workers)
+{
+    if (workers == 0)
+        return;
+    executor->workers = workers;
+    assert_true(g_thread_pool_set_max_threads(executor->pool, (gint)workers, NULL));
+}
+
 /* A batch of `count` with `workers` (0: as many as the executor takes) is one of `reads` reads. */
 static void expect_reads(guint count, guint workers, guint reads)
 {
-    g_autoptr(Stage) stage = stage_new(count);
+    g_autoptr(Stage) stage = stage_new(count, "");
     g_autoptr(VrExecutor) executor = new_executor(stage);
     g_autoptr(VrRun) run = NULL;
 
-    if (workers > 0) {
-        executor->workers = workers;
-        assert_true(g_thread_pool_set_max_threads(executor->pool, (gint)workers, NULL));
-    }
+    have_workers(executor, workers);
     run_all(stage, executor, &run);
     expect_all_moved(stage, run);
     assert_int_equal(stage->read, (guint64)reads * DISK_BYTES);
@@ -289,12 +350,105 @@ static void test_more_clones_than_targets(void **state) /* B6 */
     expect_reads(4 * VR_COPY_TARGETS + 4, 0, 5);
 }
 
+/* ---- what is written into new disks ---- */
+
+static void expect_written(const Stage *stage, guint index, const char *tls_key)
+{
+    g_autofree char *path = fake_hv_os_path(g_ptr_array_index(stage->herd.guests, index), TRUE);
+    g_autofree char *text = fake_personal_text(path);
+    g_autofree char *expected =
+        g_strdup_printf("HOSTNAME vm%u\n/etc/machine-id 0 444 0:0 33\n%032x\n\n" FAKE_TLS_PATH " 0 600 33:4 %zu\n%s\n",
+                        index, index + 1, strlen(tls_key), tls_key);
+
+    assert_non_null(text);
+    assert_string_equal(text, expected);
+}
+
+/* Each disk has what is its own. */
+static void expect_launches(guint count, guint workers, VrOsDiskKind kind, guint launches)
+{
+    g_autoptr(Stage) stage = stage_new(count, profile_text);
+    g_autoptr(VrExecutor) executor = NULL;
+    g_autoptr(VrRun) run = NULL;
+    gint64 began_us = g_get_monotonic_time();
+
+    stage->set->model->os_disk_kind = kind;
+    executor = new_executor(stage);
+    have_workers(executor, workers);
+    run_all(stage, executor, &run);
+    expect_all_moved(stage, run);
+    for (guint i = 0; i < count; i++)
+        expect_written(stage, i, FAKE_TLS_KEY);
+    assert_int_equal(fake_personal.launches, launches);
+    assert_true(g_get_monotonic_time() - began_us < VR_GATHER_MS * 1000 / 2);
+}
+
+static void test_one_appliance_for_a_batch(void **state) /* C6 C8 */
+{
+    expect_launches(2, 0, VR_OS_DISK_OVERLAY, 1);
+    assert_int_equal(fake_personal.disks, 2);
+    expect_launches(5, 0, VR_OS_DISK_FULL, 1);
+}
+
+/* Groups of both kinds of seats are the same: nobody waits in one for whom has no worker, or waits for the other. */
+static void test_fewer_workers_than_disks(void **state)
+{
+    expect_launches(7, 3, VR_OS_DISK_OVERLAY, 3);
+    expect_launches(7, 3, VR_OS_DISK_FULL, 3);
+    expect_launches(VR_COPY_TARGETS + 4, 0, VR_OS_DISK_FULL, 2);
+}
+
+/* It has nothing to be carried over, and does not keep the others waiting. */
+static void test_one_that_cannot_be_read(void **state)
+{
+    g_autoptr(Stage) stage = stage_new(3, profile_text);
+    g_autoptr(VrExecutor) executor = new_executor(stage);
+    g_autoptr(VrRun) run = NULL;
+    gint64 began_us = g_get_monotonic_time();
+
+    scripted_agent_put(stage->agents->pdata[1], FAKE_TLS_PATH, NULL);
+    assert_false(vr_executor_run(executor, &run, NULL));
+    assert_int_equal(fake_personal.launches, 1);
+    assert_int_equal(fake_personal.disks, 2);
+    assert_true(g_get_monotonic_time() - began_us < VR_GATHER_MS * 1000 / 2);
+    assert_int_equal(fake_hv_state(stage->herd.guests->pdata[1]), VR_DOMAIN_RUNNING);
+}
+
+static Stage *the_stage;
+
+static void change_all(const char *disk)
+{
+    for (guint i = 0; i < the_stage->agents->len; i++)
+        scripted_agent_put(the_stage->agents->pdata[i], FAKE_TLS_PATH, "another key");
+}
+
+/* The second batch is prepared while the first one boots; what its guests have changed since is on their disks too. */
+static void test_prepared_ahead(void **state) /* C8 */
+{
+    g_autoptr(Stage) stage = stage_new(2, profile_text);
+    g_autoptr(VrExecutor) executor = NULL;
+    g_autoptr(VrRun) run = NULL;
+    g_autoptr(GError) error = NULL;
+
+    the_stage = stage;
+    fake_personal.before = change_all;
+    stage->set->model->os_disk_kind = VR_OS_DISK_OVERLAY;
+    stage->set->model->policy.max_batch_percent = 50;
+    stage->set->model->policy.prepare_ahead = TRUE;
+    executor = new_executor(stage);
+    vr_executor_run(executor, &run, &error);
+    assert_string_equal(error ? error->message : "", "");
+    expect_written(stage, 0, "another key");
+    expect_written(stage, 1, "another key");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_one_read_for_a_batch),
-        cmocka_unit_test(test_fewer_workers_than_clones),
-        cmocka_unit_test(test_more_clones_than_targets),
+        cmocka_unit_test(test_one_read_for_a_batch),     cmocka_unit_test(test_fewer_workers_than_clones),
+        cmocka_unit_test(test_more_clones_than_targets), cmocka_unit_test(test_one_appliance_for_a_batch),
+        cmocka_unit_test(test_fewer_workers_than_disks), cmocka_unit_test(test_one_that_cannot_be_read),
+        cmocka_unit_test(test_prepared_ahead),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -53,7 +53,8 @@ vr_test(orchestrator executor_gate LINK vr_orchestrator engine_support PkgConfig
 vr_test(orchestrator executor_control LINK vr_orchestrator engine_support)
 set_tests_properties(orchestrator/executor_control PROPERTIES LABELS threads)
 # Without that label: GLib's slices go from thread to thread where TSan does not see it, and with hundreds of threads it says so.
-vr_test(orchestrator executor_batch LINK vr_orchestrator engine_support)
+vr_test(orchestrator executor_batch LINK vr_orchestrator engine_support PkgConfig::JANSSON SOURCES fault/fake_personalize.c)
+target_link_options(test_executor_batch PRIVATE ${FAKE_PERSONALIZE} -Wl,--wrap=vr_personalize_is_possible -Wl,--wrap=vr_kvm_works)
 
 # The simulator of tests/sim: the rollout core in random worlds.
 add_executable(sim sim/check.c sim/check_ahead.c sim/check_bake.c sim/check_batch.c sim/check_border.c sim/check_group.c
