@@ -12,6 +12,7 @@
 
 #define MAX_HOSTS (1u << 20)
 #define MAX_CONFIG (64u << 10)
+#define CLOUD_CONFIG "/etc/cloud/cloud.cfg.d"
 #define FIRST_BOOT "/etc/virt-reimage/first-boot"
 #define UNIT "virt-reimage-first-boot.service"
 #define INIT_SCRIPT "virt-reimage-first-boot"
@@ -143,6 +144,17 @@ static gboolean set_timezone(VrGuest *guest, const VrPersonal *personal, GError 
 
 /* ---- ssh ---- */
 
+/* cloud-init deletes host keys at the first boot of an instance-id that is new to it: its module ssh, with ssh_deletekeys: true unless told otherwise. */
+static gboolean keep_host_keys(const VrGuest *guest, GError **error)
+{
+    static const char config[] =
+        "# Written by virt-reimage: this guest was given its host keys.\nssh_deletekeys: false\n";
+    VrGuestKind kind = VR_GUEST_ABSENT;
+    if (!vr_guest_kind(guest, CLOUD_CONFIG, &kind, error))
+        return FALSE;
+    return kind == VR_GUEST_ABSENT || write_text(guest, CLOUD_CONFIG "/99-virt-reimage.cfg", config, 0644, error);
+}
+
 static gboolean set_host_keys(VrGuest *guest, const VrPersonal *personal, GError **error)
 {
     for (guint i = 0; i < personal->host_keys->len; i++) {
@@ -151,7 +163,7 @@ static gboolean set_host_keys(VrGuest *guest, const VrPersonal *personal, GError
         if (!write_bytes(guest, path, file, g_str_has_suffix(path, ".pub") ? 0644 : 0600, FALSE, error))
             return FALSE;
     }
-    return TRUE;
+    return personal->host_keys->len == 0 || keep_host_keys(guest, error);
 }
 
 static gboolean has_line(const char *text, const char *line)

@@ -152,7 +152,7 @@ static void check_directories_and_links(void)
 
 static VrPersonal *systemd_guest(void)
 {
-    VrPersonal *personal = personal_of("ext4", "", EXT4);
+    VrPersonal *personal = personal_of("ext4", "mkdir -p tree/etc/cloud/cloud.cfg.d", EXT4);
     g_autofree char *large = g_strnfill(5 << 20, 'l'); /* more than one message of libguestfs */
     personal->machine_id = g_strdup("");
     personal->timezone = g_strdup("Europe/Berlin");
@@ -178,6 +178,8 @@ static void check_systemd_guest(void)
     expect_file("/etc/timezone", "Europe/Berlin\n", 0644, 0, 0);
     expect_file("/etc/ssh/ssh_host_ed25519_key", SECRET, 0600, 0, 0);
     expect_file("/etc/ssh/ssh_host_ed25519_key.pub", "pub", 0644, 0, 0);
+    g_autofree char *cloud = content_of(dir, "root/etc/cloud/cloud.cfg.d/99-virt-reimage.cfg");
+    assert_non_null(strstr(cloud, "\nssh_deletekeys: false\n"));
     expect_file("/home/debian/.ssh/authorized_keys", KEY "\n", 0600, 1000, 1000);
     expect_file("/etc/shop/conf.d/tls.key", SECRET, 0640, 1000, 4);
     expect_file("/var/large", large, 0600, 33, 34);
@@ -196,6 +198,11 @@ static void check_systemd_guest(void)
     "rm -f $2.raw; truncate -s 300M $2.raw; mkfs.xfs -q $2.raw; mkdir -p small; mount -o loop $2.raw small; cp -a "    \
     "tree/. small/; umount small\n"
 
+static void add_host_key(VrPersonal *personal)
+{
+    vr_personal_add_file(personal->host_keys, "ssh_host_rsa_key", 0, NULL, SECRET, strlen(SECRET));
+}
+
 static VrPersonal *rc_guest(void)
 {
     VrPersonal *personal =
@@ -206,6 +213,7 @@ static VrPersonal *rc_guest(void)
                     XFS);
     personal->machine_id = g_strdup("0123456789abcdef0123456789abcdef");
     personal->first_boot = g_bytes_new_static("#!/bin/sh\n", 10);
+    add_host_key(personal);
     vr_personal_add_key(personal, "debian", KEY);
     vr_personal_add_key(personal, "debian", KEY);
     return personal;
@@ -218,7 +226,8 @@ static void check_rc_guest(void)
     expect_file("/var/lib/dbus/machine-id", "0123456789abcdef0123456789abcdef\n", 0444, 0, 0);
     expect_file("/home/debian/.ssh/authorized_keys", "ssh-rsa AAAA old\n" KEY "\n", 0600, 1000, 1000);
     expect_link("/etc/rc2.d/S99virt-reimage-first-boot", "../init.d/virt-reimage-first-boot");
-    assert_true(in_guest("/etc/init.d/virt-reimage-first-boot"));
+    assert_true(in_guest("/etc/init.d/virt-reimage-first-boot") && in_guest("/etc/ssh/ssh_host_rsa_key"));
+    assert_false(in_guest("/etc/cloud")); /* it has no cloud-init */
     assert_false(in_guest("/etc/systemd/system/virt-reimage-first-boot.service"));
     umount_disk();
 }
@@ -231,7 +240,8 @@ static VrPersonal *labelled_guest(void)
 {
     VrPersonal *personal =
         personal_of("part",
-                    "mkdir -p tree/etc/selinux tree/etc/netplan; echo SELINUX=enforcing > tree/etc/selinux/config\n"
+                    "mkdir -p tree/etc/selinux tree/etc/netplan tree/etc/cloud/cloud.cfg.d; echo SELINUX=enforcing > "
+                    "tree/etc/selinux/config\n"
                     "setfattr -n security.selinux -v system_u:object_r:hostname_etc_t:s0 tree/etc/hostname",
                     PARTITION);
     vr_personal_add_file(personal->network, "/etc/netplan/10-vr.yaml", 0, NULL, "network: {}\n", 12);
@@ -243,6 +253,7 @@ static void check_labelled_guest(void)
     mount_disk("part", 1048576);
     expect_file("/etc/netplan/10-vr.yaml", "network: {}\n", 0600, 0, 0);
     expect_file("/.autorelabel", "", 0644, 0, 0);
+    assert_false(in_guest("/etc/cloud/cloud.cfg.d/99-virt-reimage.cfg")); /* it was given no host keys */
     g_autofree char *path = in_dir(dir, "root/etc/hostname");
     tool("sh", "-c", "getfattr --absolute-names -n security.selinux \"$1\" | grep -q hostname_etc_t", "sh", path);
     umount_disk();
@@ -367,6 +378,8 @@ static const struct {
     {"through", "ln -s /etc tree/var/shop", EXT4, add_link,
      "/var/shop is a symbolic link to /etc, and not a directory"},
     {"linkdir", "mkdir -p tree/var/shop/x", EXT4, add_link, "/var/shop/x is a directory, and not a file or a symbolic"},
+    {"cloud", "mkdir tree/etc/cloud; ln -s /etc tree/etc/cloud/cloud.cfg.d", EXT4, add_host_key,
+     "/etc/cloud/cloud.cfg.d is a symbolic link to /etc, and not a directory"},
     {"nosystem", "rm -rf tree/*", EXT4, NULL, "there is no system on it"},
     {"corrupt", "", EXT4 "dd if=/dev/urandom of=$2.raw bs=1024 seek=2 count=200 conv=notrunc status=none\n", NULL,
      "cannot be mounted"},
