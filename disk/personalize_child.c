@@ -119,8 +119,10 @@ static int keep_of_tmp(const char *path, char **name)
     return fd;
 }
 
-static gboolean bind_again(int fd, const char *name)
+/* Landlock lets it write to all of /tmp, so what lies there and is only to be read is mounted so. */
+static gboolean bind_again(int fd, const char *name, gboolean readonly)
 {
+    struct mount_attr reading = {.attr_set = MOUNT_ATTR_RDONLY};
     struct stat st;
     g_autofree char *source = g_strdup_printf("/proc/self/fd/%d", fd);
     if (access(name, F_OK) == 0)
@@ -130,7 +132,8 @@ static gboolean bind_again(int fd, const char *name)
     vr_autofd made = S_ISDIR(st.st_mode) ? -1 : open(name, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
     if (S_ISDIR(st.st_mode) ? mkdir(name, 0700) < 0 : made < 0)
         return FALSE;
-    return mount(source, name, NULL, MS_BIND | MS_REC, NULL) == 0;
+    return mount(source, name, NULL, MS_BIND | MS_REC, NULL) == 0 &&
+           (!readonly || mount_setattr(AT_FDCWD, name, AT_RECURSIVE, &reading, sizeof reading) == 0);
 }
 
 static gboolean own_directories(const VrPersonalRequest *request, GError **error)
@@ -151,7 +154,7 @@ static gboolean own_directories(const VrPersonalRequest *request, GError **error
                   mount("personalize", SCRATCH "/listing", "tmpfs", MS_NOSUID | MS_NODEV, LISTING_SIZE) == 0 &&
                   mount("personalize", "/run", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY, "size=4k") == 0;
     for (guint i = 0; i < fds->len; i++) {
-        ok = ok && bind_again(g_array_index(fds, int, i), names->pdata[i]);
+        ok = ok && bind_again(g_array_index(fds, int, i), names->pdata[i], request->read != NULL);
         vr_fd_clear(&g_array_index(fds, int, i));
     }
     if (!ok)
