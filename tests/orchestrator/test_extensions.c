@@ -244,6 +244,8 @@ static void test_output(void **state) /* C3 */
     check_output("a\033[2J\tb\a", FALSE, NULL, "a?[2J?b?");
     /* words of six characters, lines, the whole; and what is left of one where the output was cut */
     check_output("x hunter22 y", FALSE, "hunter22\n", "x *** y");
+    check_output("hunter22, hunter22, hunter22, hunter22", FALSE, "hunter22", "***, ***, ***, ***");
+    check_output("one begins another: hunter22", FALSE, "hunter hunter22", "one begins another: ***");
     check_output("curl -u me:hunter22", FALSE, "{\"user\": \"me\", \"password\": \"hunter22\"}", "curl -u me:***");
     check_output("pin is abc", FALSE, "abc\n", "pin is ***");
     check_output("pin is ab", FALSE, "ab\n", "pin is ab");
