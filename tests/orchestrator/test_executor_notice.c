@@ -16,6 +16,9 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #define FILE_PATH "/run/virt-reimage-notice.json"
 
@@ -49,11 +52,11 @@ static void told(const VrProgress *progress, void *data)
     g_atomic_int_inc(&stage->waits);
 }
 
-static Stage *stage_new(void)
+static Stage *stage_in(World *world)
 {
     Stage *stage = g_new0(Stage, 1);
-    World *world = stage->world = world_new(TRUE);
 
+    stage->world = world;
     stage->agent = scripted_agent_new();
     world->fake->agent = scripted_agent_answer;
     world->fake->agent_data = stage->agent;
@@ -61,6 +64,11 @@ static Stage *stage_new(void)
     stage->set->model->notice.not_before_ms = 300;
     stage->set->model->notice.busy_limit_ms = 600;
     return stage;
+}
+
+static Stage *stage_new(void)
+{
+    return stage_in(world_new(TRUE));
 }
 
 static void stage_free(Stage *stage)
@@ -314,9 +322,84 @@ static void test_recovery_of_the_wait(void **state) /* H7 B17 */
     world_check(world, TRUE);
 }
 
+/* A process of its own: waits with its guest, and leaves the notice in a file of the test. */
+static void wait_for_ever(const char *top, const char *path)
+{
+    Stage *stage = stage_in(world_make(top, TRUE));
+    g_autofree char *text = NULL;
+
+    stage->set->model->notice.not_before_ms = 3600000;
+    begin(stage, FALSE);
+    wait_for_notes(stage, 1);
+    text = scripted_agent_file(stage->agent, FILE_PATH);
+    (void)g_file_set_contents(path, text, -1, NULL);
+    (void)pause();
+    _exit(1);
+}
+
+/* What the killed process told its guest. */
+static char *killed_in_the_wait(const char *top)
+{
+    g_autofree char *path = g_build_filename(top, "notice", NULL);
+    pid_t pid = fork();
+    char *text = NULL;
+
+    if (pid == 0)
+        wait_for_ever(top, path);
+    while (!g_file_get_contents(path, &text, NULL, NULL) && waitpid(pid, NULL, WNOHANG) == 0)
+        g_usleep(1000);
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    assert_non_null(text);
+    return text;
+}
+
+static guint disks_made(const World *world)
+{
+    g_autofree char *path = g_build_filename(world->root, "disks", FAKE_UUID, NULL);
+    g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
+    guint count = 0;
+
+    for (const char *name; dir && (name = g_dir_read_name(dir));)
+        count += g_str_has_suffix(name, ".qcow2") ? 1 : 0;
+    return count;
+}
+
+/* A killed process takes nothing back: the guest runs on and keeps the old notice, until the next run gives another. */
+static void test_killed_in_the_wait(void **state) /* H7 B17 */
+{
+    g_autofree char *top = g_dir_make_tmp("vr-engine-XXXXXX", NULL);
+    g_autofree char *told_then = killed_in_the_wait(top), *kept = NULL, *first = NULL, *second = NULL;
+    World *world = world_attach(top);
+    g_autoptr(GError) error = NULL;
+
+    world_open(world);
+    g_autoptr(Stage) stage = stage_in(world);
+    scripted_agent_put(stage->agent, FILE_PATH, told_then);
+    first = notice_field(stage, "EventId");
+    assert_non_null(first);
+    assert_int_equal(disks_made(world), 1);
+    assert_int_equal(fake_hv_state(world->fake), VR_DOMAIN_RUNNING);
+    assert_true(vr_recover_set(&world->engine, stage->set, FALSE, NULL, &error));
+    assert_int_equal(disks_made(world), 0);
+    assert_int_equal(fake_hv_state(world->fake), VR_DOMAIN_RUNNING);
+    assert_int_equal(world->fake->shutdowns + world->fake->defines, 0);
+    assert_int_equal(world_current(world), 0);
+    world_check(world, TRUE);
+    kept = scripted_agent_file(stage->agent, FILE_PATH);
+    assert_string_equal(kept, told_then);
+    begin(stage, FALSE);
+    end(stage);
+    assert_true(stage->ok);
+    second = notice_field(stage, "EventId");
+    assert_string_not_equal(second, first);
+    assert_int_equal(world_current(world), 2); /* 1 was discarded */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_killed_in_the_wait), /* first: it forks, and there are no threads yet */
         cmocka_unit_test(test_told_first),         cmocka_unit_test(test_busy_up_to_the_limit),
         cmocka_unit_test(test_cancel_in_the_wait), cmocka_unit_test(test_pause_in_the_wait),
         cmocka_unit_test(test_leave_in_the_wait),  cmocka_unit_test(test_refused_at_the_stop),
