@@ -69,6 +69,7 @@ VrPersonal *vr_personal_copy(const VrPersonal *personal, const char *disk, VrIma
             vr_personal_add_key(copy, keys->user, keys->keys->pdata[k]);
     }
     copy->first_boot = personal->first_boot ? g_bytes_ref(personal->first_boot) : NULL;
+    copy->unattend = personal->unattend ? g_bytes_ref(personal->unattend) : NULL;
     copy->no_relabel = personal->no_relabel;
     return copy;
 }
