@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "base/error.h"
 #include "disk/personalize_private.h"
+#include "disk/ssh_key.h"
 
 #include <string.h>
 
 #define MAX_NAME 255
 #define MAX_PATH 4095
 #define MAX_HOSTNAME 63
-#define MAX_KEY 16384
 
 /* ---- the struct ---- */
 
@@ -236,37 +236,15 @@ static gboolean check_network(const VrGuestFile *file, GError **error)
     return refuse(error, "the network file", file->path, "does not lie where a guest's network is set up");
 }
 
-/* sshd(8), AUTHORIZED_KEYS FILE FORMAT, without the options. The key itself may be of no use, but it is nothing else. */
-static gboolean check_key(const char *key, GError **error)
-{
-    static const char *const types[] = {"ssh-ed25519",
-                                        "ssh-rsa",
-                                        "ecdsa-sha2-nistp256",
-                                        "ecdsa-sha2-nistp384",
-                                        "ecdsa-sha2-nistp521",
-                                        "sk-ssh-ed25519@openssh.com",
-                                        "sk-ecdsa-sha2-nistp256@openssh.com",
-                                        NULL};
-    g_auto(GStrv) words = g_strsplit(key, " ", 3);
-    if (strlen(key) > MAX_KEY || !g_utf8_validate(key, -1, NULL))
-        return refuse(error, "the key", key, "is longer than 16384 bytes, or no UTF-8");
-    for (const char *p = key; *p; p++)
-        if (g_ascii_iscntrl(*p))
-            return refuse(error, "the key", key, "has a control character: one key is one line");
-    if (g_strv_length(words) < 2 || !g_strv_contains(types, words[0]))
-        return refuse(error, "the key", key, "does not begin with the type of a key; options are not taken");
-    if (!consists_of(words[1], "+/=") || strlen(words[1]) < 16)
-        return refuse(error, "the key", key, "has no key behind its type");
-    return TRUE;
-}
-
 static gboolean check_keys(const VrPersonalKeys *keys, GError **error)
 {
     if (strlen(keys->user) > 32 || !consists_of(keys->user, "_-.$") || keys->user[0] == '-')
         return refuse(error, "the user", keys->user, "has a name that no user has");
-    for (guint i = 0; i < keys->keys->len; i++)
-        if (!check_key(keys->keys->pdata[i], error))
-            return FALSE;
+    for (guint i = 0; i < keys->keys->len; i++) {
+        const char *wrong = vr_ssh_key_check(keys->keys->pdata[i]);
+        if (wrong)
+            return refuse(error, "the key", keys->keys->pdata[i], wrong);
+    }
     return TRUE;
 }
 

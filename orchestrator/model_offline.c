@@ -3,6 +3,7 @@
 #include "orchestrator/model_offline.h"
 
 #include "disk/personalize.h"
+#include "disk/ssh_key.h"
 #include "orchestrator/host_name.h"
 #include "orchestrator/model_profile.h"
 #include "orchestrator/template.h"

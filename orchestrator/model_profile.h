@@ -30,9 +30,6 @@ void vr_model_profile_clear(VrOsProfile *profile);
 /* The host name of each instance that can be told here. */
 gboolean vr_model_check_profile(VrModelParser *parser, VrModel *model, GError **error);
 
-/* NULL, or what a line must be: a type that OpenSSH has, and the key itself; no options before it. */
-const char *vr_ssh_key_check(const char *line);
-
 /* What they say, as texts that differ when they do; of a text in the model its length and digest. NULL: nothing. Free with g_free. */
 char *vr_model_data_text(const VrProfileData *data);
 char *vr_model_meta_text(const GPtrArray *meta);

@@ -2,8 +2,8 @@
 #include "orchestrator/os_data.h"
 
 #include "base/error.h"
+#include "disk/ssh_key.h"
 #include "orchestrator/host_file.h"
-#include "orchestrator/model_profile.h"
 
 #include <string.h>
 

@@ -70,11 +70,11 @@ static void keys(void **state)
 {
     static const struct {
         const char *user, *key, *text;
-    } bad[] = {{"debian", "command=\"/bin/sh\" " KEY, "options are not taken"},
-               {"debian", "no-pty " KEY, "options are not taken"},
-               {"debian", KEY "\n" KEY, "one key is one line"},
-               {"debian", "ssh-ed25519", "does not begin with the type"},
-               {"debian", "ssh-ed25519 AAAA$(id)AAAAAAAAAAA", "has no key behind its type"},
+    } bad[] = {{"debian", "command=\"/bin/sh\" " KEY, "options before it are refused"},
+               {"debian", "no-pty " KEY, "options before it are refused"},
+               {"debian", KEY "\n" KEY, "must be one line"},
+               {"debian", "ssh-ed25519", "is no public key"},
+               {"debian", "ssh-ed25519 AAAA$(id)AAAAAAAAAAA", "is no public key"},
                {"a:b", KEY, "the user"},
                {"a\nb", KEY, "the user"},
                {"", KEY, "the user"}};
