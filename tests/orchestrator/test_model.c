@@ -253,7 +253,6 @@ static void test_overprovision(void **state)
 static void test_not_yet(void **state)
 {
     static const Refusal rows[] = {
-        {"osProfile: {carryOver: [machine-id]}", "3: osProfile.carryOver: is not supported yet"},
         {"maintenanceWindow: {duration: PT4H}", "3: maintenanceWindow: is not supported yet"},
         {"retention: {generations: 0}", "3: retention.generations: 0 is out of range (1 to 1000)"},
         {"retention: {maxAge: PT5H}", "3: retention.maxAge: PT5H is out of range (P1D to P3650D)"},
