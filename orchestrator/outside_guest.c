@@ -22,13 +22,18 @@ static int status_at(const char *text)
     return (text[0] - '0') * 100 + (text[1] - '0') * 10 + text[2] - '0';
 }
 
-/* The last of "HTTP/1.1 403 Forbidden". */
+/* Of the last line that is "HTTP/1.1 403 Forbidden": a header may have those letters, too ("Server: SimpleHTTP/0.6"). */
 static int last_status(const char *text)
 {
-    const char *line = g_strrstr(text, "HTTP/");
-    const char *number = line ? strchr(line, ' ') : NULL;
+    g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
+    int status = 0;
 
-    return number ? status_at(number + 1) : 0;
+    for (guint i = 0; lines[i] != NULL; i++) {
+        const char *line = g_strchug(lines[i]), *number = strchr(line, ' ');
+        if (g_str_has_prefix(line, "HTTP/") && number != NULL)
+            status = status_at(number + 1);
+    }
+    return status;
 }
 
 static gboolean run(VrHv *hv, const char *uuid, const char *const *argv, const gint *aborted, VrAgentResult *result,

@@ -589,6 +589,7 @@ static void test_from_guest(void **state)
         {BY_GET, "200", 63, NULL, 0, NULL, NULL},
         {IN_GUEST, "nonsense", 0, NULL, 0, "outside-url", "its curl got no answer"},
         {IN_GUEST, NULL, 0, "  HTTP/1.1 200 OK\n", 0, NULL, NULL},
+        {IN_GUEST, NULL, 0, "  HTTP/1.0 200 OK\n  Server: SimpleHTTP/0.6 Python/3.11.2\n", 0, NULL, NULL},
         {IN_GUEST, NULL, 0, "  HTTP/1.1 302 X\n  HTTP/1.1 404 Not Found\n", 8, "outside-url", "answered 404"},
         {BY_GET, NULL, 0, "  HTTP/1.1 200 OK\n", 124, NULL, NULL},
         {IN_GUEST, NULL, 0, "\nunable to resolve\033[2J\nmore details", 4, "outside-url",
