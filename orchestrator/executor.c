@@ -372,12 +372,15 @@ static void set_cancelled(const VrExecutor *executor, const VrRolloutView *view,
                 view->pending && run->kind != VR_RUN_UPGRADE ? names : "", view->pending ? "'" : "");
 }
 
-/* A run that stopped because guests could not be prepared or stopped ends with the first cause; else it is the policy. */
+/* A run that stopped because guests could not be prepared or stopped ends with the first cause; else it is the policy. A disk that cannot be written
+ * to as the model asks is no mistake of the command. */
 static int stop_code(const VrExecutor *executor)
 {
     gboolean internal = g_strcmp0(executor->run->error_code, VR_CODE_INTERNAL) == 0;
 
-    return internal && executor->prepare_error >= 0 ? executor->prepare_error : VR_ERROR_POLICY;
+    if (!internal || executor->prepare_error < 0)
+        return VR_ERROR_POLICY;
+    return executor->prepare_error == VR_ERROR_INVALID ? VR_ERROR_REFUSED : executor->prepare_error;
 }
 
 /* The run's end as an error, for the exit status. */

@@ -4,8 +4,10 @@ import os
 
 import pytest
 
+from lib import cheap_guest
 from program import DONE, REFUSED, USAGE
 
+full = pytest.mark.skipif(os.environ.get("VR_FULL") != "1", reason="several launches of an appliance: VR_FULL=1")
 ED25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGW5zT0XQ3H0Xo0R8nqkG1v2hYl3mS7bC0d4w9pKxJ2a"
 OFFLINE = "osProfile.offlineConfiguration"
 
@@ -103,3 +105,40 @@ def test_what_comes_from_the_guest_needs_its_agent(offline):
     assert "no-agent" in {finding["id"] for finding in plan.json["findings"]}
     assert "what is carried over" in plan.error()
     offline.untouched()
+
+
+def test_a_disk_without_a_file_system(offline):
+    """The real appliance: the new disks are a boot sector and nothing else."""
+    offline.define("offlineConfiguration: {hostname: \"@{instance.name}\"}")
+    said = offline.program("upgrade", offline.set_name, "--version", "2.0.0", status=REFUSED)
+    assert "there is no system on it" in said.error()
+    assert os.stat(os.path.join(offline.program.root, "appliance")).st_mode & 0o7777 == 0o700
+    offline.untouched()
+    assert not [name for name in os.listdir(os.path.join(offline.program.root, "disks", offline.guest.uuid)) if "g1" in name]
+
+
+@full
+def test_what_is_written_and_carried_over(offline):
+    """C6, C8, F7: the guests get disks with a Linux beside their boot sector, which is written to before they have them."""
+    linux = {"/etc/hostname": "image\n", "/etc/machine-id": "", "/etc/shop/version": "of the image"}
+    offline.program.publish("4.0.0", linux=linux)
+    offline.program.publish("5.0.0", linux=linux)
+    offline.define('offlineConfiguration: {hostname: "x-@{instance.index}", machineId: "@{instance.uuid}",'
+                   ' files: [{text: "s3cret of @{instance.name}", path: /etc/shop/token, template: true}]}')
+    offline.program("upgrade", offline.set_name, "--version", "4.0.0")
+    first = [guest.configured_os_disk() for guest in offline.lab.fleet]
+    for index, guest in enumerate(offline.lab.fleet):
+        guest.wait_boot("4.0.0", boots=2)
+        assert cheap_guest.linux_file(first[index], "/etc/hostname") == f"x-{index}\n"
+        assert cheap_guest.linux_file(first[index], "/etc/machine-id").strip() == guest.uuid.replace("-", "")
+        assert cheap_guest.linux_file(first[index], "/etc/shop/token") == f"s3cret of {guest.name}"
+    offline.define("carryOver: [machine-id, /etc/shop/token], carryOverFrom: disk")
+    offline.program("upgrade", offline.set_name, "--version", "5.0.0")
+    for guest in offline.lab.fleet:
+        guest.wait_boot("5.0.0", boots=3)
+        disk = guest.configured_os_disk()
+        assert cheap_guest.linux_file(disk, "/etc/hostname") == "image\n"
+        assert cheap_guest.linux_file(disk, "/etc/machine-id").strip() == guest.uuid.replace("-", "")
+        assert cheap_guest.linux_file(disk, "/etc/shop/token") == f"s3cret of {guest.name}"
+    offline.program("rollback", offline.set_name, "--all")
+    assert [guest.configured_os_disk() for guest in offline.lab.fleet] == first

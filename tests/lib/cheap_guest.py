@@ -13,6 +13,7 @@ usage: cheap_guest.py PATH VERSION FORMAT [deaf|reboots|ends]    makes an OS dis
 """
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,7 @@ URI = os.environ.get("LIBVIRT_DEFAULT_URI", "qemu:///system")
 STATE_DIR = "/var/lib"
 DIR_PREFIX = "virt-reimage-test-"
 MIB = 1024 * 1024
+LINUX_AT, LINUX_BYTES = MIB, 16 * MIB  # the partition of a disk with a Linux
 
 # libvirt's errors are raised; it need not print them too.
 libvirt.registerErrorHandler(lambda context, error: None, None)
@@ -102,12 +104,37 @@ def boot_sector(version, ignore_acpi=False, boots=True, reboots=False, ends=Fals
     return bytes(sector)
 
 
-def write_os_disk(path, version, disk_format="raw", ignore_acpi=False, boots=True, size=MIB, reboots=False, ends=False):
-    """Makes an OS disk of the version; a qcow2 one has no backing file."""
+def add_linux(disk, files):
+    """A partition with the files ({path: text}) of a Linux beside the boot sector: for who looks into the disk; the guest never does."""
+    with tempfile.TemporaryDirectory() as top:
+        for path, text in {"/usr/bin/true": "", "/etc/passwd": "root:x:0:0:root:/root:/bin/sh\n", **files}.items():
+            os.makedirs(top + os.path.dirname(path), exist_ok=True)
+            with open(top + path, "w", encoding="utf-8") as file:
+                file.write(text)
+        os.chmod(top, 0o755)
+        subprocess.run(["mkfs.ext4", "-q", "-d", top, "-E", f"offset={LINUX_AT}", disk, f"{LINUX_BYTES // 1024}k"], check=True)
+    with open(disk, "r+b") as file:
+        file.seek(0x1BE)
+        file.write(struct.pack("<B3sB3sII", 0, bytes(3), 0x83, bytes(3), LINUX_AT // 512, LINUX_BYTES // 512))
+
+
+def linux_file(disk, path):
+    """The text of a file in the partition of a disk that nobody has open, or None."""
+    with tempfile.TemporaryDirectory(dir=STATE_DIR) as top:
+        raw = os.path.join(top, "raw")
+        subprocess.run(["qemu-img", "convert", "-O", "raw", "-U", disk, raw], check=True)
+        done = subprocess.run(["debugfs", "-R", f"cat {path}", f"{raw}?offset={LINUX_AT}"], capture_output=True, text=True, check=True)
+    return None if "File not found" in done.stderr else done.stdout
+
+
+def write_os_disk(path, version, disk_format="raw", ignore_acpi=False, boots=True, size=MIB, reboots=False, ends=False, linux=None):
+    """Makes an OS disk of the version; a qcow2 one has no backing file. linux: files of the Linux that is on it, too."""
     raw = path if disk_format == "raw" else path + ".raw"
     with open(raw, "wb") as disk:
         disk.write(boot_sector(version, ignore_acpi, boots, reboots, ends))
-        disk.truncate(size)
+        disk.truncate(size if linux is None else LINUX_AT + LINUX_BYTES)
+    if linux is not None:
+        add_linux(raw, linux)
     if disk_format != "raw":
         subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", disk_format, raw, path], check=True)
         os.unlink(raw)
