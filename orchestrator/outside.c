@@ -89,10 +89,21 @@ void vr_outside_free(VrOutside *outside)
 
 /* --- times ------------------------------------------------------------------------------------------- */
 
+/* Without KVM a launch of an appliance for one disk may take twelve minutes (disk/personalize.h), a reading through an agent two. */
+static gint64 carry_ms(const VrCarryProfile *carry)
+{
+    const gint64 launch_ms = 720000, reading_ms = 120000;
+
+    if (!carry->what[0])
+        return 0;
+    return carry->from_disk ? 2 * launch_ms : 4 * reading_ms + 3 * launch_ms;
+}
+
 gint64 vr_outside_batch_ms(const VrModel *model)
 {
     const VrNoticeProfile *notice = &model->notice;
-    gint64 ms = model->stop.timeout_ms + model->health.start_timeout_ms + model->health.timeout_ms;
+    gint64 ms = model->stop.timeout_ms + model->health.start_timeout_ms + model->health.timeout_ms +
+                carry_ms(&model->os_profile.carry);
 
     if (notice->enable)
         ms += notice->not_before_ms + (notice->busy_file || notice->busy_command ? notice->busy_limit_ms : 0);

@@ -110,7 +110,7 @@ def test_what_comes_from_the_guest_needs_its_agent(offline):
 def test_a_disk_without_a_file_system(offline):
     """The real appliance: the new disks are a boot sector and nothing else."""
     offline.define("offlineConfiguration: {hostname: \"@{instance.name}\"}")
-    said = offline.program("upgrade", offline.set_name, "--version", "2.0.0", status=REFUSED)
+    said = offline.program("upgrade", offline.set_name, "--version", "2.0.0", status=REFUSED, timeout=600)
     assert "there is no system on it" in said.error()
     assert os.stat(os.path.join(offline.program.root, "appliance")).st_mode & 0o7777 == 0o700
     offline.untouched()
@@ -125,7 +125,7 @@ def test_what_is_written_and_carried_over(offline):
     offline.program.publish("5.0.0", linux=linux)
     offline.define('offlineConfiguration: {hostname: "x-@{instance.index}", machineId: "@{instance.uuid}",'
                    ' files: [{text: "s3cret of @{instance.name}", path: /etc/shop/token, template: true}]}')
-    offline.program("upgrade", offline.set_name, "--version", "4.0.0")
+    offline.program("upgrade", offline.set_name, "--version", "4.0.0", timeout=600)
     first = [guest.configured_os_disk() for guest in offline.lab.fleet]
     for index, guest in enumerate(offline.lab.fleet):
         guest.wait_boot("4.0.0", boots=2)
@@ -133,7 +133,7 @@ def test_what_is_written_and_carried_over(offline):
         assert cheap_guest.linux_file(first[index], "/etc/machine-id").strip() == guest.uuid.replace("-", "")
         assert cheap_guest.linux_file(first[index], "/etc/shop/token") == f"s3cret of {guest.name}"
     offline.define("carryOver: [machine-id, /etc/shop/token], carryOverFrom: disk")
-    offline.program("upgrade", offline.set_name, "--version", "5.0.0")
+    offline.program("upgrade", offline.set_name, "--version", "5.0.0", timeout=1200)
     for guest in offline.lab.fleet:
         guest.wait_boot("5.0.0", boots=3)
         disk = guest.configured_os_disk()

@@ -490,6 +490,8 @@ static void test_how_long_a_batch_may_take(void **state)
                 {TIMES "extensionProfile: {extensions: [{name: a, command: [/bin/true], timeout: PT4M},"
                        " {name: b, command: [/bin/true], timeout: PT5M}]}",
                  12},
+                {TIMES "osProfile: {carryOver: [machine-id]}", 47},
+                {TIMES "osProfile: {carryOver: [machine-id], carryOverFrom: disk}", 27},
                 {NOTICE("enable: false, busyFile: /run/busy"), 3},
                 {NOTICE("enable: true"), 33},
                 {NOTICE("enable: true, busyFile: /run/busy"), 43},
