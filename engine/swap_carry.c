@@ -18,6 +18,8 @@
  * read, and nobody holds it, or the swap ends there: somebody started the guest. What was read is a secret: it is in memory, in what the appliance
  * is given, and on the new disk, and in no journal, no XML and no log.
  *
+ * The appliances that are no batch's are few at a time, so a guest of a large batch may be off for the time of several.
+ *
  * A rollback takes nothing over: the old system has what it had. Nor does a disk that is flattened, which is the same system.
  */
 #include "base/clock.h"
@@ -26,10 +28,12 @@
 #include "engine/swap_private.h"
 #include "hv/guest_files.h"
 
+#include <pthread.h>
 #include <string.h>
 
 #define ROUNDS 3
 #define READ_MS 120000
+#define APPLIANCES_MAX 4 /* at a time; of each up to 1 GiB */
 #define SSH_DIR "/etc/ssh/"
 #define MACHINE_ID "/etc/machine-id"
 #define MACHINE_ID_LENGTH 32
@@ -190,18 +194,58 @@ static gboolean add(const VrCarryOver *carry, const GPtrArray *files, VrPersonal
     return TRUE;
 }
 
-/* --- the new disk ------------------------------------------------------------------------------------ */
+/* --- appliances -------------------------------------------------------------------------------------- */
+
+/* Of a batch each swap has one of its own here, and the host's memory is its guests'. */
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t one_ended;
+    guint running;
+} appliances = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0};
+
+static void begin_appliance(void)
+{
+    pthread_mutex_lock(&appliances.lock);
+    while (appliances.running == APPLIANCES_MAX)
+        pthread_cond_wait(&appliances.one_ended, &appliances.lock);
+    appliances.running++;
+    pthread_mutex_unlock(&appliances.lock);
+}
+
+static void end_appliance(void)
+{
+    pthread_mutex_lock(&appliances.lock);
+    appliances.running--;
+    pthread_cond_signal(&appliances.one_ended);
+    pthread_mutex_unlock(&appliances.lock);
+}
 
 static gboolean apply(const VrPersonal *personal, const VrPersonalizeOptions *options, GError **error)
 {
     GError *of_disk = NULL;
+    gboolean done;
 
-    if (vr_personalize(&personal, 1, options, &of_disk, error))
-        return TRUE;
+    begin_appliance();
+    done = vr_personalize(&personal, 1, options, &of_disk, error);
+    end_appliance();
     if (of_disk)
         g_propagate_error(error, of_disk);
-    return FALSE;
+    return done;
 }
+
+static gboolean read_disk(VrSwap *swap, const char *file, VrImageFormat format, const VrPersonalizeOptions *options,
+                          GError **error)
+{
+    g_autofree const char **paths = paths_of(swap->carry);
+    gboolean done;
+
+    begin_appliance();
+    done = vr_personalize_read(file, format, paths, options, &swap->carried, error);
+    end_appliance();
+    return done;
+}
+
+/* --- the new disk ------------------------------------------------------------------------------------ */
 
 /* files NULL: nothing is carried over. seat NULL: an appliance of its own. */
 static gboolean write_disk(VrSwap *swap, const GPtrArray *files, VrPersonalSeat *seat,
@@ -331,11 +375,9 @@ static gboolean is_untouched(VrSwap *swap, const char *file, const VrFileId *bef
 static gboolean carry_over(VrSwap *swap, const char *file, VrImageFormat format, GError **error)
 {
     const VrPersonalizeOptions options = to_the_end(swap);
-    g_autofree const char **paths = paths_of(swap->carry);
     gint64 began_ms = vr_clock_now_ms();
 
-    return vr_personalize_read(file, format, paths, &options, &swap->carried, error) &&
-           write_disk(swap, swap->carried, NULL, &options, error) &&
+    return read_disk(swap, file, format, &options, error) && write_disk(swap, swap->carried, NULL, &options, error) &&
            mark(swap, swap->carried, "the old disk", began_ms, error);
 }
 

@@ -293,10 +293,11 @@ static void it_is_called_off(void **state)
 static void with_busybox(void **state)
 {
     g_autofree char *busybox = g_find_program_in_path("busybox");
-    g_autofree char *bin = g_build_filename(guest.top, "bin", NULL);
+    g_autofree char *bin = NULL;
 
     if (!busybox)
         skip();
+    bin = g_build_filename(guest.top, "bin", NULL);
     shell(
         "mkdir \"$1/bin\" && for t in find stat readlink head; do ln -s \"$(command -v busybox)\" \"$1/bin/$t\"; done");
     g_setenv("PATH", bin, TRUE);

@@ -442,13 +442,43 @@ static void test_prepared_ahead(void **state) /* C8 */
     expect_written(stage, 1, "another key");
 }
 
+static gint at_once, most_at_once;
+
+static void count_at_once(const char *disk)
+{
+    gint now = g_atomic_int_add(&at_once, 1) + 1;
+
+    for (gint most = g_atomic_int_get(&most_at_once); now > most; most = g_atomic_int_get(&most_at_once))
+        g_atomic_int_compare_and_exchange(&most_at_once, most, now);
+    g_usleep(30000);
+    g_atomic_int_add(&at_once, -1);
+}
+
+/* Each guest's old disk is read by an appliance of its own, and they are not all there at a time. */
+static void test_few_appliances_at_a_time(void **state) /* C8 */
+{
+    static const char text[] = "osProfile:\n  carryOver: [machine-id, " FAKE_TLS_PATH "]\n  carryOverFrom: disk\n";
+    g_autoptr(Stage) stage = stage_new(12, text);
+    g_autoptr(VrExecutor) executor = NULL;
+    g_autoptr(VrRun) run = NULL;
+
+    fake_personal.before = count_at_once;
+    stage->set->model->os_disk_kind = VR_OS_DISK_OVERLAY;
+    executor = new_executor(stage);
+    run_all(stage, executor, &run);
+    expect_all_moved(stage, run);
+    assert_int_equal(fake_personal.launches, 1 + 12); /* one in PREPARE */
+    assert_int_equal(fake_personal.reads, 12);
+    assert_in_range(most_at_once, 2, 4);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_one_read_for_a_batch),     cmocka_unit_test(test_fewer_workers_than_clones),
         cmocka_unit_test(test_more_clones_than_targets), cmocka_unit_test(test_one_appliance_for_a_batch),
         cmocka_unit_test(test_fewer_workers_than_disks), cmocka_unit_test(test_one_that_cannot_be_read),
-        cmocka_unit_test(test_prepared_ahead),
+        cmocka_unit_test(test_prepared_ahead),           cmocka_unit_test(test_few_appliances_at_a_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
