@@ -29,11 +29,20 @@ typedef struct {
 /* Runs a tool that must succeed; NULL ends the arguments. */
 #define tool(...) run_tool((const char *const[]){__VA_ARGS__, NULL})
 
+/* One that may take ten minutes. */
+#define slow_tool(...) run_tool_within((const char *const[]){__VA_ARGS__, NULL}, 600000)
+
+static inline void run_tool_within(const char *const *argv, gint64 timeout_ms)
+{
+    const VrChildLimits limits = {.timeout_ms = timeout_ms};
+    g_autoptr(GError) error = NULL;
+    if (!vr_child_run(argv, &limits, NULL, &error))
+        fail_msg("%s", error->message);
+}
+
 static inline void run_tool(const char *const *argv)
 {
-    g_autoptr(GError) error = NULL;
-    if (!vr_child_run(argv, NULL, NULL, &error))
-        fail_msg("%s", error->message);
+    run_tool_within(argv, 0);
 }
 
 static inline int test_dir_setup(void **state)

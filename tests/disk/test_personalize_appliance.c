@@ -51,7 +51,7 @@ static char *make_disk(const char *name, const char *change, const char *finish)
                                           "$2.qcow2; rm -rf tree\n",
                                           NULL);
     g_autofree char *file = g_strconcat(name, ".qcow2", NULL);
-    tool("sh", "-c", script, "sh", dir->path, name);
+    slow_tool("sh", "-c", script, "sh", dir->path, name);
     return in_dir(dir, file);
 }
 

@@ -25,7 +25,7 @@ static VrPersonalizeOptions options(void)
 
 static void shell(const char *script, const char *name, const char *more)
 {
-    tool("sh", "-c", script, "sh", dir->path, name, more);
+    slow_tool("sh", "-c", script, "sh", dir->path, name, more);
 }
 
 /* ---- guests that were cut off ---- */
