@@ -262,10 +262,12 @@ static void check_labelled_guest(void)
 /* A directory is never listed, so how many files it has does not matter. */
 static VrPersonal *guest_with_many_files(void)
 {
-    g_autofree char *change =
-        g_strdup_printf("mkdir tree/etc/many; (cd tree/etc/many; seq %u | xargs touch)", full() ? 300000 : 2000);
-    VrPersonal *personal =
-        personal_of("many", change, "truncate -s 1G $2.raw; mke2fs -q -F -t ext4 -N 400000 -d tree $2.raw\n");
+    g_autofree char *finish =
+        g_strdup_printf("truncate -s 1G $2.raw; mke2fs -q -F -t ext4 -N 400000 -d tree $2.raw; mkdir -p small; mount "
+                        "-o loop $2.raw small\n"
+                        "mkdir small/etc/many; (cd small/etc/many; seq %u | xargs touch); umount small\n",
+                        full() ? 300000 : 2000);
+    VrPersonal *personal = personal_of("many", "", finish);
     vr_personal_add_file(personal->files, "/etc/many/x", 0600, NULL, "x", 1);
     return personal;
 }

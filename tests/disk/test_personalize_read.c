@@ -154,11 +154,12 @@ static const char hostile_tree[] =
     "echo good > tree/etc/good; cd tree/h; mkdir fifo socket device two many longer spread newline latin\n"
     "ln -s /etc parent; mkfifo fifo/x; mknod device/x c 1 3; python3 -c \"import socket; "
     "socket.socket(socket.AF_UNIX).bind('socket/x')\"\n"
-    "truncate -s 17M large; truncate -s 9M two/a two/b; (cd many; seq $3 | xargs touch)\n"
+    "truncate -s 17M large; truncate -s 9M two/a two/b\n"
     "n=$(printf '%0240d' 0); (cd longer; for i in $(seq 100 399); do : > $n$i; done)\n"
     "(cd spread; for i in $(seq 20); do mkdir $i; (cd $i; seq 15 | xargs touch); done)\n"
     ": > \"newline/a\nb\"; : > latin/$(printf 'a\\377'); cd ../..\n"
-    "truncate -s 1G hostile.raw; mke2fs -q -F -t ext4 -N 400000 -d tree hostile.raw; rm -rf tree\n";
+    "truncate -s 1G hostile.raw; mke2fs -q -F -t ext4 -N 400000 -d tree hostile.raw; rm -rf tree\n"
+    "mkdir -p small; mount -o loop hostile.raw small; (cd small/h/many; seq $3 | xargs touch); umount small\n";
 
 static const struct {
     const char *path, *text;
