@@ -60,6 +60,9 @@ void vr_personal_add_key(VrPersonal *personal, const char *user, const char *key
 /* The same for another disk; shares bytes. */
 VrPersonal *vr_personal_copy(const VrPersonal *personal, const char *disk, VrImageFormat format);
 
+/* SHA-256 over all of it but the disk, in hex: tells whether two ask for the same. NULL: it asks for nothing. Free with g_free. */
+char *vr_personal_digest(const VrPersonal *personal);
+
 /* The rules for what is asked, without a look at the guest: VR_ERROR_INVALID names the disk, where there is one yet, and what is wrong. */
 gboolean vr_personal_check(const VrPersonal *personal, GError **error);
 

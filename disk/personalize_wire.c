@@ -100,6 +100,25 @@ static json_t *write_disk(const VrPersonal *personal)
     return object;
 }
 
+static gboolean asks_for_some(const VrPersonal *personal)
+{
+    return personal->hostname || personal->machine_id || personal->timezone || personal->first_boot ||
+           personal->unattend || personal->host_keys->len > 0 || personal->files->len > 0 ||
+           personal->network->len > 0 || personal->authorized->len > 0;
+}
+
+/* Of what goes to the child: a field that is not asked for is not in it, so that another one, once there is one, changes no digest. */
+char *vr_personal_digest(const VrPersonal *personal)
+{
+    g_autoptr(VrPersonal) plain = vr_personal_copy(personal, "", VR_FORMAT_QCOW2);
+    g_autoptr(Json) object = write_disk(plain);
+    char *text = json_dumps(object, JSON_COMPACT);
+    char *digest = asks_for_some(personal) ? g_compute_checksum_for_string(G_CHECKSUM_SHA256, text, -1) : NULL;
+
+    vr_personal_text_free(text);
+    return digest;
+}
+
 static json_t *write_texts(char *const *texts)
 {
     json_t *array = json_array();

@@ -91,7 +91,7 @@ typedef struct {
     VrFileId nvram_file;
     char *seed;         /* path of its NoCloud seed; NULL: none */
     VrFileId seed_file; /* of ours: the file that was made; device 0 when not yet */
-    char *seed_digest;  /* of what is in it, without the instance-id; NULL: not known */
+    char *seed_digest; /* vr_swap_content_digest() of what it was made with, without the instance-id; NULL: not known */
 } VrGeneration;
 void vr_generation_free(VrGeneration *generation);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrGeneration, vr_generation_free)

@@ -54,6 +54,10 @@ typedef struct {
     VrProofContent data_proof; /* of the content of data disks, beside what is always compared */
 } VrSwapRequest;
 
+/* Tells whether two disks would be made with the same seed and the same written into them, but for what is carried over; as the journal keeps it for a
+ * generation. NULL: neither asks for anything. Free with g_free. */
+char *vr_swap_content_digest(const VrSeed *seed, const VrPersonal *personal);
+
 typedef struct VrSwap VrSwap;
 
 /* Begins a swap: preflight, generation 0 recorded when this is the first, journal row. It is in PLANNED, a rollback in PREPARED.

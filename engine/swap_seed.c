@@ -25,11 +25,26 @@ static gboolean keeps_its_seed(const VrSwap *swap)
     return path && swap->from->seed_file.device != 0 && g_strcmp0(path, swap->from->seed) == 0;
 }
 
+char *vr_swap_content_digest(const VrSeed *seed, const VrPersonal *personal)
+{
+    g_autofree char *of_seed = seed ? vr_seed_digest(seed) : NULL;
+    g_autofree char *of_disk = personal ? vr_personal_digest(personal) : NULL;
+    g_autofree char *both = of_seed && of_disk ? g_strdup_printf("%s %s", of_seed, of_disk) : NULL;
+
+    if (both)
+        return g_compute_checksum_for_string(G_CHECKSUM_SHA256, both, -1);
+    return of_seed ? g_steal_pointer(&of_seed) : g_steal_pointer(&of_disk);
+}
+
+/* A disk that is flattened has what it had. */
 void vr_swap_seed_plan(const VrSwap *swap, VrGeneration *made)
 {
+    gboolean is_same = swap->flatten && (keeps_its_seed(swap) || !swap->from->seed);
+
     if (swap->seed || keeps_its_seed(swap))
         made->seed = g_strdup(made->path);
-    made->seed_digest = swap->seed ? vr_seed_digest(swap->seed) : made->seed ? g_strdup(swap->from->seed_digest) : NULL;
+    made->seed_digest =
+        is_same ? g_strdup(swap->from->seed_digest) : vr_swap_content_digest(swap->seed, swap->personal);
 }
 
 static gboolean record(const VrFileId *id, void *data, GError **error)

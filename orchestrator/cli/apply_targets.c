@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The targets of apply (C11): instances whose disk was made by an older revision of the model, or whose seed would have another content by now, get a
+ * The targets of apply (C11): instances whose disk was made by an older revision of the model, or whose seed or disk would have another content by now, get a
  * new one of the version that they run now. Who is up to date with the model is left alone, also when another version is there: that is for upgrade.
  */
 #include "base/error.h"
@@ -22,19 +22,21 @@ static char *why_not(VrTargets *targets, const VrSession *session, guint index, 
     return *image ? NULL : g_strdup(local->message);
 }
 
-/* What is on its seed is known by its digest. Of one that cannot be made the plan says so. */
+/* What is on its seed, and was written into its disk, is known by its digest. Of one that cannot be made the plan says so. */
 static gboolean has_other_content(const VrTargets *targets, const VrSession *session, guint index,
                                   const VrOsContent *content)
 {
     const VrGeneration *current = vr_targets_current(targets, index);
     const VrImage image = {.name = current ? current->image : NULL, .version = current ? current->version : NULL};
     g_autoptr(VrSeed) seed = NULL;
+    g_autoptr(VrPersonal) personal = NULL;
     g_autofree char *digest = NULL;
 
     if (!content || !current || !current->seed_digest || !current->image || !current->version)
         return FALSE;
-    (void)vr_os_content_seed(content, session->set, index, &image, session->hv, &seed, NULL);
-    digest = seed ? vr_seed_digest(seed) : NULL;
+    if (vr_os_content_seed(content, session->set, index, &image, session->hv, &seed, NULL) &&
+        vr_os_content_personal(content, session->set, index, &image, session->hv, &personal, NULL))
+        digest = vr_swap_content_digest(seed, personal);
     return g_strcmp0(digest, current->seed_digest) != 0;
 }
 

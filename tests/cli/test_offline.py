@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """C5, C6, C8: what is written into new disks offline, as a person asks for it; bad input changes nothing, and the guests run on."""
 import os
+import subprocess
 
 import pytest
 
@@ -119,12 +120,13 @@ def test_a_disk_without_a_file_system(offline):
 
 @full
 def test_what_is_written_and_carried_over(offline):
-    """C6, C8, F7: the guests get disks with a Linux beside their boot sector, which is written to before they have them."""
+    """C6, C8, C11, F7: the guests get disks with a Linux beside their boot sector, which is written to before they have them."""
     linux = {"/etc/hostname": "image\n", "/etc/machine-id": "", "/etc/shop/version": "of the image"}
     offline.program.publish("4.0.0", linux=linux)
     offline.program.publish("5.0.0", linux=linux)
+    offline.put("token", "s3cret of @{instance.name}")
     offline.define('offlineConfiguration: {hostname: "x-@{instance.index}", machineId: "@{instance.uuid}",'
-                   ' files: [{text: "s3cret of @{instance.name}", path: /etc/shop/token, template: true}]}')
+                   ' files: [{source: token, path: /etc/shop/token, template: true}]}')
     offline.program("upgrade", offline.set_name, "--version", "4.0.0", timeout=600)
     first = [guest.configured_os_disk() for guest in offline.lab.fleet]
     for index, guest in enumerate(offline.lab.fleet):
@@ -132,6 +134,9 @@ def test_what_is_written_and_carried_over(offline):
         assert cheap_guest.linux_file(first[index], "/etc/hostname") == f"x-{index}\n"
         assert cheap_guest.linux_file(first[index], "/etc/machine-id").strip() == guest.uuid.replace("-", "")
         assert cheap_guest.linux_file(first[index], "/etc/shop/token") == f"s3cret of {guest.name}"
+    assert offline.program.json("apply", offline.set_name, "--all", "--dry-run")["chosenInstanceCount"] == 0
+    offline.put("token", "another of @{instance.name}")  # C11: nothing of the model was edited
+    assert offline.program.json("apply", offline.set_name, "--all", "--dry-run")["chosenInstanceCount"] == 2
     offline.define("carryOver: [machine-id, /etc/shop/token], carryOverFrom: disk")
     offline.program("upgrade", offline.set_name, "--version", "5.0.0", timeout=1200)
     for guest in offline.lab.fleet:
@@ -142,3 +147,7 @@ def test_what_is_written_and_carried_over(offline):
         assert cheap_guest.linux_file(disk, "/etc/shop/token") == f"s3cret of {guest.name}"
     offline.program("rollback", offline.set_name, "--all")
     assert [guest.configured_os_disk() for guest in offline.lab.fleet] == first
+    found = subprocess.run(["grep", "-rlaE", "s3cret of|another of", offline.program.root, "/var/log/libvirt", "/run/libvirt"],
+                           capture_output=True, text=True, check=False).stdout.split()
+    disks = os.path.join(offline.program.root, "disks")
+    assert found and all(path.startswith(disks) and path.endswith(".qcow2") for path in found), found  # invariant 29

@@ -150,7 +150,7 @@ static void test_host_names(void **state)
     };
     g_autofree char *label = g_strnfill(60, 'a');
     g_autofree char *good = g_strdup_printf(OFFLINE("hostname: %s.aa"), label);
-    g_autofree char *long_one = g_strdup_printf(HEAD OFFLINE("hostname: %s.aaaa") "\n" TAIL, label);
+    g_autofree char *long_one = g_strdup_printf(HEAD OFFLINE("hostname: %s.aaa") "\n" TAIL, label);
 
     refused_each(rows, G_N_ELEMENTS(rows));
     vr_model_free(parse_with(good));

@@ -179,6 +179,33 @@ static void test_what_is_refused(void **state) /* C5 */
     }
 }
 
+/* C11: by which apply sees that a file has other content, and that what is carried over is nobody's content. */
+static void test_digests(void **state)
+{
+    put("tls", "one", -1, 0600);
+    g_autoptr(VrModel) model =
+        model_of("osProfile: {offlineConfiguration: {files: [{source: '{DIR}/tls', path: /a}]}}");
+    g_autoptr(VrModel) carry = model_of("osProfile: {carryOver: [/a]}");
+    g_autoptr(VrPersonal) one = personal_of(model, NULL), same = personal_of(model, NULL),
+                          none = personal_of(carry, NULL);
+    const VrSeed seed = {0};
+    put("tls", "two", -1, 0600);
+    g_autoptr(VrPersonal) two = personal_of(model, NULL), disk = vr_personal_copy(one, "/disk", VR_FORMAT_RAW);
+    g_autofree char *of_one = vr_swap_content_digest(NULL, one), *of_same = vr_swap_content_digest(NULL, same),
+                    *of_two = vr_swap_content_digest(NULL, two), *of_disk = vr_swap_content_digest(NULL, disk),
+                    *of_seed = vr_swap_content_digest(&seed, none), *seed_alone = vr_seed_digest(&seed),
+                    *both = vr_swap_content_digest(&seed, one), *other = vr_swap_content_digest(&seed, two);
+
+    assert_string_equal(of_one, of_same);
+    assert_string_equal(of_one, of_disk);
+    assert_string_not_equal(of_one, of_two);
+    assert_string_equal(of_seed, seed_alone);
+    assert_string_not_equal(both, seed_alone);
+    assert_string_not_equal(both, of_one);
+    assert_string_not_equal(both, other);
+    assert_null(vr_swap_content_digest(NULL, none));
+}
+
 static void test_windows(void **state) /* C9 */
 {
     g_autoptr(VrModel) model = model_of("osProfile: {offlineConfiguration: {unattend: {text: \"<unattend><!-- "
@@ -256,6 +283,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_what_an_instance_gets, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_is_refused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_digests, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_windows, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_all_together_are_too_large, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_is_carried_over, set_up, tear_down),
