@@ -43,6 +43,7 @@ class Guest(cheap_guest.Guest):
 
     def make_files(self, version, **options):
         subprocess.run(["cp", "--reflink=auto", self.fleet.images[version], self.os_disk], check=True)
+        os.chmod(self.os_disk, 0o600)  # as an admin's disks are: secrets of the guest are on it
         for path, _, _ in self.data:
             subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", "-L", "lab-data", path, "16M"], check=True)
         if self.fleet.user_data is not None:
@@ -76,8 +77,9 @@ class Guest(cheap_guest.Guest):
 
     def identity(self):
         """Who it is, as itself and others see it."""
-        address, client = self.fleet.network.leases()[self.mac]
-        assert self.sh("ip -4 -o address show dev eth0").split()[3] == f"{address}/24"
+        address = self.sh("ip -4 -o address show dev eth0").split()[3].removesuffix("/24")
+        mac, client = self.fleet.network.leases()[address]
+        assert mac == self.mac
         return {"hostname": self.sh("hostname").strip(), "machine-id": self.sh("cat /etc/machine-id").strip(), "address": address,
                 "dhcp-client": client, "host-key": self.host_key(address)}
 

@@ -44,17 +44,19 @@ class Network:
         return (f"<interface type='client'><mac address='{mac}'/><source address='127.0.0.1' port='{self.port}'/>"
                 "<model type='virtio'/></interface>")
 
+    def command(self, *argv):
+        """That runs a program in this network."""
+        return ["nsenter", f"--net=/proc/{self.server.pid}/ns/net", *argv]
+
     def run(self, *argv, timeout=30):
         """What a program that runs in this network prints."""
-        done = subprocess.run(["nsenter", f"--net=/proc/{self.server.pid}/ns/net", *argv], capture_output=True, text=True,
-                              timeout=timeout, check=True)
-        return done.stdout
+        return subprocess.run(self.command(*argv), capture_output=True, text=True, timeout=timeout, check=True).stdout
 
     def leases(self):
-        """MAC -> (address, client id), as the server has them."""
+        """Address -> (MAC, client id), as the server has them."""
         with open(os.path.join(self.dir, "leases"), encoding="ascii") as file:
             words = [line.split() for line in file]
-        return {mac: (address, client) for _, mac, address, _, client in (one for one in words if len(one) == 5)}
+        return {address: (mac, client) for _, mac, address, _, client in (one for one in words if len(one) == 5)}
 
 
 class Hub:
