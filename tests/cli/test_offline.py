@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""C5, C6, C8: what is written into new disks offline, as a person asks for it; bad input changes nothing, and the guests run on."""
+"""A8, C5, C6, C8: what is written into new disks offline, as a person asks for it; bad input changes nothing, and the guests run on."""
 import os
 import subprocess
 
@@ -151,3 +151,21 @@ def test_what_is_written_and_carried_over(offline):
                            capture_output=True, text=True, check=False).stdout.split()
     disks = os.path.join(offline.program.root, "disks")
     assert found and all(path.startswith(disks) and path.endswith(".qcow2") for path in found), found  # invariant 29
+
+
+@full
+def test_the_answer_file_of_windows(offline):
+    """A8: each guest gets its own, on a disk with the directories of Windows; a Linux that is asked for there is refused."""
+    offline.program.publish("6.0.0", windows=True)
+    offline.program.publish("7.0.0", windows=True)
+    running = offline.lab.versions()
+    offline.define("offlineConfiguration: {timezone: UTC}")
+    line = offline.program("upgrade", offline.set_name, "--version", "6.0.0", status=REFUSED, timeout=600).error()
+    assert "there is Windows on it, and a timezone cannot be written there" in line
+    assert offline.lab.versions() == running
+    offline.define("offlineConfiguration: {unattend: {text: "
+                   "'<unattend><ComputerName>@{instance.name}</ComputerName></unattend>', template: true}}")
+    offline.program("upgrade", offline.set_name, "--version", "7.0.0", timeout=600)
+    for guest in offline.lab.fleet:
+        answers = cheap_guest.windows_file(guest.configured_os_disk(), "/Windows/Panther/unattend.xml")
+        assert answers == f"<unattend><ComputerName>{guest.name}</ComputerName></unattend>"

@@ -113,9 +113,27 @@ def add_linux(disk, files):
                 file.write(text)
         os.chmod(top, 0o755)
         subprocess.run(["mkfs.ext4", "-q", "-d", top, "-E", f"offset={LINUX_AT}", disk, f"{LINUX_BYTES // 1024}k"], check=True)
+    add_partition(disk, 0x83)
+
+
+def add_partition(disk, kind):
     with open(disk, "r+b") as file:
         file.seek(0x1BE)
-        file.write(struct.pack("<B3sB3sII", 0, bytes(3), 0x83, bytes(3), LINUX_AT // 512, LINUX_BYTES // 512))
+        file.write(struct.pack("<B3sB3sII", 0, bytes(3), kind, bytes(3), LINUX_AT // 512, LINUX_BYTES // 512))
+
+
+def add_windows(disk):
+    """The same with the directories of Windows, on NTFS, mounted where nobody else has a copy of the mount."""
+    with tempfile.TemporaryDirectory(dir=STATE_DIR) as top:
+        part = os.path.join(top, "part")
+        with open(part, "wb") as file:
+            file.truncate(LINUX_BYTES)
+        subprocess.run(["mkntfs", "-q", "-F", "-f", part], check=True, capture_output=True)
+        subprocess.run(["unshare", "-m", "sh", "-ec", "mkdir at; mount -t ntfs-3g -o loop part at; cd at; mkdir -p "
+                        "Windows/System32 Windows/Panther 'Program Files'; cd ..; umount at"], cwd=top, check=True)
+        subprocess.run(["dd", f"if={part}", f"of={disk}", "bs=64k", f"seek={LINUX_AT}", "oflag=seek_bytes", "conv=notrunc",
+                        "status=none"], check=True)
+    add_partition(disk, 7)
 
 
 def linux_file(disk, path):
@@ -127,14 +145,27 @@ def linux_file(disk, path):
     return None if "File not found" in done.stderr else done.stdout
 
 
-def write_os_disk(path, version, disk_format="raw", ignore_acpi=False, boots=True, size=MIB, reboots=False, ends=False, linux=None):
-    """Makes an OS disk of the version; a qcow2 one has no backing file. linux: files of the Linux that is on it, too."""
+def windows_file(disk, path):
+    """The same of a disk with Windows."""
+    with tempfile.TemporaryDirectory(dir=STATE_DIR) as top:
+        raw, part = os.path.join(top, "raw"), os.path.join(top, "part")
+        subprocess.run(["qemu-img", "convert", "-O", "raw", "-U", disk, raw], check=True)
+        subprocess.run(["dd", f"if={raw}", f"of={part}", "bs=64k", f"skip={LINUX_AT}", "iflag=skip_bytes", "status=none"], check=True)
+        return subprocess.run(["ntfscat", "-f", part, path], capture_output=True, text=True, check=True).stdout
+
+
+def write_os_disk(path, version, disk_format="raw", ignore_acpi=False, boots=True, size=MIB, reboots=False, ends=False, linux=None,
+                  windows=False):
+    """Makes an OS disk of the version; a qcow2 one has no backing file. linux: files of the Linux that is on it, too. windows: its
+    directories are."""
     raw = path if disk_format == "raw" else path + ".raw"
     with open(raw, "wb") as disk:
         disk.write(boot_sector(version, ignore_acpi, boots, reboots, ends))
-        disk.truncate(size if linux is None else LINUX_AT + LINUX_BYTES)
+        disk.truncate(size if linux is None and not windows else LINUX_AT + LINUX_BYTES)
     if linux is not None:
         add_linux(raw, linux)
+    if windows:
+        add_windows(raw)
     if disk_format != "raw":
         subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", disk_format, raw, path], check=True)
         os.unlink(raw)
