@@ -202,8 +202,10 @@ static gboolean check_file(const VrGuestFile *file, GError **error)
     if (strcmp(file->path, "/etc/passwd") == 0 || strcmp(file->path, "/etc/group") == 0)
         return refuse(error, "the file", file->path,
                       "is where owners are looked up; a first-boot script can change it");
-    if (file->kind != VR_GUEST_FILE_LINK && file->mode > 0777)
+    if (file->kind == VR_GUEST_FILE_REGULAR && file->mode > 0777)
         return refuse(error, "the mode of", file->path, "is more than 0777");
+    if (file->kind == VR_GUEST_FILE_DIRECTORY && file->mode > 03777)
+        return refuse(error, "the mode of", file->path, "is more than 03777");
     return vr_personal_data_check(file, VR_PERSONAL_MAX_BYTES, error);
 }
 

@@ -150,7 +150,7 @@ static void directories_and_links(void **state)
     expect_kind_refused(VR_GUEST_FILE_LINK, "a\0b", 3, "has a NUL");
     expect_kind_refused(VR_GUEST_FILE_LINK, longer, 4096, "longer than 4095 bytes");
     VrPersonal *personal = a_disk();
-    g_ptr_array_add(personal->files, vr_guest_file_new(VR_GUEST_FILE_DIRECTORY, "/etc/x", 01777, NULL, "", 0));
+    g_ptr_array_add(personal->files, vr_guest_file_new(VR_GUEST_FILE_DIRECTORY, "/etc/x", 04755, NULL, "", 0));
     expect_refused(personal, "the mode of");
     personal = a_disk();
     g_ptr_array_add(personal->host_keys,
@@ -160,7 +160,7 @@ static void directories_and_links(void **state)
     g_ptr_array_add(personal->network, vr_guest_file_new(VR_GUEST_FILE_DIRECTORY, "/etc/netplan/x", 0, NULL, "", 0));
     expect_refused(personal, "is no regular file");
     personal = a_disk();
-    g_ptr_array_add(personal->files, vr_guest_file_new(VR_GUEST_FILE_DIRECTORY, "/etc/x", 0777, "33:4", NULL, 0));
+    g_ptr_array_add(personal->files, vr_guest_file_new(VR_GUEST_FILE_DIRECTORY, "/etc/x", 03777, "33:4", NULL, 0));
     g_ptr_array_add(personal->files, vr_guest_file_new(VR_GUEST_FILE_LINK, "/etc/y", 0777, "33:4", longer, 4095));
     g_ptr_array_add(personal->files, vr_guest_file_new(VR_GUEST_FILE_LINK, "/etc/z", 07777, NULL, "../\n\xff", 5));
     assert_true(vr_personal_check(personal, NULL));
