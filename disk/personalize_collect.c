@@ -7,9 +7,10 @@
 #include "disk/personalize_guest.h"
 #include "disk/personalize_private.h"
 
-#include <errno.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define PIECE ((gsize)2 << 20) /* a message of libguestfs holds less than 4 MiB */
 
@@ -83,14 +84,22 @@ static int by_name(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
+/* libguestfs tells either of the full file or of the end that it then made to the listing. */
+static gboolean is_full(const char *listing)
+{
+    struct stat st;
+    return stat(listing, &st) == 0 && st.st_size > (off_t)VR_GUEST_FILES_MAX * (NAME_MAX + 1);
+}
+
 /* Names, sorted; NULL: it cannot be read, or has more than can be taken. */
 static GPtrArray *list(const Collect *collect, const char *dir, GError **error)
 {
     const VrGuest *guest = collect->guest;
     g_autofree char *names = NULL;
     gsize length = 0;
+    (void)unlink(guest->listing);
     gboolean listed = guestfs_ls0(guest->g, dir, guest->listing) == 0;
-    if (!listed && guestfs_last_errno(guest->g) != ENOSPC)
+    if (!listed && !is_full(guest->listing))
         return vr_guest_failed(guest->g, error, dir) ? NULL : NULL;
     if (listed && !g_file_get_contents(guest->listing, &names, &length, NULL))
         return refuse(error, dir, "cannot be listed") ? NULL : NULL;
