@@ -169,8 +169,8 @@ def fixture_define(guest, program, secret, token):
 
 
 def lines(guest, name):
-    """Of a file on the data disk."""
-    return guest.sh(f"cat /data/{name}").splitlines()
+    """Of a file on the data disk; none where it is not there."""
+    return guest.sh(f"cat /data/{name} 2>/dev/null || true").splitlines()
 
 
 def move(guest, program, version, *command, **options):
@@ -223,10 +223,10 @@ def test_a_new_disk_and_back(guest, program):
     assert len(lines(guest, "instances")) == 2  # the old disk knows that instance
 
 
-def test_a_run_that_crashes_leaves_no_core(program, define, tmp_path):
-    """All secrets are read before the first guest is touched."""
+def test_a_run_that_crashes_leaves_no_core(program, define):
+    """All secrets are read before the first guest is touched.  In the store: anywhere else the process of a run may not write anyway."""
     define("upgradePolicy: {approval: true}\n")
-    run = subprocess.Popen(program.command("upgrade", "identity"), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    run = subprocess.Popen(program.command("upgrade", "identity"), cwd=program.root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CORE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY)))
     for line in run.stdout:
         program.said.append(line)
@@ -234,7 +234,7 @@ def test_a_run_that_crashes_leaves_no_core(program, define, tmp_path):
             break
     run.send_signal(signal.SIGABRT)
     program.said.append(run.communicate(timeout=60)[0])
-    assert run.returncode == -signal.SIGABRT and list(tmp_path.iterdir()) == []
+    assert run.returncode == -signal.SIGABRT and not glob.glob(os.path.join(program.root, "core*"))
 
 
 def test_a_url_that_the_guest_asks_for(guest, program, define, tmp_path):
