@@ -60,8 +60,11 @@ extensionProfile:
   - {name: tools, script: tools.sh}
   - {name: register, script: register.sh, protectedSettings: {file: token}}
 """
+# An extension begins with the agent, which is up before cloud-init is done.
 SCRIPT = """#!/bin/sh
+until [ -e /run/cloud-init/result.json ]; do sleep 1; done
 echo "$VIRT_REIMAGE_EXTENSION on $(cat /etc/lab-version)" >>/data/extensions
+sync  # a guest that is put back is switched off
 """
 REGISTER = SCRIPT + """umask 077
 cat >/etc/lab-token
