@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * list -> bytes of the files and targets of the links -> list again. Only where both lists are equal, times, inodes and sizes among them, is the content
- * that of the names: a user of the guest may exchange a file for a link between the two looks, and the agent, which is root there, follows it.
+ * list -> bytes of the files and targets of the links -> list again. Only where both lists are equal, times, inodes and sizes among them, and those of all
+ * directories above, is the content that of the names: a user of the guest may exchange a file for a link between the two looks, or a directory of his
+ * above it and back again, and the agent, which is root there, follows it.
  *
  * Which guest lies is of no account: it can say what it likes of its own files. What it says is bounded, and is of the paths that were asked for.
  */
@@ -17,17 +18,22 @@
 #define MAX_PATH 4095
 #define MAX_TEXT (2u << 20) /* of a list: its base64 fits into a message of libvirt, 4 MiB */
 #define NO_TOOLS 90
-#define FIELDS 8
+#define FIELDS 12 /* the two times are three words each */
+#define NAME (FIELDS - 1)
 #define SHOWN 200
 
-/* One line an entry, "." at the end of the list, "!" where it is no list. busybox and coreutils have all of it. */
+/* One line an entry, "." at the end of the list, "!" where it is no list; behind "^" what lies above. busybox and coreutils have all of it. */
 static const char list_script[] = "for t in find stat readlink head; do command -v $t >/dev/null || exit 90; done\n"
                                   "n='\n'\n"
                                   "{ for p do\n"
                                   "  [ -e \"$p\" ] || [ -L \"$p\" ] || continue\n"
                                   "  [ -z \"$(find \"$p\" -name \"*$n*\")\" ] || echo '!name'\n"
-                                  "  find \"$p\" -exec stat -c '%f %u %g %s %i %Y %Z %n' '{}' + || echo '!list'\n"
-                                  "done; echo .; } | head -n \"$0\"\n";
+                                  "  find \"$p\" -exec stat -c '%f %u %g %s %i %y %z %n' '{}' + || echo '!list'\n"
+                                  "done; echo .; } | head -n \"$0\"; echo ^\n"
+                                  "for p do\n"
+                                  "  while p=${p%/*}; [ \"$p\" ]; do stat -c '%f %u %i %z' \"$p\" 2>/dev/null; done\n"
+                                  "done\n"
+                                  "exit 0\n";
 static const char link_script[] = "for p do readlink \"$p\" || exit 1; done\n";
 
 typedef struct {
@@ -116,16 +122,17 @@ static Entry *entry_of(const Reading *reading, const char *line, GError **error)
 
     if (g_strv_length(fields) != FIELDS || !read_number(fields[0], 16, 0xffff, &mode) ||
         !read_number(fields[1], 10, G_MAXUINT32, &uid) || !read_number(fields[2], 10, G_MAXUINT32, &gid) ||
-        !read_number(fields[3], 10, G_MAXINT64, &size) || !is_path(fields[7]) || !was_asked_for(reading, fields[7])) {
+        !read_number(fields[3], 10, G_MAXINT64, &size) || !is_path(fields[NAME]) ||
+        !was_asked_for(reading, fields[NAME])) {
         refuse_name(error, line, "is no entry, was not asked for, or has a name of control characters");
         return NULL;
     }
     if (!S_ISREG(mode) && !S_ISDIR(mode) && !S_ISLNK(mode)) {
-        refuse_name(error, fields[7], "is a FIFO, a socket or a device, and is not carried over");
+        refuse_name(error, fields[NAME], "is a FIFO, a socket or a device, and is not carried over");
         return NULL;
     }
     entry = g_new(Entry, 1);
-    *entry = (Entry){g_steal_pointer(&fields[7]), (guint)mode,
+    *entry = (Entry){g_steal_pointer(&fields[NAME]), (guint)mode,
                      g_strdup_printf("%" G_GUINT64_FORMAT ":%" G_GUINT64_FORMAT, uid, gid), S_ISREG(mode) ? size : 0};
     return entry;
 }
@@ -167,14 +174,21 @@ static GPtrArray *parse_list(const Reading *reading, const char *text, GError **
     g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
     char **line = lines;
 
-    for (; *line && **line && strcmp(*line, ".") != 0; line++)
+    for (; *line && **line && strcmp(*line, ".") != 0 && strcmp(*line, "^") != 0; line++)
         if (!add_entry(reading, seen, entries, *line, error))
             return NULL;
-    if (!*line || !**line) {
+    if (g_strcmp0(*line, ".") != 0) {
         refuse(error, "the guest's files are more than %u, or their list has no end", VR_GUEST_FILES_MAX);
         return NULL;
     }
     return is_within_bounds(entries, error) ? g_steal_pointer(&entries) : NULL;
+}
+
+static gboolean has_line(const char *text, const char *line)
+{
+    g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
+
+    return g_strv_contains((const char *const *)lines, line);
 }
 
 static gboolean judge_list(const VrAgentResult *result, GError **error)
@@ -185,9 +199,9 @@ static gboolean judge_list(const VrAgentResult *result, GError **error)
         return refuse(error, "the guest lacks find, stat, readlink or head, with which its files are listed");
     if (result->exit_status != 0 || result->cut)
         return refuse(error, "the guest's files could not be listed (%d): %s", result->exit_status, said);
-    if (strstr(result->out, "!name\n"))
+    if (has_line(result->out, "!name"))
         return refuse(error, "a file of the guest has a line break in its name, and is not carried over");
-    if (strstr(result->out, "!list\n")) {
+    if (has_line(result->out, "!list")) {
         g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "the guest's files could not be listed: %s", said);
         return FALSE;
     }
@@ -211,6 +225,35 @@ static gboolean run_script(const Reading *reading, const char *script, const cha
                          reading->aborted, result, error);
 }
 
+/* Of a directory above that root alone may change only what it is: there files come and go for other reasons. In a sticky one a user moves only what
+ * is his, and that has a line of its own. */
+static char *above(const char *line)
+{
+    g_auto(GStrv) fields = g_strsplit(line, " ", 4);
+    guint64 mode, uid;
+
+    if (g_strv_length(fields) == 4 && read_number(fields[0], 16, 0xffff, &mode) &&
+        read_number(fields[1], 10, G_MAXUINT32, &uid) && uid == 0 &&
+        ((mode & (S_IWGRP | S_IWOTH)) == 0 || (mode & S_ISVTX)))
+        return g_strdup_printf("%s %s %s", fields[0], fields[1], fields[2]);
+    return g_strdup(line);
+}
+
+static char *without_times_of_root(const char *text)
+{
+    g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
+    gboolean is_above = FALSE;
+
+    for (char **line = lines; *line; line++) {
+        char *kept = is_above ? above(*line) : g_strdup(*line);
+
+        is_above |= strcmp(*line, "^") == 0;
+        g_free(*line);
+        *line = kept;
+    }
+    return g_strjoinv("\n", lines);
+}
+
 /* Free with g_free. */
 static char *list(const Reading *reading, GError **error)
 {
@@ -220,7 +263,7 @@ static char *list(const Reading *reading, GError **error)
     if (!run_script(reading, list_script, lines, (char *const *)reading->paths, &result, error) ||
         !judge_list(&result, error))
         return NULL;
-    return g_steal_pointer(&result.out);
+    return without_times_of_root(result.out);
 }
 
 /* --- what they hold ---------------------------------------------------------------------------------- */
@@ -270,6 +313,10 @@ static gboolean add_regular(const Reading *reading, const Entry *entry, gsize *l
 
     if (!data)
         return FALSE;
+    if (length != entry->size) {
+        g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "%s changes while it is read", entry->path);
+        return FALSE;
+    }
     *left -= length;
     g_ptr_array_add(
         files, vr_guest_file_new(VR_GUEST_FILE_REGULAR, entry->path, entry->mode & 07777, entry->owner, data, length));

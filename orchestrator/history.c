@@ -53,6 +53,19 @@ static char *new_run_id(gint64 wall_us)
     return g_strdup_printf("%s-%04x", stamp, g_random_int() & 0xffff);
 }
 
+/* A name that people type has few random digits, and many runs may begin in a second. In a transaction. */
+static char *free_run_id(VrDb *db, gint64 wall_us, GError **error)
+{
+    for (;;) {
+        g_autofree char *id = new_run_id(wall_us);
+        g_autoptr(sqlite3_stmt) stmt = vr_db_prepare(db, error, "SELECT 1 FROM runs WHERE id = ?", "s", id);
+        int found = stmt ? vr_db_step(db, stmt, error) : -1;
+
+        if (found <= 0)
+            return found == 0 ? g_steal_pointer(&id) : NULL;
+    }
+}
+
 static gboolean write_instance(VrDb *db, const char *run_id, gint64 ordinal, const VrRunInstance *instance,
                                GError **error)
 {
@@ -95,8 +108,11 @@ gboolean vr_history_begin(VrJournal *journal, const VrOwner *owner, VrRun *run, 
     run->started_us = vr_clock_wall_us();
     run->status = VR_RUN_ROLLING_FORWARD;
     g_free(run->id);
-    run->id = new_run_id(run->started_us);
-    return vr_owner_begin(journal, owner, error) && end(db, write_run(db, run, error), error);
+    run->id = NULL;
+    if (!vr_owner_begin(journal, owner, error))
+        return FALSE;
+    run->id = free_run_id(db, run->started_us, error);
+    return end(db, run->id && write_run(db, run, error), error);
 }
 
 gboolean vr_history_instance(VrJournal *journal, const VrOwner *owner, const char *run_id,

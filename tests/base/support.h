@@ -80,7 +80,7 @@ static inline char *in_dir(const TestDir *dir, const char *name)
 }
 
 /* The file's content as a string; fails the test when it cannot be read. */
-static inline char *content_of(const TestDir *dir, const char *name)
+static G_NO_INLINE G_GNUC_UNUSED char *content_of(const TestDir *dir, const char *name) /* inlined it is warned of */
 {
     g_autofree char *path = in_dir(dir, name);
     char *text = NULL;

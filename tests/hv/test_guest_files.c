@@ -233,25 +233,50 @@ static void what_changes_meanwhile(void **state)
     expect_files("/var/shop/empty", "");
 }
 
+/* Who owns a directory above may put another one into its place and take it away again: the file itself is as it was. */
+static void exchange_above(const char *top)
+{
+    shell("cd \"$1/var\" && mv shop/deep shop/away && mv shop/away shop/deep");
+}
+
+static void a_directory_above_that_is_exchanged(void **state)
+{
+    guest.between = exchange_above;
+    guest.changes = 1;
+    expect_files("/var/shop/deep/large", "/var/shop/deep/large r 0644 0:0 200000");
+    assert_int_equal(guest.lists, 2); /* root's own doing */
+    shell("chown 33 \"$1/var/shop\"");
+    guest.changes = 3;
+    expect_refused("/var/shop/deep/large", VR_ERROR_CONFLICT, "change while they are read");
+}
+
+static void a_name_like_a_mark(void **state)
+{
+    shell(": > \"$1/var/shop/deep/x!name\"; rm \"$1/var/shop/deep/large\"");
+    expect_files("/var/shop/deep", "/var/shop/deep d 0755 0:0 \n/var/shop/deep/x!name r 0644 0:0 ");
+}
+
 static void hostile_lists(void **state)
 {
     static const struct {
         const char *list, *why;
     } lists[] = {
-        {"8180 0 0 5 1 1 1 /etc/shadow\n.\n", "'8180 0 0 5 1 1 1 /etc/shadow' is no entry, was not asked for"},
-        {"8180 0 0 5 1 1 1 %s/var/../etc/shadow\n.\n", "is no entry"},
-        {"8180 0 0 5 1 1 1 %s/var//shop\n.\n", "is no entry"},
-        {"8180 0 0 5 1 1 1 %s/variant\n.\n", "is no entry"},
-        {"8180 0 0 -5 1 1 1 %s/var/x\n.\n", "is no entry"},
-        {"8180 0 0 99999999999999999999 1 1 1 %s/var/x\n.\n", "is no entry"},
-        {"81800 0 0 5 1 1 1 %s/var/x\n.\n", "is no entry"},
-        {"8180 0 0 5 1 1 1 %s/var/\xff\n.\n", "is no entry"},
+        {"8180 0 0 5 1 d t z d t z /etc/shadow\n.\n",
+         "'8180 0 0 5 1 d t z d t z /etc/shadow' is no entry, was not asked for"},
+        {"8180 0 0 5 1 d t z d t z %s/var/../etc/shadow\n.\n", "is no entry"},
+        {"8180 0 0 5 1 d t z d t z %s/var//shop\n.\n", "is no entry"},
+        {"8180 0 0 5 1 d t z d t z %s/variant\n.\n", "is no entry"},
+        {"8180 0 0 -5 1 d t z d t z %s/var/x\n.\n", "is no entry"},
+        {"8180 0 0 99999999999999999999 1 d t z d t z %s/var/x\n.\n", "is no entry"},
+        {"81800 0 0 5 1 d t z d t z %s/var/x\n.\n", "is no entry"},
+        {"8180 0 0 5 1 d t z d t z %s/var/\xff\n.\n", "is no entry"},
         {"8180 0 0 5 1\n.\n", "is no entry"},
-        {"8180 0 0 5 1 1 1 %s/var/x", "their list has no end"},
+        {"8180 0 0 5 1 d t z d t z %s/var/x", "their list has no end"},
         {"", "their list has no end"},
-        {"8180 0 0 9223372036854775807 1 1 1 %s/var/x\n8180 0 0 9223372036854775807 1 1 1 %s/var/y\n.\n",
+        {"8180 0 0 9223372036854775807 1 d t z d t z %s/var/x\n8180 0 0 9223372036854775807 1 d t z d t z "
+         "%s/var/y\n.\n",
          "larger than"},
-        {"21b6 0 0 0 1 1 1 %s/var/null\n.\n", "a FIFO, a socket or a device"},
+        {"21b6 0 0 0 1 d t z d t z %s/var/null\n.\n", "a FIFO, a socket or a device"},
     };
 
     for (gsize i = 0; i < G_N_ELEMENTS(lists); i++) {
@@ -314,6 +339,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_is_not_carried_over, set_up, tear_down),
         cmocka_unit_test_setup_teardown(bounds, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_changes_meanwhile, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_directory_above_that_is_exchanged, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_name_like_a_mark, set_up, tear_down),
         cmocka_unit_test_setup_teardown(hostile_lists, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_guest_without_the_tools, set_up, tear_down),
         cmocka_unit_test_setup_teardown(it_is_called_off, set_up, tear_down),

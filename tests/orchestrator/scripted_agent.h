@@ -119,8 +119,9 @@ static inline char *scripted_list(ScriptedAgent *agent, const json_t *argv)
         if (!scripted_is_asked_for(argv, path->data, &asked))
             continue;
         if (strcmp(path->data, asked) != 0)
-            g_string_append_printf(text, "41ed 0 0 0 1 1 1 %s\n", asked);
-        g_string_append_printf(text, "8180 33 4 %zu 1 1 %u %s\n", strlen(bytes), g_str_hash(bytes), (char *)path->data);
+            g_string_append_printf(text, "41ed 0 0 0 1 d t z d t z %s\n", asked);
+        g_string_append_printf(text, "8180 33 4 %zu 1 d t z d %u z %s\n", strlen(bytes), g_str_hash(bytes),
+                               (char *)path->data);
     }
     g_list_free(paths);
     return g_string_free(g_string_append(text, ".\n"), FALSE);

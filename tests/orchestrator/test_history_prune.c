@@ -108,6 +108,19 @@ static gboolean is_there(World *world, const char *id)
     return count(world, "runs WHERE id = ?", id) == 1;
 }
 
+/* By the same digits within one second, as a host that begins many runs may draw them. */
+static void test_ids(void **state)
+{
+    g_autoptr(World) world = new_world();
+    g_autofree char *one = NULL, *other = NULL;
+
+    g_random_set_seed(7);
+    one = run_of(world, VR_RUN_REIMAGE, "2.0.0", VR_RUN_COMPLETED, NULL, 0);
+    g_random_set_seed(7);
+    other = run_of(world, VR_RUN_REIMAGE, "2.0.0", VR_RUN_COMPLETED, NULL, 0);
+    assert_string_not_equal(one, other);
+}
+
 static void test_by_count(void **state)
 {
     g_autoptr(World) world = new_world();
@@ -293,6 +306,7 @@ static void test_fenced(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_ids),
         cmocka_unit_test(test_by_count),
         cmocka_unit_test(test_by_age),
         cmocka_unit_test(test_azure),
