@@ -2,8 +2,8 @@
 /*
  * Domain XML, pure: what we read from it, and the one edit that we make to it. The edit happens in a DOM
  * on libvirt's own inactive, secure dump, so that everything that we do not know of stays as it was. Only
- * these may differ: the OS disk's type, driver type, source and backing chain; our seed CD-ROM; our
- * metadata; the nvram path (SAFETY invariant 10, 4.2 to 4.4). vr_domain_xml_prove() shows that of two dumps.
+ * these may differ: the OS disk's type, driver type, source and backing chain; our seed CD-ROM, with the controller that
+ * libvirt names since it is there; our metadata; the nvram path (SAFETY invariant 10, 4.2 to 4.4). vr_domain_xml_prove() shows that of two dumps.
  */
 #pragma once
 

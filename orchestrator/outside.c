@@ -89,21 +89,30 @@ void vr_outside_free(VrOutside *outside)
 
 /* --- times ------------------------------------------------------------------------------------------- */
 
-/* Without KVM a launch of an appliance for one disk may take twelve minutes (disk/personalize.h), a reading through an agent two. */
-static gint64 carry_ms(const VrCarryProfile *carry)
+/* At most, where all are left and healthy. */
+static guint batch_size(const VrModel *model)
 {
-    const gint64 launch_ms = 720000, reading_ms = 120000;
+    guint count = model->instances->len, parts = model->upgrade_domain_count;
+
+    return model->policy.by_domain ? (count + parts - 1) / parts : (count * model->policy.max_batch_percent + 99) / 100;
+}
+
+/* Without KVM a launch of an appliance for one disk may take twelve minutes (disk/personalize.h), a reading through an agent two; four guests of a
+ * batch have theirs at a time (engine/swap_carry.c). */
+static gint64 carry_ms(const VrModel *model)
+{
+    const VrCarryProfile *carry = &model->os_profile.carry;
+    const gint64 launch_ms = 720000, reading_ms = 120000, turns = (batch_size(model) + 3) / 4;
 
     if (!carry->what[0])
         return 0;
-    return carry->from_disk ? 2 * launch_ms : 4 * reading_ms + 3 * launch_ms;
+    return turns * (carry->from_disk ? 2 * launch_ms : 4 * reading_ms + 3 * launch_ms);
 }
 
 gint64 vr_outside_batch_ms(const VrModel *model)
 {
     const VrNoticeProfile *notice = &model->notice;
-    gint64 ms = model->stop.timeout_ms + model->health.start_timeout_ms + model->health.timeout_ms +
-                carry_ms(&model->os_profile.carry);
+    gint64 ms = model->stop.timeout_ms + model->health.start_timeout_ms + model->health.timeout_ms + carry_ms(model);
 
     if (notice->enable)
         ms += notice->not_before_ms + (notice->busy_file || notice->busy_command ? notice->busy_limit_ms : 0);

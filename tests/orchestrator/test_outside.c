@@ -504,6 +504,19 @@ static void test_how_long_a_batch_may_take(void **state)
     }
 }
 
+/* Four guests of a batch have their appliances at a time. */
+static void test_how_long_a_large_batch_may_take(void **state)
+{
+    static const char text[] = "schemaVersion: 1\nname: lab\nimageReference: {name: os, version: latest}\n" TIMES
+                               "upgradeDomainCount: 1\nupgradePolicy: {batchBy: upgradeDomain}\n"
+                               "osProfile: {carryOver: [machine-id], carryOverFrom: disk}\n"
+                               "instances: [{domain: a}, {domain: b}, {domain: c}, {domain: d}, {domain: e}]\n";
+    g_autoptr(VrModel) model = vr_model_parse(text, strlen(text), "lab.yaml", NULL);
+
+    assert_non_null(model);
+    assert_int_equal(vr_outside_batch_ms(model), (3 + 2 * 24) * 60 * 1000);
+}
+
 /* A run that goes on in another process has asked nobody yet. */
 static void test_border_of_a_new_process(void **state)
 {
@@ -670,6 +683,7 @@ int main(void)
         cmocka_unit_test(test_how_long),
         cmocka_unit_test(test_border),
         cmocka_unit_test(test_how_long_a_batch_may_take),
+        cmocka_unit_test(test_how_long_a_large_batch_may_take),
         cmocka_unit_test(test_border_of_a_new_process),
         cmocka_unit_test(test_from_guest),
     };
