@@ -154,7 +154,9 @@ static gboolean set_limit(int resource, rlim_t soft, rlim_t hard)
 
 static gboolean set_limits(const VrChildLimits *limits)
 {
-    if (!set_limit(RLIMIT_CORE, 0, 0)) /* a core could hold a secret */
+    /* A core could hold a secret. A kernel.core_pattern with a pipe takes 0 for no limit, and 1 alone for none at all (core(5), "Piping core dumps to a
+     * program"; fs/coredump.c); a file below a page is not written either. Who has a hard limit of 0, and may not raise it, keeps that. */
+    if (!set_limit(RLIMIT_CORE, 1, 1) && !set_limit(RLIMIT_CORE, 0, 0))
         return FALSE;
     if (limits && limits->max_cpu_s && !set_limit(RLIMIT_CPU, limits->max_cpu_s, limits->max_cpu_s + 1))
         return FALSE;

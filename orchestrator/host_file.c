@@ -77,7 +77,7 @@ GBytes *vr_host_file_bytes(const char *path, gsize max, GError **error)
 
 void vr_leave_no_core(void)
 {
-    const struct rlimit none = {0, 0};
+    const struct rlimit none = {1, 1}; /* 0 does not hold for a core_pattern with a pipe, 1 does (core(5)) */
 
     setrlimit(RLIMIT_CORE, &none);
     prctl(PR_SET_DUMPABLE, 0);

@@ -4,6 +4,8 @@
 #include "base/clock.h"
 
 #include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 
 static gboolean run(const char *const *argv, const VrChildLimits *limits, VrChildResult *result, GError **error)
 {
@@ -153,9 +155,38 @@ static void limits_reach_the_child(void **state)
     g_auto(VrChildResult) result = {0};
     const VrChildLimits limits = {.max_memory = 256 * 1024 * 1024, .max_cpu_s = 1, .timeout_ms = 20000};
     assert_true(run(sh("ulimit -v; ulimit -t; ulimit -c"), &limits, &result, &error));
-    assert_string_equal(result.out, "262144\n1\n0\n");
+    assert_string_equal(result.out, "262144\n1\n0\n"); /* in blocks, rounded down */
     assert_false(run(sh("while :; do :; done"), &limits, NULL, &error));
     expect_error(&error, VR_ERROR_CHILD, "killed by signal");
+}
+
+/* Of 1 byte, and not of none: a kernel.core_pattern with a pipe ignores a limit of 0. */
+static void its_core_goes_into_no_pipe(void **state)
+{
+    const char *const limit[] = {"prlimit", "--core", "--raw", "--noheadings", "--output", "SOFT,HARD", NULL};
+    g_auto(VrChildResult) seen = {0}, crashed = {0};
+    assert_true(run(limit, NULL, &seen, NULL));
+    assert_string_equal(seen.out, "1 1\n");
+    assert_false(run(sh("kill -SEGV $$"), NULL, &crashed, NULL));
+    assert_int_equal(crashed.term_signal, SIGSEGV);
+}
+
+/* As a process of its own, as the limit cannot be raised again. */
+static void a_hard_limit_of_no_core_is_no_error(void **state)
+{
+    int status = 0;
+    pid_t pid = fork();
+    if (pid == 0) {
+        const VrChildLimits limits = {.nobody = TRUE};
+        const struct rlimit none = {0, 0};
+        VrChildResult result = {0};
+        _exit(setrlimit(RLIMIT_CORE, &none) == 0 && run(sh("ulimit -H -c"), &limits, &result, NULL) &&
+                      strcmp(result.out, "0\n") == 0
+                  ? 0
+                  : 1);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
 }
 
 static void the_environment_is_clean(void **state)
@@ -305,6 +336,8 @@ int main(void)
         cmocka_unit_test(too_much_output_is_an_error),
         cmocka_unit_test(the_begin_may_be_enough),
         cmocka_unit_test(limits_reach_the_child),
+        cmocka_unit_test(its_core_goes_into_no_pipe),
+        cmocka_unit_test(a_hard_limit_of_no_core_is_no_error),
         cmocka_unit_test(the_environment_is_clean),
         cmocka_unit_test(descriptors_and_signals_are_not_inherited),
         cmocka_unit_test(many_threads_may_run_children),
