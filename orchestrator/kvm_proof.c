@@ -74,7 +74,7 @@ static const guint8 code[] = {
 
 G_STATIC_ASSERT(sizeof(code) <= 510);
 
-/* A file without a name: QEMU opens it through our /proc entry. */
+/* A file without a name, which QEMU inherits: the descriptors in our own /proc entry are root's alone once we may leave no core. */
 static int boot_sector(GError **error)
 {
     guint8 sector[512] = {[510] = 0x55, [511] = 0xaa};
@@ -91,7 +91,7 @@ static int boot_sector(GError **error)
 gboolean vr_kvm_prove(GError **error)
 {
     vr_autofd fd = boot_sector(error);
-    g_autofree char *drive = g_strdup_printf("file=/proc/%d/fd/%d,format=raw,if=floppy,readonly=on", (int)getpid(), fd);
+    g_autofree char *drive = g_strdup_printf("file=/proc/self/fd/%d,format=raw,if=floppy,readonly=on", fd);
     const char *const argv[] = {"qemu-system-x86_64",
                                 "-accel",
                                 "kvm",
@@ -108,7 +108,7 @@ gboolean vr_kvm_prove(GError **error)
                                 "-device",
                                 "isa-debug-exit,iobase=0xf4,iosize=1",
                                 NULL};
-    VrChildLimits limits = {.timeout_ms = DEADLINE_MS};
+    VrChildLimits limits = {.timeout_ms = DEADLINE_MS, .keep_fd = fd};
     g_auto(VrChildResult) result = {0};
 
     if (fd < 0 || !vr_child_run(argv, &limits, &result, error))

@@ -6,6 +6,7 @@ vr_test(orchestrator model_extensions LINK vr_orchestrator)
 vr_test(orchestrator model_notice LINK vr_orchestrator)
 vr_test(orchestrator model_profile LINK vr_orchestrator)
 vr_test(orchestrator model_offline LINK vr_orchestrator)
+vr_test(orchestrator kvm_proof LINK vr_orchestrator)
 vr_test(orchestrator os_offline LINK vr_orchestrator)
 add_dependencies(test_os_offline virt-reimage-personalize)
 file(CREATE_LINK ../virt-reimage-personalize ${CMAKE_CURRENT_BINARY_DIR}/virt-reimage-personalize SYMBOLIC) # beside whoever starts it
