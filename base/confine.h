@@ -24,5 +24,11 @@ gboolean vr_confine(const char *const *dirs, GError **error);
 /* The same for a process that has no other thread yet, and with no way out: vr_confine_outside() runs inside. A path may be a file. */
 gboolean vr_confine_closed(const char *const *paths, GError **error);
 
+/* For a process in a mount namespace of its own, with CAP_SYS_ADMIN there: makes every mount read-only, and then lets `paths` (ended by NULL; files, or
+ * directories without what is mounted beneath them) be written to again. This covers what Landlock does not: modes, owners, times, and before Linux 6.2
+ * truncate(2). It does not cover devices, FIFOs and descriptors that are open. Without the capability nothing lifts it. After an error nothing may be
+ * relied on. */
+gboolean vr_confine_mounts(const char *const *paths, GError **error);
+
 /* Runs func(data) to its end on a thread that is not restricted; on the caller's own where nothing is. */
 void vr_confine_outside(void (*func)(void *data), void *data);

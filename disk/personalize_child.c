@@ -3,8 +3,10 @@
  * virt-reimage-personalize FD LENGTH: not for people. FD is a file of a fixed size with the request, LENGTH bytes with its NUL, room for the report, and
  * room for what is read.
  *
- * unshare(1) started us as the first process of our namespaces: when we end, or the one that waits for us, QEMU ends too. Before the
- * appliance is launched: an empty /run, so that no socket of libvirtd or another daemon can be reached, a /tmp of our own in memory, no capability, no way to get one, writing by Landlock only to the disks and that /tmp; no network, as this network namespace has none. libguestfs's traces stay off: they would hold what is written.
+ * unshare(1) started us as the first process of our namespaces: when we end, or the one that waits for us, QEMU ends too. Before the appliance is launched:
+ * an empty /run, so that no socket of libvirtd or another daemon can be reached, a /tmp of our own in memory, every mount read-only but that /tmp and the disks
+ * that are written, no capability, no way to get one, and Landlock; no network, as this network namespace has none. The files of the host are root's, and so
+ * are we, and Landlock knows no chmod or chown, and before Linux 6.2 no truncate: so the mounts. libguestfs's traces stay off: they would hold what is written.
  *
  * Why root, and not nobody: a disk is 0600 of root, QEMU opens it by name, and /proc/PID/fd/N asks for the same permission again; to give the disk to
  * another user for that time would give it to all processes of that user. In a session of a user, root here is that user.
@@ -33,7 +35,8 @@
 #define MEMORY_MIB 768
 #define SCRATCH "/tmp/.personalize" /* QEMU takes a TMPDIR of /tmp for /var/tmp */
 #define SANDBOX "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
-#define LISTING SCRATCH "/listing/names"
+#define LISTING_DIR SCRATCH "/listing"
+#define LISTING LISTING_DIR "/names"
 #define LISTING_SIZE "size=68k,mode=0700" /* VR_GUEST_FILES_MAX names of 255 bytes */
 #define PRIVATE_TMP "size=512m,mode=0700"
 /* In an appliance that disks share, nothing is assembled from them: not by these modules, nor by md in the kernel. */
@@ -119,10 +122,8 @@ static int keep_of_tmp(const char *path, char **name)
     return fd;
 }
 
-/* Landlock lets it write to all of /tmp, so what lies there and is only to be read is mounted so. */
-static gboolean bind_again(int fd, const char *name, gboolean readonly)
+static gboolean bind_again(int fd, const char *name)
 {
-    struct mount_attr reading = {.attr_set = MOUNT_ATTR_RDONLY};
     struct stat st;
     g_autofree char *source = g_strdup_printf("/proc/self/fd/%d", fd);
     if (access(name, F_OK) == 0)
@@ -132,8 +133,7 @@ static gboolean bind_again(int fd, const char *name, gboolean readonly)
     vr_autofd made = S_ISDIR(st.st_mode) ? -1 : open(name, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
     if (S_ISDIR(st.st_mode) ? mkdir(name, 0700) < 0 : made < 0)
         return FALSE;
-    return mount(source, name, NULL, MS_BIND | MS_REC, NULL) == 0 &&
-           (!readonly || mount_setattr(AT_FDCWD, name, AT_RECURSIVE, &reading, sizeof reading) == 0);
+    return mount(source, name, NULL, MS_BIND | MS_REC, NULL) == 0;
 }
 
 static gboolean own_directories(const VrPersonalRequest *request, GError **error)
@@ -150,11 +150,11 @@ static gboolean own_directories(const VrPersonalRequest *request, GError **error
         g_ptr_array_add(names, name);
     }
     gboolean ok = mount("personalize", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, PRIVATE_TMP) == 0 &&
-                  mkdir(SCRATCH, 0700) == 0 && mkdir(SCRATCH "/listing", 0700) == 0 &&
-                  mount("personalize", SCRATCH "/listing", "tmpfs", MS_NOSUID | MS_NODEV, LISTING_SIZE) == 0 &&
+                  mkdir(SCRATCH, 0700) == 0 && mkdir(LISTING_DIR, 0700) == 0 &&
+                  mount("personalize", LISTING_DIR, "tmpfs", MS_NOSUID | MS_NODEV, LISTING_SIZE) == 0 &&
                   mount("personalize", "/run", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY, "size=4k") == 0;
     for (guint i = 0; i < fds->len; i++) {
-        ok = ok && bind_again(g_array_index(fds, int, i), names->pdata[i], request->read != NULL);
+        ok = ok && bind_again(g_array_index(fds, int, i), names->pdata[i]);
         vr_fd_clear(&g_array_index(fds, int, i));
     }
     if (!ok)
@@ -176,18 +176,29 @@ failed:
     return FALSE;
 }
 
-static gboolean confine(const VrPersonalRequest *request, GError **error)
+/* A disk that is read is not in it. */
+static GPtrArray *written_paths(const VrPersonalRequest *request)
 {
-    g_autoptr(GPtrArray) paths = g_ptr_array_new();
-    g_autoptr(GError) local = NULL;
+    GPtrArray *paths = g_ptr_array_new();
     g_ptr_array_add(paths, (gpointer) "/tmp");
+    g_ptr_array_add(paths, (gpointer)LISTING_DIR);
     if (request->kvm)
         g_ptr_array_add(paths, (gpointer) "/dev/kvm");
     for (guint i = 0; i < request->disks->len && !request->read; i++)
         g_ptr_array_add(paths, ((VrPersonal *)request->disks->pdata[i])->disk);
     g_ptr_array_add(paths, NULL);
-    if (vr_confine_closed((const char *const *)paths->pdata, &local) ||
-        g_error_matches(local, VR_ERROR, VR_ERROR_NOT_FOUND)) /* no Landlock: all else holds */
+    return paths;
+}
+
+/* The mounts alone keep it from every file of the host; Landlock, where there is one, also from root's devices. */
+static gboolean confine(const VrPersonalRequest *request, GError **error)
+{
+    g_autoptr(GPtrArray) paths = written_paths(request);
+    const char *const *written = (const char *const *)paths->pdata;
+    g_autoptr(GError) local = NULL;
+    if (!vr_confine_mounts(written, error) || !drop_capabilities(error))
+        return FALSE;
+    if (vr_confine_closed(written, &local) || g_error_matches(local, VR_ERROR, VR_ERROR_NOT_FOUND))
         return TRUE;
     g_propagate_error(error, g_steal_pointer(&local));
     return FALSE;
@@ -209,7 +220,7 @@ static gboolean shut_in(const VrPersonalRequest *request, GError **error)
     }
     (void)g_setenv("TMPDIR", SCRATCH, TRUE);
     (void)g_setenv("HOME", SCRATCH, TRUE);
-    return own_directories(request, error) && drop_capabilities(error) && confine(request, error);
+    return own_directories(request, error) && confine(request, error);
 }
 
 /* ---- the appliance ---- */

@@ -9,11 +9,14 @@
 #include "disk/personalize_private.h"
 
 #include <dirent.h>
+#include <grp.h>
 #include <guestfs.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 
 #define KEY "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGx2 admin@site"
 #define SECRET "correct-horse-battery-staple"
@@ -710,7 +713,66 @@ static void expect_apart(pid_t pid, const char *name)
     assert_string_not_equal(a, b);
 }
 
-static void expect_shut_in(pid_t pid)
+static gboolean is_written(const char *point, const char *disk)
+{
+    return g_str_equal(point, "/tmp") || g_str_equal(point, "/tmp/.personalize/listing") || g_str_equal(point, disk);
+}
+
+/* mountinfo: proc(5). */
+static void expect_read_only_mounts(pid_t pid, const char *disk)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/mountinfo", (int)pid), *text = NULL;
+    gboolean disk_seen = FALSE;
+    assert_true(g_file_get_contents(path, &text, NULL, NULL));
+    g_auto(GStrv) lines = g_strsplit(g_strchomp(text), "\n", -1);
+    for (char **line = lines; *line; line++) {
+        g_auto(GStrv) fields = g_strsplit(*line, " ", 7);
+        if (!g_str_has_prefix(fields[5], "ro,") && !is_written(fields[4], disk))
+            fail_msg("%s is not read-only", *line);
+        disk_seen |= g_str_equal(fields[4], disk) && g_str_has_prefix(fields[5], "rw,");
+    }
+    assert_true(disk_seen);
+}
+
+/* In QEMU's mounts, with all rights of root and without Landlock: 0 when none of it can be done. */
+static int try_to_change(const char *file, const char *disk)
+{
+    const struct timespec times[2] = {{0}};
+    if (truncate(file, 0) == 0 || errno != EROFS)
+        return 1;
+    if (chmod(file, 04777) == 0 || errno != EROFS)
+        return 2;
+    if (chown(file, 1, 1) == 0 || errno != EROFS)
+        return 3;
+    if (utimensat(AT_FDCWD, file, times, 0) == 0 || errno != EROFS)
+        return 4;
+    if (setxattr(file, "user.x", "x", 1, 0) == 0 || errno != EROFS)
+        return 5;
+    if (open(file, O_WRONLY | O_CLOEXEC) >= 0 || errno != EROFS)
+        return 6;
+    return chmod(disk, 0600) == 0 && open("/dev/null", O_WRONLY | O_CLOEXEC) >= 0 ? 0 : 7;
+}
+
+static void expect_unchangeable(pid_t pid, const char *disk)
+{
+    g_autofree char *file = in_dir(dir, "ext4.raw"); /* the base, which is root's as much as the disk is */
+    g_autofree char *mounts = g_strdup_printf("/proc/%d/ns/mnt", (int)pid);
+    struct stat before, after;
+    int status = 0;
+    assert_int_equal(stat(file, &before), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        int fd = open(mounts, O_RDONLY | O_CLOEXEC);
+        _exit(fd >= 0 && setns(fd, CLONE_NEWNS) == 0 ? try_to_change(file, disk) : 8);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    assert_int_equal(stat(file, &after), 0);
+    assert_int_equal(after.st_mode, before.st_mode);
+    assert_int_equal(after.st_size, before.st_size);
+}
+
+static void expect_shut_in(pid_t pid, const char *disk)
 {
     static const char *const namespaces[] = {"net", "pid", "mnt", "ipc"};
     static const char *const files[] = {"cmdline", "environ"};
@@ -725,24 +787,43 @@ static void expect_shut_in(pid_t pid)
     expect_in(pid, "status", "CapEff:\t0000000000000000\n", TRUE);
     expect_in(pid, "status", "CapBnd:\t0000000000000000\n", TRUE);
     expect_in(pid, "status", "NoNewPrivs:\t1\n", TRUE);
-    expect_in(pid, "limits", "Max core file size        0 ", TRUE);
+    expect_in(pid, "limits", "Max core file size        1                    1 ", TRUE);
+    expect_read_only_mounts(pid, disk);
+    expect_unchangeable(pid, disk);
 }
 
 /* In a process of its own, which is killed without a word once QEMU runs. */
-static void qemu_is_shut_in_and_ends_with_us(void **state)
+static void shut_in_as(const VrPersonal *personal, uid_t user)
 {
-    g_autoptr(VrPersonal) personal = systemd_guest();
     pid_t us = fork();
     if (us == 0) {
         const VrPersonal *disks[] = {personal};
         VrPersonalizeOptions opts = options();
         GError *errors[1];
+        if (setgroups(0, NULL) < 0 || setresgid(user, user, user) < 0 || setresuid(user, user, user) < 0)
+            _exit(2);
         _exit(vr_personalize(disks, 1, &opts, errors, NULL));
     }
-    expect_shut_in(await_qemu(personal->disk, TRUE));
+    expect_shut_in(await_qemu(personal->disk, TRUE), personal->disk);
     assert_int_equal(kill(us, SIGKILL), 0);
     assert_int_equal(waitpid(us, NULL, 0), us);
     (void)await_qemu(personal->disk, FALSE);
+}
+
+static void qemu_is_shut_in_and_ends_with_us(void **state)
+{
+    g_autoptr(VrPersonal) personal = systemd_guest();
+    shut_in_as(personal, 0);
+}
+
+/* In a session of a user its root is that user, in a user namespace, where the mounts of the host are locked. */
+static void as_a_user_too(void **state)
+{
+    g_autoptr(VrPersonal) personal = systemd_guest();
+    g_autofree char *base = in_dir(dir, "ext4.raw");
+    tool("chown", "-R", "65534:65534", work, base, personal->disk);
+    shut_in_as(personal, 65534);
+    tool("chown", "-R", "0:0", work);
 }
 
 typedef struct {
@@ -827,6 +908,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(when_none_was_begun_each_gets_its_own),
         cmocka_unit_test(one_that_hangs_costs_its_limit),
         cmocka_unit_test(qemu_is_shut_in_and_ends_with_us),
+        cmocka_unit_test(as_a_user_too),
         cmocka_unit_test(it_can_be_called_off),
         cmocka_unit_test(it_is_not_built_again),
         cmocka_unit_test(who_waits_for_another_to_build_it_can_be_called_off),
