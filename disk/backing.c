@@ -33,18 +33,10 @@ gboolean vr_backing_name(int fd, char **name, GError **error)
 
 char *vr_backing_format(const guint8 *bytes, gsize length, const VrQcow2Header *header)
 {
-    gsize at = header->header_length;
+    guint32 size = 0;
+    const guint8 *name = vr_qcow2_extension(bytes, length, header, VR_QCOW2_EXT_BACKING_FORMAT, &size);
 
-    while (at + 8 <= length) {
-        guint32 type = vr_be32(bytes + at), size = vr_be32(bytes + at + 4);
-        at += 8;
-        if (type == VR_QCOW2_EXT_END || size > length - at)
-            return NULL;
-        if (type == VR_QCOW2_EXT_BACKING_FORMAT)
-            return g_strndup((const char *)bytes + at, size);
-        at += ((gsize)size + 7) / 8 * 8;
-    }
-    return NULL;
+    return name ? g_strndup((const char *)name, size) : NULL;
 }
 
 /* Every string in the document that is a path. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "disk/disk_file.h"
 
+#include "base/durable.h"
 #include "base/error.h"
 #include "base/fd.h"
 #include "disk/backing.h"
@@ -236,24 +237,55 @@ gboolean vr_disk_file_growth(const char *path, const char *format, guint64 *byte
 void vr_disk_look_clear(VrDiskLook *look)
 {
     g_clear_pointer(&look->backing, g_free);
+    g_clear_pointer(&look->backing_format, g_free);
+}
+
+/* Extensions may lie in all of the first cluster. */
+static gboolean look_at_extensions(int fd, const VrQcow2Header *header, VrDiskLook *look, GError **error)
+{
+    gsize length = (gsize)1 << MIN(header->cluster_bits, VR_QCOW2_MAX_CLUSTER_BITS);
+    g_autofree guint8 *bytes = g_malloc(length);
+    gsize got = 0;
+
+    if (!vr_pread_all(fd, bytes, length, 0, &got, error))
+        return FALSE;
+    look->backing_format = vr_backing_format(bytes, got, header);
+    look->data_file = (header->incompatible & VR_QCOW2_DATA_FILE) ||
+                      (header->autoclear & VR_QCOW2_AUTOCLEAR_DATA_FILE_RAW) ||
+                      vr_qcow2_extension(bytes, got, header, VR_QCOW2_EXT_DATA_FILE, NULL);
+    return TRUE;
+}
+
+gboolean vr_disk_file_look_of(int fd, const char *path, const char *format, VrDiskLook *look, GError **error)
+{
+    VrImageFormat known;
+    VrQcow2Header header;
+
+    if (!vr_image_format_parse(format, &known, error))
+        return FALSE;
+    if (known == VR_FORMAT_RAW)
+        return TRUE;
+    if (!vr_qcow2_header_read(fd, &header, error) || !vr_backing_name(fd, &look->backing, error) ||
+        !look_at_extensions(fd, &header, look, error)) {
+        g_prefix_error(error, "%s: ", path);
+        return FALSE;
+    }
+    look->snapshots = header.snapshots;
+    look->incompatible = header.incompatible;
+    look->autoclear = header.autoclear;
+    look->size = header.size;
+    return TRUE;
 }
 
 gboolean vr_disk_file_look(const char *path, const char *format, VrDiskLook *look, GError **error)
 {
     struct stat st;
     VrImageFormat known;
-    VrQcow2Header header;
+
     if (!vr_image_format_parse(format, &known, error))
         return FALSE;
     if (known == VR_FORMAT_RAW)
         return TRUE;
     vr_autofd fd = open_disk(path, &st, error);
-    if (fd < 0)
-        return FALSE;
-    if (!vr_qcow2_header_read(fd, &header, error) || !vr_backing_name(fd, &look->backing, error)) {
-        g_prefix_error(error, "%s: ", path);
-        return FALSE;
-    }
-    look->snapshots = header.snapshots;
-    return TRUE;
+    return fd >= 0 && vr_disk_file_look_of(fd, path, format, look, error);
 }

@@ -41,13 +41,19 @@ gboolean vr_disk_file_virtual_size(const char *path, const char *format, guint64
 /* How many bytes the file can still take on its file system until all of its disk is written; without metadata. */
 gboolean vr_disk_file_growth(const char *path, const char *format, guint64 *bytes, GError **error);
 
-/* What a disk's header says beside its size; raw says nothing. */
+/* What a disk's header says; raw says nothing. */
 typedef struct {
-    guint snapshots; /* internal ones */
-    char *backing;   /* the name of the file below, as it is written there; NULL: none */
+    guint snapshots;                 /* internal ones */
+    char *backing;                   /* the name of the file below, as it is written there; NULL: none */
+    char *backing_format;            /* of that; NULL: it does not say */
+    guint64 incompatible, autoclear; /* feature bits */
+    guint64 size;                    /* virtual, in bytes */
+    gboolean data_file;              /* it says, by a bit or by an extension, that its data is in another file */
 } VrDiskLook;
 void vr_disk_look_clear(VrDiskLook *look);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VrDiskLook, vr_disk_look_clear)
 
 /* Opens read-only and takes no lock; a guest may run on it. */
 gboolean vr_disk_file_look(const char *path, const char *format, VrDiskLook *look, GError **error);
+/* The same of an open file; path is for messages. */
+gboolean vr_disk_file_look_of(int fd, const char *path, const char *format, VrDiskLook *look, GError **error);

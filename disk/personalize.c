@@ -16,6 +16,7 @@
 #include "base/fd.h"
 #include "disk/disk_file.h"
 #include "disk/personalize_private.h"
+#include "disk/qcow2.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -68,16 +69,34 @@ static gboolean flush(const VrPersonal *disk, GError **error)
     return FALSE;
 }
 
+/* What of a header is another one than before; NULL: nothing. An open disk may be marked dirty. */
+static const char *changed(const VrDiskLook *before, const VrDiskLook *now)
+{
+    if (now->data_file)
+        return "it names a file with its data";
+    if (g_strcmp0(now->backing, before->backing) != 0)
+        return "it names another base";
+    if (g_strcmp0(now->backing_format, before->backing_format) != 0)
+        return "it names another format of its base";
+    if (now->size != before->size)
+        return "it gives another size";
+    if (now->snapshots != before->snapshots)
+        return "it has another number of snapshots";
+    if (((now->incompatible ^ before->incompatible) & ~(guint64)VR_QCOW2_DIRTY) || now->autoclear != before->autoclear)
+        return "it has other feature bits";
+    return NULL;
+}
+
 /* Only a QEMU that a guest's file system broke out into could have done it. */
 static gboolean look_again(const VrPersonal *disk, const VrDiskLook *before, GError **error)
 {
     g_auto(VrDiskLook) now = {0};
     if (!vr_disk_file_look(disk->disk, vr_image_format_name(disk->format), &now, error))
         return FALSE;
-    if (g_strcmp0(now.backing, before->backing) == 0 && now.snapshots == before->snapshots)
-        return TRUE;
-    g_set_error_literal(error, VR_ERROR, VR_ERROR_INVALID, "its header was changed: it names another base");
-    return FALSE;
+    const char *what = changed(before, &now);
+    if (what)
+        g_set_error(error, VR_ERROR, VR_ERROR_INVALID, "its header was changed: %s", what);
+    return what == NULL;
 }
 
 static void settle(const Job *job, guint i, GError *error)
@@ -180,8 +199,11 @@ gboolean vr_personal_look(const VrPersonal *disk, VrDiskLook *look, GError **err
 {
     if (!check_one(disk, error))
         return FALSE;
-    if (vr_disk_file_look(disk->disk, vr_image_format_name(disk->format), look, error))
+    gboolean seen = vr_disk_file_look(disk->disk, vr_image_format_name(disk->format), look, error);
+    if (seen && !look->data_file)
         return TRUE;
+    if (seen)
+        g_set_error_literal(error, VR_ERROR, VR_ERROR_INVALID, "its data is in another file");
     g_prefix_error(error, "cannot personalise %s: ", disk->disk);
     return FALSE;
 }

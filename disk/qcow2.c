@@ -71,3 +71,24 @@ gboolean vr_qcow2_header_read(int fd, VrQcow2Header *header, GError **error)
     g_set_error_literal(error, VR_ERROR, VR_ERROR_INVALID, "it has no qcow2 header");
     return FALSE;
 }
+
+const guint8 *vr_qcow2_extension(const guint8 *bytes, gsize length, const VrQcow2Header *header, guint32 type,
+                                 guint32 *size)
+{
+    guint64 end = header->backing_offset ? MIN(header->backing_offset, length) : length;
+    const guint8 *found = NULL;
+
+    for (guint64 at = header->header_length; at + 8 <= end;) {
+        guint32 kind = vr_be32(bytes + at), taken = vr_be32(bytes + at + 4);
+        at += 8;
+        if (kind == VR_QCOW2_EXT_END || taken > end - at)
+            break;
+        if (kind == type) {
+            found = bytes + at;
+            if (size)
+                *size = taken;
+        }
+        at += ((guint64)taken + 7) / 8 * 8;
+    }
+    return found;
+}

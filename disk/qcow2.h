@@ -7,6 +7,7 @@
 #define VR_QCOW2_MAGIC 0x514649fbu
 #define VR_QCOW2_V2_HEADER 72 /* bytes; v3 has at least VR_QCOW2_V3_HEADER */
 #define VR_QCOW2_V3_HEADER 104
+#define VR_QCOW2_MAX_CLUSTER_BITS 21u
 
 /* Incompatible feature bits. */
 #define VR_QCOW2_DIRTY (1u << 0)
@@ -64,3 +65,8 @@ gboolean vr_qcow2_header_decode(const guint8 *bytes, gsize length, VrQcow2Header
 
 /* Reads and decodes the header of fd; VR_ERROR_INVALID when it has none. */
 gboolean vr_qcow2_header_read(int fd, VrQcow2Header *header, GError **error);
+
+/* The data of the header extension of this type, in what `length` bytes from the file's start hold; NULL: there is none. As QEMU
+ * (block/qcow2.c) takes them: up to the backing name, and of two the last. size may be NULL. */
+const guint8 *vr_qcow2_extension(const guint8 *bytes, gsize length, const VrQcow2Header *header, guint32 type,
+                                 guint32 *size);

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "disk/disk_file.h"
+#include "disk/qcow2.h"
 
 #include <signal.h>
 #include <sys/wait.h>
@@ -84,6 +85,9 @@ static void what_a_header_says(void **state)
     assert_true(vr_disk_file_look(above, "qcow2", &top, NULL));
     assert_int_equal(top.snapshots, 2);
     assert_string_equal(top.backing, base);
+    assert_string_equal(top.backing_format, "qcow2");
+    assert_int_equal(top.size, 8 * MIB);
+    assert_true(!plain.backing_format && !plain.data_file && !top.data_file && top.incompatible == 0);
     assert_true(vr_disk_file_look(above, "raw", &raw, NULL)); /* the format is known, and never probed */
     assert_int_equal(raw.snapshots, 0);
     assert_null(raw.backing);
@@ -91,6 +95,28 @@ static void what_a_header_says(void **state)
     g_autofree char *other = in_dir(dir, "c.raw");
     assert_false(vr_disk_file_look(other, "qcow2", &raw, &error));
     expect_error(&error, VR_ERROR_INVALID, "c.raw: it has no qcow2 header");
+}
+
+static void put_byte(const char *path, off_t at, char byte)
+{
+    vr_autofd fd = open(path, O_RDWR | O_CLOEXEC);
+    assert_int_equal(pwrite(fd, &byte, 1, at), 1);
+}
+
+/* With its bit, and without. */
+static void data_in_another_file(void **state)
+{
+    TestDir *dir = *state;
+    g_auto(VrDiskLook) with = {0};
+    g_auto(VrDiskLook) without = {0};
+    g_autofree char *path = in_dir(dir, "a.qcow2"), *data = in_dir(dir, "a.data");
+    g_autofree char *option = g_strdup_printf("data_file=%s", data);
+    tool("qemu-img", "create", "-q", "-f", "qcow2", "-o", option, path, "8M");
+    assert_true(vr_disk_file_look(path, "qcow2", &with, NULL));
+    assert_true(with.data_file && (with.incompatible & VR_QCOW2_DATA_FILE));
+    put_byte(path, 79, 0);
+    assert_true(vr_disk_file_look(path, "qcow2", &without, NULL));
+    assert_true(without.data_file && without.incompatible == 0);
 }
 
 static void how_much_a_disk_can_grow(void **state)
@@ -272,9 +298,16 @@ static void who_keeps_a_guest_out(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        dir_test(a_file_has_an_identity), dir_test(a_fifo_does_not_hang_us),         dir_test(virtual_sizes),
-        dir_test(a_running_qemu_is_seen), dir_test(a_base_under_an_overlay_is_seen), dir_test(other_locks_are_no_qemu),
-        dir_test(what_a_header_says),     dir_test(how_much_a_disk_can_grow),        dir_test(who_keeps_a_guest_out),
+        dir_test(a_file_has_an_identity),
+        dir_test(a_fifo_does_not_hang_us),
+        dir_test(virtual_sizes),
+        dir_test(a_running_qemu_is_seen),
+        dir_test(a_base_under_an_overlay_is_seen),
+        dir_test(other_locks_are_no_qemu),
+        dir_test(what_a_header_says),
+        dir_test(data_in_another_file),
+        dir_test(how_much_a_disk_can_grow),
+        dir_test(who_keeps_a_guest_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

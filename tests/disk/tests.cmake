@@ -36,6 +36,7 @@ include(bench/bench.cmake)
 vr_test(disk personalize LINK vr_disk)
 vr_test(disk personalize_appliance LINK vr_disk PkgConfig::GUESTFS)
 vr_test(disk personalize_seats LINK vr_disk)
+vr_test(disk personalize_launches LINK vr_disk)
 vr_test(disk personalize_read LINK vr_disk PkgConfig::GUESTFS SOURCES ${PROJECT_SOURCE_DIR}/disk/personalize_guest.c
   ${PROJECT_SOURCE_DIR}/disk/personalize_root.c ${PROJECT_SOURCE_DIR}/disk/personalize_windows.c ${PROJECT_SOURCE_DIR}/disk/personalize_collect.c)
 set_property(TEST disk/personalize_read APPEND PROPERTY ENVIRONMENT "VR_PERSONALIZE=$<TARGET_FILE:virt-reimage-personalize>")
@@ -48,3 +49,4 @@ set_tests_properties(disk/personalize_appliance PROPERTIES TIMEOUT 900) # launch
 set_property(TEST disk/personalize_seats APPEND PROPERTY ENVIRONMENT "VR_PERSONALIZE_FAKE=$<TARGET_FILE:personalize_helper>"
   G_SLICE=always-malloc)
 set_tests_properties(disk/personalize_seats PROPERTIES LABELS threads)
+set_property(TEST disk/personalize_launches APPEND PROPERTY ENVIRONMENT "VR_PERSONALIZE_FAKE=$<TARGET_FILE:personalize_helper>")
