@@ -14,7 +14,9 @@
  * the appliance ends with the process that began it. So a disk that is configured is one whose personalisation is complete and flushed
  * (invariant 12), and the mark "carry", which is journaled then, is for people: how many files, and how long it took.
  *
- * The old disk is opened for reading only, by libguestfs as well; its identity, size and time are the same after the new disk was written as before it was
+ * The old disk is opened for reading only, by libguestfs as well, which follows its header, as root; and the guest's QEMU can write to that. So what the
+ * header names has to be what we know to lie below: of a disk of ours the recorded version, of another what the domain's XML says, where it says
+ * it; where it does not, libvirt itself goes by the header. Its identity, size and time are the same after the new disk was written as before it was
  * read, and nobody holds it, or the swap ends there: somebody started the guest. What was read is a secret: it is in memory, in what the appliance
  * is given, and on the new disk, and in no journal, no XML and no log.
  *
@@ -24,6 +26,8 @@
  */
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/fd.h"
+#include "disk/backing.h"
 #include "engine/disk_users.h"
 #include "engine/swap_private.h"
 #include "hv/guest_files.h"
@@ -358,6 +362,76 @@ static gboolean format_of_old(const VrSwap *swap, VrImageFormat *format, GError 
     return FALSE;
 }
 
+/* Of a disk of ours: the recorded file. */
+static gboolean look_at_old(const VrSwap *swap, const char *file, VrDiskLook *look, GError **error)
+{
+    vr_autofd fd = -1;
+
+    if (!swap->from->ours)
+        return vr_disk_file_look(file, swap->from->format, look, error);
+    fd = vr_swap_open_own_disk(swap->engine.store, swap->from, error);
+    return fd >= 0 && vr_disk_file_look_of(fd, file, swap->from->format, look, error);
+}
+
+/* FALSE without an error: it does not. */
+static gboolean is_recorded_base(const VrSwap *swap, const VrDiskLook *look, GError **error)
+{
+    g_autoptr(VrImage) base = NULL;
+
+    if (!swap->from->image || !swap->from->version)
+        return FALSE;
+    base = vr_store_get(swap->engine.store, swap->from->image, swap->from->version, error);
+    return base && strcmp(look->backing, base->path) == 0 &&
+           g_strcmp0(look->backing_format, vr_image_format_name(base->format)) == 0;
+}
+
+static gboolean is_named(const char *backing, const char *file, const char *path)
+{
+    g_autoptr(GPtrArray) paths = vr_backing_paths(backing, file);
+    VrFileId named, known;
+
+    if (paths->len != 1)
+        return FALSE;
+    return strcmp(paths->pdata[0], path) == 0 ||
+           (vr_disk_file_id(paths->pdata[0], &named, NULL) && vr_disk_file_id(path, &known, NULL) &&
+            vr_disk_file_same(&named, &known));
+}
+
+/* What its header names is what we know to lie below. FALSE without an error: it is not. */
+static gboolean is_known_below(const VrSwap *swap, const char *file, const VrDiskLook *look, GError **error)
+{
+    g_autofree char *below = NULL;
+    gboolean is_said = vr_domain_xml_below(swap->before_xml, swap->row->os_target, &below);
+
+    if (!look->backing)
+        return TRUE;
+    if (is_said && !below) /* a full clone, too */
+        return FALSE;
+    return swap->from->ours ? is_recorded_base(swap, look, error) : !is_said || is_named(look->backing, file, below);
+}
+
+static gboolean may_be_read(const VrSwap *swap, const char *file, GError **error)
+{
+    g_auto(VrDiskLook) look = {0};
+    g_autoptr(GError) local = NULL;
+
+    if (!look_at_old(swap, file, &look, error))
+        return FALSE;
+    if (!look.data_file && is_known_below(swap, file, &look, &local))
+        return TRUE;
+    if (local) {
+        g_propagate_error(error, g_steal_pointer(&local));
+        return FALSE;
+    }
+    g_autofree char *name = look.data_file ? NULL : vr_printable(look.backing, -1);
+    g_set_error(
+        error, VR_ERROR, VR_ERROR_REFUSED,
+        "nothing is carried over from %s: its header names %s%s%s, which is not what is known to lie below; look "
+        "who wrote that there, or carry over from the guest",
+        file, name ? "'" : "a file with its data", name ? name : "", name ? "'" : "");
+    return FALSE;
+}
+
 /* TRUE: nobody wrote to it since. */
 static gboolean is_untouched(VrSwap *swap, const char *file, const VrFileId *before, GError **error)
 {
@@ -391,7 +465,8 @@ gboolean vr_swap_carry_disk(VrSwap *swap, GError **error)
         return TRUE;
     file = vr_generation_file(swap->engine.hv, swap->from, error);
     return file && format_of_old(swap, &format, error) && vr_disk_file_id(file, &before, error) &&
-           carry_over(swap, file, format, error) && is_untouched(swap, file, &before, error);
+           may_be_read(swap, file, error) && carry_over(swap, file, format, error) &&
+           is_untouched(swap, file, &before, error);
 }
 
 /* --- PREPARE ----------------------------------------------------------------------------------------- */

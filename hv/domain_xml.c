@@ -411,3 +411,17 @@ gboolean vr_domain_xml_is_alone(const char *xml, const char *target)
 
     return disk != NULL && vr_dom_child(vr_dom_child(disk, "backingStore"), "source") == NULL;
 }
+
+gboolean vr_domain_xml_below(const char *xml, const char *target, char **path)
+{
+    g_autoptr(xmlDoc) doc = vr_dom_parse(xml, "domain", NULL);
+    xmlNode *disk = doc != NULL ? vr_dom_disk(doc, target) : NULL;
+    xmlNode *store = vr_dom_child(disk, "backingStore"), *source = vr_dom_child(store, "source");
+
+    *path = source != NULL ? vr_dom_attribute(source, "file") : NULL;
+    if (source != NULL && *path == NULL)
+        *path = vr_dom_attribute(source, "dev");
+    if (source != NULL && *path == NULL)
+        *path = g_strdup("");
+    return store != NULL;
+}

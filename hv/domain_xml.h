@@ -115,6 +115,10 @@ char *vr_domain_xml_seed(const char *xml);
 /* The domain without our record; alone: the OS disk `target` keeps its source, and its chain ends there. Free with g_free. */
 char *vr_domain_xml_released(const char *xml, const char *target, gboolean alone, GError **error);
 
+/* What the dump says to lie below the disk `target`. FALSE: nothing, and libvirt goes by the disk's own header. *path: a file or block device; NULL:
+ * the chain ends at the disk; "" what is below has no path. Free with g_free. */
+gboolean vr_domain_xml_below(const char *xml, const char *target, char **path);
+
 /* TRUE: the dump names no file below the disk `target`. */
 gboolean vr_domain_xml_is_alone(const char *xml, const char *target);
 

@@ -383,6 +383,79 @@ static void test_missing_on_the_disk(void **state)
     world_check(world, TRUE);
 }
 
+/* Root would read by it. The guest goes back to its old disk, which its XML says all of. */
+static void expect_no_carry(int code, const char *text)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(VrSwap) swap = world_reach(world, VR_SWAP_STOPPED);
+    gint reads = fake_personal.reads;
+
+    assert_false(vr_swap_advance(swap, VR_SWAP_STARTED, &world_stop, &error));
+    expect_error(&error, code, text);
+    assert_int_equal(fake_personal.reads, reads);
+    if (!vr_swap_undo(swap, "it failed", &error))
+        fail_msg("%s", error->message);
+    assert_int_equal(fake_hv_state(world->fake), VR_DOMAIN_RUNNING);
+}
+
+static void run_tool(const char *script, const char *path, const char *other)
+{
+    const char *argv[] = {"sh", "-ec", script, "sh", path, other, NULL};
+
+    assert_true(vr_child_run(argv, NULL, NULL, NULL));
+}
+
+/* A guest that broke out into its QEMU can write there. */
+static void test_the_header_of_our_disk_was_changed(void **state)
+{
+    g_autofree char *g1 = file_of("g1.qcow2");
+
+    world->carry = &from_disk;
+    world_swap(world, -1);
+    run_tool("qemu-img rebase -u -f qcow2 -F raw -b \"$2\" \"$1\"", g1, "/etc/shadow");
+    expect_no_carry(VR_ERROR_REFUSED, "g1.qcow2: its header names '/etc/shadow'");
+    world_check(world, TRUE);
+    run_tool("qemu-img rebase -u -f qcow2 -F qcow2 -b \"$2\" \"$1\"", g1, world->image->path);
+    expect_no_carry(VR_ERROR_REFUSED, "its header names '");
+    run_tool("qemu-img rebase -u -f qcow2 -F raw -b \"$2\" \"$1\"", g1, world->image->path);
+    run_tool("printf '\\004' | dd of=\"$1\" bs=1 seek=79 conv=notrunc status=none", g1, NULL);
+    expect_no_carry(VR_ERROR_REFUSED, "its header names a file with its data");
+    run_tool("printf '\\000' | dd of=\"$1\" bs=1 seek=79 conv=notrunc status=none", g1, NULL);
+    world_swap(world, -1); /* as it was */
+    expect_carried_from_disk("g5.qcow2");
+}
+
+/* Of a disk that is not ours: what the XML says, and where that is silent what libvirt would find. */
+static void test_the_header_of_another_disk(void **state)
+{
+    g_autofree char *base = g_build_filename(world->top, "base.raw", NULL);
+
+    world->carry = &from_disk;
+    assert_true(vr_hv_destroy(&world->fake->hv, FAKE_UUID, NULL));
+    fake_hv_edit(world->fake, "type='raw' discard", "type='qcow2' discard");
+    run_tool("mv \"$1\" \"$2\"; qemu-img create -q -f qcow2 -F raw -b base.raw \"$1\"", world->old_path, base);
+    assert_true(vr_hv_start(&world->fake->hv, FAKE_UUID, NULL));
+    fake_hv_edit(world->fake, "<target dev='vda'", "<backingStore/><target dev='vda'");
+    expect_no_carry(VR_ERROR_REFUSED, "its header names 'base.raw'");
+    fake_hv_edit(world->fake, "<backingStore/>",
+                 "<backingStore type='file'><format type='raw'/><source file='/etc/passwd'/></backingStore>");
+    expect_no_carry(VR_ERROR_REFUSED, "its header names 'base.raw'");
+    fake_hv_edit(world->fake, "/etc/passwd", base);
+    world_swap(world, -1);
+    expect_carried_from_disk("g3.qcow2");
+}
+
+static void test_the_xml_is_silent(void **state)
+{
+    g_autofree char *base = g_build_filename(world->top, "base.raw", NULL);
+
+    world->carry = &from_disk;
+    fake_hv_edit(world->fake, "type='raw' discard", "type='qcow2' discard");
+    run_tool("mv \"$1\" \"$2\"; qemu-img create -q -f qcow2 -F raw -b base.raw \"$1\"", world->old_path, base);
+    world_swap(world, -1);
+    expect_carried_from_disk("g1.qcow2");
+}
+
 /* --- both -------------------------------------------------------------------------------------------- */
 
 static void test_the_new_disk_cannot_be_written(void **state)
@@ -520,6 +593,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_guest_that_is_off, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_somebody_starts_it_meanwhile, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_missing_on_the_disk, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_the_header_of_our_disk_was_changed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_the_header_of_another_disk, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_the_xml_is_silent, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_the_new_disk_cannot_be_written, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_nothing_is_carried_over, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_undo_in_each_state, set_up, tear_down),

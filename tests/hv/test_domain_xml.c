@@ -347,6 +347,27 @@ static void lets_go_of_a_domain(void **state)
     expect_error(&error, VR_ERROR_NOT_FOUND, "vdz");
 }
 
+static void says_what_lies_below(void **state)
+{
+    static const struct {
+        const char *store, *path;
+        gboolean said;
+    } rows[] = {{"", NULL, FALSE},
+                {"<backingStore/>", NULL, TRUE},
+                {"<backingStore type='file'><source file='/a'/><backingStore/></backingStore>", "/a", TRUE},
+                {"<backingStore type='block'><source dev='/dev/a'/></backingStore>", "/dev/a", TRUE},
+                {"<backingStore type='network'><source protocol='nbd' name='a'/></backingStore>", "", TRUE}};
+
+    for (gsize i = 0; i < G_N_ELEMENTS(rows); i++) {
+        g_autofree char *path = NULL;
+        g_autofree char *xml = g_strdup_printf("<domain><devices><disk device='disk'><source file='/x'/>%s<target "
+                                               "dev='vda'/></disk></devices></domain>",
+                                               rows[i].store);
+        assert_int_equal(vr_domain_xml_below(xml, "vda", &path), rows[i].said);
+        assert_int_equal(g_strcmp0(path, rows[i].path), 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -364,6 +385,7 @@ int main(void)
         cmocka_unit_test(live_must_be_the_intent),
         cmocka_unit_test(a_disk_as_text),
         cmocka_unit_test(lets_go_of_a_domain),
+        cmocka_unit_test(says_what_lies_below),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
