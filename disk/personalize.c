@@ -27,6 +27,9 @@
 #define LAUNCH_S 120
 #define DISK_S 20
 #define TCG_FACTOR 5
+#define SHARED_BYTES                                                                                                   \
+    ((guint64)64                                                                                                       \
+     << 20) /* that one appliance writes, but of one disk alone: they are in our memory, and in the child's */
 
 typedef struct {
     const VrPersonalizeOptions *options;
@@ -235,6 +238,35 @@ static gboolean check_number(guint n, GError **error)
     return FALSE;
 }
 
+static guint64 bytes_of(const VrPersonal *disk)
+{
+    const GPtrArray *const lists[] = {disk->host_keys, disk->files, disk->network};
+    guint64 bytes = (disk->first_boot ? g_bytes_get_size(disk->first_boot) : 0) +
+                    (disk->unattend ? g_bytes_get_size(disk->unattend) : 0);
+
+    for (gsize k = 0; k < G_N_ELEMENTS(lists); k++)
+        for (guint i = 0; i < lists[k]->len; i++)
+            bytes += g_bytes_get_size(((const VrGuestFile *)lists[k]->pdata[i])->data);
+    return bytes;
+}
+
+/* As many at a time as SHARED_BYTES allows. */
+static void do_shared(const Job *job, const GArray *shared)
+{
+    for (guint k = 0; k < shared->len;) {
+        g_autoptr(GArray) some = g_array_new(FALSE, FALSE, sizeof(guint));
+        guint64 bytes = 0;
+        for (; k < shared->len; k++) {
+            guint i = g_array_index(shared, guint, k);
+            bytes += bytes_of(job->disks[i]);
+            if (some->len > 0 && bytes > SHARED_BYTES)
+                break;
+            g_array_append_val(some, i);
+        }
+        do_group(job, some);
+    }
+}
+
 static gboolean do_all(const Job *job, guint n)
 {
     g_autoptr(GArray) shared = g_array_new(FALSE, FALSE, sizeof(guint));
@@ -246,7 +278,7 @@ static gboolean do_all(const Job *job, guint n)
             g_array_append_val(shared, i);
         else
             g_array_append_val(alone, i);
-    do_group(job, shared);
+    do_shared(job, shared);
     do_each(job, alone);
     for (guint i = 0; i < n; i++)
         all = all && !job->errors[i];

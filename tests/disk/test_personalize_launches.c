@@ -58,6 +58,33 @@ static void a_changed_header_is_refused(void **state)
     }
 }
 
+/* More than 64 MiB alone; then 64 MiB together, and one byte too much. */
+static void what_is_written_together_is_bounded(void **state)
+{
+    static const gsize sizes[] = {66 << 20, 33 << 20, 31 << 20, 1};
+    TestDir *dir = *state;
+    g_autofree char *bytes = g_strnfill(16 << 20, 'x'), *raw = in_dir(dir, "plain.raw");
+    VrPersonal *disks[G_N_ELEMENTS(sizes)];
+    GError *errors[G_N_ELEMENTS(sizes)];
+
+    tool("sh", "-c", "truncate -s 1M \"$1\"; mke2fs -q -F \"$1\"", "sh", raw);
+    for (gsize i = 0; i < G_N_ELEMENTS(sizes); i++) {
+        disks[i] = vr_personal_new(raw, VR_FORMAT_RAW);
+        disks[i]->hostname = g_strdup_printf("%c", (char)('a' + i));
+        for (gsize left = sizes[i], one; left > 0; left -= one) {
+            one = MIN(left, 16 << 20);
+            vr_personal_add_file(disks[i]->files, "/var/x", 0600, NULL, bytes, one);
+        }
+    }
+    launch(disks, G_N_ELEMENTS(sizes), errors);
+    for (gsize i = 0; i < G_N_ELEMENTS(sizes); i++) {
+        expect_no_error(errors[i]);
+        vr_personal_free(disks[i]);
+    }
+    g_autofree char *launches = content_of(dir, "launches");
+    assert_string_equal(launches, "a\nb c\nd\n");
+}
+
 static int set_up(void **state)
 {
     return test_dir_setup((void **)&work);
@@ -72,6 +99,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         dir_test(a_changed_header_is_refused),
+        dir_test(what_is_written_together_is_bounded),
     };
     return cmocka_run_group_tests_name("personalize launches", tests, set_up, tear_down);
 }
