@@ -113,10 +113,10 @@ static gboolean set_machine_id(VrGuest *guest, const VrPersonal *personal, GErro
     if (!personal->machine_id)
         return TRUE;
     g_autofree char *line = g_strconcat(personal->machine_id, *personal->machine_id ? "\n" : "", NULL);
-    if (!write_text(guest, "/etc/machine-id", line, 0444, error) || !vr_guest_kind(guest, dbus, &kind, error))
+    if (!write_text(guest, "/etc/machine-id", line, 0444, error) || !vr_guest_seek(guest, dbus, &kind, error))
         return FALSE;
-    if (kind != VR_GUEST_FILE || !vr_guest_enter(guest, dbus, FALSE, error))
-        return kind != VR_GUEST_FILE;
+    if (kind != VR_GUEST_FILE)
+        return TRUE;
     if (*line)
         return write_text(guest, dbus, line, 0444, error);
     return guestfs_rm(guest->g, dbus) == 0 || vr_guest_failed(guest->g, error, dbus);
@@ -150,7 +150,7 @@ static gboolean keep_host_keys(const VrGuest *guest, GError **error)
     static const char config[] =
         "# Written by virt-reimage: this guest was given its host keys.\nssh_deletekeys: false\n";
     VrGuestKind kind = VR_GUEST_ABSENT;
-    if (!vr_guest_kind(guest, CLOUD_CONFIG, &kind, error))
+    if (!vr_guest_seek(guest, CLOUD_CONFIG, &kind, error))
         return FALSE;
     return kind == VR_GUEST_ABSENT || write_text(guest, CLOUD_CONFIG "/99-virt-reimage.cfg", config, 0644, error);
 }
@@ -344,7 +344,8 @@ gboolean vr_guest_apply(VrGuest *guest, const VrPersonal *personal, GError **err
     }
     return set_hostname(guest, personal, error) && set_machine_id(guest, personal, error) &&
            set_timezone(guest, personal, error) && set_host_keys(guest, personal, error) &&
-           set_authorized(guest, personal, error) && set_network(guest, personal, error) &&
-           set_files(guest, personal, error) && set_first_boot(guest, personal, error) &&
+           set_network(guest, personal, error) && set_files(guest, personal, error) &&
+           /* a file may be an authorized_keys that is carried over, which keys are added to */
+           set_authorized(guest, personal, error) && set_first_boot(guest, personal, error) &&
            ask_for_relabel(guest, personal, error);
 }

@@ -108,6 +108,21 @@ gboolean vr_guest_enter(const VrGuest *guest, const char *path, gboolean make, G
     return TRUE;
 }
 
+gboolean vr_guest_seek(const VrGuest *guest, const char *path, VrGuestKind *kind, GError **error)
+{
+    g_autoptr(GError) local = NULL;
+
+    *kind = VR_GUEST_ABSENT;
+    if (is_hidden(guest, path, NULL))
+        return TRUE;
+    if (vr_guest_enter(guest, path, FALSE, &local))
+        return vr_guest_kind(guest, path, kind, error);
+    if (g_error_matches(local, VR_ERROR, VR_ERROR_NOT_FOUND))
+        return TRUE;
+    g_propagate_error(error, g_steal_pointer(&local));
+    return FALSE;
+}
+
 char *vr_guest_read(const VrGuest *guest, const char *path, gsize max, GError **error)
 {
     VrGuestKind kind;

@@ -34,6 +34,10 @@ gboolean vr_guest_kind(const VrGuest *guest, const char *path, VrGuestKind *kind
  * VR_ERROR_NOT_FOUND: one is missing. */
 gboolean vr_guest_enter(const VrGuest *guest, const char *path, gboolean make, GError **error);
 
+/* What there is at a path that nobody has asked for: nothing, too, where a part above it is missing, or where another file system will lie.
+ * FALSE: a part above it is no directory. */
+gboolean vr_guest_seek(const VrGuest *guest, const char *path, VrGuestKind *kind, GError **error);
+
 /* Another file system will lie there. */
 gboolean vr_guest_is_mount(const VrGuest *guest, const char *path);
 

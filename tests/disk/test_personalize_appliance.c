@@ -219,6 +219,9 @@ static VrPersonal *rc_guest(void)
     add_host_key(personal);
     vr_personal_add_key(personal, "debian", KEY);
     vr_personal_add_key(personal, "debian", KEY);
+    add(personal, VR_GUEST_FILE_DIRECTORY, "/root/.ssh", 0700, NULL, ""); /* as carried over */
+    add(personal, VR_GUEST_FILE_REGULAR, "/root/.ssh/authorized_keys", 0600, NULL, "ssh-rsa AAAA carried");
+    vr_personal_add_key(personal, "root", KEY);
     return personal;
 }
 
@@ -228,6 +231,7 @@ static void check_rc_guest(void)
     expect_file("/etc/machine-id", "0123456789abcdef0123456789abcdef\n", 0444, 0, 0);
     expect_file("/var/lib/dbus/machine-id", "0123456789abcdef0123456789abcdef\n", 0444, 0, 0);
     expect_file("/home/debian/.ssh/authorized_keys", "ssh-rsa AAAA old\n" KEY "\n", 0600, 1000, 1000);
+    expect_file("/root/.ssh/authorized_keys", "ssh-rsa AAAA carried\n" KEY "\n", 0600, 0, 0);
     expect_link("/etc/rc2.d/S99virt-reimage-first-boot", "../init.d/virt-reimage-first-boot");
     assert_true(in_guest("/etc/init.d/virt-reimage-first-boot") && in_guest("/etc/ssh/ssh_host_rsa_key"));
     assert_false(in_guest("/etc/cloud")); /* it has no cloud-init */
@@ -244,10 +248,11 @@ static VrPersonal *labelled_guest(void)
     VrPersonal *personal =
         personal_of("part",
                     "mkdir -p tree/etc/selinux tree/etc/netplan tree/etc/cloud/cloud.cfg.d; echo SELINUX=enforcing > "
-                    "tree/etc/selinux/config\n"
+                    "tree/etc/selinux/config; echo '/dev/vdb /var ext4 x' >> tree/etc/fstab\n"
                     "setfattr -n security.selinux -v system_u:object_r:hostname_etc_t:s0 tree/etc/hostname",
                     PARTITION);
     vr_personal_add_file(personal->network, "/etc/netplan/10-vr.yaml", 0, NULL, "network: {}\n", 12);
+    personal->machine_id = g_strdup(""); /* a copy of D-Bus would lie on the other file system */
     return personal;
 }
 
@@ -370,6 +375,11 @@ static void add_link(VrPersonal *personal)
     add(personal, VR_GUEST_FILE_LINK, "/var/shop/x", 0700, NULL, "y");
 }
 
+static void add_machine_id(VrPersonal *personal)
+{
+    personal->machine_id = g_strdup("0123456789abcdef0123456789abcdef");
+}
+
 static const struct {
     const char *name, *change, *finish;
     void (*more)(VrPersonal *personal);
@@ -385,6 +395,12 @@ static const struct {
     {"linkdir", "mkdir -p tree/var/shop/x", EXT4, add_link, "/var/shop/x is a directory, and not a file or a symbolic"},
     {"cloud", "mkdir tree/etc/cloud; ln -s /etc tree/etc/cloud/cloud.cfg.d", EXT4, add_host_key,
      "/etc/cloud/cloud.cfg.d is a symbolic link to /etc, and not a directory"},
+    {"clouds", "ln -s clouds tree/etc/cloud", EXT4, add_host_key,
+     "/etc/cloud is a symbolic link to clouds, and not a directory"},
+    {"dbus", "mkdir tree/var/lib; ln -s /etc tree/var/lib/dbus", EXT4, add_machine_id,
+     "/var/lib/dbus is a symbolic link to /etc, and not a directory"},
+    {"var", "rm -r tree/var; ln -s var tree/var", EXT4, add_machine_id,
+     "/var is a symbolic link to var, and not a directory"},
     {"nosystem", "rm -rf tree/*", EXT4, NULL, "there is no system on it"},
     {"corrupt", "", EXT4 "dd if=/dev/urandom of=$2.raw bs=1024 seek=2 count=200 conv=notrunc status=none\n", NULL,
      "cannot be mounted"},
