@@ -121,7 +121,7 @@ static const VrGuestFile *find(const GPtrArray *files, const char *path)
 
 static gboolean is_missing(const char *path, GError **error)
 {
-    g_set_error(error, VR_ERROR, VR_ERROR_NOT_FOUND, "%s is to be carried over, and the old system has none", path);
+    g_set_error(error, VR_ERROR, VR_ERROR_INVALID, "%s is to be carried over, and the old system has none", path);
     return FALSE;
 }
 

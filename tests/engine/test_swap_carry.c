@@ -215,14 +215,14 @@ static void test_gone_before_the_stop(void **state)
 static void test_something_is_missing(void **state)
 {
     scripted_agent_put(agent, FAKE_TLS_PATH, NULL);
-    expect_fails(VR_ERROR_NOT_FOUND, FAKE_TLS_PATH " is to be carried over, and the old system has none");
+    expect_fails(VR_ERROR_INVALID, FAKE_TLS_PATH " is to be carried over, and the old system has none");
 }
 
 static void test_no_host_key(void **state)
 {
     scripted_agent_put(agent, HOST_KEY, NULL);
     scripted_agent_put(agent, HOST_KEY ".pub", "ssh-ed25519 AAAA");
-    expect_fails(VR_ERROR_NOT_FOUND, "/etc/ssh/ssh_host_*_key is to be carried over");
+    expect_fails(VR_ERROR_INVALID, "/etc/ssh/ssh_host_*_key is to be carried over");
 }
 
 static void test_no_machine_id(void **state)
@@ -376,7 +376,7 @@ static void test_missing_on_the_disk(void **state)
     world->carry = &carry;
     swap = world_begin(world, -1, NULL);
     assert_false(vr_swap_advance(swap, VR_SWAP_STARTED, &world_stop, &error));
-    expect_error(&error, VR_ERROR_NOT_FOUND, "/etc/none is to be carried over");
+    expect_error(&error, VR_ERROR_INVALID, "/etc/none is to be carried over");
     assert_true(vr_swap_undo(swap, "it failed", NULL));
     assert_int_equal(fake_hv_state(world->fake), VR_DOMAIN_RUNNING);
     assert_false(is_there("g1.qcow2"));
