@@ -109,11 +109,13 @@ static void settle(const Job *job, guint i, GError *error)
         g_prefix_error(&job->errors[i], "cannot personalise %s: ", job->disks[i]->disk);
 }
 
-static void settle_ended(const Job *job, guint i, GError *failed)
+/* What a disk has not (a user, a timezone, a directory) makes the disk one that does not fit what is asked. */
+static void settle_ended(const Job *job, guint i, const GError *failed)
 {
     GError *error = NULL;
     if (failed)
-        error = g_error_copy(failed);
+        error = g_error_new_literal(VR_ERROR, failed->code == VR_ERROR_NOT_FOUND ? VR_ERROR_INVALID : failed->code,
+                                    failed->message);
     else if (flush(job->disks[i], &error))
         (void)look_again(job->disks[i], &job->looks[i], &error);
     settle(job, i, error);
