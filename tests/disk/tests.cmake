@@ -10,7 +10,7 @@ set_tests_properties(disk/differential PROPERTIES TIMEOUT 600) # VR_FULL=1: 240 
 vr_test(disk copy LINK vr_disk)
 vr_test(disk copy_faults LINK vr_disk)
 vr_test(disk convert LINK vr_disk)
-set_tests_properties(disk/copy PROPERTIES LABELS threads)
+vr_threaded(disk/copy)
 set_tests_properties(disk/copy disk/copy_faults disk/convert PROPERTIES TIMEOUT 300) # a slow disk
 vr_test(disk flatten LINK vr_disk)
 vr_test(disk temp_disk LINK vr_disk)
@@ -25,7 +25,8 @@ vr_test(disk overlay LINK vr_disk)
 vr_test(disk nvram LINK vr_disk)
 vr_test(disk seed LINK vr_disk)
 vr_test(disk clone LINK vr_disk)
-set_tests_properties(disk/clone PROPERTIES LABELS threads TIMEOUT 300) # a slow disk
+vr_threaded(disk/clone)
+set_tests_properties(disk/clone PROPERTIES TIMEOUT 300) # a slow disk
 # GLib hands slices from one thread to another in ways that ThreadSanitizer does not see.
 set_tests_properties(disk/clone PROPERTIES ENVIRONMENT G_SLICE=always-malloc)
 vr_test(disk sums LINK vr_disk)
@@ -43,10 +44,11 @@ set_property(TEST disk/personalize_read APPEND PROPERTY ENVIRONMENT "VR_PERSONAL
 set_tests_properties(disk/personalize_read PROPERTIES TIMEOUT 600) # launches under TCG
 add_executable(personalize_helper disk/personalize_helper.c)
 target_link_libraries(personalize_helper PRIVATE vr_disk)
+add_dependencies(threaded_tests personalize_helper virt-reimage-personalize)
 set_property(TEST disk/personalize_appliance APPEND PROPERTY ENVIRONMENT
   "VR_PERSONALIZE=$<TARGET_FILE:virt-reimage-personalize>" "VR_PERSONALIZE_FAKE=$<TARGET_FILE:personalize_helper>")
 set_tests_properties(disk/personalize_appliance PROPERTIES TIMEOUT 900) # launches under TCG
 set_property(TEST disk/personalize_seats APPEND PROPERTY ENVIRONMENT "VR_PERSONALIZE_FAKE=$<TARGET_FILE:personalize_helper>"
   G_SLICE=always-malloc)
-set_tests_properties(disk/personalize_seats PROPERTIES LABELS threads)
+vr_threaded(disk/personalize_seats)
 set_property(TEST disk/personalize_launches APPEND PROPERTY ENVIRONMENT "VR_PERSONALIZE_FAKE=$<TARGET_FILE:personalize_helper>")
