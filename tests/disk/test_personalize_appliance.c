@@ -845,7 +845,7 @@ static void as_a_user_too(void **state)
     g_autofree char *base = in_dir(dir, "ext4.raw");
     tool("chown", "-R", "65534:65534", work, base, personal->disk);
     shut_in_as(personal, 65534);
-    tool("chown", "-R", "0:0", work);
+    tool("chown", "-R", "0:0", work, base, personal->disk);
 }
 
 typedef struct {
