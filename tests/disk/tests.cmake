@@ -46,7 +46,9 @@ add_executable(personalize_helper disk/personalize_helper.c)
 target_link_libraries(personalize_helper PRIVATE vr_disk)
 add_dependencies(threaded_tests personalize_helper virt-reimage-personalize)
 set_property(TEST disk/personalize_appliance APPEND PROPERTY ENVIRONMENT
-  "VR_PERSONALIZE=$<TARGET_FILE:virt-reimage-personalize>" "VR_PERSONALIZE_FAKE=$<TARGET_FILE:personalize_helper>")
+  "VR_PERSONALIZE=$<TARGET_FILE:virt-reimage-personalize>")
+vr_test(disk personalize_confined LINK vr_disk)
+set_property(TEST disk/personalize_confined APPEND PROPERTY ENVIRONMENT "VR_PERSONALIZE=$<TARGET_FILE:virt-reimage-personalize>")
 set_tests_properties(disk/personalize_appliance PROPERTIES TIMEOUT 900) # launches under TCG
 set_property(TEST disk/personalize_seats APPEND PROPERTY ENVIRONMENT "VR_PERSONALIZE_FAKE=$<TARGET_FILE:personalize_helper>"
   G_SLICE=always-malloc)

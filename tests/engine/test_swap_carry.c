@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What is written into a new disk and taken over from the old system (engine/swap_carry.c): a scripted hypervisor and guest, real files. Rows C6, C8. */
+/* What is written into a new disk and taken over from the old one, by engine/swap_carry.c: a scripted hypervisor and guest, real files. Rows C6, C8. */
 #include "engine/support.h"
 
 #include "base/child.h"
