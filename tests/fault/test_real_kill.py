@@ -24,9 +24,10 @@ SEED = int(os.environ.get("VR_KILL_SEED", str(time.time_ns() % 1000000)))
 POINTS = os.environ.get("VR_POINTS", os.path.join(os.path.dirname(BINARY), "tests", "libpoints.so"))
 VERSIONS = ("2.0.0", "3.0.0")
 SET = "cut"
-# A disk that a define may name that lands late is not sealed.
+# A disk that a define may name that lands late is not sealed, until a later swap's define was answered: libvirt does them in order.
 KEPT = ("SELECT path, state, ours, EXISTS (SELECT 1 FROM swaps JOIN steps ON swap_id = id WHERE swaps.uuid = generations.uuid AND "
-        "to_number = number AND name = 'may-land') FROM generations WHERE uuid = '{uuid}' AND state IN (1, 2, 3)")
+        "to_number = number AND name = 'may-land' AND NOT EXISTS (SELECT 1 FROM swaps later WHERE later.uuid = swaps.uuid AND "
+        "later.seq > swaps.seq AND later.reached >= 3)) FROM generations WHERE uuid = '{uuid}' AND state IN (1, 2, 3)")
 OPEN = "SELECT COUNT(*) FROM swaps WHERE state NOT IN (5, 6, 7)"
 
 
