@@ -70,11 +70,34 @@ static void read_where(Status *status)
         status->where.point = VR_POINT_INTERRUPTED;
 }
 
+/* Its process says where it stands; what the history has of it is read after that, so that it has all that led there. */
+static gboolean read_run(Status *status, const char *name, GError **error)
+{
+    VrDb *db = vr_store_db(status->session.store);
+    g_autoptr(GError) local = NULL;
+    VrRun *again;
+
+    status->last = vr_history_last(db, name, &local);
+    if (local) {
+        g_propagate_error(error, g_steal_pointer(&local));
+        return FALSE;
+    }
+    read_where(status);
+    if (!status->open_run)
+        return TRUE;
+    again = vr_history_get(db, name, status->last->id, error);
+    if (!again)
+        return FALSE;
+    vr_run_free(status->last);
+    status->last = again;
+    status->open_run = again->completed_us == 0;
+    return TRUE;
+}
+
 static gboolean read_status(Status *status, const VrCli *cli, GError **error)
 {
     VrSession *session = &status->session;
     const char *name = cli->args[0];
-    g_autoptr(GError) local = NULL;
 
     if (!vr_session_open_read(session, cli, error) || !vr_session_read_set(session, name, error))
         return FALSE;
@@ -82,12 +105,8 @@ static gboolean read_status(Status *status, const VrCli *cli, GError **error)
     status->open = vr_journal_open_swaps(session->journal, name, error);
     if (!status->open)
         return FALSE;
-    status->last = vr_history_last(vr_store_db(session->store), name, &local);
-    if (local) {
-        g_propagate_error(error, g_steal_pointer(&local));
+    if (!read_run(status, name, error))
         return FALSE;
-    }
-    read_where(status);
     status->image = vr_set_image(session, NULL);
     status->looks = vr_look_if_reachable(session, -1);
     return read_states(status, error);
