@@ -3,10 +3,9 @@
  * Personalisation with a real appliance (rows A8, C6). Under TCG a launch is some 15 s, so the good disks and the hostile ones share one: the good ones show
  * that a hostile one harms nobody. VR_FULL=1: very many files, btrfs, LVM: four launches more.
  */
-#include "disk/images.h"
+#include "disk/appliances.h"
 
 #include "base/confine.h"
-#include "disk/personalize_private.h"
 
 #include <guestfs.h>
 #include <stdlib.h>
@@ -14,9 +13,6 @@
 
 #define KEY "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGx2 admin@site"
 #define SECRET "correct-horse-battery-staple"
-
-static TestDir *dir;
-static char *work;
 
 static gboolean full(void)
 {
@@ -58,11 +54,6 @@ static VrPersonal *personal_of(const char *name, const char *change, const char 
     VrPersonal *personal = vr_personal_new(path, VR_FORMAT_QCOW2);
     personal->hostname = g_strdup(name);
     return personal;
-}
-
-static VrPersonalizeOptions options(void)
-{
-    return (VrPersonalizeOptions){.work_dir = work, .helper = g_getenv("VR_PERSONALIZE")};
 }
 
 /* ---- what a guest would see ---- */
@@ -595,20 +586,6 @@ static void on_lvm_and_two_groups_of_one_name(void **state)
     assert_string_equal(said_one, "done");
     if (!strstr(said_two, "two volume groups of the name 'vg'"))
         fail_msg("%s", said_two);
-}
-
-static int set_up(void **state)
-{
-    if (test_dir_setup((void **)&dir) != 0)
-        return -1;
-    work = in_dir(dir, "work");
-    return mkdir(work, 0700);
-}
-
-static int tear_down(void **state)
-{
-    g_clear_pointer(&work, g_free);
-    return test_dir_teardown((void **)&dir);
 }
 
 /* An argument picks tests by their names. */

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* How the appliance of a personalisation is shut in, and that it ends with us (row C6): the real child and QEMU, looked at while they start. */
-#include "disk/images.h"
-
-#include "disk/personalize_private.h"
+#include "disk/appliances.h"
 
 #include <dirent.h>
 #include <grp.h>
@@ -13,14 +11,6 @@
 #include <sys/xattr.h>
 
 #define SECRET "correct-horse-battery-staple"
-
-static TestDir *dir;
-static char *work;
-
-static VrPersonalizeOptions options(void)
-{
-    return (VrPersonalizeOptions){.work_dir = work, .helper = g_getenv("VR_PERSONALIZE")};
-}
 
 /* What is on it is never looked at: QEMU is gone before. */
 static VrPersonal *a_disk(void)
@@ -173,7 +163,7 @@ static void expect_shut_in(pid_t pid, const char *disk)
         expect_apart(pid, namespaces[i]);
     for (gsize i = 0; i < G_N_ELEMENTS(files); i++)
         expect_in(pid, files[i], SECRET, FALSE);
-    g_autofree char *run = g_strdup_printf("/proc/%d/root/run", (int)pid);
+    g_autofree char *root = g_strdup_printf("/proc/%d/root", (int)pid), *run = g_build_filename(root, "run", NULL);
     assert_int_equal(count_entries(run), 0); /* no socket of a daemon */
     expect_in(pid, "cmdline", "spawn=deny", TRUE);
     await_in(pid, "status", "Seccomp:\t2\n"); /* QEMU's own doing, while it starts */
@@ -246,20 +236,6 @@ static void it_can_be_called_off(void **state)
     g_thread_join(thread);
     expect_error(&errors[0], VR_ERROR_CANCELLED, "called off");
     (void)await_qemu(personal->disk, FALSE);
-}
-
-static int set_up(void **state)
-{
-    if (test_dir_setup((void **)&dir) != 0)
-        return -1;
-    work = in_dir(dir, "work");
-    return mkdir(work, 0700);
-}
-
-static int tear_down(void **state)
-{
-    g_clear_pointer(&work, g_free);
-    return test_dir_teardown((void **)&dir);
 }
 
 int main(void)

@@ -3,24 +3,15 @@
  * Files of an old disk, read in a real appliance: of guests that were cut off, so that a file lies in the journal only. Row C8. What a hostile guest can put in the way is
  * tried in one appliance, with the child's own code. VR_FULL=1: 300,000 files in a directory, and a hostile one by way of the child.
  */
-#include "disk/images.h"
+#include "disk/appliances.h"
 
 #include "disk/personalize_guest.h"
-#include "disk/personalize_private.h"
 
 #include <pthread.h>
-
-static TestDir *dir;
-static char *work;
 
 static gboolean full(void)
 {
     return g_strcmp0(g_getenv("VR_FULL"), "1") == 0;
-}
-
-static VrPersonalizeOptions options(void)
-{
-    return (VrPersonalizeOptions){.work_dir = work, .helper = g_getenv("VR_PERSONALIZE")};
 }
 
 static void shell(const char *script, const char *name, const char *more)
@@ -261,20 +252,13 @@ static void what_cannot_be_read_is_told(void **state)
     expect_unread(hostile_disk, "/h/fifo", VR_ERROR_INVALID, "hostile.raw: /h/fifo/x is a FIFO, a socket or a device");
 }
 
-static int set_up(void **state)
+static int set_up_with_root(void **state)
 {
-    if (test_dir_setup((void **)&dir) != 0)
+    if (set_up(state) != 0)
         return -1;
     g_autofree char *root = in_dir(dir, "root");
-    work = in_dir(dir, "work");
     g_error_free(g_error_new_literal(VR_ERROR, VR_ERROR_FAILED, "first"));
-    return mkdir(root, 0700) | mkdir(work, 0700);
-}
-
-static int tear_down(void **state)
-{
-    g_clear_pointer(&work, g_free);
-    return test_dir_teardown((void **)&dir);
+    return mkdir(root, 0700);
 }
 
 /* An argument picks tests by their names. */
@@ -286,5 +270,5 @@ int main(int argc, char **argv)
         cmocka_unit_test(what_cannot_be_read_is_told),
     };
     cmocka_set_test_filter(argv[1]);
-    return cmocka_run_group_tests_name("personalize read", tests, set_up, tear_down);
+    return cmocka_run_group_tests_name("personalize read", tests, set_up_with_root, tear_down);
 }
