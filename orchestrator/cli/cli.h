@@ -21,6 +21,7 @@ typedef enum {
     VR_OPT_ALL = 1 << 6,
     VR_OPT_TO_GENERATION = 1 << 7,
     VR_OPT_RUN = 1 << 8,
+    VR_OPT_HTML = 1 << 15,
     VR_OPT_NO_AUTO_ROLLBACK = 1 << 9,
     VR_OPT_JSON = 1 << 10, /* a global option that not every command can answer */
     VR_OPT_ROLE = 1 << 16,
@@ -52,6 +53,7 @@ typedef struct {
     gboolean temp_disk;
     char **canary, **ignore;
     char *forget;
+    char *html;
     gboolean rebuild;
     int worker_fd; /* of a worker (worker.h); 0: this is none */
 } VrCliOptions;

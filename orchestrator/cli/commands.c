@@ -249,8 +249,12 @@ const VrCliCommand vr_cli_commands[] = {
      "What is kept is for retention in the model to say; by default the last 1,000 runs of two years. --azure gives "
      "the\n"
      "last five upgrades of the last two months in the shape of osUpgradeHistory,\n"
-     "for tools that were made for it.",
-     "history shop --run 20261121-230232-1a2b", FALSE, VR_OPT_RUN | VR_OPT_AZURE | VR_OPT_JSON, 1, 1, vr_cmd_history},
+     "for tools that were made for it.\n"
+     "\n"
+     "--html writes one run as a page for a browser, which needs no network: its timeline, downtime, failures and the\n"
+     "proof that data disks were not touched. It says what --json says.",
+     "history shop --run 20261121-230232-1a2b", FALSE, VR_OPT_RUN | VR_OPT_HTML | VR_OPT_AZURE | VR_OPT_JSON, 1, 1,
+     vr_cmd_history},
     {"generations", VR_GROUP_VIEWS, "SET INSTANCE", "List the OS disks of an instance that are kept", "",
      "generations shop web-0", FALSE, VR_OPT_JSON, 2, 2, vr_cmd_generations},
 

@@ -47,6 +47,8 @@ static const Option table[] = {
     {VR_OPT_ALL, "all", 0, G_OPTION_ARG_NONE, AT(all), "all instances; it is never the default", NULL},
     {VR_OPT_TO_GENERATION, "to-generation", 0, G_OPTION_ARG_INT, AT(to_generation), "to this one, forward too", "N"},
     {VR_OPT_RUN, "run", 0, G_OPTION_ARG_STRING, AT(run), "the run that is meant, as 'history' shows it", "ID"},
+    {VR_OPT_HTML, "html", 0, G_OPTION_ARG_FILENAME, AT(html),
+     "with --run: as one page for a browser, in this file (- is stdout)", "FILE"},
     {VR_OPT_AZURE, "azure", 0, G_OPTION_ARG_NONE, AT(azure), "as osUpgradeHistory of a scale set answers, in JSON",
      NULL},
     {VR_OPT_ROLE, "role", 0, G_OPTION_ARG_STRING, AT(role), "only the instances of this role", "R"},

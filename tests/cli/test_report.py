@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""F11, J10: the page of one run says what its JSON says, and needs nothing but itself."""
+import html.parser
+import os
+import re
+import sqlite3
+
+import pytest
+
+from program import FAILED, IMAGE, NO_LIBVIRT, POLICY, USAGE, crashing_image
+
+
+class Page(html.parser.HTMLParser):
+    """The rows of its tables by section, the bars of its timeline by row, and every attribute that could load something."""
+    VOID = {"meta", "br", "line", "rect"}
+
+    def __init__(self, text):
+        super().__init__()
+        self.rows, self.open, self.section, self.loads, self.text, self.bars, self.cell = {}, [], None, [], [], [], None
+        self.feed(text)
+        assert self.open == [], self.open
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        if tag not in self.VOID:
+            self.open.append(tag)
+        if tag == "rect" and "title" not in attributes and self.section == "timeline" and "batch" not in attributes["class"]:
+            self.bars.append(attributes["class"])
+        self.loads += [f"{tag} {name}={value}" for name, value in attrs if name in ("src", "href", "srcset", "data", "action")]
+        if tag == "section":
+            self.section = attributes["id"]
+        elif tag == "tr":
+            self.rows.setdefault(self.section, []).append([])
+        elif tag in ("td", "th"):
+            self.cell = []
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in self.VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        if tag in self.VOID:
+            return
+        assert self.open.pop() == tag
+        if tag in ("td", "th"):
+            self.rows[self.section][-1].append("".join(self.cell).strip())
+            self.cell = None
+
+    def handle_data(self, data):
+        self.text.append(data)
+        if self.cell is not None:
+            self.cell.append(data)
+
+
+def shown(ms):
+    """As the program shows a duration."""
+    if ms is None:
+        return "-"
+    return f"{ms} ms" if ms < 1000 else f"{ms / 1000:.1f} s" if ms < 60000 else None
+
+
+@pytest.fixture(scope="module", name="lab")
+def fixture_lab(make_lab):
+    lab = make_lab(2, "report")
+    lab.program("image-publish", IMAGE, "9.0.0", crashing_image(lab.program, "9.0.0"))
+    lab.program("upgrade", lab.set_name, "--version", "2.0.0")
+    lab.program("upgrade", lab.set_name, "--version", "9.0.0", status=POLICY)
+    return lab
+
+
+def report(lab, number):
+    """The newest run is 0: its JSON and its page."""
+    program, run = lab.program, lab.program.json("history", lab.set_name)["runs"][number]["runId"]
+    file = program.path("run.html")
+    program("history", lab.set_name, "--run", run, "--html", file)
+    with open(file, encoding="utf-8") as page:
+        text = page.read()
+    assert oct(os.stat(file).st_mode & 0o777) == "0o644"
+    assert program("history", lab.set_name, "--run", run, "--html", "-").out == text
+    return program.json("history", lab.set_name, "--run", run), text, Page(text)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_it_says_what_the_json_says(lab, number):
+    document, text, page = report(lab, number)
+    assert document["events"][0]["kind"] == "run-begin" and document["events"][-1]["kind"] == "run-end"
+    rows = {row[0]: row for row in page.rows["instances"][1:]}
+    assert set(rows) == set(lab.names)
+    for one in document["instances"]:
+        row, times = rows[one["domain"]], one["times"]
+        assert row[1:5] == [str(one["batch"]), one["phase"], f"{one['fromGeneration']} ({one['fromVersion']})",
+                            f"{one['toGeneration']} ({one['toVersion']})"]
+        assert row[5:] == [shown(times[key]) for key in ("prepareMs", "stopMs", "switchMs", "startMs", "healthyMs", "offMs",
+                                                         "osDownMs")]
+        assert [span["phase"] for span in one["timeline"]][:6] == ["prepare", "wait", "stop", "switch", "start", "health"]
+        assert [span["ms"] is not None for span in one["timeline"]] == [True] * len(one["timeline"])
+        for span in one["timeline"]:
+            assert f"<title>{span['phase']}: {shown(span['ms'])}</title>" in text
+    assert page.bars[:-7] == [span["phase"] for one in document["instances"] for span in one["timeline"]]  # then the legend
+    assert [row[1] for row in page.rows["events"][1:]] == [event["kind"] for event in document["events"]]
+    disks = [(one["domain"], disk["target"], disk["path"], str(disk["sizeBytes"])) for one in document["instances"]
+             for disk in one["dataDisks"]["disks"]]
+    assert disks and [tuple(row[:4]) for row in page.rows["disks"][1:]] == disks
+    for key, row in zip(("offMs", "osDownMs"), page.rows["downtime"][1:]):
+        spread = document["times"][key]
+        assert row[1:] == [shown(spread["p50"]), shown(spread["p95"]), shown(spread["max"]), str(spread["count"])]
+
+
+def test_a_run_that_failed(lab):
+    document, _, page = report(lab, 0)
+    text = "".join(page.text)
+    assert document["error"]["code"] in text and document["error"]["message"] in text
+    for one in document["instances"]:
+        assert one["timeline"][-1]["phase"] == "back" and f"restored: {one['reason']}" in text
+
+
+def test_it_needs_nothing_else(lab):
+    _, text, page = report(lab, 1)
+    assert all(load.startswith("a href=#") for load in page.loads), page.loads
+    assert not re.search(r"url\(|@import|<script|https?://", text)
+    assert "default-src 'none'" in text
+
+
+def test_what_others_wrote_is_escaped(lab):
+    db = sqlite3.connect(os.path.join(lab.program.root, "state.db"))
+    run = lab.program.json("history", lab.set_name)["runs"][0]["runId"]
+    nasty = "<script>alert(1)</script>\"'&\x1b[31m"
+    db.execute("UPDATE run_instances SET reason = ? WHERE run_id = ?", (nasty, run))
+    db.execute("UPDATE runs SET reason = ?, error_text = ? WHERE id = ?", (nasty, nasty, run))
+    db.commit()
+    db.close()
+    _, text, page = report(lab, 0)
+    assert "<script" not in text and "\x1b" not in text
+    assert "<script>alert(1)</script>\"'&" in "".join(page.text)
+
+
+def test_wrong_words(lab):
+    program, run = lab.program, lab.program.json("history", lab.set_name)["runs"][0]["runId"]
+    assert "--run" in program.fails(USAGE, "history", lab.set_name, "--html", program.path("x.html"))
+    assert "--json" in program.fails(USAGE, "--json", "history", lab.set_name, "--run", run, "--html", program.path("x.html"))
+    missing = program.path("nowhere/x.html")
+    assert missing in program.fails(FAILED, "history", lab.set_name, "--run", run, "--html", missing)
+    assert not os.path.exists(program.path("x.html"))
+
+
+def test_a_run_that_moved_nobody(defined):
+    db = sqlite3.connect(os.path.join(defined.root, "state.db"))
+    db.execute("INSERT INTO runs (id, set_name, kind, status, image, version, started_by, started_us, completed_us)"
+               " VALUES ('run-1', 'shop', 0, 0, 'cheap', '3.0.0', 'somebody', 1795400942234751, 0)")
+    db.commit()
+    db.close()
+    page = Page(defined("-c", NO_LIBVIRT, "history", "shop", "--run", "run-1", "--html", "-").out)
+    assert "No instance was swapped." in "".join(page.text) and "not yet" in "".join(page.text)
