@@ -10,7 +10,11 @@
 /* Milliseconds of CLOCK_BOOTTIME. */
 gint64 vr_clock_now_ms(void);
 
-/* Microseconds since the epoch, for people. */
+/* Microseconds since the epoch, for people and for windows.
+ *
+ * For tests only: where the environment variable VIRT_REIMAGE_TEST_CLOCK names a file, the whole seconds that stand in it ("86400", "-7200")
+ * are added. The file is read at each call, so a test moves the wall clock of a program that runs; it puts a new file in the old one's place by
+ * rename(2). A file that cannot be read, or that holds anything else, leaves the offset as it was. The boot-time clock stays as it is. */
 gint64 vr_clock_wall_us(void);
 
 /* The kernel's boot id of this host (36 characters), read once. Never NULL; "unknown" if unreadable. */

@@ -3,6 +3,9 @@
 
 #include "base/clock.h"
 
+#include <glib/gstdio.h>
+#include <unistd.h>
+
 static void durations_are_read(void **state)
 {
     const struct {
@@ -164,13 +167,54 @@ static void tests_can_replace_the_clocks(void **state)
     assert_int_not_equal(vr_clock_now_ms(), 3600000);
 }
 
+/* What the file of VIRT_REIMAGE_TEST_CLOCK adds now, to the second. */
+static gint64 added_s(void)
+{
+    gint64 us = vr_clock_wall_us() - g_get_real_time();
+    return (us + (us < 0 ? -500000 : 500000)) / 1000000;
+}
+
+static void a_file_moves_the_wall_clock(void **state)
+{
+    const char *file = *state;
+    gint64 boot = vr_clock_now_ms();
+    const struct {
+        const char *text;
+        gint64 s;
+    } rows[] = {{"86400\n", 86400}, {"3000000000", 3000000000}, {"", 3000000000}, {"1 day", 3000000000},
+                {"0", 0},           {"-7200", -7200},           {"1.5", -7200},   {"99999999999999999999", -7200},
+                {" 60 ", 60},       {"-3155760001", 60},        {"+10\n\n", 10}};
+    assert_int_equal(added_s(), 0); /* there is no such file yet */
+    for (gsize i = 0; i < G_N_ELEMENTS(rows); i++) {
+        assert_true(g_file_set_contents(file, rows[i].text, -1, NULL));
+        assert_int_equal(added_s(), rows[i].s);
+    }
+    assert_int_equal(g_remove(file), 0);
+    assert_int_equal(added_s(), 10);
+    assert_true(vr_clock_now_ms() - boot < 60000);
+}
+
+static int name_test_clock(void **state)
+{
+    g_autofree char *name = g_strdup_printf("virt-reimage-clock-%d", (int)getpid());
+    *state = g_build_filename(g_get_tmp_dir(), name, NULL);
+    return g_setenv("VIRT_REIMAGE_TEST_CLOCK", *state, TRUE) ? 0 : -1; /* before anybody reads the wall clock */
+}
+
+static int forget_test_clock(void **state)
+{
+    (void)g_remove(*state);
+    g_free(*state);
+    return 0;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(durations_are_read),           cmocka_unit_test(bad_durations_are_refused),
         cmocka_unit_test(a_message_has_no_raw_bytes),   cmocka_unit_test(durations_are_shown),
         cmocka_unit_test(wall_time_is_rfc3339),         cmocka_unit_test(clocks_go_on),
-        cmocka_unit_test(tests_can_replace_the_clocks),
+        cmocka_unit_test(tests_can_replace_the_clocks), cmocka_unit_test(a_file_moves_the_wall_clock),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, name_test_clock, forget_test_clock);
 }
