@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The vocabulary of a set file as tables, its defaults, and what must hold between keys; that of upgradePolicy, healthProfile,
- * osProfile, extensionProfile and instances is in model_policy.c, model_health.c, model_profile.c, model_extensions.c and model_instances.c. How a value is read is in model_keys.c. What DESIGN
+ * osProfile, extensionProfile, maintenanceWindow and instances is in model_policy.c, model_health.c, model_profile.c, model_extensions.c, model_window.c and
+ * model_instances.c. How a value is read is in model_keys.c. What DESIGN
  * names and this version cannot do yet has its row, so that it is refused by its name.
  */
 #include "orchestrator/model.h"
@@ -14,6 +15,7 @@
 #include "orchestrator/model_outside.h"
 #include "orchestrator/model_policy.h"
 #include "orchestrator/model_profile.h"
+#include "orchestrator/model_window.h"
 #include "orchestrator/model_windows.h"
 
 #include <string.h>
@@ -33,7 +35,6 @@ static gboolean parse_schema(VrModelParser *parser, const VrYamlNode *value, con
 
 #define MODEL(field) G_STRUCT_OFFSET(VrModel, field)
 #define SECTION(keys) .parse = vr_model_section, .offset = 0, .data = (keys)
-#define NOT_YET .parse = vr_model_not_yet, .offset = VR_NOWHERE
 
 static const VrModelKey image_keys[] = {
     {.name = "name", .parse = vr_model_short_name, .offset = MODEL(image_name), .data = "image"},
@@ -121,7 +122,7 @@ const VrModelKey vr_model_root_keys[] = {
     {.name = "stop", SECTION(stop_keys)},
     {.name = "dataDiskProof", SECTION(data_proof_keys)},
     {.name = "retention", SECTION(retention_keys)},
-    {.name = "maintenanceWindow", NOT_YET},
+    {.name = "maintenanceWindow", SECTION(vr_model_window_keys)},
     {.name = "externalResources", .parse = vr_model_outside, .offset = MODEL(outside), .data = vr_model_outside_keys},
     {.name = "instances", .parse = vr_model_instances, .offset = MODEL(instances), .data = vr_model_instance_keys},
     {0},
@@ -169,6 +170,7 @@ void vr_model_free(VrModel *model)
     vr_model_health_clear(&model->health);
     vr_model_notice_clear(&model->notice);
     vr_model_profile_clear(&model->os_profile);
+    vr_model_window_clear(&model->window);
     g_free(model->os_target);
     g_strfreev(model->temp_disks);
     g_ptr_array_unref(model->extensions);
@@ -223,7 +225,7 @@ static gboolean read_model(VrModelParser *parser, const VrYamlNode *root, VrMode
            check_image(parser, model, error) && vr_model_check_policy(parser, &model->policy, error) &&
            vr_model_check_health(parser, model, error) && vr_model_check_notice(parser, &model->notice, error) &&
            vr_model_check_windows(parser, model, error) && vr_model_check_profile(parser, model, error) &&
-           check_disks(parser, model, error);
+           vr_model_check_window(parser, &model->window, error) && check_disks(parser, model, error);
 }
 
 VrModel *vr_model_parse_document(const char *text, gsize length, const char *file_name, VrYamlNode **document,

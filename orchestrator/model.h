@@ -105,6 +105,13 @@ typedef struct {
     gint64 max_age_ms; /* 1 to 3650 days, default 730 */
 } VrHistoryRetention;
 
+/* When runs that nobody asked for may move instances (H4). */
+typedef struct {
+    char *schedule;     /* when it opens: a calendar expression of systemd; NULL: it is always open */
+    gint64 duration_ms; /* for how long: PT15M to P7D */
+    guint line;         /* of the schedule */
+} VrMaintenanceWindow;
+
 typedef enum { VR_OS_DISK_OVERLAY, VR_OS_DISK_FULL } VrOsDiskKind;
 const char *vr_os_disk_kind_name(VrOsDiskKind kind); /* as in the model: "overlay", "full" */
 
@@ -233,6 +240,7 @@ typedef struct {
     VrProofContent data_proof; /* dataDiskProof: what of data disks is hashed while it is off; default NONE */
     VrHistoryRetention history;
     VrRetention retention; /* B4 */
+    VrMaintenanceWindow window;
     GPtrArray *extensions; /* VrExtension *, in the order in which they run */
     GPtrArray *outside;    /* externalResources: VrModelResource * */
     GPtrArray *instances;  /* VrModelInstance *, in order of definition, no name twice */

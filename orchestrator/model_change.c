@@ -272,6 +272,8 @@ const VrChangeRule vr_change_rules[] = {
     LIVE("stop.timeout", span, stop.timeout_ms),
     LIVE("stop.force", boolean, stop.force),
     LIVE_CHOICE("dataDiskProof.content", data_proof, contents),
+    LIVE("maintenanceWindow.schedule", text, window.schedule),
+    LIVE("maintenanceWindow.duration", span, window.duration_ms),
     LIVE("retention.runs", number, history.runs),
     LIVE("retention.runsMaxAge", span, history.max_age_ms),
     LIVE("retention.generations", number, retention.generations),

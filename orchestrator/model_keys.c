@@ -178,12 +178,6 @@ gboolean vr_model_section(VrModelParser *parser, const VrYamlNode *value, const 
     return vr_model_keys(parser, value, key->data, target, error);
 }
 
-gboolean vr_model_not_yet(VrModelParser *parser, const VrYamlNode *value, const VrModelKey *key, void *target,
-                          GError **error)
-{
-    return vr_model_fail(parser, value->line, error, "is not supported yet");
-}
-
 static gboolean is_scalar(VrModelParser *parser, const VrYamlNode *value, const char *what, GError **error)
 {
     if (value->kind == VR_YAML_SCALAR)

@@ -74,8 +74,6 @@ gboolean vr_model_keys(VrModelParser *parser, const VrYamlNode *map, const VrMod
 /* The parsers, each with the type of its target. */
 gboolean vr_model_section(VrModelParser *parser, const VrYamlNode *value, const VrModelKey *key, void *target,
                           GError **error); /* the struct that the rows' offsets are of */
-gboolean vr_model_not_yet(VrModelParser *parser, const VrYamlNode *value, const VrModelKey *key, void *target,
-                          GError **error); /* none: "is not supported yet" */
 gboolean vr_model_only(VrModelParser *parser, const VrYamlNode *value, const VrModelKey *key, void *target,
                        GError **error); /* none: a boolean of which one value is not supported yet */
 gboolean vr_model_boolean(VrModelParser *parser, const VrYamlNode *value, const VrModelKey *key, void *target,

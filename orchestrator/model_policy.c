@@ -9,7 +9,6 @@
 
 #define MODEL(field) G_STRUCT_OFFSET(VrModel, field)
 #define SECTION(keys) .parse = vr_model_section, .offset = 0, .data = (keys)
-#define NOT_YET .parse = vr_model_not_yet, .offset = VR_NOWHERE
 #define ONLY(boolean) .parse = vr_model_only, .offset = VR_NOWHERE, .min = (boolean)
 #define PERCENT(least, field) .parse = vr_model_number, .offset = MODEL(policy.field), .min = (least), .max = 100
 #define SPAN(field, least, most, words)                                                                                \

@@ -7,6 +7,7 @@
  * are behind; Rolling and Automatic apply the model to them in a run that begins at once (C11).
  */
 #include "base/child.h"
+#include "base/clock.h"
 #include "base/confine.h"
 #include "base/durable.h"
 #include "base/error.h"
@@ -18,6 +19,7 @@
 #include "orchestrator/cli/targets.h"
 #include "orchestrator/model_change.h"
 #include "orchestrator/os_content.h"
+#include "orchestrator/window.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -460,7 +462,7 @@ static gboolean define_text(const VrCli *cli, Definition *definition, const char
     if (!name_files(definition, error))
         return FALSE;
     definition->model = vr_model_parse(definition->text, strlen(definition->text), definition->file, error);
-    if (!definition->model)
+    if (!definition->model || !vr_window_check(&definition->model->window, definition->file, vr_clock_wall_us(), error))
         return FALSE;
     if (name && !g_str_equal(definition->model->name, name)) {
         g_set_error(error, VR_ERROR, VR_ERROR_REFUSED,

@@ -147,3 +147,27 @@ def test_an_edit_that_was_overtaken(defined, edit, fleet, tmp_path):
     os.chmod(script, 0o755)
     assert "defined anew while it was edited" in edit(script, status=REFUSED).error()
     assert "upgradeDomainCount: 4" in defined("set-dump", "shop").out
+
+
+WINDOW = 'maintenanceWindow: {{schedule: "{}", duration: PT4H}}\n'
+
+
+@pytest.mark.parametrize("schedule,text", [
+    ("Sat *-*-* 02:00 Nowhere/None", "is no calendar expression of systemd: try 'systemd-analyze calendar"),
+    ("*-02-30 03:00", "never comes again"),
+    ("*:*:0/15", "comes more often than once a minute"),
+    ("-h", "is no calendar expression of systemd, such as"),
+])
+def test_a_schedule_that_is_none(program, fleet, schedule, text):  # H4
+    model = program.model("shop", names(fleet)) + WINDOW.format(schedule)
+    line = len(model.splitlines())
+    refused = define(program, model, status=USAGE)
+    assert f"standard input:{line}: maintenanceWindow.schedule: \"{schedule}\" " in refused.err and text in refused.err
+    assert program.snapshot() == {}
+
+
+def test_a_window_is_part_of_the_model(defined, fleet):  # H4
+    model = defined.model("shop", names(fleet)) + WINDOW.format("Sat *-*-* 02:00 Europe/Berlin")
+    said = changes(define(defined, model))
+    assert said["maintenanceWindow.schedule"] == said["maintenanceWindow.duration"] == "live"
+    assert defined("set-dump", "shop").out == model

@@ -253,7 +253,6 @@ static void test_overprovision(void **state)
 static void test_not_yet(void **state)
 {
     static const Refusal rows[] = {
-        {"maintenanceWindow: {duration: PT4H}", "3: maintenanceWindow: is not supported yet"},
         {"retention: {generations: 0}", "3: retention.generations: 0 is out of range (1 to 1000)"},
         {"retention: {maxAge: PT5H}", "3: retention.maxAge: PT5H is out of range (P1D to P3650D)"},
         {"retention: {failedDisks: -1}", "3: retention.failedDisks: -1 is out of range (0 to 1000)"},

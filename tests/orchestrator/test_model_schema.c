@@ -50,8 +50,6 @@ static void check_key(const VrModelKey *key, const json_t *schema)
              key->parse == vr_model_extension_files || key->parse == vr_model_outside ||
              key->parse == vr_model_profile_ssh_keys)
         check_table(key->data, json_object_get(schema, "items"));
-    else if (key->parse == vr_model_not_yet)
-        assert_int_equal(json_object_size(json_object_get(schema, "not")), 0);
     else if (key->parse == vr_model_only)
         assert_int_equal(json_is_true(json_object_get(schema, "const")), key->min);
     else if (key->parse == vr_model_number || key->parse == vr_model_seconds)
@@ -62,8 +60,6 @@ static void check_key(const VrModelKey *key, const json_t *schema)
         assert_string_equal(json_string_value(type), "boolean");
     else if (key->parse == vr_model_duration)
         assert_string_equal(json_string_value(json_object_get(schema, "$ref")), "#/$defs/duration");
-    if (key->parse == vr_model_not_yet)
-        assert_non_null(json_object_get(schema, "not"));
 }
 
 static void check_table(const VrModelKey *keys, const json_t *schema)

@@ -13,6 +13,7 @@ add_dependencies(test_os_offline virt-reimage-personalize)
 file(CREATE_LINK ../virt-reimage-personalize ${CMAKE_CURRENT_BINARY_DIR}/virt-reimage-personalize SYMBOLIC) # beside whoever starts it
 vr_test(orchestrator model_policy LINK vr_orchestrator)
 vr_test(orchestrator model_outside LINK vr_orchestrator)
+vr_test(orchestrator model_window LINK vr_orchestrator)
 vr_test(orchestrator model_windows LINK vr_orchestrator)
 vr_test(orchestrator model_without LINK vr_orchestrator)
 vr_test(orchestrator model_schema LINK vr_orchestrator PkgConfig::JANSSON)
@@ -20,7 +21,7 @@ add_test(NAME orchestrator/model_schema_documents
   COMMAND /usr/bin/python3 ${CMAKE_CURRENT_SOURCE_DIR}/orchestrator/model_schema.py
     ${PROJECT_SOURCE_DIR}/docs/model.schema.json
     $<TARGET_FILE:test_model> $<TARGET_FILE:test_model_health> $<TARGET_FILE:test_model_notice> $<TARGET_FILE:test_model_policy>
-    $<TARGET_FILE:test_model_extensions> $<TARGET_FILE:test_model_outside> $<TARGET_FILE:test_model_windows> $<TARGET_FILE:test_model_profile>
+    $<TARGET_FILE:test_model_extensions> $<TARGET_FILE:test_model_outside> $<TARGET_FILE:test_model_window> $<TARGET_FILE:test_model_windows> $<TARGET_FILE:test_model_profile>
     $<TARGET_FILE:test_model_offline>)
 set_tests_properties(orchestrator/model_schema_documents PROPERTIES TIMEOUT 120 SKIP_RETURN_CODE 77)
 vr_test(orchestrator planner LINK vr_orchestrator)
@@ -33,6 +34,7 @@ vr_test(orchestrator rollout_labels LINK vr_orchestrator)
 vr_test(orchestrator rollout_ahead LINK vr_orchestrator)
 vr_test(orchestrator rollout_notice LINK vr_orchestrator)
 vr_test(orchestrator rollout_saved LINK vr_orchestrator)
+vr_test(orchestrator window LINK vr_orchestrator)
 vr_test(orchestrator run_answers LINK vr_orchestrator)
 
 vr_test(orchestrator health LINK vr_orchestrator)
