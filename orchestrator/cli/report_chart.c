@@ -174,7 +174,7 @@ void vr_report_timeline(GString *page, const json_t *document)
     }
     g_string_append_printf(
         page,
-        "<div class=\"scroll\" role=\"region\" aria-label=\"Timeline\" tabindex=\"0\">\n"
+        "<div class=\"scroll\" role=\"region\" aria-label=\"Timeline chart\" tabindex=\"0\">\n"
         "<svg class=\"chart\" role=\"img\" aria-label=\"A row for each instance with its phases; the table of "
         "instances has the same figures\" viewBox=\"0 0 %d %u\" width=\"%d\" height=\"%u\">\n",
         NAME_WIDTH + PLOT_WIDTH + 20, height, NAME_WIDTH + PLOT_WIDTH + 20, height);
@@ -251,7 +251,7 @@ void vr_report_downtime(GString *page, const json_t *document)
     histogram = histogram_of(values);
     g_string_append_printf(
         page,
-        "<div class=\"scroll\" role=\"region\" aria-label=\"Downtime\" tabindex=\"0\">\n"
+        "<div class=\"scroll\" role=\"region\" aria-label=\"Downtime chart\" tabindex=\"0\">\n"
         "<svg class=\"chart\" role=\"img\" aria-label=\"How many instances were down for how long; the table "
         "of instances has each of them\" viewBox=\"0 0 %d %d\" width=\"%d\" height=\"%d\">\n",
         20 + BUCKETS * BUCKET_WIDTH, COLUMN + 45, 20 + BUCKETS * BUCKET_WIDTH, COLUMN + 45);

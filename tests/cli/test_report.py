@@ -7,6 +7,7 @@ import sqlite3
 
 import pytest
 
+from lib import browser
 from program import FAILED, IMAGE, NO_LIBVIRT, POLICY, USAGE, crashing_image
 
 
@@ -120,6 +121,51 @@ def test_it_needs_nothing_else(lab):
     assert all(load.startswith("a href=#") for load in page.loads), page.loads
     assert not re.search(r"url\(|@import|<script|https?://", text)
     assert "default-src 'none'" in text
+
+
+class TestInABrowser:
+    """Headless Chromium, with what a reader meets: a wide and a narrow window, dark, paper, a screen reader's rules."""
+
+    @pytest.fixture(autouse=True)
+    def chromium(self):
+        if browser.missing():
+            pytest.skip(browser.missing())
+
+    def test_all_of_it_is_drawn(self, lab, tmp_path):
+        document, text, _ = report(lab, 0)
+        seen = browser.evaluate(tmp_path, text, "[...document.querySelectorAll('#timeline .chart rect:not(.batch)')].map(bar => "
+                                "[bar.getAttribute('class'), bar.getBoundingClientRect().width, getComputedStyle(bar).fill])")
+        assert [bar[0] for bar in seen] == [span["phase"] for one in document["instances"] for span in one["timeline"]]
+        assert all(width > 0 for _, width, _ in seen)
+        assert len({fill for _, _, fill in seen}) == len({kind for kind, _, _ in seen})
+
+    @pytest.mark.parametrize("width", [500, 1600])  # no window of Chromium is narrower
+    def test_it_fits_the_window(self, lab, tmp_path, width):
+        """What is wider scrolls by itself, and the keyboard can do that."""
+        _, text, _ = report(lab, 1)
+        page, wider = browser.evaluate(tmp_path, text, "[[document.documentElement.scrollWidth, innerWidth], [...document.querySelectorAll('*')]"
+                                       ".filter(e => e.scrollWidth > e.clientWidth && getComputedStyle(e).overflowX != 'visible')"
+                                       ".map(e => e.tabIndex)]", width=width)
+        assert page[0] <= page[1] and set(wider) <= {0}
+        assert wider or width > 500
+
+    def test_on_paper(self, lab, tmp_path):
+        document, text, _ = report(lab, 0)
+        printed = browser.on_paper(tmp_path, text)
+        for word in [document["runId"], *lab.names, "goes back to its old disk", document["events"][-1]["kind"]]:
+            assert word in printed
+
+    @pytest.mark.parametrize("dark", [False, True])
+    def test_axe_finds_nothing_serious(self, lab, tmp_path, dark):
+        axe = browser.axe_core(tmp_path)
+        if not axe:
+            pytest.skip("no npm, from which axe-core comes")
+        _, text, _ = report(lab, 0)
+        found = browser.evaluate(tmp_path, text, "axe.run().then(r => ({passes: r.passes.length, dark: matchMedia('(prefers-color-scheme:"
+                                 "dark)').matches, violations: r.violations.map(v => [v.id, v.impact, v.nodes[0].html])}))",
+                                 libraries=[axe], dark=dark)
+        assert found["passes"] > 10 and found["dark"] == dark
+        assert found["violations"] == []
 
 
 def test_what_others_wrote_is_escaped(lab):
