@@ -28,14 +28,15 @@ typedef struct {
 
 typedef struct {
     const char *const *argv; /* the words after the program's name (and after -c and --root) */
-    const char *const *env;  /* NAME=VALUE, NULL-terminated, beside VIRT_REIMAGE_JOB=1 and what the daemon has; may be NULL */
-    int fds[3];              /* standard input, output, error; the job gets copies; -1 = /dev/null */
-    int cwd;                 /* a directory's descriptor; -1: / */
-    gint64 timeout_ms;       /* then SIGKILL; 0: none */
-    uid_t uid;               /* of the peer, for the limits */
-    gboolean read_only;      /* came by the read-only socket */
-    gboolean own;            /* the daemon's own: counts for no limit, and is started while it stops */
-    gboolean detached;       /* begins a run that goes on when the job has ended */
+    const char *const
+        *env;          /* NAME=VALUE, NULL-terminated, beside VIRT_REIMAGE_JOB=1 and what the daemon has; may be NULL */
+    int fds[3];        /* standard input, output, error; the job gets copies; -1 = /dev/null */
+    int cwd;           /* a directory's descriptor; -1: / */
+    gint64 timeout_ms; /* then SIGKILL; 0: none */
+    uid_t uid;         /* of the peer, for the limits */
+    gboolean read_only; /* came by the read-only socket */
+    gboolean own;       /* the daemon's own: counts for no limit, and is started while it stops */
+    gboolean detached;  /* begins a run that goes on when the job has ended */
 } VrJobRequest;
 
 #define VR_JOB_UNKNOWN (-1) /* its exit status is not known: what started it is gone */
@@ -68,8 +69,8 @@ void vr_jobs_stop(VrJobs *jobs);
 /* ---- a job whose output is wanted (job_capture.c) ---- */
 
 typedef struct {
-    int exit_status;  /* as VrJobEnded */
-    int out;          /* a file in memory with all of its standard output, at its begin; the callback may steal it (vr_fd_steal()) */
+    int exit_status; /* as VrJobEnded */
+    int out; /* a file in memory with all of its standard output, at its begin; the callback may steal it (vr_fd_steal()) */
     guint64 out_size; /* bytes */
     char *message;    /* the text of its last "error: " line, printable; NULL: there is none */
     char *code;       /* the name of its error (vr_error_name()), from "error-code: "; NULL: it said none */

@@ -19,6 +19,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrService, vr_service_free)
 /* Called when the stop begins: begin no new work, ask what runs to end, and hold the service until it has. */
 void vr_service_add_stop(VrService *service, VrServiceStop stop, void *data);
 
+/* Called at each SIGHUP, but while it stops. */
+void vr_service_add_reload(VrService *service, VrServiceStop reload, void *data);
+
 /* The stop waits until each hold is released. `why` is shown in the service's status: "2 runs come to their batch border". Returns its
  * number, never 0. A later call with the same number changes the words. */
 guint vr_service_hold(VrService *service, guint number, const char *why);

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * virt-reimaged: serves the command line's work on two Unix sockets, and begins by itself what models ask for. A small supervisor: one main loop, and
+ * everything that takes time or can fail is a job, a process of virt-reimage (jobs.h).
+ */
+#include "base/error.h"
+#include "base/log.h"
+#include "orchestrator/config.h"
+#include "orchestrator/daemon/listen.h"
+#include "orchestrator/daemon/routes.h"
+#include "orchestrator/daemon/server.h"
+#include "orchestrator/daemon/service.h"
+
+#include <stdio.h>
+#include <sys/resource.h>
+
+#define PROGRAM "virt-reimaged"
+
+typedef struct {
+    char *socket_dir, *root, *uri, *config;
+    gboolean debug, version;
+} Options;
+
+static void options_clear(Options *options)
+{
+    g_free(options->socket_dir);
+    g_free(options->root);
+    g_free(options->uri);
+    g_free(options->config);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Options, options_clear)
+
+static const char DESCRIPTION[] =
+    "It serves " VR_SOCKET_NAME " for root and the group " VR_SOCKET_GROUP ", and " VR_SOCKET_RO_NAME
+    " for everybody: on the\n"
+    "sockets that the service manager gives it (FileDescriptorName=rw and ro), else in " VR_SOCKET_DIR ".\n"
+    "SIGTERM ends it when the runs that it began are at their batch border; a second one ends it at once. They\n"
+    "are gone on with at the next start.\n"
+    "\n"
+    "Exit status: 0 stopped; 1 failed, or ended by a second signal; 2 usage, or a configuration that cannot be used;\n"
+    "4 refused; 5 another one serves these sockets.";
+
+/* ---- the command line ---- */
+
+static gboolean usage(GError **error, const char *message)
+{
+    g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "%s; '%s --help' shows the options", message, PROGRAM);
+    return FALSE;
+}
+
+static gboolean parse(Options *options, int argc, char **argv, GError **error)
+{
+    const GOptionEntry entries[] = {
+        {"connect", 'c', 0, G_OPTION_ARG_STRING, &options->uri, "libvirt to talk to (default: [host] uri)", "URI"},
+        {"root", 'r', 0, G_OPTION_ARG_FILENAME, &options->root, "where images and OS disks lie (default: [host] root)",
+         "DIR"},
+        {"config", 0, 0, G_OPTION_ARG_FILENAME, &options->config,
+         "the configuration (default: " VR_CONFIG_DEFAULT_PATH ")", "FILE"},
+        {"socket-dir", 0, 0, G_OPTION_ARG_FILENAME, &options->socket_dir, "make the sockets here", "DIR"},
+        {"debug", 0, 0, G_OPTION_ARG_NONE, &options->debug, "log what is done", NULL},
+        {"version", 'V', 0, G_OPTION_ARG_NONE, &options->version, "the version of this program", NULL},
+        {NULL}};
+    g_autoptr(GOptionContext) context = g_option_context_new(NULL);
+    g_auto(GStrv) words = g_strdupv(argv);
+    g_autoptr(GError) local = NULL;
+
+    g_option_context_add_main_entries(context, entries, NULL);
+    g_option_context_set_summary(context, "Serves virt-reimage to its peers and starts runs by itself.");
+    g_option_context_set_description(context, DESCRIPTION);
+    if (!g_option_context_parse_strv(context, &words, &local))
+        return usage(error, local->message);
+    return words[0] && words[1] ? usage(error, "there are no arguments but options") : TRUE;
+}
+
+/* ---- the daemon ---- */
+
+static void raise_open_files(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+static gboolean serve(const Options *options, const VrConfig *config, GError **error)
+{
+    const VrRoutesConfig routes_config = {options->uri ? options->uri : config->uri,
+                                          options->root ? options->root : config->root};
+    g_auto(VrListens) listens = {.sockets = {{.fd = -1}, {.fd = -1}}, .dir_fd = -1};
+    g_autoptr(VrService) service = vr_service_new();
+    g_autoptr(VrRoutes) routes = vr_routes_new(&routes_config);
+    g_autoptr(VrServer) server = NULL;
+
+    if (!vr_listen_open(&listens, options->socket_dir, error))
+        return FALSE;
+    server = vr_server_new(vr_routes_answer, routes, error);
+    if (!server)
+        return FALSE;
+    vr_server_listen(server, &listens);
+    vr_service_status(service, "serving");
+    if (vr_service_run(service))
+        return TRUE;
+    g_set_error(error, VR_ERROR, VR_ERROR_FAILED, "ended by a second signal before all was done");
+    return FALSE;
+}
+
+static gboolean run(int argc, char **argv, GError **error)
+{
+    g_auto(Options) options = {0};
+    g_autoptr(VrConfig) config = NULL;
+
+    if (!parse(&options, argc, argv, error))
+        return FALSE;
+    if (options.version) {
+        printf("%s %s\n", PROGRAM, VR_VERSION);
+        return TRUE;
+    }
+    if (options.debug)
+        vr_log_set_level(VR_LOG_DEBUG);
+    config = vr_config_load(options.config, error);
+    return config && serve(&options, config, error);
+}
+
+int main(int argc, char **argv)
+{
+    g_autoptr(GError) error = NULL;
+
+    raise_open_files();
+    if (run(argc, argv, &error))
+        return 0;
+    g_autofree char *shown = vr_printable(error->message, -1);
+    fprintf(stderr, "error: %s\n", shown);
+    return vr_error_exit_status(error);
+}
