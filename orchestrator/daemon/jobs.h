@@ -47,7 +47,7 @@ typedef void (*VrJobEnded)(VrJob *job, int exit_status, void *data);
 /* Copies what config says. */
 VrJobs *vr_jobs_new(const VrJobsConfig *config);
 
-/* Jobs that run go on without us. */
+/* Jobs that run go on without us: `ended` is called for each, with VR_JOB_UNKNOWN. */
 void vr_jobs_free(VrJobs *jobs);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrJobs, vr_jobs_free)
 
@@ -56,9 +56,6 @@ VrJob *vr_jobs_start(VrJobs *jobs, const VrJobRequest *request, VrJobEnded ended
 
 /* To the job's process alone. */
 void vr_job_signal(VrJob *job, int signal);
-
-/* Nobody wants to hear of its end any more: `ended` is not called. The job goes on. */
-void vr_job_forget(VrJob *job);
 
 /* Jobs that run now: `own` are counted too. */
 guint vr_jobs_running(const VrJobs *jobs);
@@ -78,10 +75,12 @@ typedef struct {
 
 typedef void (*VrJobCaptured)(VrJobOutput *output, void *data);
 
+typedef struct VrJobCapture VrJobCapture;
+
 /* vr_jobs_start(), with standard output and error collected in files in memory, of 64 MiB at most each: what says more has exit status 1 and
  * nothing in out. fds[1] and fds[2] are ignored. The job's environment has VIRT_REIMAGE_ERROR_CODE=1, which asks main()'s report() for
  * a last line "error-code: NAME" on standard error. */
-VrJob *vr_jobs_capture(VrJobs *jobs, const VrJobRequest *request, VrJobCaptured captured, void *data, GError **error);
+VrJobCapture *vr_jobs_capture(VrJobs *jobs, const VrJobRequest *request, VrJobCaptured captured, void *data, GError **error);
 
-/* vr_job_forget() for one of those. */
-void vr_jobs_capture_forget(VrJob *job);
+/* Nobody wants to hear of it any more: `captured` is not called. The job goes on. */
+void vr_job_capture_forget(VrJobCapture *capture);
