@@ -534,8 +534,11 @@ static gboolean step_to_the_end(VrExecutor *executor)
     VrRolloutView view;
 
     for (vr_rollout_view(executor->rollout, &view); !view.finished; vr_rollout_view(executor->rollout, &view)) {
-        if (g_atomic_int_get(&executor->leaving) && !view.locked)
-            return FALSE;
+        if (g_atomic_int_get(&executor->leaving)) {
+            vr_executor_keep_open(executor);
+            if (!view.locked)
+                return FALSE;
+        }
         g_autoptr(VrMessage) message = next_message(executor);
         if (!message)
             continue;

@@ -79,8 +79,8 @@ gboolean vr_executor_run(VrExecutor *executor, VrRun **run, GError **error);
 /* From any thread, also before run: first ends at the batch border, now also restores what is in flight. */
 void vr_executor_cancel(VrExecutor *executor, gboolean now);
 
-/* From any thread: a run that is detached ends its process at the next batch border, and stays open. vr_executor_run() then returns FALSE
- * with VR_ERROR_CANCELLED. */
+/* From any thread: the run ends its process at the next batch border, and stays open; one that was not detached is from here on. vr_executor_run() then
+ * returns FALSE with VR_ERROR_CANCELLED. */
 void vr_executor_leave(VrExecutor *executor);
 
 /* What a person has said already when the run begins or goes on; events as below, but for the cancels. */

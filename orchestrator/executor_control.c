@@ -145,6 +145,15 @@ void vr_executor_close(VrExecutor *executor)
     }
 }
 
+void vr_executor_keep_open(VrExecutor *executor)
+{
+    g_autoptr(GError) local = NULL;
+
+    if (!executor->run->detached &&
+        !vr_history_detach(executor->engine.journal, executor->engine.owner, executor->run, &local))
+        vr_warning(executor->run->set_name, "the run cannot be left open: %s", local->message);
+}
+
 /* ---- on any thread ---- */
 
 gboolean vr_executor_control(VrExecutor *executor, VrEventType type, guint domain, const char *who, VrAnswer *answer,

@@ -114,6 +114,8 @@ void vr_executor_tell_person(VrExecutor *executor, const VrMessage *message);
 
 /* Nobody is answered any more: who waits hears that the run has ended. */
 void vr_executor_close(VrExecutor *executor);
+/* The process of the run shall end: from here on the run outlives it. As soon as that is known, as who asked may not wait for the border. */
+void vr_executor_keep_open(VrExecutor *executor);
 
 /* Loads what the run had kept into the new rollout. */
 gboolean vr_executor_go_on(VrExecutor *executor, GError **error);

@@ -132,6 +132,17 @@ gboolean vr_history_state(VrJournal *journal, const VrOwner *owner, const char *
            end(db, vr_db_run(db, NULL, error, "UPDATE runs SET state = ? WHERE id = ?", "ss", state, run_id), error);
 }
 
+gboolean vr_history_detach(VrJournal *journal, const VrOwner *owner, VrRun *run, GError **error)
+{
+    VrDb *db = vr_journal_db(journal);
+
+    if (!vr_owner_begin(journal, owner, error) ||
+        !end(db, vr_db_run(db, NULL, error, "UPDATE runs SET detached = 1 WHERE id = ?", "s", run->id), error))
+        return FALSE;
+    run->detached = TRUE;
+    return TRUE;
+}
+
 gboolean vr_history_end(VrJournal *journal, const VrOwner *owner, const VrRun *run, GError **error)
 {
     VrDb *db = vr_journal_db(journal);

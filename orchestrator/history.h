@@ -48,6 +48,9 @@ gboolean vr_history_state(VrJournal *journal, const VrOwner *owner, const char *
                           GError **error);
 gboolean vr_history_end(VrJournal *journal, const VrOwner *owner, const VrRun *run, GError **error);
 
+/* From now on the run stays open when its process ends before it does (VrRun.detached). */
+gboolean vr_history_detach(VrJournal *journal, const VrOwner *owner, VrRun *run, GError **error);
+
 /* Runs of a set that have no end, and are not detached: closed as Faulted with code and text. *closed counts them (may be NULL). For
  * recovery. */
 gboolean vr_history_close_open(VrJournal *journal, const VrOwner *owner, const char *code, const char *text,

@@ -253,6 +253,31 @@ static void test_goes_on(void **state)
     world_check(stage->world, TRUE);
 }
 
+/* B17: one that nobody detached, and whose host goes down: it is open for the next process, and recovery does not close it. */
+static void test_left_open(void **state)
+{
+    g_autoptr(Stage) stage = stage_new();
+    VrRunRequest request = request_of(stage);
+    VrDb *db = vr_journal_db(stage->world->journal);
+    g_autoptr(VrRun) open = NULL;
+    guint closed = 1;
+    GThread *thread;
+
+    request.detached = FALSE;
+    thread = begin(stage, &request);
+    wait_for_hold(stage);
+    vr_executor_leave(stage->executor);
+    end(stage, thread);
+    assert_false(stage->ok);
+    assert_non_null(strstr(stage->error->message, "stays open"));
+    assert_true(
+        vr_history_close_open(stage->world->journal, stage->world->owner, VR_CODE_INTERNAL, "killed", &closed, NULL));
+    assert_int_equal(closed, 0);
+    open = vr_history_open(db, "shop", NULL);
+    assert_non_null(open);
+    assert_true(open->detached);
+}
+
 static void run_sql(VrDb *db, const char *sql)
 {
     assert_true(vr_db_begin(db, NULL));
@@ -289,6 +314,7 @@ int main(void)
         cmocka_unit_test(test_over_the_socket),
         cmocka_unit_test(test_many_at_once),
         cmocka_unit_test(test_goes_on),
+        cmocka_unit_test(test_left_open),
         cmocka_unit_test(test_state_is_written_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
