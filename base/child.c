@@ -425,6 +425,58 @@ gboolean vr_child_leave(const char *path, const char *const *argv, int keep_fd, 
     return *pid > 0;
 }
 
+/* ---- one that is somebody else's ---- */
+
+/* Copies above all that dup2() will overwrite. FALSE with errno. */
+static gboolean lift_given(const VrChildGiven *given, int fds[4])
+{
+    for (gsize i = 0; i < 4; i++)
+        fds[i] = -1;
+    for (gsize i = 0; i < 3; i++) {
+        fds[i] = fcntl(given->fds[i], F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+        if (fds[i] < 0)
+            return FALSE;
+    }
+    fds[3] = given->cwd < 0 ? open("/", O_PATH | O_DIRECTORY | O_CLOEXEC)
+                            : fcntl(given->cwd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    return fds[3] >= 0 && lift(&fds[3]);
+}
+
+static G_NORETURN void go_with(const VrChildGiven *given, const int fds[4])
+{
+    if (setsid() >= 0 && dup2(fds[0], STDIN_FILENO) >= 0 && dup2(fds[1], STDOUT_FILENO) >= 0 &&
+        dup2(fds[2], STDERR_FILENO) >= 0 && fchdir(fds[3]) == 0) {
+        (void)syscall(SYS_close_range, 3u, ~0u, CLOSE_RANGE_CLOEXEC);
+        reset_signals();
+        (void)execve(given->path, (char *const *)given->argv, (char *const *)given->environment);
+    }
+    _exit(VR_CHILD_NOT_BEGUN);
+}
+
+gboolean vr_child_hand_over(const VrChildGiven *given, GPid *pid, GError **error)
+{
+    int fds[4], failed = 0;
+    sigset_t all, before;
+
+    *pid = -1;
+    if (lift_given(given, fds)) {
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &before);
+        *pid = fork();
+        if (*pid == 0)
+            go_with(given, fds);
+        failed = errno;
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
+    } else {
+        failed = errno;
+    }
+    for (gsize i = 0; i < 4; i++)
+        vr_fd_clear(&fds[i]);
+    if (*pid < 0)
+        vr_set_error_errno(error, failed, "cannot start %s", given->argv[0]);
+    return *pid > 0;
+}
+
 /* ---- one that has our terminal ---- */
 
 static gboolean ended_well(const char *name, pid_t pid, GError **error)

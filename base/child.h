@@ -40,6 +40,20 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VrChildResult, vr_child_result_clear)
  * VR_CHILD_NOT_BEGUN. */
 gboolean vr_child_leave(const char *path, const char *const *argv, int keep_fd, GPid *pid, GError **error);
 
+/* What vr_child_hand_over() gives to a program; all are the caller's, and stay open here. */
+typedef struct {
+    const char *path;        /* the file */
+    const char *const *argv; /* argv[0] too */
+    const char *const *environment;
+    int fds[3]; /* its standard input, output and error */
+    int cwd;    /* a directory's descriptor, O_PATH will do; -1: / */
+} VrChildGiven;
+
+/* Starts a program that is somebody else's from then on: in a session of its own, with exactly these descriptors, this directory and this environment, and
+ * with signals as they are by default. It outlives us. *pid is to be waited for by one who stays. A program that cannot be run ends with
+ * VR_CHILD_NOT_BEGUN. */
+gboolean vr_child_hand_over(const VrChildGiven *given, GPid *pid, GError **error);
+
 /* Runs a program for a person, such as an editor, to its end: in our process group, with our environment, terminal and descriptors 0 to 2, and
  * for as long as it takes. argv[0] is looked up in PATH. A status other than 0 is VR_ERROR_CHILD. */
 gboolean vr_child_attend(const char *const *argv, GError **error);
