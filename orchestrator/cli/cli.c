@@ -6,8 +6,11 @@
 #include "base/log.h"
 #include "disk/store.h"
 #include "hv/preflight.h"
+#include "orchestrator/cli/job.h"
+#include "orchestrator/cli/remote.h"
 
 #include <stdio.h>
+#include <unistd.h>
 
 void vr_cli_clear(VrCli *cli)
 {
@@ -98,12 +101,19 @@ static void settle_root(VrCliOptions *options)
 {
     const char *uri = options->uri ? options->uri : g_getenv("LIBVIRT_DEFAULT_URI");
 
+    if (!options->root && vr_job_root())
+        options->root = g_strdup(vr_job_root());
     if (!options->root)
         options->root = vr_store_default_root(uri);
 }
 
+const char *vr_cli_default_uri(void)
+{
+    return geteuid() == 0 ? "qemu:///system" : "qemu:///session";
+}
+
 /* words[0] is the command's name. */
-static gboolean run_command(VrCli *cli, char ***words, GError **error)
+static gboolean run_command(VrCli *cli, char ***words, int *status, GError **error)
 {
     g_autoptr(GOptionContext) context = vr_cli_options_of(cli->command, &cli->options);
 
@@ -118,12 +128,19 @@ static gboolean run_command(VrCli *cli, char ***words, GError **error)
     cli->args = without_dashes(*words + 1);
     cli->n_args = g_strv_length(cli->args);
     if (!check_count(cli, error) || !check_values(&cli->options, error) ||
-        !vr_preflight_may_ignore((const char *const *)cli->options.ignore, error))
+        !vr_preflight_may_ignore((const char *const *)cli->options.ignore, error) || !vr_job_check(cli, error))
         return FALSE;
     settle_root(&cli->options);
     if (cli->options.debug)
         vr_log_set_level(VR_LOG_DEBUG);
-    return cli->command->run(cli, error);
+    switch (vr_remote_run(cli, status, error)) {
+    case VR_REMOTE_DONE:
+        return TRUE;
+    case VR_REMOTE_FAILED:
+        return FALSE;
+    default:
+        return cli->command->run(cli, error);
+    }
 }
 
 static gboolean no_command(GError **error)
@@ -132,7 +149,7 @@ static gboolean no_command(GError **error)
     return FALSE;
 }
 
-gboolean vr_cli_main(int argc, char **argv, GError **error)
+gboolean vr_cli_main(int argc, char **argv, int *status, GError **error)
 {
     g_auto(VrCli) cli = {.options = {.to_generation = VR_GENERATION_NOT_GIVEN}, .argv = argv};
     gboolean version = FALSE;
@@ -140,6 +157,7 @@ gboolean vr_cli_main(int argc, char **argv, GError **error)
     g_auto(GStrv) words = g_strdupv(argv);
     g_auto(GStrv) rest = NULL;
 
+    *status = 0;
     if (!parse(context, &words, NULL, error))
         return FALSE;
     rest = without_dashes(words);
@@ -157,5 +175,5 @@ gboolean vr_cli_main(int argc, char **argv, GError **error)
     if (!cli.command)
         return unknown_command(rest[1], error);
     g_auto(GStrv) of_command = g_strdupv(rest + 1);
-    return run_command(&cli, &of_command, error);
+    return run_command(&cli, &of_command, status, error);
 }

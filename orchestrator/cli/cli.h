@@ -96,8 +96,10 @@ const VrCliCommand *vr_cli_command_find(const char *name);
 /* The command whose name is most like `name`, or NULL when none is near. */
 const VrCliCommand *vr_cli_command_nearest(const char *name);
 
-/* cli.c: parses argv and runs what it asks for. */
-gboolean vr_cli_main(int argc, char **argv, GError **error);
+/* cli.c: parses argv and does what it asks for, here or through the daemon (remote.h). TRUE: *status is the exit status. */
+gboolean vr_cli_main(int argc, char **argv, int *status, GError **error);
+/* The libvirt that virsh chooses where nothing names one. */
+const char *vr_cli_default_uri(void);
 void vr_cli_clear(VrCli *cli);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VrCli, vr_cli_clear)
 
@@ -107,6 +109,8 @@ GOptionContext *vr_cli_options_of(const VrCliCommand *command, VrCliOptions *opt
 /* One line an option that a command takes, for its help. */
 void vr_cli_options_print(guint bits);
 void vr_cli_options_clear(VrCliOptions *options);
+/* The name of an option that names a file and was given, but for --root; NULL: none was. */
+const char *vr_cli_options_file_given(const VrCliOptions *options);
 
 /* help.c */
 void vr_cli_help(void);

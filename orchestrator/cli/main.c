@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "orchestrator/cli/cli.h"
+#include "orchestrator/cli/job.h"
 #include "orchestrator/cli/signals.h"
 
 #include <errno.h>
@@ -26,6 +27,8 @@ static int report(const GError *error)
         fprintf(stderr,
                 "hint: 'virt-reimage image-list' shows what each version takes, and 'virt-reimage image-prune' and "
                 "'image-delete' take away what nothing needs\n");
+    if (vr_job_wants_code())
+        fprintf(stderr, "error-code: %s\n", vr_error_name(error->domain == VR_ERROR ? error->code : VR_ERROR_FAILED));
     return vr_error_exit_status(error);
 }
 
@@ -70,15 +73,16 @@ static void check_leaks(void *unused)
 static int run(int argc, char **argv)
 {
     g_autoptr(GError) error = NULL;
+    int status;
 
     setlocale(LC_CTYPE, "");
     if (g_strcmp0(g_getenv("VIRT_REIMAGE_DEBUG"), "1") == 0)
         vr_log_set_level(VR_LOG_DEBUG);
     raise_open_files();
     vr_signals_begin(); /* before any thread, so that all of them leave these signals to the one that waits */
-    if (!vr_cli_main(argc, argv, &error))
+    if (!vr_cli_main(argc, argv, &status, &error))
         return report(error);
-    return flush_stdout(&error) ? 0 : report(error);
+    return flush_stdout(&error) ? status : report(error);
 }
 
 int main(int argc, char **argv)

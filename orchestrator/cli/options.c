@@ -139,6 +139,16 @@ GOptionContext *vr_cli_options_of(const VrCliCommand *command, VrCliOptions *opt
     return context;
 }
 
+const char *vr_cli_options_file_given(const VrCliOptions *options)
+{
+    for (guint i = 0; i < G_N_ELEMENTS(table); i++) {
+        gboolean is_file = table[i].type == G_OPTION_ARG_FILENAME || table[i].type == G_OPTION_ARG_FILENAME_ARRAY;
+        if (is_file && table[i].offset != AT(root) && G_STRUCT_MEMBER(gpointer, options, table[i].offset))
+            return table[i].name;
+    }
+    return NULL;
+}
+
 void vr_cli_options_clear(VrCliOptions *options)
 {
     for (guint i = 0; i < G_N_ELEMENTS(table); i++)

@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "orchestrator/cli/signals.h"
 
+#include "orchestrator/cli/job.h"
+
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
 
 /* Under lock: written by the main thread, read by the waiting one. */
 static struct {
@@ -12,6 +16,9 @@ static struct {
     gboolean detached;
     guint asked; /* signals that this run has had */
     gint *flag;
+    void (*relay)(int number, void *data);
+    void *relay_data;
+    gboolean job, left;
     sigset_t awaited;
 } state = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -28,12 +35,32 @@ static void die_of(int number)
     raise(number);
 }
 
-static void cancel_run(void)
+G_NORETURN void vr_signals_die_of(int number)
 {
-    if (state.detached) {
-        vr_executor_leave(state.executor);
+    struct rlimit none = {0, 0};
+
+    (void)setrlimit(RLIMIT_CORE, &none);
+    die_of(number);
+    abort(); /* one whose default is not to end a process */
+}
+
+static void leave_run(void)
+{
+    if (!state.detached)
+        fputs("\nfinishing the batch in flight; the run then stays open, as this host or its daemon goes down\n",
+              stderr);
+    state.left = TRUE;
+    vr_executor_leave(state.executor);
+}
+
+static void cancel_run(int number)
+{
+    if (state.detached || (state.job && number == SIGTERM)) {
+        leave_run();
         return;
     }
+    if (state.job && number == SIGHUP && (state.asked > 0 || state.left))
+        return;
     gboolean now = state.asked++ > 0;
 
     fputs(now ? "\nputting the guests in flight back on their old disks\n"
@@ -51,7 +78,9 @@ static void *wait_for_signals(void *unused)
             continue;
         pthread_mutex_lock(&state.lock);
         if (state.executor)
-            cancel_run();
+            cancel_run(number);
+        else if (state.relay)
+            state.relay(number, state.relay_data);
         else if (state.flag)
             g_atomic_int_set(state.flag, 1);
         else
@@ -75,6 +104,7 @@ void vr_signals_begin(void)
     pthread_t thread;
 
     signal(SIGPIPE, SIG_IGN);
+    state.job = vr_job_is();
     sigemptyset(&state.awaited);
     await(SIGINT);
     await(SIGTERM);
@@ -92,6 +122,15 @@ void vr_signals_set_run(VrExecutor *executor, gboolean detached)
     state.executor = executor;
     state.detached = detached;
     state.asked = 0;
+    state.left = FALSE;
+    pthread_mutex_unlock(&state.lock);
+}
+
+void vr_signals_set_relay(void (*relay)(int number, void *data), void *data)
+{
+    pthread_mutex_lock(&state.lock);
+    state.relay = relay;
+    state.relay_data = data;
     pthread_mutex_unlock(&state.lock);
 }
 
