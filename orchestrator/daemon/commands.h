@@ -14,7 +14,7 @@ typedef struct VrCommands VrCommands;
 
 VrCommands *vr_commands_new(VrJobs *jobs);
 
-/* Closes what is open: jobs of peers get SIGHUP. Before vr_jobs_free(), and before the HTTP server goes. */
+/* Closes what is open; the jobs go on, as they do when the daemon is killed. Before vr_jobs_free(), and before the HTTP server goes. */
 void vr_commands_free(VrCommands *commands);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrCommands, vr_commands_free)
 

@@ -19,15 +19,15 @@ typedef struct VrJob VrJob;
 typedef struct {
     const char *program;   /* the file of virt-reimage, absolute */
     const char *socket;    /* of virt-reimage-job.socket; NULL or not there: own children */
-    const char *uri;       /* each job gets -c URI, and --root ROOT, before its words; NULL: neither */
-    const char *root;      /* absolute; NULL as above */
-    guint max_jobs;        /* of peers at once; a run that goes on detached is none */
-    guint max_reading;     /* of them, those of the read-only socket; 0: 8 */
+    const char *uri;       /* each job is told it as LIBVIRT_DEFAULT_URI; NULL: as virsh chooses */
+    const char *root;      /* ... and this as VIRT_REIMAGE_JOB_ROOT (cli/job.h); absolute; NULL: by the URI */
+    guint max_jobs;        /* of peers at once, and of root as many more; a run that goes on detached is none */
+    guint max_reading;     /* beside them, those of the read-only socket; 0: 8 */
     guint max_reading_uid; /* ... those of one user; 0: 2 */
 } VrJobsConfig;
 
 typedef struct {
-    const char *const *argv; /* the words after the program's name (and after -c and --root) */
+    const char *const *argv; /* the words after the program's name */
     const char *const
         *env;          /* NAME=VALUE, NULL-terminated, beside VIRT_REIMAGE_JOB=1 and what the daemon has; may be NULL */
     int fds[3];        /* standard input, output, error; the job gets copies; -1 = /dev/null */
@@ -51,14 +51,24 @@ VrJobs *vr_jobs_new(const VrJobsConfig *config);
 void vr_jobs_free(VrJobs *jobs);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrJobs, vr_jobs_free)
 
+/* What the jobs are told; as in VrJobsConfig. */
+const char *vr_jobs_uri(const VrJobs *jobs);
+const char *vr_jobs_root(const VrJobs *jobs);
+
 /* Borrowed, until `ended` was called. VR_ERROR_BUSY: as many run as may, or the daemon stops (vr_jobs_stop()). ended may be NULL. */
 VrJob *vr_jobs_start(VrJobs *jobs, const VrJobRequest *request, VrJobEnded ended, void *data, GError **error);
 
 /* To the job's process alone. */
 void vr_job_signal(VrJob *job, int signal);
 
+/* Nobody wants to hear of its end any more: `ended` is not called. The job goes on. */
+void vr_job_forget(VrJob *job);
+
 /* Jobs that run now: `own` are counted too. */
 guint vr_jobs_running(const VrJobs *jobs);
+
+/* To all that run. */
+void vr_jobs_signal(VrJobs *jobs, int signal);
 
 /* From now on only jobs of the daemon's own are started. */
 void vr_jobs_stop(VrJobs *jobs);
@@ -80,7 +90,8 @@ typedef struct VrJobCapture VrJobCapture;
 /* vr_jobs_start(), with standard output and error collected in files in memory, of 64 MiB at most each: what says more has exit status 1 and
  * nothing in out. fds[1] and fds[2] are ignored. The job's environment has VIRT_REIMAGE_ERROR_CODE=1, which asks main()'s report() for
  * a last line "error-code: NAME" on standard error. */
-VrJobCapture *vr_jobs_capture(VrJobs *jobs, const VrJobRequest *request, VrJobCaptured captured, void *data, GError **error);
+VrJobCapture *vr_jobs_capture(VrJobs *jobs, const VrJobRequest *request, VrJobCaptured captured, void *data,
+                              GError **error);
 
 /* Nobody wants to hear of it any more: `captured` is not called. The job goes on. */
 void vr_job_capture_forget(VrJobCapture *capture);
