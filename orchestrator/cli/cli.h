@@ -54,6 +54,7 @@ typedef struct {
     char **canary, **ignore;
     char *forget;
     char *html;
+    char *replaces; /* the SHA-256 of the model's text that this one was made of */
     gboolean rebuild;
     int worker_fd; /* of a worker (worker.h); 0: this is none */
 } VrCliOptions;

@@ -418,10 +418,20 @@ static gboolean bring_to_model(VrSession *session, const Definition *definition,
     return TRUE;
 }
 
+static gboolean is_text(const VrSession *session, const char *text, const char *digest)
+{
+    g_autofree char *own =
+        session->set ? g_compute_checksum_for_string(G_CHECKSUM_SHA256, session->set->text, -1) : NULL;
+
+    return own && (!text || g_str_equal(session->set->text, text)) && (!digest || g_str_equal(own, digest));
+}
+
 /* What was edited is what is there: nobody has defined it anew meanwhile. */
 static gboolean is_what_was_edited(const VrSession *session, const Definition *definition, GError **error)
 {
-    if (!definition->edited || (session->set && g_str_equal(session->set->text, definition->edited)))
+    const char *digest = session->cli->options.replaces;
+
+    if ((!definition->edited && !digest) || is_text(session, definition->edited, digest))
         return TRUE;
     g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "set '%s' was %s while it was edited", definition->model->name,
                 session->set ? "defined anew" : "undefined");

@@ -90,16 +90,35 @@ static void list_table(const VrCli *cli, const GPtrArray *states, const VrInUse 
         vr_tell(cli, "no image is published yet; '%s image-publish --help' says how", VR_PROGRAM);
 }
 
+/* By its name, or by its second one. FALSE: none, or half of one, was given as it should be. *name: NULL for all of them. */
+static gboolean find_listed(const VrSession *session, char **name, GError **error)
+{
+    const VrCliOptions *options = &session->cli->options;
+    guint given = !!options->publisher + !!options->offer + !!options->sku;
+
+    *name = g_strdup(session->cli->args[0]);
+    if (given == 0)
+        return TRUE;
+    if (given < 3 || *name) {
+        g_set_error(error, VR_ERROR, VR_ERROR_USAGE,
+                    "an image is listed by its NAME, or by --publisher, --offer and --sku together");
+        return FALSE;
+    }
+    *name = vr_store_find_name(session->store, options->publisher, options->offer, options->sku, error);
+    return *name != NULL;
+}
+
 gboolean vr_cmd_image_list(const VrCli *cli, GError **error)
 {
     g_auto(VrSession) session = {0};
+    g_autofree char *name = NULL;
     g_autoptr(GPtrArray) states = NULL;
     g_autoptr(VrInUse) in_use = NULL;
     json_t *list;
 
-    if (!vr_session_open_read(&session, cli, error))
+    if (!vr_session_open_read(&session, cli, error) || !find_listed(&session, &name, error))
         return FALSE;
-    states = vr_store_survey(session.store, cli->args[0], error);
+    states = vr_store_survey(session.store, name, error);
     in_use = states ? vr_gallery_uses(&session, FALSE, error) : NULL;
     if (!in_use)
         return FALSE;

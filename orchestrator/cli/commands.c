@@ -60,8 +60,10 @@ const VrCliCommand vr_cli_commands[] = {
     {"image-list", VR_GROUP_IMAGES, "[NAME]", "List images and their versions, with who uses them",
      "Newest first within a name. SIZE is what a guest sees, IN FILE the length of the file, ON DISK what it takes.\n"
      "ELIGIBLE says why latest and runs do not take a version: excluded, or damaged as far as can be seen without\n"
-     "reading all of it (image-verify does).",
-     "image-list debian-12", FALSE, VR_OPT_JSON, 0, 1, vr_cmd_image_list},
+     "reading all of it (image-verify does).\n"
+     "\n"
+     "--publisher, --offer and --sku name an image as well, in the place of NAME.",
+     "image-list debian-12", FALSE, VR_OPT_IDENTITY | VR_OPT_JSON, 0, 1, vr_cmd_image_list},
     {"image-info", VR_GROUP_IMAGES, "NAME [VERSION]", "Show all about one version (default: latest)",
      "latest is the highest version that is not excluded. What it boots by, its architecture and the UEFI loaders\n"
      "that firmware finds by itself are as they were read when it was published; 'not known' is what could not be.",

@@ -64,6 +64,7 @@ static const Option table[] = {
      NULL},
     {VR_OPT_NO_APPLY, "no-apply", 0, G_OPTION_ARG_NONE, AT(no_apply),
      "leave it to 'apply' to bring guests to the model", NULL},
+    {VR_OPT_NO_APPLY, "replaces", 0, G_OPTION_ARG_STRING, AT(replaces), NULL, NULL}, /* of the daemon; not shown */
     {VR_OPT_IGNORE, "ignore", 0, G_OPTION_ARG_STRING_ARRAY, AT(ignore),
      "let this finding pass, if it is one of those that may. Once more for each", "FINDING"},
     {VR_OPT_TEMP_DISK, "temp-disk", 0, G_OPTION_ARG_NONE, AT(temp_disk),
@@ -82,7 +83,9 @@ void vr_cli_options_print(guint bits)
 {
     for (guint i = 0; i < G_N_ELEMENTS(table); i++) {
         const Option *option = &table[i];
-        gboolean shown = option->bit ? (option->bit & bits) != 0 : (bits & VR_OPT_JSON) && option->offset == AT(json);
+        gboolean shown = !option->text ? FALSE
+                         : option->bit ? (option->bit & bits) != 0
+                                       : (bits & VR_OPT_JSON) && option->offset == AT(json);
         g_autofree char *left =
             g_strdup_printf("--%s%s%s", option->name, option->value ? " " : "", option->value ? option->value : "");
         if (shown)

@@ -24,22 +24,26 @@ static enum MHD_Result send_response(struct MHD_Connection *connection, guint st
     return queued;
 }
 
-enum MHD_Result vr_answer_json(struct MHD_Connection *connection, guint status, json_t *document)
+enum MHD_Result vr_answer_json(struct MHD_Connection *connection, guint status, const char *location, json_t *document)
 {
     char *text = document ? json_dumps(document, JSON_COMPACT) : NULL;
+    struct MHD_Response *response;
 
     json_decref(document);
     if (!text)
         return MHD_NO;
-    return send_response(connection, status, TYPE_JSON,
-                         MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE));
+    response = MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE);
+    if (response && location)
+        (void)MHD_add_response_header(response, MHD_HTTP_HEADER_LOCATION, location);
+    return send_response(connection, status, TYPE_JSON, response);
 }
 
 enum MHD_Result vr_answer_error(struct MHD_Connection *connection, guint status, const char *code, const char *message)
 {
     g_autofree char *shown = vr_printable(message, -1);
 
-    return vr_answer_json(connection, status, json_pack("{s:{s:s, s:s}}", "error", "code", code, "message", shown));
+    return vr_answer_json(connection, status, NULL,
+                          json_pack("{s:{s:s, s:s}}", "error", "code", code, "message", shown));
 }
 
 enum MHD_Result vr_answer_file(struct MHD_Connection *connection, guint status, const char *type, int fd, guint64 size)
@@ -49,13 +53,4 @@ enum MHD_Result vr_answer_file(struct MHD_Connection *connection, guint status, 
     if (!response)
         close(fd);
     return send_response(connection, status, type, response);
-}
-
-enum MHD_Result vr_answer_accepted(struct MHD_Connection *connection, const char *location)
-{
-    struct MHD_Response *response = MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
-
-    if (response)
-        (void)MHD_add_response_header(response, MHD_HTTP_HEADER_LOCATION, location);
-    return send_response(connection, MHD_HTTP_ACCEPTED, NULL, response);
 }

@@ -6,14 +6,11 @@
 #include <jansson.h>
 #include <microhttpd.h>
 
-/* Takes the document. */
-enum MHD_Result vr_answer_json(struct MHD_Connection *connection, guint status, json_t *document);
+/* Takes the document. location: for the header of that name, or NULL. */
+enum MHD_Result vr_answer_json(struct MHD_Connection *connection, guint status, const char *location, json_t *document);
 
 /* message may hold anything: what does not print is shown as '?'. */
 enum MHD_Result vr_answer_error(struct MHD_Connection *connection, guint status, const char *code, const char *message);
 
 /* The content of a file in memory, from its begin; takes the descriptor. */
 enum MHD_Result vr_answer_file(struct MHD_Connection *connection, guint status, const char *type, int fd, guint64 size);
-
-/* 202 with an empty body, and where to look. */
-enum MHD_Result vr_answer_accepted(struct MHD_Connection *connection, const char *location);

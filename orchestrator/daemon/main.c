@@ -15,6 +15,7 @@
 #include <sys/resource.h>
 
 #define PROGRAM "virt-reimaged"
+#define VR_PROGRAM "virt-reimage"
 
 typedef struct {
     char *socket_dir, *root, *uri, *config;
@@ -84,15 +85,50 @@ static void raise_open_files(void)
     }
 }
 
+/* The daemon's own limit is on connections; what is here is for descriptors of jobs. */
+static void stop_routes(void *routes)
+{
+    vr_routes_stop(routes);
+}
+
+static void stop_jobs(void *jobs)
+{
+    vr_jobs_stop(jobs);
+}
+
+/* Beside ourselves as it is built, else where it is installed. Free with g_free. */
+static char *find_program(void)
+{
+    g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
+    g_autofree char *dir = self ? g_path_get_dirname(self) : NULL;
+    g_autofree char *beside = dir ? g_build_filename(dir, VR_PROGRAM, NULL) : NULL;
+
+    if (beside && g_file_test(beside, G_FILE_TEST_IS_EXECUTABLE))
+        return g_steal_pointer(&beside);
+    return g_find_program_in_path(VR_PROGRAM);
+}
+
 static gboolean serve(const Options *options, const VrConfig *config, GError **error)
 {
-    const VrRoutesConfig routes_config = {options->uri ? options->uri : config->uri,
-                                          options->root ? options->root : config->root};
+    const char *uri = options->uri ? options->uri : config->uri;
+    g_autofree char *given = g_strdup(options->root ? options->root : config->root);
+    g_autofree char *root = given ? g_canonicalize_filename(given, NULL) : NULL;
+    g_autofree char *program = find_program();
+    const VrJobsConfig jobs_config = {.program = program, .uri = uri, .root = root, .max_jobs = config->max_commands};
+    g_autoptr(VrJobs) jobs = NULL;
     g_auto(VrListens) listens = {.sockets = {{.fd = -1}, {.fd = -1}}, .dir_fd = -1};
     g_autoptr(VrService) service = vr_service_new();
-    g_autoptr(VrRoutes) routes = vr_routes_new(&routes_config);
+    g_autoptr(VrRoutes) routes = NULL;
     g_autoptr(VrServer) server = NULL;
 
+    if (!program) {
+        g_set_error(error, VR_ERROR, VR_ERROR_NOT_FOUND, VR_PROGRAM " is neither beside " PROGRAM " nor in PATH");
+        return FALSE;
+    }
+    jobs = vr_jobs_new(&jobs_config);
+    routes = vr_routes_new(&(VrRoutesConfig){.uri = uri, .root = root, .jobs = jobs});
+    vr_service_add_stop(service, stop_routes, routes);
+    vr_service_add_stop(service, stop_jobs, jobs);
     if (!vr_listen_open(&listens, options->socket_dir, error))
         return FALSE;
     server = vr_server_new(vr_routes_answer, routes, error);

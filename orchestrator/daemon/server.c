@@ -48,6 +48,7 @@ struct VrServer {
     GHashTable *by_fd;   /* int -> Connection *, owned */
     GHashTable *waiting; /* VrRequest *, not owned */
     gsize bodies;        /* bytes of bodies that are held */
+    gboolean resumed;    /* a connection was resumed, of which MHD_get_timeout() does not tell */
     Door doors[2];
 };
 
@@ -61,10 +62,11 @@ typedef struct {
 
 static gboolean http_prepare(GSource *source, int *timeout)
 {
+    const VrServer *server = ((HttpSource *)source)->server;
     MHD_UNSIGNED_LONG_LONG ms = 0;
 
-    *timeout = -1;
-    if (MHD_get_timeout(((HttpSource *)source)->server->daemon, &ms) == MHD_YES)
+    *timeout = server->resumed ? 0 : -1;
+    if (!server->resumed && MHD_get_timeout(server->daemon, &ms) == MHD_YES)
         *timeout = (int)MIN(ms, (MHD_UNSIGNED_LONG_LONG)G_MAXINT);
     return *timeout == 0;
 }
@@ -80,7 +82,10 @@ static gboolean http_check(GSource *source)
 
 static gboolean http_dispatch(GSource *source, GSourceFunc unused, gpointer data)
 {
-    (void)MHD_run(((HttpSource *)source)->server->daemon);
+    VrServer *server = ((HttpSource *)source)->server;
+
+    server->resumed = FALSE;
+    (void)MHD_run(server->daemon);
     return G_SOURCE_CONTINUE;
 }
 
@@ -338,6 +343,7 @@ void vr_request_go_on(VrRequest *request)
     request->waiting = FALSE;
     g_hash_table_remove(request->server->waiting, request);
     set_deadline(connection_of(request->server, request->connection), TRUE);
+    request->server->resumed = TRUE;
     MHD_resume_connection(request->connection);
 }
 
