@@ -18,16 +18,6 @@
 
 /* ---- opening ---- */
 
-char *vr_store_default_root(const char *uri)
-{
-    gboolean session = geteuid() != 0; /* libvirt's own choice where no URI is given */
-    if (uri) {
-        g_autofree char *path = g_strndup(uri, strcspn(uri, "?"));
-        session = g_str_has_suffix(path, "/session");
-    }
-    return session ? g_build_filename(g_get_user_data_dir(), "virt-reimage", NULL) : g_strdup("/var/lib/virt-reimage");
-}
-
 static gboolean nothing_yet(const char *root, GError **error)
 {
     g_set_error(error, VR_ERROR, VR_ERROR_NOT_FOUND, "nothing was published in %s yet: begin with image-publish", root);

@@ -5,7 +5,10 @@
  */
 #include "base/error.h"
 #include "base/log.h"
+#include "disk/store.h"
 #include "orchestrator/config.h"
+#include "orchestrator/daemon/commands.h"
+#include "orchestrator/daemon/jobs.h"
 #include "orchestrator/daemon/listen.h"
 #include "orchestrator/daemon/routes.h"
 #include "orchestrator/daemon/server.h"
@@ -13,9 +16,11 @@
 
 #include <stdio.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #define PROGRAM "virt-reimaged"
-#define VR_PROGRAM "virt-reimage"
+#define COMMAND_PROGRAM "virt-reimage"
+#define JOB_SOCKET "job.sock"
 
 typedef struct {
     char *socket_dir, *root, *uri, *config;
@@ -85,58 +90,109 @@ static void raise_open_files(void)
     }
 }
 
-/* The daemon's own limit is on connections; what is here is for descriptors of jobs. */
-static void stop_routes(void *routes)
-{
-    vr_routes_stop(routes);
-}
+typedef struct {
+    char *uri, *root, *program, *job_socket;
+    VrService *service;
+    VrJobs *jobs;
+    VrCommands *commands;
+    VrRoutes *routes;
+    VrListens listens;
+    VrServer *server;
+} Daemon;
 
-static void stop_jobs(void *jobs)
+/* What holds jobs before the jobs, and connections before what serves them. */
+static void daemon_clear(Daemon *daemon)
 {
-    vr_jobs_stop(jobs);
+    g_clear_pointer(&daemon->commands, vr_commands_free);
+    g_clear_pointer(&daemon->server, vr_server_free);
+    vr_listen_clear(&daemon->listens);
+    g_clear_pointer(&daemon->routes, vr_routes_free);
+    g_clear_pointer(&daemon->jobs, vr_jobs_free);
+    g_clear_pointer(&daemon->service, vr_service_free);
+    g_free(daemon->uri);
+    g_free(daemon->root);
+    g_free(daemon->program);
+    g_free(daemon->job_socket);
 }
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Daemon, daemon_clear)
 
 /* Beside ourselves as it is built, else where it is installed. Free with g_free. */
 static char *find_program(void)
 {
     g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
     g_autofree char *dir = self ? g_path_get_dirname(self) : NULL;
-    g_autofree char *beside = dir ? g_build_filename(dir, VR_PROGRAM, NULL) : NULL;
+    g_autofree char *beside = dir ? g_build_filename(dir, COMMAND_PROGRAM, NULL) : NULL;
 
     if (beside && g_file_test(beside, G_FILE_TEST_IS_EXECUTABLE))
         return g_steal_pointer(&beside);
-    return g_find_program_in_path(VR_PROGRAM);
+    return g_find_program_in_path(COMMAND_PROGRAM);
+}
+
+/* One URI and one root for its life: every job is told them. */
+static gboolean settle(Daemon *daemon, const Options *options, const VrConfig *config, GError **error)
+{
+    const char *uri = options->uri ? options->uri : config->uri;
+    const char *root = options->root ? options->root : config->root;
+    g_autofree char *initial = NULL;
+
+    daemon->uri = g_strdup(uri ? uri : geteuid() == 0 ? "qemu:///system" : "qemu:///session");
+    initial = root ? g_strdup(root) : vr_store_default_root(daemon->uri);
+    daemon->root = g_canonicalize_filename(initial, NULL);
+    daemon->job_socket = g_build_filename(options->socket_dir ? options->socket_dir : VR_SOCKET_DIR, JOB_SOCKET, NULL);
+    daemon->program = find_program();
+    if (daemon->program)
+        return TRUE;
+    g_set_error(error, VR_ERROR, VR_ERROR_NOT_FOUND,
+                COMMAND_PROGRAM ", which does the work, is neither beside " PROGRAM " nor in PATH");
+    return FALSE;
+}
+
+static enum MHD_Result answer_command(void *commands, struct MHD_Connection *connection, const VrPeer *peer)
+{
+    return vr_commands_answer(commands, connection, peer);
+}
+
+static void stop(void *data)
+{
+    Daemon *daemon = data;
+
+    vr_routes_stop(daemon->routes);
+    vr_commands_stop(daemon->commands);
+    vr_jobs_stop(daemon->jobs);
+}
+
+static void make(Daemon *daemon, const VrConfig *config)
+{
+    const VrJobsConfig jobs = {.program = daemon->program,
+                               .socket = daemon->job_socket,
+                               .uri = daemon->uri,
+                               .root = daemon->root,
+                               .max_jobs = config->max_commands};
+
+    daemon->service = vr_service_new();
+    daemon->jobs = vr_jobs_new(&jobs);
+    daemon->commands = vr_commands_new(daemon->jobs);
+    daemon->routes = vr_routes_new(&(VrRoutesConfig){.uri = daemon->uri,
+                                                     .root = daemon->root,
+                                                     .jobs = daemon->jobs,
+                                                     .commands = answer_command,
+                                                     .commands_data = daemon->commands});
+    vr_service_add_stop(daemon->service, stop, daemon);
 }
 
 static gboolean serve(const Options *options, const VrConfig *config, GError **error)
 {
-    const char *uri = options->uri ? options->uri : config->uri;
-    g_autofree char *given = g_strdup(options->root ? options->root : config->root);
-    g_autofree char *root = given ? g_canonicalize_filename(given, NULL) : NULL;
-    g_autofree char *program = find_program();
-    const VrJobsConfig jobs_config = {.program = program, .uri = uri, .root = root, .max_jobs = config->max_commands};
-    g_autoptr(VrJobs) jobs = NULL;
-    g_auto(VrListens) listens = {.sockets = {{.fd = -1}, {.fd = -1}}, .dir_fd = -1};
-    g_autoptr(VrService) service = vr_service_new();
-    g_autoptr(VrRoutes) routes = NULL;
-    g_autoptr(VrServer) server = NULL;
+    g_auto(Daemon) daemon = {.listens = {.sockets = {{.fd = -1}, {.fd = -1}}, .dir_fd = -1}};
 
-    if (!program) {
-        g_set_error(error, VR_ERROR, VR_ERROR_NOT_FOUND, VR_PROGRAM " is neither beside " PROGRAM " nor in PATH");
+    if (!settle(&daemon, options, config, error) || !vr_listen_open(&daemon.listens, options->socket_dir, error))
         return FALSE;
-    }
-    jobs = vr_jobs_new(&jobs_config);
-    routes = vr_routes_new(&(VrRoutesConfig){.uri = uri, .root = root, .jobs = jobs});
-    vr_service_add_stop(service, stop_routes, routes);
-    vr_service_add_stop(service, stop_jobs, jobs);
-    if (!vr_listen_open(&listens, options->socket_dir, error))
+    make(&daemon, config);
+    daemon.server = vr_server_new(vr_routes_answer, daemon.routes, error);
+    if (!daemon.server)
         return FALSE;
-    server = vr_server_new(vr_routes_answer, routes, error);
-    if (!server)
-        return FALSE;
-    vr_server_listen(server, &listens);
-    vr_service_status(service, "serving");
-    if (vr_service_run(service))
+    vr_server_listen(daemon.server, &daemon.listens);
+    vr_service_status(daemon.service, "serving %s", daemon.root);
+    if (vr_service_run(daemon.service))
         return TRUE;
     g_set_error(error, VR_ERROR, VR_ERROR_FAILED, "ended by a second signal before all was done");
     return FALSE;
