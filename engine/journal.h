@@ -245,6 +245,13 @@ typedef struct {
 } VrSwapTimes;
 gboolean vr_journal_swap_times(VrJournal *journal, const char *swap_id, VrSwapTimes *times, GError **error);
 
+typedef struct {
+    VrSwapState state;
+    VrSwapTimes times;
+} VrSwapSpans;
+/* Of all swaps of a run, in order; within a transaction. Element: VrSwapSpans, freed with the array. */
+GArray *vr_journal_run_times(VrJournal *journal, const char *run_id, GError **error);
+
 /* For history that is no longer kept; both within a transaction of an owner (vr_owner_begin). */
 
 /* *moved: a swap of the run was committed. *open: one of them has not ended, or is UNKNOWN. */

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "orchestrator/tallies.h"
 
 #include <stdlib.h>
 
@@ -151,7 +152,8 @@ gboolean vr_history_end(VrJournal *journal, const VrOwner *owner, const VrRun *r
            end(db,
                vr_db_run(db, NULL, error,
                          "UPDATE runs SET status = ?, completed_us = ?, error_code = ?, error_text = ? WHERE id = ?",
-                         "iisss", (gint64)run->status, run->completed_us, run->error_code, run->error_text, run->id),
+                         "iisss", (gint64)run->status, run->completed_us, run->error_code, run->error_text, run->id) &&
+                   vr_tallies_keep(journal, owner->set_name, error),
                error);
 }
 

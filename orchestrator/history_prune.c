@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "orchestrator/extension_results.h"
 #include "orchestrator/history.h"
+#include "orchestrator/tallies.h"
 
 #define AZURE_RUNS 5
 #define AZURE_AGE_US (62 * 86400 * (gint64)G_USEC_PER_SEC)
@@ -134,7 +135,8 @@ gboolean vr_history_prune(VrJournal *journal, const VrOwner *owner, const VrHist
     if (!vr_owner_begin(journal, owner, error))
         return FALSE;
     rows = read_rows(db, owner->set_name, error);
-    if (!rows || !prune(journal, rows, retention, &count, error) || !end_prune(journal, owner, count, error)) {
+    if (!rows || !vr_tallies_keep(journal, owner->set_name, error) || !prune(journal, rows, retention, &count, error) ||
+        !end_prune(journal, owner, count, error)) {
         vr_db_rollback(db);
         return FALSE;
     }

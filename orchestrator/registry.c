@@ -44,7 +44,15 @@ static const char *const schema[] = {
     "  status INTEGER NOT NULL, exit_status INTEGER NOT NULL, suppressed INTEGER NOT NULL, text TEXT NOT NULL, output "
     "TEXT,"
     "  started_us INTEGER NOT NULL, duration_ms INTEGER NOT NULL, PRIMARY KEY (uuid, generation, name)) WITHOUT "
-    "ROWID;"};
+    "ROWID;",
+    /* sums over all runs that ended (tallies.h) */
+    "ALTER TABLE runs ADD COLUMN tallied INTEGER NOT NULL DEFAULT 0;"
+    "CREATE TABLE run_tallies ("
+    "  set_name TEXT NOT NULL, kind INTEGER NOT NULL, status INTEGER NOT NULL, count INTEGER NOT NULL,"
+    "  PRIMARY KEY (set_name, kind, status)) WITHOUT ROWID;"
+    "CREATE TABLE span_tallies ("
+    "  set_name TEXT NOT NULL, span INTEGER NOT NULL, bound_ms INTEGER NOT NULL, count INTEGER NOT NULL,"
+    "  sum_ms INTEGER NOT NULL, PRIMARY KEY (set_name, span, bound_ms)) WITHOUT ROWID;"};
 
 gboolean vr_registry_init(VrDb *db, GError **error)
 {

@@ -174,7 +174,10 @@ static void test_old_tables(void **state)
                                           "ALTER TABLE runs DROP COLUMN role",
                                           "ALTER TABLE instances DROP COLUMN protected_us",
                                           "ALTER TABLE instances DROP COLUMN protected_reason",
-                                          "DROP TABLE extensions"};
+                                          "DROP TABLE extensions",
+                                          "ALTER TABLE runs DROP COLUMN tallied",
+                                          "DROP TABLE run_tallies",
+                                          "DROP TABLE span_tallies"};
     g_autoptr(World) world = new_world();
     VrDb *db = vr_journal_db(world->journal);
 

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* How long swaps took, out of the steps of the journal. */
+#include "engine/journal.h"
+
+#include <stddef.h>
+
+/* A span from the first step of one name to the first later step of another. */
+static const struct {
+    const char *from, *to;
+    gsize offset;
+} spans[] = {
+    {"begin", "PREPARED", offsetof(VrSwapTimes, prepare_ms)},
+    {"stop-asked", "off", offsetof(VrSwapTimes, stop_ms)},
+    {"off", "SWITCHED", offsetof(VrSwapTimes, switch_ms)},
+    {"STOPPED", "nvram", offsetof(VrSwapTimes, nvram_ms)},
+    {"start-asked", "running", offsetof(VrSwapTimes, start_ms)},
+    {"running", "healthy", offsetof(VrSwapTimes, healthy_ms)},
+    {"off", "running", offsetof(VrSwapTimes, off_ms)},
+    {"stop-asked", "healthy", offsetof(VrSwapTimes, os_down_ms)},
+};
+
+typedef struct {
+    char *name, *boot_id;
+    gint64 at_ms;
+} Step;
+
+static void step_clear(gpointer data)
+{
+    Step *step = data;
+
+    g_free(step->name);
+    g_free(step->boot_id);
+}
+
+static gint64 span_of(const GArray *steps, const char *from, const char *to)
+{
+    const Step *first = NULL;
+
+    for (guint i = 0; i < steps->len; i++) {
+        const Step *step = &g_array_index(steps, Step, i);
+        if (!first && g_str_equal(step->name, from))
+            first = step;
+        else if (first && g_str_equal(step->name, to))
+            return g_str_equal(step->boot_id, first->boot_id) ? step->at_ms - first->at_ms : -1;
+    }
+    return -1;
+}
+
+static void times_of(const GArray *steps, VrSwapTimes *times)
+{
+    for (guint i = 0; i < G_N_ELEMENTS(spans); i++)
+        G_STRUCT_MEMBER(gint64, times, spans[i].offset) = span_of(steps, spans[i].from, spans[i].to);
+}
+
+static GArray *new_steps(void)
+{
+    GArray *steps = g_array_new(FALSE, FALSE, sizeof(Step));
+
+    g_array_set_clear_func(steps, step_clear);
+    return steps;
+}
+
+/* From the first of three columns on: name, boot id, time. */
+static void add_step(GArray *steps, sqlite3_stmt *stmt, int column)
+{
+    Step step = {vr_db_text(stmt, column), vr_db_text(stmt, column + 1), sqlite3_column_int64(stmt, column + 2)};
+
+    g_array_append_val(steps, step);
+}
+
+gboolean vr_journal_swap_times(VrJournal *journal, const char *swap_id, VrSwapTimes *times, GError **error)
+{
+    VrDb *db = vr_journal_db(journal);
+    g_autoptr(GArray) steps = new_steps();
+    int row = -1;
+
+    if (!vr_db_begin_read(db, error))
+        return FALSE;
+    {
+        g_autoptr(sqlite3_stmt) stmt = vr_db_prepare(
+            db, error, "SELECT name, boot_id, at_ms FROM steps WHERE swap_id = ? ORDER BY seq", "s", swap_id);
+        while (stmt && (row = vr_db_step(db, stmt, error)) == 1)
+            add_step(steps, stmt, 0);
+    }
+    vr_db_rollback(db);
+    times_of(steps, times);
+    return row == 0;
+}
+
+/* One pass over the steps of all swaps, those of one after those of another. */
+GArray *vr_journal_run_times(VrJournal *journal, const char *run_id, GError **error)
+{
+    VrDb *db = vr_journal_db(journal);
+    g_autoptr(GArray) all = g_array_new(FALSE, TRUE, sizeof(VrSwapSpans)), steps = new_steps();
+    g_autoptr(sqlite3_stmt) stmt =
+        vr_db_prepare(db, error,
+                      "SELECT swaps.seq, state, name, boot_id, at_ms FROM swaps JOIN steps ON swap_id = swaps.id "
+                      "WHERE run_id = ? ORDER BY swaps.seq, steps.seq",
+                      "s", run_id);
+    gint64 current = -1;
+    int row = -1;
+
+    while (stmt && (row = vr_db_step(db, stmt, error)) == 1) {
+        gint64 swap = sqlite3_column_int64(stmt, 0);
+        if (swap != current) {
+            VrSwapSpans one = {.state = (VrSwapState)sqlite3_column_int(stmt, 1)};
+            if (all->len > 0)
+                times_of(steps, &g_array_index(all, VrSwapSpans, all->len - 1).times);
+            g_array_set_size(steps, 0);
+            g_array_append_val(all, one);
+            current = swap;
+        }
+        add_step(steps, stmt, 2);
+    }
+    if (all->len > 0)
+        times_of(steps, &g_array_index(all, VrSwapSpans, all->len - 1).times);
+    return row == 0 ? g_steal_pointer(&all) : NULL;
+}
