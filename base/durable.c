@@ -271,6 +271,76 @@ gboolean vr_durable_write(int dirfd, const char *name, const void *data, gsize l
     return vr_fsync(dirfd, name, error);
 }
 
+/* The descriptor and its name are still one. */
+static gboolean has_name(int fd, int dirfd, const char *name)
+{
+    struct stat ours, there;
+    return fstat(fd, &ours) == 0 && fstatat(dirfd, name, &there, AT_SYMLINK_NOFOLLOW) == 0 &&
+           ours.st_dev == there.st_dev && ours.st_ino == there.st_ino;
+}
+
+/* In a directory where others may write: a file that was put there beforehand would be theirs to change later. */
+static gboolean check_own(int fd, const char *name, GError **error)
+{
+    struct stat st;
+    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid == geteuid() && st.st_nlink == 1)
+        return TRUE;
+    g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "%s is not a file of ours; remove it", name);
+    return FALSE;
+}
+
+/* One attempt: a descriptor with its lock, -1 with *again to try again, or -1 with an error. */
+static int take_tmp_file(int dirfd, const char *tmp, gboolean *again, GError **error)
+{
+    vr_autofd fd = open_beneath(dirfd, tmp, O_RDWR | O_CREAT | O_NONBLOCK, 0600);
+    *again = FALSE;
+    if (fd < 0) {
+        vr_set_error_errno(error, errno, "cannot make %s", tmp);
+        return -1;
+    }
+    int failed = lock_linked(fd);
+    *again = failed == EAGAIN || failed == ESTALE || (failed == 0 && !has_name(fd, dirfd, tmp));
+    if (failed && !*again)
+        vr_set_error_errno(error, failed, "cannot lock %s", tmp);
+    if (failed || *again || !check_own(fd, tmp, error))
+        return -1;
+    return vr_fd_steal(&fd);
+}
+
+static int wait_tmp_file(int dirfd, const char *tmp, GError **error)
+{
+    gboolean again = TRUE;
+    for (int i = 0; i < 500 && again; i++) {
+        int fd = take_tmp_file(dirfd, tmp, &again, error);
+        if (fd >= 0)
+            return fd;
+        if (again)
+            g_usleep(10000);
+    }
+    if (again)
+        g_set_error(error, VR_ERROR, VR_ERROR_BUSY, "another process writes %s", tmp);
+    return -1;
+}
+
+gboolean vr_durable_replace(int dirfd, const char *name, const void *data, gsize length, mode_t mode, GError **error)
+{
+    g_autofree char *tmp = g_strdup_printf(".%s.virt-reimage", name);
+    if (!check_component(name, error))
+        return FALSE;
+    vr_autofd fd = wait_tmp_file(dirfd, tmp, error);
+    if (fd < 0)
+        return FALSE;
+    if (ftruncate(fd, 0) < 0) {
+        vr_set_error_errno(error, errno, "cannot empty %s", tmp);
+        return FALSE;
+    }
+    if (!write_and_flush(fd, data, length, mode, name, error) || !give_name(dirfd, tmp, name, TRUE, error)) {
+        (void)unlinkat(dirfd, tmp, 0);
+        return FALSE;
+    }
+    return vr_fsync(dirfd, name, error);
+}
+
 gboolean vr_durable_rename(int from_dirfd, const char *from, int to_dirfd, const char *to, GError **error)
 {
     if (!check_component(from, error) || !check_component(to, error) ||

@@ -40,6 +40,11 @@ gboolean vr_pread_all(int fd, void *data, gsize length, guint64 offset, gsize *g
 gboolean vr_durable_write(int dirfd, const char *name, const void *data, gsize length, mode_t mode, gboolean replace,
                           GError **error);
 
+/* As vr_durable_write() with replace, in a directory of others, which is not swept: the temp file has one name for all (".NAME.virt-reimage"), so what a
+ * killed process left is what the next one writes to. VR_ERROR_BUSY: another process writes it for 5 s already; VR_ERROR_REFUSED: a file of that name is
+ * not ours. */
+gboolean vr_durable_replace(int dirfd, const char *name, const void *data, gsize length, mode_t mode, GError **error);
+
 /* Renames within or between directories of one file system without replacing, then fsyncs both
  * directories. An existing target is VR_ERROR_CONFLICT. */
 gboolean vr_durable_rename(int from_dirfd, const char *from, int to_dirfd, const char *to, GError **error);

@@ -36,6 +36,7 @@ typedef enum {
     VR_OPT_LEFT = 1 << 20,
     VR_OPT_IGNORE = 1 << 29,
     VR_OPT_TEMP_DISK = 1 << 30,
+    VR_OPT_OUTPUT = 1 << 23, /* --output --prometheus */
     VR_OPT_RECOVER = 1 << 22 /* --forget --rebuild */
 } VrCliOptionSet;
 
@@ -56,6 +57,8 @@ typedef struct {
     char *html;
     char *replaces; /* the SHA-256 of the model's text that this one was made of */
     gboolean rebuild;
+    char *output;
+    gboolean prometheus;
     int worker_fd; /* of a worker (worker.h); 0: this is none */
 } VrCliOptions;
 
@@ -145,6 +148,7 @@ gboolean vr_cmd_rollback(const VrCli *cli, GError **error);
 gboolean vr_cmd_status(const VrCli *cli, GError **error);
 gboolean vr_cmd_instance_view(const VrCli *cli, GError **error);
 gboolean vr_cmd_history(const VrCli *cli, GError **error);
+gboolean vr_cmd_metrics(const VrCli *cli, GError **error);
 gboolean vr_cmd_gc(const VrCli *cli, GError **error);
 gboolean vr_cmd_generations(const VrCli *cli, GError **error);
 gboolean vr_cmd_retry(const VrCli *cli, GError **error);

@@ -260,6 +260,17 @@ const VrCliCommand vr_cli_commands[] = {
     {"generations", VR_GROUP_VIEWS, "SET INSTANCE", "List the OS disks of an instance that are kept", "",
      "generations shop web-0", FALSE, VR_OPT_JSON, 2, 2, vr_cmd_generations},
 
+    {"metrics", VR_GROUP_VIEWS, "", "Print the metrics of this host for Prometheus, as OpenMetrics text",
+     "Sets, instances by version and state, runs, how long swaps took and guests were down, space: what the store "
+     "says,\n"
+     "without libvirt. Changes nothing. docs/metrics.md has each metric, with alert rules and a dashboard.\n"
+     "\n"
+     "--output puts it into FILE, whole or not at all, for the textfile collector of node_exporter; with --prometheus "
+     "in\n"
+     "the older text format, which is what that one reads.",
+     "metrics --prometheus --output /var/lib/prometheus/node-exporter/virt-reimage.prom", FALSE, VR_OPT_OUTPUT, 0, 0,
+     vr_cmd_metrics},
+
     {"gc", VR_GROUP_HOST, "[SET]", "Delete the OS disks that retention does not keep (default: of all sets)",
      "The end of each run does this for its set. A disk that a domain, an overlay or a process uses stays, with the "
      "reason.\n"

@@ -75,6 +75,10 @@ static const Option table[] = {
      "end the swap of this one, whose domain or record is gone", "INSTANCE"},
     {VR_OPT_RECOVER, "rebuild", 0, G_OPTION_ARG_NONE, AT(rebuild), "restore what a lost state.db knew of instances",
      NULL},
+    {VR_OPT_OUTPUT, "output", 0, G_OPTION_ARG_FILENAME, AT(output), "into this file, which is replaced as a whole",
+     "FILE"},
+    {VR_OPT_OUTPUT, "prometheus", 0, G_OPTION_ARG_NONE, AT(prometheus), "in the text format 0.0.4, not as OpenMetrics",
+     NULL},
     {VR_OPT_REASON, "reason", 0, G_OPTION_ARG_STRING, AT(reason), "why, for the record", "TEXT"},
     {VR_OPT_DRY_RUN, "dry-run", 0, G_OPTION_ARG_NONE, AT(dry_run), "say what would be done, change nothing", NULL},
 };
