@@ -287,6 +287,40 @@ VrRun *vr_history_open(VrDb *db, const char *set_name, GError **error)
     return last && last->completed_us == 0 ? g_steal_pointer(&last) : NULL;
 }
 
+VrRunCounts vr_run_counts(const VrRun *run)
+{
+    VrRunCounts counts = {0};
+
+    for (guint i = 0; i < run->instances->len; i++) {
+        const VrRunInstance *instance = g_ptr_array_index(run->instances, i);
+        switch (instance->phase) {
+        case VR_PHASE_PENDING:
+            counts.pending++;
+            break;
+        case VR_PHASE_SKIPPED:
+            counts.skipped++;
+            break;
+        case VR_PHASE_COMMITTED:
+            counts.successful++;
+            break;
+        case VR_PHASE_RESTORED:
+            counts.restored++;
+            counts.failed++;
+            break;
+        case VR_PHASE_UNKNOWN:
+            counts.unknown++;
+            counts.failed++;
+            break;
+        case VR_PHASE_FAILED:
+            counts.failed++;
+            break;
+        default:
+            counts.in_progress++;
+        }
+    }
+    return counts;
+}
+
 /* --- spread ------------------------------------------------------------------------------------------ */
 
 static int compare_int64(const void *a, const void *b)

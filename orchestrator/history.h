@@ -69,6 +69,12 @@ VrRun *vr_history_last(VrDb *db, const char *set_name, GError **error);
 /* The one of a set that has no end; NULL without error when there is none. */
 VrRun *vr_history_open(VrDb *db, const char *set_name, GError **error);
 
+/* Counts of J3 and F12, from the phases in the history. */
+typedef struct {
+    guint successful, failed, in_progress, pending, skipped, restored, unknown;
+} VrRunCounts;
+VrRunCounts vr_run_counts(const VrRun *run);
+
 /* p50, p95 (nearest rank) and max of the values that are not negative; all -1 when there is none. */
 typedef struct {
     gint64 p50, p95, max;

@@ -1,40 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "orchestrator/cli/run_view.h"
 
-VrRunCounts vr_run_counts(const VrRun *run)
-{
-    VrRunCounts counts = {0};
-
-    for (guint i = 0; i < run->instances->len; i++) {
-        const VrRunInstance *instance = g_ptr_array_index(run->instances, i);
-        switch (instance->phase) {
-        case VR_PHASE_PENDING:
-            counts.pending++;
-            break;
-        case VR_PHASE_SKIPPED:
-            counts.skipped++;
-            break;
-        case VR_PHASE_COMMITTED:
-            counts.successful++;
-            break;
-        case VR_PHASE_RESTORED:
-            counts.restored++;
-            counts.failed++;
-            break;
-        case VR_PHASE_UNKNOWN:
-            counts.unknown++;
-            counts.failed++;
-            break;
-        case VR_PHASE_FAILED:
-            counts.failed++;
-            break;
-        default:
-            counts.in_progress++;
-        }
-    }
-    return counts;
-}
-
 json_t *vr_counts_json(const VrRunCounts *counts)
 {
     return json_pack("{s:i, s:i, s:i, s:i, s:i}", "successfulInstanceCount", (int)counts->successful,

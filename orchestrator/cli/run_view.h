@@ -5,11 +5,6 @@
 #include "orchestrator/cli/output.h"
 #include "orchestrator/cli/session.h"
 
-/* Counts of J3 and F12, from the phases in the history. */
-typedef struct {
-    guint successful, failed, in_progress, pending, skipped, restored, unknown;
-} VrRunCounts;
-VrRunCounts vr_run_counts(const VrRun *run);
 json_t *vr_counts_json(const VrRunCounts *counts); /* progress */
 
 /* "upgrade to debian-12 2.0.0", "rollback". Free with g_free. */
