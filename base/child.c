@@ -425,6 +425,53 @@ gboolean vr_child_leave(const char *path, const char *const *argv, int keep_fd, 
     return *pid > 0;
 }
 
+/* ---- one that nobody waits for ---- */
+
+/* The first child's only work is to end, so that the second has no parent that would have to wait for it. */
+static G_NORETURN void go_alone(const char *path, char *const *argv, int null)
+{
+    pid_t pid = setsid() < 0 ? -1 : fork();
+
+    if (pid != 0)
+        _exit(pid < 0 ? VR_CHILD_NOT_BEGUN : 0);
+    if (dup2(null, STDIN_FILENO) >= 0 && dup2(null, STDOUT_FILENO) >= 0 && dup2(null, STDERR_FILENO) >= 0 &&
+        chdir("/") == 0) {
+        (void)syscall(SYS_close_range, 3u, ~0u, CLOSE_RANGE_CLOEXEC);
+        reset_signals();
+        (void)execv(path, argv);
+    }
+    _exit(VR_CHILD_NOT_BEGUN);
+}
+
+gboolean vr_child_let_go(const char *path, const char *const *argv, GError **error)
+{
+    vr_autofd null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    sigset_t all, before;
+    int status = 0;
+    pid_t got;
+    sigfillset(&all);
+    if (null < 0 || !lift(&null)) {
+        vr_set_error_errno(error, errno, "cannot open /dev/null");
+        return FALSE;
+    }
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    pid_t pid = fork();
+    if (pid == 0)
+        go_alone(path, (char *const *)argv, null);
+    int failed = errno;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    do {
+        got = pid < 0 ? pid : waitpid(pid, &status, 0);
+    } while (got < 0 && pid > 0 && errno == EINTR);
+    if (pid < 0)
+        vr_set_error_errno(error, failed, "cannot start %s", argv[0]);
+    else if (got == pid && status != 0)
+        g_set_error(error, VR_ERROR, VR_ERROR_CHILD, "cannot start %s", argv[0]);
+    else
+        return TRUE;
+    return FALSE;
+}
+
 /* ---- one that is somebody else's ---- */
 
 /* Copies above all that dup2() will overwrite. FALSE with errno. */

@@ -40,6 +40,10 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VrChildResult, vr_child_result_clear)
  * VR_CHILD_NOT_BEGUN. */
 gboolean vr_child_leave(const char *path, const char *const *argv, int keep_fd, GPid *pid, GError **error);
 
+/* Starts the program in file `path` and lets go of it: it is a child of init's, in a session of its own and in /, with our environment and nothing but
+ * /dev/null open. Whether it could be run nobody hears. */
+gboolean vr_child_let_go(const char *path, const char *const *argv, GError **error);
+
 /* What vr_child_hand_over() gives to a program; all are the caller's, and stay open here. */
 typedef struct {
     const char *path;        /* the file */

@@ -322,6 +322,35 @@ static void nothing_is_left_open(void **state)
     assert_int_equal(count_entries("/proc/self/fd"), before);
 }
 
+/* It is nobody's child that would have to wait for it, and holds nothing of ours. */
+static void what_is_let_go_stands_alone(void **state)
+{
+    g_autofree char *path = g_build_filename(g_get_tmp_dir(), "virt-reimage-let-go-XXXXXX", NULL);
+    g_autofree char *text = NULL, *script = NULL;
+    int fd = g_mkstemp(path);
+    int open_here = open("/dev/null", O_RDONLY);
+    /* ls has one of its own for the directory that it reads */
+    const char *argv[] = {"sh", "-c", NULL, NULL};
+
+    assert_true(fd >= 0 && open_here >= 0);
+    script = g_strdup_printf("fds=$(readlink /proc/$$/fd/0 /proc/$$/fd/1 /proc/$$/fd/2); { pwd; ls /proc/self/fd | wc "
+                             "-l; echo \"$fds\"; } > "
+                             "%s.new 2>&1; mv %s.new %s",
+                             path, path, path);
+    argv[2] = script;
+    assert_true(vr_child_let_go("/bin/sh", argv, NULL));
+    assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
+    for (guint i = 0; i < 600 && (!text || !*text); i++) {
+        g_usleep(10000);
+        g_clear_pointer(&text, g_free);
+        assert_true(g_file_get_contents(path, &text, NULL, NULL));
+    }
+    assert_string_equal(text, "/\n4\n/dev/null\n/dev/null\n/dev/null\n");
+    close(fd);
+    close(open_here);
+    unlink(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -346,6 +375,7 @@ int main(void)
         dir_test(one_descriptor_may_be_kept),
         cmocka_unit_test(a_text_may_be_its_input),
         cmocka_unit_test(nothing_is_left_open),
+        cmocka_unit_test(what_is_let_go_stands_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
