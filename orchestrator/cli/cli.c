@@ -7,6 +7,7 @@
 #include "disk/store.h"
 #include "hv/preflight.h"
 #include "orchestrator/cli/job.h"
+#include "orchestrator/cli/notices.h"
 #include "orchestrator/cli/remote.h"
 
 #include <stdio.h>
@@ -116,6 +117,7 @@ const char *vr_cli_default_uri(void)
 static gboolean run_command(VrCli *cli, char ***words, int *status, GError **error)
 {
     g_autoptr(GOptionContext) context = vr_cli_options_of(cli->command, &cli->options);
+    gboolean ok;
 
     if (!parse(context, words, cli->command->name, error))
         return FALSE;
@@ -139,7 +141,9 @@ static gboolean run_command(VrCli *cli, char ***words, int *status, GError **err
     case VR_REMOTE_FAILED:
         return FALSE;
     default:
-        return cli->command->run(cli, error);
+        ok = cli->command->run(cli, error);
+        vr_notices_leave(cli);
+        return ok;
     }
 }
 

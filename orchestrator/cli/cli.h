@@ -23,7 +23,8 @@ typedef enum {
     VR_OPT_RUN = 1 << 8,
     VR_OPT_HTML = 1 << 15,
     VR_OPT_NO_AUTO_ROLLBACK = 1 << 9,
-    VR_OPT_JSON = 1 << 10, /* a global option that not every command can answer */
+    VR_OPT_DELIVER = 1 << 11, /* --deliver --wait */
+    VR_OPT_JSON = 1 << 10,    /* a global option that not every command can answer */
     VR_OPT_ROLE = 1 << 16,
     VR_OPT_ROLL = 1 << 17, /* --canary --walk --replace */
     VR_OPT_DETACH = 1 << 18,
@@ -59,6 +60,7 @@ typedef struct {
     gboolean rebuild;
     char *output;
     gboolean prometheus;
+    gboolean deliver, wait;
     int worker_fd; /* of a worker (worker.h); 0: this is none */
 } VrCliOptions;
 
@@ -79,6 +81,7 @@ typedef struct {
     char **argv; /* of the program; not owned */
     char **args; /* what is left after the options, NULL-terminated; owned */
     guint n_args;
+    const char *request; /* that others were told of, while the command runs that asks for it (notices.h); NULL: none */
 } VrCli;
 
 struct VrCliCommand {
@@ -149,6 +152,7 @@ gboolean vr_cmd_status(const VrCli *cli, GError **error);
 gboolean vr_cmd_instance_view(const VrCli *cli, GError **error);
 gboolean vr_cmd_history(const VrCli *cli, GError **error);
 gboolean vr_cmd_metrics(const VrCli *cli, GError **error);
+gboolean vr_cmd_notices(const VrCli *cli, GError **error);
 gboolean vr_cmd_gc(const VrCli *cli, GError **error);
 gboolean vr_cmd_generations(const VrCli *cli, GError **error);
 gboolean vr_cmd_retry(const VrCli *cli, GError **error);

@@ -12,6 +12,7 @@
 #include "base/durable.h"
 #include "base/error.h"
 #include "base/fd.h"
+#include "orchestrator/cli/notices.h"
 #include "orchestrator/cli/output.h"
 #include "orchestrator/cli/run.h"
 #include "orchestrator/cli/run_view.h"
@@ -413,7 +414,7 @@ static gboolean bring_to_model(VrSession *session, const Definition *definition,
         vr_say(session->cli, VR_NOTHING_AUTOMATIC);
     say_unknown(session, &targets);
     if (applies(session->cli, definition->model) && behind->len > 0)
-        return vr_run_targets(session, &targets, error);
+        return vr_as_apply_request(session, &targets, vr_run_targets, error);
     say_behind(session, behind);
     return TRUE;
 }

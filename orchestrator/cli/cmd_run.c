@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* upgrade, reimage, apply, retry, rollback: choose the targets, then let the executor run them. */
 #include "base/error.h"
+#include "orchestrator/cli/notices.h"
 #include "orchestrator/cli/output.h"
 #include "orchestrator/cli/plan.h"
 #include "orchestrator/cli/run.h"
@@ -140,12 +141,10 @@ static gboolean can_replace(const VrCli *cli, GError **error)
 }
 
 /* D21: one at a time; --replace ends the first at its batch border. */
-gboolean vr_cmd_upgrade(const VrCli *cli, GError **error)
+static gboolean begin_upgrade(const VrCli *cli, GError **error)
 {
     g_autoptr(VrRun) ended = NULL;
 
-    if (is_for_a_worker(cli))
-        return leave_to_worker(cli, error);
     if (cli->options.replace && !cli->options.dry_run &&
         (!can_replace(cli, error) || !vr_run_end_open(cli, VR_EVENT_CANCEL, FALSE, &ended, error)))
         return FALSE;
@@ -176,18 +175,14 @@ static gboolean targets_of_reimage(VrTargets *targets, const VrSession *session,
     return TRUE;
 }
 
-gboolean vr_cmd_reimage(const VrCli *cli, GError **error)
+static gboolean begin_reimage(const VrCli *cli, GError **error)
 {
-    if (is_for_a_worker(cli))
-        return leave_to_worker(cli, error);
     return run(cli, VR_OPEN_RUN_REFUSE, targets_of_reimage, error);
 }
 
 /* F10 */
-gboolean vr_cmd_retry(const VrCli *cli, GError **error)
+static gboolean begin_retry(const VrCli *cli, GError **error)
 {
-    if (is_for_a_worker(cli))
-        return leave_to_worker(cli, error);
     return run(cli, VR_OPEN_RUN_REFUSE, vr_targets_of_retry, error);
 }
 
@@ -208,10 +203,8 @@ static gboolean rollback_in_flight(const VrCli *cli, VrRun *ended, GError **erro
     return TRUE;
 }
 
-gboolean vr_cmd_apply(const VrCli *cli, GError **error)
+static gboolean begin_apply(const VrCli *cli, GError **error)
 {
-    if (is_for_a_worker(cli))
-        return leave_to_worker(cli, error);
     return run(cli, VR_OPEN_RUN_REFUSE, vr_targets_of_apply, error);
 }
 
@@ -228,17 +221,46 @@ static gboolean check_rollback(const VrCliOptions *options, guint n_args, GError
     return FALSE;
 }
 
-gboolean vr_cmd_rollback(const VrCli *cli, GError **error)
+static gboolean begin_rollback(const VrCli *cli, GError **error)
 {
     g_autoptr(VrRun) ended = NULL;
 
-    if (!check_rollback(&cli->options, cli->n_args, error))
-        return FALSE;
-    if (is_for_a_worker(cli))
-        return leave_to_worker(cli, error);
     if (cli->options.all && !cli->options.dry_run && !vr_run_end_open(cli, VR_EVENT_CANCEL_NOW, TRUE, &ended, error))
         return FALSE;
     if (ended)
         return rollback_in_flight(cli, ended, error);
     return run(cli, VR_OPEN_RUN_REFUSE, vr_targets_of_rollback, error);
+}
+
+/* --- the commands ------------------------------------------------------------------------------------ */
+
+/* J7: whatever becomes of it, others are told that it was asked for. */
+static gboolean ask_for(const VrCli *cli, gboolean (*command)(const VrCli *cli, GError **error), GError **error)
+{
+    return is_for_a_worker(cli) ? leave_to_worker(cli, error) : vr_as_request(cli, command, error);
+}
+
+gboolean vr_cmd_upgrade(const VrCli *cli, GError **error)
+{
+    return ask_for(cli, begin_upgrade, error);
+}
+
+gboolean vr_cmd_reimage(const VrCli *cli, GError **error)
+{
+    return ask_for(cli, begin_reimage, error);
+}
+
+gboolean vr_cmd_apply(const VrCli *cli, GError **error)
+{
+    return ask_for(cli, begin_apply, error);
+}
+
+gboolean vr_cmd_retry(const VrCli *cli, GError **error)
+{
+    return ask_for(cli, begin_retry, error);
+}
+
+gboolean vr_cmd_rollback(const VrCli *cli, GError **error)
+{
+    return check_rollback(&cli->options, cli->n_args, error) && ask_for(cli, begin_rollback, error);
 }

@@ -259,6 +259,17 @@ const VrCliCommand vr_cli_commands[] = {
      vr_cmd_history},
     {"generations", VR_GROUP_VIEWS, "SET INSTANCE", "List the OS disks of an instance that are kept", "",
      "generations shop web-0", FALSE, VR_OPT_JSON, 2, 2, vr_cmd_generations},
+    {"notices", VR_GROUP_VIEWS, "[SET]", "List what was told to those outside about requests and runs, and what waits",
+     "Three notices: a run was asked for (RequestSubmitted), it has begun or was refused (RequestResult), it has "
+     "ended\n"
+     "(CompletionResult). The configuration says where they go: the journal, programs in a directory, a URL.\n"
+     "\n"
+     "The command that writes one leaves a process that delivers it, and never waits for that. --deliver does the "
+     "same\n"
+     "by hand, of all sets: what is due goes out, what fails is tried again later (5 s, and up to 10 min, for 24 h).\n"
+     "Where another process is at it, it does nothing. It says nothing and ends with 0, whoever could not be reached:\n"
+     "without --deliver each notice has a line, and the reason why it waits.",
+     "notices shop", FALSE, VR_OPT_DELIVER | VR_OPT_JSON, 0, 1, vr_cmd_notices},
 
     {"metrics", VR_GROUP_VIEWS, "", "Print the metrics of this host for Prometheus, as OpenMetrics text",
      "Sets, instances by version and state, runs, how long swaps took and guests were down, space: what the store "

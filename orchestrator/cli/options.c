@@ -79,6 +79,10 @@ static const Option table[] = {
      "FILE"},
     {VR_OPT_OUTPUT, "prometheus", 0, G_OPTION_ARG_NONE, AT(prometheus), "in the text format 0.0.4, not as OpenMetrics",
      NULL},
+    {VR_OPT_DELIVER, "deliver", 0, G_OPTION_ARG_NONE, AT(deliver), "tell what waits to those that are configured",
+     NULL},
+    {VR_OPT_DELIVER, "wait", 0, G_OPTION_ARG_NONE, AT(wait), "… and try again what failed, for at most 15 minutes",
+     NULL},
     {VR_OPT_REASON, "reason", 0, G_OPTION_ARG_STRING, AT(reason), "why, for the record", "TEXT"},
     {VR_OPT_DRY_RUN, "dry-run", 0, G_OPTION_ARG_NONE, AT(dry_run), "say what would be done, change nothing", NULL},
 };

@@ -4,6 +4,7 @@
 #include "base/durable.h"
 #include "base/error.h"
 #include "base/fd.h"
+#include "orchestrator/cli/notices.h"
 #include "orchestrator/cli/output.h"
 #include "orchestrator/cli/progress.h"
 #include "orchestrator/cli/signals.h"
@@ -84,8 +85,10 @@ static void show(const VrProgress *progress, void *data)
     Process *process = data;
 
     vr_progress_show(progress, &process->view);
-    if (progress->kind == VR_PROGRESS_RUN)
+    if (progress->kind == VR_PROGRESS_RUN) {
         begun(process, progress->run);
+        vr_notices_leave(process->session->cli); /* that it has begun is told now, and not at its end */
+    }
 }
 
 gboolean vr_run_process(const VrSession *session, const VrTargets *targets, const VrRunRequest *asked, VrEventType say,
@@ -108,6 +111,7 @@ gboolean vr_run_process(const VrSession *session, const VrTargets *targets, cons
             return FALSE;
         }
     }
+    request.request_id = session->cli->request;
     request.extensions = extensions;
     request.os_content = os_content;
     request.set = session->set;

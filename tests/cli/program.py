@@ -111,7 +111,7 @@ class Program:
     def snapshot(self):
         """Every file of the store with its mode and content, and every row of its database; {} when there is none.
 
-        Locks, fencing numbers and the sockets of runs are left out: to ask for a set is not to change it."""
+        Locks, fencing numbers, the sockets of runs and notices of requests are left out: to ask for a set is not to change it."""
         seen = {}
         for folder, folders, files in os.walk(self.root):
             folders[:] = [one for one in folders if one not in ("locks", "run")]
@@ -133,7 +133,7 @@ def content_of(path):
 def rows_of(path):
     database = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
     try:
-        return [line for line in database.iterdump() if 'INTO "owners"' not in line]
+        return [line for line in database.iterdump() if not line.startswith(('INSERT INTO "owners"', 'INSERT INTO "notice'))]
     finally:
         database.close()
 
