@@ -104,6 +104,10 @@ static const Row rows[] = {
     {{"notices", "webhookSecretFile", "FILE", "", "key of the HMAC-SHA256 that signs what is posted; of mode 0600"},
      parse_path,
      AT(webhook_secret_file)},
+    {{"notices", "webhookCaFile", "FILE", "",
+      "certificates of those who may have signed the webhook's; empty: those that the system trusts"},
+     parse_path,
+     AT(webhook_ca_file)},
     {{"metrics", "textfile", "FILE", "", "the daemon writes the metrics there, for node_exporter's textfile collector"},
      parse_path,
      AT(textfile)},
@@ -261,6 +265,7 @@ void vr_config_free(VrConfig *config)
     g_free(config->hooks);
     g_free(config->webhook);
     g_free(config->webhook_secret_file);
+    g_free(config->webhook_ca_file);
     g_free(config->textfile);
     g_free(config);
 }

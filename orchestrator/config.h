@@ -22,8 +22,8 @@ typedef struct {
     /* [notices] */
     gboolean journal;
     char *hooks;
-    char *webhook; /* NULL: none */
-    char *webhook_secret_file;
+    char *webhook;                               /* NULL: none */
+    char *webhook_secret_file, *webhook_ca_file; /* NULL: none; the authorities of the system */
     /* [metrics] */
     char *textfile; /* NULL: none */
     gint64 interval_ms;

@@ -63,9 +63,13 @@ typedef struct {
     VrOutside *outside; /* what was looked at before the run; NULL: the executor looks by itself, at its first border */
     const char *reason; /* --reason; may be NULL */
     const char *role;   /* the run is for the instances of this role; NULL: for all */
+    const char *request_id;  /* that was told of (outbox.h); NULL: none */
     VrProgressFunc progress; /* may be NULL */
     void *progress_data;
 } VrRunRequest;
+
+/* Who asks for runs in this process: the user, or who he was before sudo. */
+const char *vr_executor_user(void);
 
 typedef struct VrExecutor VrExecutor;
 VrExecutor *vr_executor_new(const VrEngine *engine, const VrRunRequest *request);

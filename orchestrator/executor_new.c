@@ -8,7 +8,7 @@
 
 #define MAX_WORKERS 256
 
-static const char *user_name(void)
+const char *vr_executor_user(void)
 {
     const char *sudo = g_getenv("SUDO_USER");
     const struct passwd *user = getpwuid(getuid());
@@ -25,9 +25,10 @@ static VrRun *new_run(const VrExecutor *executor)
     run->kind = request->kind;
     run->image = request->image ? g_strdup(request->image->name) : NULL;
     run->version = request->image ? g_strdup(request->image->version) : NULL;
-    run->started_by = g_strdup(user_name());
+    run->started_by = g_strdup(vr_executor_user());
     run->reason = g_strdup(request->reason);
     run->role = g_strdup(request->role);
+    run->request_id = g_strdup(request->request_id);
     run->detached = request->detached;
     run->instances = vr_run_instances_new();
     for (guint i = 0; i < executor->count; i++) {

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "orchestrator/outbox.h"
 #include "orchestrator/tallies.h"
 
 #include <stdlib.h>
@@ -30,6 +31,7 @@ void vr_run_free(VrRun *run)
     g_free(run->started_by);
     g_free(run->reason);
     g_free(run->role);
+    g_free(run->request_id);
     g_free(run->error_code);
     g_free(run->error_text);
     g_free(run->state);
@@ -84,9 +86,10 @@ static gboolean write_run(VrDb *db, const VrRun *run, GError **error)
 {
     if (!vr_db_run(db, NULL, error,
                    "INSERT INTO runs (id, set_name, kind, status, image, version, started_by, reason, started_us, "
-                   "detached, role) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                   "ssiissssiis", run->id, run->set_name, (gint64)run->kind, (gint64)run->status, run->image,
-                   run->version, run->started_by, run->reason, run->started_us, (gint64)run->detached, run->role))
+                   "detached, role, request_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                   "ssiissssiiss", run->id, run->set_name, (gint64)run->kind, (gint64)run->status, run->image,
+                   run->version, run->started_by, run->reason, run->started_us, (gint64)run->detached, run->role,
+                   run->request_id))
         return FALSE;
     for (guint i = 0; i < run->instances->len; i++)
         if (!write_instance(db, run->id, i, g_ptr_array_index(run->instances, i), error))
@@ -113,7 +116,7 @@ gboolean vr_history_begin(VrJournal *journal, const VrOwner *owner, VrRun *run, 
     if (!vr_owner_begin(journal, owner, error))
         return FALSE;
     run->id = free_run_id(db, run->started_us, error);
-    return end(db, run->id && write_run(db, run, error), error);
+    return end(db, run->id && write_run(db, run, error) && vr_outbox_accept(db, run, error), error);
 }
 
 gboolean vr_history_instance(VrJournal *journal, const VrOwner *owner, const char *run_id,
@@ -142,38 +145,6 @@ gboolean vr_history_detach(VrJournal *journal, const VrOwner *owner, VrRun *run,
         return FALSE;
     run->detached = TRUE;
     return TRUE;
-}
-
-gboolean vr_history_end(VrJournal *journal, const VrOwner *owner, const VrRun *run, GError **error)
-{
-    VrDb *db = vr_journal_db(journal);
-
-    return vr_owner_begin(journal, owner, error) &&
-           end(db,
-               vr_db_run(db, NULL, error,
-                         "UPDATE runs SET status = ?, completed_us = ?, error_code = ?, error_text = ? WHERE id = ?",
-                         "iisss", (gint64)run->status, run->completed_us, run->error_code, run->error_text, run->id) &&
-                   vr_tallies_keep(journal, owner->set_name, error),
-               error);
-}
-
-gboolean vr_history_close_open(VrJournal *journal, const VrOwner *owner, const char *code, const char *text,
-                               guint *closed, GError **error)
-{
-    VrDb *db = vr_journal_db(journal);
-    int changes = 0;
-    gboolean ok;
-
-    ok = vr_owner_begin(journal, owner, error) &&
-         end(db,
-             vr_db_run(db, &changes, error,
-                       "UPDATE runs SET status = ?, completed_us = ?, error_code = ?, error_text = ? "
-                       "WHERE set_name = ? AND completed_us = 0 AND detached = 0",
-                       "iisss", (gint64)VR_RUN_FAULTED, vr_clock_wall_us(), code, text, owner->set_name),
-             error);
-    if (closed)
-        *closed = (guint)changes;
-    return ok;
 }
 
 /* --- reading ----------------------------------------------------------------------------------------- */
@@ -223,6 +194,7 @@ static VrRun *read_run(sqlite3_stmt *stmt)
     run->detached = sqlite3_column_int(stmt, 12) != 0;
     run->state = vr_db_text(stmt, 13);
     run->role = vr_db_text(stmt, 14);
+    run->request_id = vr_db_text(stmt, 15);
     run->instances = vr_run_instances_new();
     return run;
 }
@@ -233,7 +205,8 @@ static gboolean read_runs(VrDb *db, GPtrArray *runs, const char *set_name, const
     g_autoptr(sqlite3_stmt) stmt = vr_db_prepare(
         db, error,
         "SELECT id, set_name, kind, status, image, version, started_by, reason, started_us, completed_us, "
-        "error_code, error_text, detached, state, role FROM runs WHERE set_name = ?1 AND (?2 IS NULL OR id = ?2) "
+        "error_code, error_text, detached, state, role, request_id FROM runs WHERE set_name = ?1 AND (?2 IS NULL OR id "
+        "= ?2) "
         "ORDER BY seq DESC LIMIT ?3",
         "ssi", set_name, run_id, limit);
     int row = -1;
@@ -245,6 +218,76 @@ static gboolean read_runs(VrDb *db, GPtrArray *runs, const char *set_name, const
             return FALSE;
     return row == 0;
 }
+
+/* --- ends -------------------------------------------------------------------------------------------- */
+
+/* In a transaction: the end in its row, and the notice that tells of it (outbox.h), so that neither is without the other. */
+static gboolean end_and_tell(VrDb *db, const char *set_name, const VrRun *run, GError **error)
+{
+    g_autoptr(GPtrArray) now = g_ptr_array_new_with_free_func((GDestroyNotify)vr_run_free);
+
+    return vr_db_run(db, NULL, error,
+                     "UPDATE runs SET status = ?, completed_us = ?, error_code = ?, error_text = ? WHERE id = ?",
+                     "iisss", (gint64)run->status, run->completed_us, run->error_code, run->error_text, run->id) &&
+           read_runs(db, now, set_name, run->id, 1, error) &&
+           (now->len == 0 || vr_outbox_complete(db, now->pdata[0], error));
+}
+
+gboolean vr_history_end(VrJournal *journal, const VrOwner *owner, const VrRun *run, GError **error)
+{
+    VrDb *db = vr_journal_db(journal);
+
+    return vr_owner_begin(journal, owner, error) &&
+           end(db, end_and_tell(db, owner->set_name, run, error) && vr_tallies_keep(journal, owner->set_name, error),
+               error);
+}
+
+/* Ids of the runs of a set that have no end, and are not detached. In a transaction; element: char *. */
+static GPtrArray *open_ids(VrDb *db, const char *set_name, GError **error)
+{
+    g_autoptr(GPtrArray) ids = g_ptr_array_new_with_free_func(g_free);
+    g_autoptr(sqlite3_stmt) stmt = vr_db_prepare(
+        db, error, "SELECT id FROM runs WHERE set_name = ? AND completed_us = 0 AND detached = 0 ORDER BY seq", "s",
+        set_name);
+    int row = -1;
+
+    while (stmt && (row = vr_db_step(db, stmt, error)) == 1)
+        g_ptr_array_add(ids, vr_db_text(stmt, 0));
+    return row == 0 ? g_steal_pointer(&ids) : NULL;
+}
+
+static gboolean close_all(VrDb *db, const char *set_name, const VrRun *how, guint *closed, GError **error)
+{
+    g_autoptr(GPtrArray) ids = open_ids(db, set_name, error);
+
+    for (guint i = 0; ids && i < ids->len; i++) {
+        VrRun run = *how;
+        run.id = ids->pdata[i];
+        if (!end_and_tell(db, set_name, &run, error))
+            return FALSE;
+        (*closed)++;
+    }
+    return ids != NULL;
+}
+
+gboolean vr_history_close_open(VrJournal *journal, const VrOwner *owner, const char *code, const char *text,
+                               guint *closed, GError **error)
+{
+    VrDb *db = vr_journal_db(journal);
+    const VrRun how = {.status = VR_RUN_FAULTED,
+                       .completed_us = vr_clock_wall_us(),
+                       .error_code = (char *)code,
+                       .error_text = (char *)text};
+    guint count = 0;
+    gboolean ok =
+        vr_owner_begin(journal, owner, error) && end(db, close_all(db, owner->set_name, &how, &count, error), error);
+
+    if (closed)
+        *closed = count;
+    return ok;
+}
+
+/* --- lists ------------------------------------------------------------------------------------------- */
 
 static GPtrArray *list(VrDb *db, const char *set_name, const char *run_id, gint64 limit, GError **error)
 {

@@ -26,6 +26,7 @@ typedef struct {
     char *started_by;                /* user name (J4) */
     char *reason;                    /* --reason; NULL */
     char *role;                      /* that it was for (D8); NULL: for all */
+    char *request_id;                /* of the request that it came of (outbox.h); NULL: none was told of */
     gint64 started_us, completed_us; /* completed 0: it runs, or was killed */
     char *error_code, *error_text;
     gboolean detached;    /* it stays open when its process ends before it does, and goes on in another one */

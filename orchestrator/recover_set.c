@@ -8,6 +8,7 @@
 #include "orchestrator/executor.h"
 #include "orchestrator/extension_swap.h"
 #include "orchestrator/health.h"
+#include "orchestrator/outbox.h"
 #include "orchestrator/run_state.h"
 
 #define MAX_JUDGES 64
@@ -284,6 +285,19 @@ static gboolean settle_history(const VrEngine *engine, GError **error)
     return swaps != NULL;
 }
 
+/* A request whose process is gone gets its answer (J7). */
+static gboolean close_lost_requests(const VrEngine *engine, GError **error)
+{
+    VrDb *db = vr_journal_db(engine->journal);
+
+    if (!vr_owner_begin(engine->journal, engine->owner, error))
+        return FALSE;
+    if (vr_outbox_close_lost(db, error))
+        return vr_db_commit(db, error);
+    vr_db_rollback(db);
+    return FALSE;
+}
+
 static gboolean write_all(const VrEngine *engine, GPtrArray *found, GError **error)
 {
     for (guint i = 0; i < found->len; i++) {
@@ -295,7 +309,8 @@ static gboolean write_all(const VrEngine *engine, GPtrArray *found, GError **err
     }
     return settle_history(engine, error) &&
            vr_history_close_open(engine->journal, engine->owner, VR_CODE_INTERNAL,
-                                 "the process of the run ended before the run did", NULL, error);
+                                 "the process of the run ended before the run did", NULL, error) &&
+           close_lost_requests(engine, error);
 }
 
 static gboolean none_unknown(const VrSet *set, GPtrArray *found, GError **error)

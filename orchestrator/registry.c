@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "orchestrator/model_change.h"
+#include "orchestrator/outbox.h"
 #include "orchestrator/planner.h"
 
 static const char *const schema[] = {
@@ -45,14 +46,16 @@ static const char *const schema[] = {
     "TEXT,"
     "  started_us INTEGER NOT NULL, duration_ms INTEGER NOT NULL, PRIMARY KEY (uuid, generation, name)) WITHOUT "
     "ROWID;",
-    /* sums over all runs that ended (tallies.h) */
+    /* 7: sums over all runs that ended (tallies.h) */
     "ALTER TABLE runs ADD COLUMN tallied INTEGER NOT NULL DEFAULT 0;"
     "CREATE TABLE run_tallies ("
     "  set_name TEXT NOT NULL, kind INTEGER NOT NULL, status INTEGER NOT NULL, count INTEGER NOT NULL,"
     "  PRIMARY KEY (set_name, kind, status)) WITHOUT ROWID;"
     "CREATE TABLE span_tallies ("
     "  set_name TEXT NOT NULL, span INTEGER NOT NULL, bound_ms INTEGER NOT NULL, count INTEGER NOT NULL,"
-    "  sum_ms INTEGER NOT NULL, PRIMARY KEY (set_name, span, bound_ms)) WITHOUT ROWID;"};
+    "  sum_ms INTEGER NOT NULL, PRIMARY KEY (set_name, span, bound_ms)) WITHOUT ROWID;",
+    /* 8: what is told to those outside (outbox.h) */
+    VR_OUTBOX_TABLES};
 
 gboolean vr_registry_init(VrDb *db, GError **error)
 {
