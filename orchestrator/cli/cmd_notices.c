@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #define PATIENCE_MS (15 * 60 * G_GINT64_CONSTANT(1000))
-#define LOOK_MS 5000 /* what another process wrote meanwhile, and failed, may be due earlier */
+#define LOOK_MS 2000 /* what another process wrote meanwhile, and failed, may be due earlier */
 #define WAITER ".notices-wait"
 
 /* --- telling ----------------------------------------------------------------------------------------- */
