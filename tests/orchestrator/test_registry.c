@@ -177,7 +177,11 @@ static void test_old_tables(void **state)
                                           "DROP TABLE extensions",
                                           "ALTER TABLE runs DROP COLUMN tallied",
                                           "DROP TABLE run_tallies",
-                                          "DROP TABLE span_tallies"};
+                                          "DROP TABLE span_tallies",
+                                          "ALTER TABLE runs DROP COLUMN request_id",
+                                          "DROP TABLE notice_deliveries",
+                                          "DROP TABLE notice_channels",
+                                          "DROP TABLE notices"};
     g_autoptr(World) world = new_world();
     VrDb *db = vr_journal_db(world->journal);
 
