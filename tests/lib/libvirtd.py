@@ -31,7 +31,7 @@ from lib import subreaper  # noqa: E402  (after the path, when this is the progr
 PYTHON = sys.executable or "/usr/bin/python3"
 SUBREAPER = [PYTHON, os.path.join(HERE, "subreaper.py")]
 SYSTEM_URI = "qemu:///system"
-CLONE_NEWNS = 0x00020000
+CLONE_NEWNS, CLONE_NEWNET = 0x00020000, 0x40000000
 PRIVATE_DIRS = ["/run/libvirt", "/var/lib/libvirt", "/etc/libvirt/qemu", "/etc/libvirt/storage",
                 "/etc/libvirt/secrets", "/var/cache/libvirt", "/var/log/libvirt"]
 
@@ -97,10 +97,16 @@ def ensure():
 
 
 class PrivateLibvirtd:
-    """A context manager; .uri to connect to, .pid of libvirtd itself for signals."""
+    """A context manager; .uri to connect to, .pid of libvirtd itself for signals.
 
-    def __init__(self):
-        self.dir = self.pid = self.namespace = None
+    network: it gets a network namespace, too, in which it may make bridges and networks, and nothing of them is seen outside.  What
+    runs there by .command() has it as qemu:///system.
+    """
+
+    def __init__(self, network=False):
+        self.dir = self.pid = None
+        self.network = network
+        self.namespaces = {}  # of a libvirtd that crashed: nsenter's option -> file descriptor
         self.processes = []  # sub-reapers: guests stay below the one that started them
 
     @property
@@ -122,7 +128,8 @@ class PrivateLibvirtd:
         return False
 
     def start(self):
-        self.processes.append(start([PYTHON, os.path.abspath(__file__), "--become", self.dir]))
+        word = "--become-host" if self.network else "--become"
+        self.processes.append(start([PYTHON, os.path.abspath(__file__), word, self.dir]))
         wait_answer(self.uri, self.processes[-1])
         self.read_pid()
 
@@ -135,21 +142,27 @@ class PrivateLibvirtd:
         while self.processes:
             stop_tree(self.processes.pop())
 
+    def command(self, *argv, directory="/"):
+        """That runs a program in its namespaces."""
+        return ["nsenter", f"--mount=/proc/{self.pid}/ns/mnt", f"--net=/proc/{self.pid}/ns/net", "env", "-C", directory, *argv]
+
     def crash(self):
-        """SIGKILL to libvirtd alone: its guests run on, and its namespace waits for the next one."""
-        with open(f"/proc/{self.pid}/ns/mnt", "rb") as namespace:
-            self.namespace = os.dup(namespace.fileno())
+        """SIGKILL to libvirtd alone: its guests run on, and its namespaces wait for the next one."""
+        for option, name in (("--mount", "mnt"), ("--net", "net")):
+            self.namespaces[option] = os.open(f"/proc/{self.pid}/ns/{name}", os.O_RDONLY)
         os.kill(self.pid, signal.SIGKILL)
         while not subreaper.is_gone(self.pid):
             time.sleep(0.02)
 
     def restart(self):
-        """After crash(): another libvirtd in the same namespace, which finds the guests that run."""
-        command = ["nsenter", f"--mount=/proc/self/fd/{self.namespace}", *libvirtd_command(self.dir)]
-        process = subprocess.Popen([*SUBREAPER, *command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                   stderr=subprocess.DEVNULL, start_new_session=True, pass_fds=[self.namespace])
+        """After crash(): another libvirtd in the same namespaces, which finds the guests that run."""
+        enter = [f"{option}=/proc/self/fd/{namespace}" for option, namespace in self.namespaces.items()]
+        process = subprocess.Popen([*SUBREAPER, "nsenter", *enter, *libvirtd_command(self.dir)], stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+                                   pass_fds=list(self.namespaces.values()))
         wait_answer(self.uri, process)
-        os.close(self.namespace)
+        while self.namespaces:
+            os.close(self.namespaces.popitem()[1])
         self.processes.append(process)
         self.read_pid()
 
@@ -164,11 +177,25 @@ def mount(*arguments):
     subprocess.run(["mount", *arguments], check=True)
 
 
-def become_private(directory):
-    """Makes the namespace and turns this process into its libvirtd."""
+def become_a_host(directory):
+    """What there is beside libvirtd: a network whose devices /sys shows, and the socket where clients look for it."""
+    groups = "/sys/fs/cgroup"
+    if os.path.isdir(groups):
+        os.mkdir(f"{directory}/cgroup")
+        mount("--rbind", groups, f"{directory}/cgroup")
+    mount("-t", "sysfs", "sysfs", "/sys")
+    if os.path.isdir(groups):
+        mount("--move", f"{directory}/cgroup", groups)
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    for name in ("libvirt-sock", "libvirt-sock-ro"):
+        os.symlink(f"{directory}/{name}", f"/run/libvirt/{name}")
+
+
+def become_private(directory, network):
+    """Makes the namespaces and turns this process into their libvirtd."""
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.unshare(CLONE_NEWNS) != 0:
-        raise OSError(ctypes.get_errno(), "unshare(CLONE_NEWNS)")
+    if libc.unshare(CLONE_NEWNS | (CLONE_NEWNET if network else 0)) != 0:
+        raise OSError(ctypes.get_errno(), "unshare")
     mount("--make-rprivate", "/")
     for path in PRIVATE_DIRS:
         if os.path.isdir(path):
@@ -179,6 +206,8 @@ def become_private(directory):
         with open(f"{directory}/{name}", "w", encoding="ascii") as file:
             file.write(text)
     mount("--bind", f"{directory}/qemu.conf", "/etc/libvirt/qemu.conf")
+    if network:
+        become_a_host(directory)
     command = libvirtd_command(directory)
     os.execv(command[0], command)
 
@@ -188,8 +217,8 @@ def libvirtd_command(directory):
 
 
 def main(arguments):
-    if len(arguments) == 2 and arguments[0] == "--become":
-        become_private(arguments[1])
+    if len(arguments) == 2 and arguments[0] in ("--become", "--become-host"):
+        become_private(arguments[1], arguments[0] == "--become-host")
     elif arguments == ["--serve"]:
         with PrivateLibvirtd() as private:
             print(private.uri, private.pid, flush=True)

@@ -3,6 +3,7 @@
 import os
 import socket
 import struct
+import subprocess
 import sys
 import time
 
@@ -85,6 +86,20 @@ def test_private_libvirtd_is_another_host():
             assert fleet[0].booted_versions() == ["1"]
             directory = private.dir
     assert not os.path.exists(directory)
+
+
+def test_private_libvirtd_with_a_network():
+    """What it makes of networks is its own; its programs have it as qemu:///system, and a crash takes nothing of that."""
+    with libvirtd.PrivateLibvirtd(network=True) as private:
+        network = "<network><name>own</name><bridge name='vrown0'/><ip address='192.168.121.1' netmask='255.255.255.0'/></network>"
+        libvirt.open(private.uri).networkCreateXML(network)
+        private.crash()
+        private.restart()
+        shown = subprocess.run(private.command("sh", "-c", "virsh -q net-list --name; ls /sys/class/net"), capture_output=True,
+                               text=True, check=True).stdout
+        assert sorted(shown.split()) == ["lo", "own", "vrown0"]
+        assert not os.path.exists("/sys/class/net/vrown0")
+        assert "own" not in {one.name() for one in libvirt.open(libvirtd.SYSTEM_URI).listAllNetworks()}
 
 
 def test_a_version_that_is_too_long_is_refused():
