@@ -4,6 +4,7 @@
 
 usage: guest.py wait NAME...    wait until each guest's agent answers and it reports Healthy
        guest.py show NAME...    a line for each guest
+       guest.py version NAME... the version that each guest says it runs, one a line
 
 Standard library only: the demo runs it on a host that has no test packages.
 """
@@ -178,15 +179,13 @@ def wait_for(name):
 
 
 def main(arguments):
-    if len(arguments) < 2 or arguments[0] not in ("wait", "show"):
+    verbs = {"wait": wait_for, "show": lambda name: print("  " + line_of(name)),
+             "version": lambda name: print(Guest(name).inside()["version"])}
+    if len(arguments) < 2 or arguments[0] not in verbs:
         sys.exit(__doc__)
-    verb, names = arguments[0], arguments[1:]
     try:
-        for name in names:
-            if verb == "wait":
-                wait_for(name)
-            else:
-                print("  " + line_of(name))
+        for name in arguments[1:]:
+            verbs[arguments[0]](name)
     except GuestError as error:
         sys.exit(f"error: {error}")
 

@@ -38,7 +38,7 @@ require_no_stranger() {
     local name
     for name in $(guest_names); do
         ! is_defined "$name" || is_ours "$name" ||
-            die "a domain $name exists that is not the lab's; undefine it, or set LAB_NAME and LAB_DIR"
+            die "a domain $name exists that is not the lab's; undefine it ('vagrant destroy', if Vagrant made it), or set LAB_NAME and LAB_DIR"
     done
 }
 
@@ -69,7 +69,8 @@ define_guest() {
     type=$(cat "$LAB_DIR/domain-type")
     [ "$type" != kvm ] || cpu="<cpu mode='host-passthrough'/>"
     sed -e "s|@NAME@|$name|; s|@TYPE@|$type|; s|@CPU@|$cpu|; s|@DIR@|$LAB_DIR/guests/$name|" \
-        -e "s|@MAC@|$(printf '52:54:00:1a:b0:%02x' "$number")|" \
+        -e "s|@MAC@|$(printf '52:54:00:1a:b0:%02x' "$number")|; s|@MEMORY@|$MEMORY_MIB|" \
+        -e "s|@DATA@|$DATA_SERIAL|; s|@TEMP@|$TEMP_SERIAL|" \
         "$HERE/guest.xml.in" >"$LAB_DIR/guests/$name/domain.xml"
     virsh -q define --validate "$LAB_DIR/guests/$name/domain.xml" >/dev/null
 }
@@ -113,6 +114,7 @@ remove_guest() {
 
 remove_guests() {
     local name
+    [ -e "$LAB_DIR/guests" ] || return 0
     for name in $(ls "$LAB_DIR/guests"); do
         ! is_defined "$name" || remove_guest "$name"
     done
