@@ -32,11 +32,18 @@ class Host(Throwaway):
         files = [self.put(debs[name], f"/tmp/{name}.deb") for name in names]
         return self("dpkg", "--force-confdef", "-i", *files)
 
+    @staticmethod
+    def program(user):
+        """A user names the host's libvirt, as for virsh: else it is about guests of his own."""
+        return ["virt-reimage", "-c", "qemu:///system"] if user else ["virt-reimage"]
+
     def reimage(self, *words, status=0, user=None, stdin="", timeout=180):
-        return self("virt-reimage", *words, status=status, user=user, stdin=stdin, timeout=timeout)
+        return self(*self.program(user), *words, status=status, user=user, stdin=stdin, timeout=timeout)
 
     def reimage_json(self, *words, user=None):
-        return json.loads(self.run("virt-reimage", "--json", *words, user=user).out)
+        done = self.run(*self.program(user), "--json", *words, user=user)
+        assert done.status == 0, (words, done.status, done.out, done.err)
+        return json.loads(done.out)
 
     def write_image(self, version, **options):
         path = f"/var/tmp/{version}.qcow2"

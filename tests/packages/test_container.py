@@ -1,20 +1,105 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""K5, H5: the packages on a host with systemd as its process 1."""
+"""K5, H5: the packages on a host with systemd as its process 1, and what becomes of a run there."""
+import re
+
 import pytest
 
 SET, GUESTS = "night-shop", ["web-0", "web-1"]
+DAEMON = "virt-reimaged.service"
+
+
+def wait_libvirt(host):
+    host.wait_for(lambda: host.run("virsh", "list").status == 0, 30, "libvirt answers")
+
+
+def open_shop(host, debs):
+    """Two guests on 1.0.0, in a set, and 2.0.0 is there for them."""
+    wait_libvirt(host)
+    host.install(debs, *debs.names)
+    for guest in GUESTS:
+        host.add_guest(guest)
+    host.publish("1.0.0", "2.0.0")
+    host.add_set(SET, GUESTS)
+    return host
 
 
 @pytest.fixture
 def shop(booted, debs):
-    """Two guests on 1.0.0, in a set, and 2.0.0 is there for them."""
-    booted.wait_for(lambda: booted.run("virsh", "list").status == 0, 30, "libvirt answers")
-    booted.install(debs, *debs.names)
+    return open_shop(booted, debs)
+
+
+def show(host, unit, key):
+    return host("systemctl", "show", "--value", "-p", key, unit).strip()
+
+
+def job_units(host):
+    return re.findall(r"virt-reimage-job@\S+\.service", host("systemctl", "list-units", "--plain", "--no-legend", "virt-reimage-job@*"))
+
+
+def begin_run(host):
+    """In the middle of the swap of its first guest; the process of the run."""
+    host.reimage("upgrade", SET, "--detach")
+    host.wait_for(lambda: "2.0.0" in host.booted_versions(GUESTS[0]) or "2.0.0" in host.booted_versions(GUESTS[1]), 30, "a guest was swapped")
+    assert run_status(host) == "RollingForward"
+    return run_processes(host)
+
+
+def run_processes(host):
+    """Those of virt-reimage in units of jobs."""
+    pids = [pid for unit in job_units(host)
+            for pid in host.read(f"/sys/fs/cgroup{show(host, unit, 'ControlGroup')}/cgroup.procs").split()]
+    assert pids
+    return sorted(pids)
+
+
+def run_status(host):
+    runs = host.reimage_json("history", SET)["runs"]
+    return runs[0]["runningStatus"]["code"] if runs else None
+
+
+def wait_done(host):
+    host.wait_for(lambda: host.versions(SET) == ["2.0.0"] * 2 and run_status(host) == "Completed", 60, "the run is done")
     for guest in GUESTS:
-        booted.add_guest(guest)
-    booted.publish("1.0.0", "2.0.0")
-    booted.add_set(SET, GUESTS)
-    return booted
+        assert host.booted_versions(guest) == ["1.0.0", "2.0.0"], "each guest was swapped once"
+
+
+def test_its_units(shop):
+    """K5: what is started by an installation, and who may ask what."""
+    for unit in (DAEMON, "virt-reimage.socket", "virt-reimage-ro.socket", "virt-reimage-job.socket"):
+        assert show(shop, unit, "ActiveState") == "active"
+        assert show(shop, unit, "UnitFileState") == "enabled"
+    assert shop("stat", "-c", "%a %U %G", "/run/virt-reimage/virt-reimage.sock", "/run/virt-reimage/virt-reimage-ro.sock",
+                "/run/virt-reimage/job.sock").splitlines() == ["660 root virt-reimage", "666 root root", "600 root root"]
+    shop("useradd", "-m", "-G", "virt-reimage", "ann")
+    shop("useradd", "-m", "bob")
+    assert shop.versions(SET, user="ann") == ["1.0.0"] * 2
+    assert shop.versions(SET, user="bob") == ["1.0.0"] * 2
+    assert shop.run(*shop.program("bob"), "reimage", SET, "--all", user="bob").status in (1, 4)
+    assert shop.versions(SET) == ["1.0.0"] * 2 and run_status(shop) is None
+    shop.reimage("upgrade", SET, user="ann")
+    wait_done(shop)
+    shop("systemctl", "stop", DAEMON)
+    assert shop.versions(SET, user="ann") == ["2.0.0"] * 2, "the socket has started it again"
+    assert show(shop, DAEMON, "ActiveState") == "active"
+
+
+def test_a_daemon_that_is_killed(shop):
+    """K5: its death stops no run, and the next one serves the same."""
+    processes, daemon = begin_run(shop), show(shop, DAEMON, "MainPID")
+    shop("systemctl", "kill", "--kill-who=main", "--signal=SIGKILL", DAEMON)
+    shop.wait_for(lambda: show(shop, DAEMON, "MainPID") not in (daemon, "0"), 20, "there is another daemon")
+    assert run_processes(shop) == processes
+    wait_done(shop)
+
+
+def test_an_upgrade_of_the_packages(booted, older, debs):
+    """K5: a run goes on while its package gets a new version, and so does the daemon, as the new one."""
+    open_shop(booted, older)
+    processes, daemon = begin_run(booted), show(booted, DAEMON, "MainPID")
+    booted.install(debs, *debs.names)
+    booted.wait_for(lambda: show(booted, DAEMON, "MainPID") not in (daemon, "0"), 20, "there is another daemon")
+    assert run_processes(booted) == processes
+    wait_done(booted)
 
 
 def test_a_nightly_reimage(shop):
