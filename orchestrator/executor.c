@@ -191,7 +191,8 @@ static void obey(VrExecutor *executor, const VrCommand *command, const char *boo
         break;
     case VR_COMMAND_WAKE:
         executor->wake_ms = command->at_ms;
-        tell(executor, VR_PROGRESS_WAIT, NULL, command->text);
+        if (!vr_executor_is_held_by_window(executor))
+            tell(executor, VR_PROGRESS_WAIT, NULL, command->text);
         break;
     case VR_COMMAND_HOLD:
         vr_executor_audit(executor, "hold", NULL, command->text);
@@ -224,6 +225,7 @@ static void obey(VrExecutor *executor, const VrCommand *command, const char *boo
     case VR_COMMAND_SWAP:
     case VR_COMMAND_PROBE:
     case VR_COMMAND_DISCARD:
+    case VR_COMMAND_WINDOW:
         push_job(executor, command->type, command->instance, command->text);
         break;
     case VR_COMMAND_FINISH:
@@ -297,17 +299,19 @@ static void give_seats(VrExecutor *executor, const GArray *commands)
 static void take(VrExecutor *executor, const VrMessage *message)
 {
     g_autoptr(GArray) commands = g_array_new(FALSE, TRUE, sizeof(VrCommand));
+    gint64 now_ms = vr_clock_now_ms();
     VrEvent event = {.type = message->type,
                      .instance = message->instance,
                      .outcome = message->outcome,
                      .reason = message->reason,
                      .answers = message->answers,
                      .wishes = message->wishes,
-                     .off_ms = message->off_ms};
+                     .off_ms = message->off_ms,
+                     .window = vr_executor_window_answer(message, now_ms)};
     const char *boot_id = message->type == VR_EVENT_PROBED ? message->text : NULL;
 
     g_array_set_clear_func(commands, (GDestroyNotify)vr_command_clear);
-    vr_rollout_step(executor->rollout, &event, vr_clock_now_ms(), commands);
+    vr_rollout_step(executor->rollout, &event, now_ms, commands);
     note_left(executor, message);
     if (message->type == VR_EVENT_GATE)
         vr_executor_note_gate(executor, message);

@@ -53,8 +53,10 @@ typedef struct {
     const VrImage *image;       /* that all move to; NULL: a rollback, or each target has its own */
     const VrRunTarget *targets; /* one for each instance of the set */
     gboolean automatic_rollback;
-    gboolean walk;       /* a person names each upgrade domain (G4) */
-    gboolean detached;   /* it outlives its process */
+    gboolean walk;     /* a person names each upgrade domain (G4) */
+    gboolean detached; /* it outlives its process */
+    gboolean
+        windowed; /* it began by itself: its batches begin in the model's maintenance window only, where the model has one (H4). No rollback */
     VrRun *goes_on;      /* an open run of this set, to go on with, from vr_executor_past(); taken. NULL: a new one */
     gboolean temp_disks; /* a reimage also makes anew what the model flags as temporary (B8) */
     const VrExtensions *extensions; /* of the set's model, that run in each guest on its new disk; NULL: none */

@@ -27,6 +27,7 @@ void vr_executor_save(VrExecutor *executor)
     g_auto(VrRunState) state = {.automatic_rollback = executor->request.automatic_rollback,
                                 .walk = executor->request.walk,
                                 .temp_disks = executor->request.temp_disks,
+                                .windowed = executor->request.windowed,
                                 .ignored = g_strdupv((char **)executor->request.ignored)};
     g_autoptr(GError) local = NULL;
     g_autofree char *text = NULL;
@@ -221,6 +222,7 @@ gboolean vr_executor_past(const VrSet *set, VrRun *run, VrRunTarget *targets, Vr
     request->automatic_rollback = state.automatic_rollback;
     request->walk = state.walk;
     request->temp_disks = state.temp_disks;
+    request->windowed = state.windowed;
     g_strfreev(run->ignored);
     run->ignored = g_steal_pointer(&state.ignored);
     request->ignored = (const char *const *)run->ignored;

@@ -16,6 +16,7 @@ void vr_message_free(VrMessage *message)
     g_free(message->text);
     g_free(message->answers);
     g_free(message->wishes);
+    g_free(message->window_words);
     g_free(message);
 }
 
@@ -109,6 +110,7 @@ static void do_survey(VrExecutor *executor, VrJob *job)
                          health->number_of_probes, &executor->called_off, answers)) {
         message = vr_message_new(VR_EVENT_SURVEY, 0, VR_OUTCOME_OK, NULL);
         take_answers(executor, answers, message);
+        vr_executor_look_at_window(executor, message);
     } else {
         message = vr_message_new(VR_EVENT_SURVEY, 0, VR_OUTCOME_UNKNOWN, "it was called off");
     }
@@ -366,9 +368,11 @@ static void do_discard(VrExecutor *executor, VrJob *job)
 void vr_executor_work(gpointer data, gpointer user_data)
 {
     static void (*const doers[])(VrExecutor *, VrJob *) = {
-        [VR_COMMAND_SURVEY] = do_survey,   [VR_COMMAND_PREPARE] = do_prepare,       [VR_COMMAND_SWAP] = do_swap,
-        [VR_COMMAND_PROBE] = do_probe,     [VR_COMMAND_COMMIT] = do_commit,         [VR_COMMAND_RESTORE] = do_restore,
-        [VR_COMMAND_DISCARD] = do_discard, [VR_COMMAND_GATE] = vr_executor_do_gate, [VR_COMMAND_NOTICE] = do_notice};
+        [VR_COMMAND_SURVEY] = do_survey,   [VR_COMMAND_PREPARE] = do_prepare,
+        [VR_COMMAND_SWAP] = do_swap,       [VR_COMMAND_PROBE] = do_probe,
+        [VR_COMMAND_COMMIT] = do_commit,   [VR_COMMAND_RESTORE] = do_restore,
+        [VR_COMMAND_DISCARD] = do_discard, [VR_COMMAND_GATE] = vr_executor_do_gate,
+        [VR_COMMAND_NOTICE] = do_notice,   [VR_COMMAND_WINDOW] = vr_executor_do_window};
     VrJob *job = data;
 
     vr_handover_take(job);

@@ -58,6 +58,7 @@ static VrRollout *new_rollout(const VrExecutor *executor)
                               .same_reason_stops = TRUE,
                               .walk = executor->request.walk,
                               .notice = model->notice.enable,
+                              .window = executor->request.windowed && model->window.schedule != NULL,
                               .count = executor->count,
                               .instances = instances};
 

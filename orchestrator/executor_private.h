@@ -5,6 +5,7 @@
 #include "orchestrator/executor.h"
 #include "orchestrator/notice.h"
 #include "orchestrator/run_state.h"
+#include "orchestrator/window.h"
 
 #include <pthread.h>
 
@@ -27,6 +28,9 @@ typedef struct {
     VrSurveyAnswer *answers;
     VrGuestWish *wishes;
     gint64 off_ms;
+    gboolean window_is_known; /* of a WINDOW, and of a SURVEY where the run has a window */
+    VrWindowView window;
+    char *window_words;
     gboolean note;       /* no event: `text` is what the instance waits for */
     VrControlCall *call; /* of a person's event: who waits for the answer; not owned */
 } VrMessage;
@@ -136,6 +140,20 @@ void vr_executor_note_gate(VrExecutor *executor, const VrMessage *message);
 
 /* The worker's part of both. */
 void vr_executor_do_gate(VrExecutor *executor, VrJob *job);
+
+/* ---- executor_window.c ---- */
+
+/* Where the run has a window, what is true of it now, into a message. On a worker. */
+void vr_executor_look_at_window(const VrExecutor *executor, VrMessage *message);
+
+/* The worker's part of WINDOW. */
+void vr_executor_do_window(VrExecutor *executor, VrJob *job);
+
+/* Then it wakes every few seconds, maybe for weeks, and what it waits for was said. */
+gboolean vr_executor_is_held_by_window(const VrExecutor *executor);
+
+/* That, by the clock of the steps; its words are the message's. */
+VrWindowAnswer vr_executor_window_answer(const VrMessage *message, gint64 now_ms);
 
 /* The function of the pool: does one VrJob (data), frees it, and posts its answer to the VrExecutor (user_data). */
 void vr_executor_work(gpointer data, gpointer user_data);

@@ -379,7 +379,7 @@ static void (*const controls[])(VrStep *step) = {
     [VR_EVENT_GATE] = vr_step_gate,       [VR_EVENT_PAUSE] = vr_step_pause,      [VR_EVENT_RESUME] = vr_step_resume,
     [VR_EVENT_APPROVE] = vr_step_approve, [VR_EVENT_PROMOTE] = vr_step_promote,  [VR_EVENT_WALK] = vr_step_walk,
     [VR_EVENT_CANCEL] = on_cancel,        [VR_EVENT_CANCEL_NOW] = on_cancel_now, [VR_EVENT_WITHDRAWN] = on_withdrawn,
-    [VR_EVENT_RECALL] = vr_step_recall,
+    [VR_EVENT_RECALL] = vr_step_recall,   [VR_EVENT_WINDOW] = vr_step_window,
 };
 
 void vr_rollout_step(VrRollout *rollout, const VrEvent *event, gint64 now_ms, GArray *commands)
@@ -448,6 +448,7 @@ VrRollout *vr_rollout_new(const VrRolloutConfig *config)
     if (rollout->walk)
         rollout->policy.by_domain = TRUE; /* D30: a person names a whole upgrade domain */
     rollout->notice = config->notice && config->kind != VR_RUN_ROLLBACK; /* decision 6: the way back waits for nobody */
+    rollout->window = config->window && config->kind != VR_RUN_ROLLBACK;
     if (config->kind == VR_RUN_ROLLBACK)
         open_ways_out(&rollout->policy);
     return rollout;
@@ -467,6 +468,7 @@ void vr_rollout_free(VrRollout *rollout)
     g_free(rollout->withdrawn_text);
     g_free(rollout->hold_text);
     g_free(rollout->gate_text);
+    g_free(rollout->shut_text);
     g_free(rollout->error_text);
     g_free(rollout);
 }

@@ -30,6 +30,10 @@
  *     notices off; nothing of theirs was touched
  *   - upgraded ones that fall ill later count against the same limit as those that failed; after the last batch too, while it
  *     bakes (D16)
+ *   - a run with a maintenance window (H4) asks about it before it surveys the set for a batch, and the survey brings the answer along once more: a batch begins
+ *     in an open window only, and only where the longest one so far would fit into what is left of it; nor do guests go down for which it shut while they had
+ *     notice. Else the run is held, asks again every few seconds, since the wall clock may jump, and its deadline (D23) does not count for as
+ *     long. A batch whose guests go down is done, also beyond the end of the window
  *   - the whole has a deadline (D23), and no instance may be off for longer than the model says (J10)
  *   - an instance that an earlier run left failed holds no place and does not count before the start, nor before a later batch as long
  *     as this run has not moved it; once it was found healthy it is like any other (decision 6)
@@ -95,6 +99,7 @@ typedef enum {
     VR_EVENT_WITHDRAWN, /* the version was excluded meanwhile (decision 8), or something outside is not there any more or
                             ends too early (C5), as the reason says: end at the batch border as Faulted */
     VR_EVENT_GATE,      /* answers GATE: OK = go on; FAILED = not now; UNKNOWN = it could not be asked */
+    VR_EVENT_WINDOW,    /* answers WINDOW: window */
     VR_EVENT_PAUSE,     /* hold at the batch border */
     VR_EVENT_RESUME,
     VR_EVENT_APPROVE, /* of VR_HOLD_APPROVAL; may come before it */
@@ -111,6 +116,14 @@ typedef enum {
     VR_OUTCOME_CANCELLED /* PREPARED: it heard the cancel first, and nothing was changed; answered after CANCEL only. NOTICED: after RECALL only; what was prepared is there */
 } VrOutcome;
 
+/* How the maintenance window stands, on the clock of the steps. */
+typedef struct {
+    gboolean is_known; /* FALSE: nobody can say */
+    gint64 until_ms;   /* it is open until then; 0: it is shut */
+    gint64 next_ms;    /* it opens next; 0: not known, or never */
+    const char *words; /* "opens at ...", or why nobody can say */
+} VrWindowAnswer;
+
 typedef struct {
     VrEventType type;
     guint instance;
@@ -119,6 +132,7 @@ typedef struct {
     const VrSurveyAnswer *answers; /* SURVEY */
     const VrGuestWish *wishes;     /* SURVEY; NULL: no guest says anything */
     gint64 off_ms;                 /* SWAPPED: how long the guest was off; 0: not known, or it was off before */
+    VrWindowAnswer window;         /* WINDOW; and SURVEY, of a run that has one */
 } VrEvent;
 
 /* What keeps a run from its next batch. */
@@ -130,6 +144,7 @@ typedef enum {
     VR_HOLD_CANARY,     /* the canary came good: until 'promote' (D17) */
     VR_HOLD_CHECKPOINT, /* until its wait is over, or 'promote' (D15) */
     VR_HOLD_BAKE,       /* after the last batch, until the bake time is over, or 'promote' (D16) */
+    VR_HOLD_WINDOW,     /* until the maintenance window opens; no person's word opens it (H4) */
     VR_HOLD_GATE /* the gate is asked, or says no and is asked again; of a VrRunState alone, a rollout's view has gate_text */
 } VrHold;
 const char *vr_hold_name(VrHold hold); /* "paused", "approval", ...; NULL for VR_HOLD_NONE */
@@ -145,6 +160,7 @@ typedef enum {
     VR_POINT_CANARY,
     VR_POINT_CHECKPOINT,
     VR_POINT_BAKE,
+    VR_POINT_WINDOW,
     VR_POINT_ENDING,     /* it was cancelled, or a rule has ended it: the last instances come to their ends */
     VR_POINT_INTERRUPTED /* open, and its process is gone. Never of a rollout; for those who look at the history */
 } VrRunPoint;
@@ -163,6 +179,7 @@ typedef enum {
     VR_COMMAND_DISCARD, /* text = why */
     VR_COMMAND_WAKE,    /* at_ms; a later WAKE replaces an earlier one */
     VR_COMMAND_GATE, /* ask the gate whether vr_rollout_gate_batch() may go next; its yes is for that, and does not outlive a hold */
+    VR_COMMAND_WINDOW, /* is the maintenance window open now? */
     VR_COMMAND_RECALL, /* the answer to NOTICE shall come now; no answer of its own */
     VR_COMMAND_HOLD, /* text = what for and how it ends; for journal and view, no answer. A WAKE follows where time ends it */
     VR_COMMAND_FINISH /* the run is over: status, code, text are in the state; no answer */
@@ -195,6 +212,7 @@ typedef struct {
     gboolean same_reason_stops; /* decision 9, default TRUE */
     gboolean walk;              /* one upgrade domain at a time, by a person's word */
     gboolean notice;            /* guests have notice before they go down; a rollback gives none */
+    gboolean window;            /* it has a maintenance window (H4); a rollback has none */
     guint count;
     const VrRolloutInstance *instances; /* copied */
 } VrRolloutConfig;

@@ -3,8 +3,8 @@
  * Between two batches:
  *
  *   does a rule end the run? -> is anything left? (else it bakes, or is done) -> does anything hold it? -> the pause ->
- *   a survey -> does a rule end it now? -> is a place free? -> does the gate let this batch go, and a survey after
- *   that still give the same one? -> the next batch
+ *   is the window open? -> a survey -> does a rule end it now? -> is a place free? -> does the gate let this batch go, and a survey after
+ *   that still give the same one? -> was the window open at its end? -> the next batch
  *
  * Each wait ends by a WAKE, by an event of a person, or by the deadline of the run, and then the whole row is asked again.
  */
@@ -79,7 +79,7 @@ static void end_amends(VrStep *step)
     end(step);
 }
 
-static gboolean ends(VrStep *step, VrRolloutVerdict verdict)
+gboolean vr_step_ends(VrStep *step, VrRolloutVerdict verdict)
 {
     if (verdict.text == NULL)
         return FALSE;
@@ -87,14 +87,13 @@ static gboolean ends(VrStep *step, VrRolloutVerdict verdict)
     return TRUE;
 }
 
-static void ask_survey(VrStep *step)
+void vr_step_ask_survey(VrStep *step)
 {
     step->rollout->stage = VR_STAGE_SURVEY;
     vr_step_emit(step, VR_COMMAND_SURVEY, 0, NULL);
 }
 
-/* at_ms 0: for ever. The deadline of the run ends every wait. */
-static void sleep_until(VrStep *step, VrRolloutStage stage, gint64 at_ms)
+void vr_step_sleep_until(VrStep *step, VrRolloutStage stage, gint64 at_ms)
 {
     VrRollout *rollout = step->rollout;
 
@@ -117,14 +116,14 @@ static void bake_on(VrStep *step)
 {
     VrRollout *rollout = step->rollout;
 
-    sleep_until(step, VR_STAGE_HOLD, MIN(step->now_ms + BAKE_SURVEY_MS, rollout->bake_until));
+    vr_step_sleep_until(step, VR_STAGE_HOLD, MIN(step->now_ms + BAKE_SURVEY_MS, rollout->bake_until));
 }
 
 static void begin_bake(VrStep *step)
 {
     VrRollout *rollout = step->rollout;
 
-    rollout->deadline = 0; /* it is for the moves; the bake time has its own end */
+    rollout->deadline = rollout->deadline_left = 0; /* it is for the moves; the bake time has its own end */
     rollout->hold = VR_HOLD_BAKE;
     if (rollout->bake_until == 0)
         rollout->bake_until = step->now_ms + rollout->policy.bake_ms;
@@ -137,33 +136,37 @@ static void begin_bake(VrStep *step)
 
 /* ---- the row of questions ---- */
 
-static void hold(VrStep *step)
-{
-    step->rollout->gate_open = FALSE; /* its yes was for now, and a hold may last for days */
-    step->rollout->waits = FALSE;     /* ... and what comes after it is another wait */
-    g_clear_pointer(&step->rollout->gate_text, g_free);
-    vr_step_emit(step, VR_COMMAND_HOLD, 0, step->rollout->hold_text);
-    sleep_until(step, VR_STAGE_HOLD, step->rollout->hold_until);
-}
-
-/* What was prepared ahead does not wait for days. */
-static gboolean clears_first(VrStep *step)
+/* What was prepared ahead does not wait for days, the gate's yes was for now, and what comes after a hold is another wait. */
+gboolean vr_step_lets_go(VrStep *step)
 {
     VrRollout *rollout = step->rollout;
 
-    if (!vr_step_clears(step))
+    if (!vr_step_clears(step)) {
+        rollout->gate_open = FALSE;
+        rollout->waits = FALSE;
+        g_clear_pointer(&rollout->gate_text, g_free);
         return FALSE;
+    }
     rollout->stage = VR_STAGE_CLEAR;
     rollout->hold = VR_HOLD_NONE; /* asked for again then */
     g_clear_pointer(&rollout->hold_text, g_free);
     return TRUE;
 }
 
-static void go_on(VrStep *step)
+static void hold(VrStep *step)
+{
+    vr_rollout_count_on(step->rollout, step->now_ms);
+    if (vr_step_lets_go(step))
+        return;
+    vr_step_emit(step, VR_COMMAND_HOLD, 0, step->rollout->hold_text);
+    vr_step_sleep_until(step, VR_STAGE_HOLD, step->rollout->hold_until);
+}
+
+void vr_step_go_on(VrStep *step)
 {
     VrRollout *rollout = step->rollout;
 
-    if (ends(step, vr_rollout_judge(rollout)))
+    if (vr_step_ends(step, vr_rollout_judge(rollout)))
         return;
     if (vr_rollout_in_flight(rollout) > rollout->ahead) {
         rollout->stage = VR_STAGE_CLEAR;
@@ -177,21 +180,21 @@ static void go_on(VrStep *step)
         return;
     }
     vr_rollout_find_hold(rollout, step->now_ms);
-    if (rollout->hold != VR_HOLD_NONE) {
-        if (clears_first(step))
-            return;
+    if (rollout->hold != VR_HOLD_NONE && rollout->hold != VR_HOLD_WINDOW) {
         hold(step);
     } else if (step->now_ms < rollout->next_batch_at) {
-        sleep_until(step, VR_STAGE_PAUSE, rollout->next_batch_at); /* D5 */
+        vr_step_sleep_until(step, VR_STAGE_PAUSE, rollout->next_batch_at); /* D5 */
+    } else if (rollout->window) {
+        vr_step_ask_window(step);
     } else {
-        ask_survey(step);
+        vr_step_ask_survey(step);
     }
 }
 
 void vr_step_cleared(VrStep *step)
 {
     if (step->rollout->stage == VR_STAGE_CLEAR)
-        go_on(step);
+        vr_step_go_on(step);
     else if (step->rollout->stage == VR_STAGE_AMENDS)
         end_amends(step);
 }
@@ -203,12 +206,13 @@ void vr_step_start(VrStep *step)
     if (rollout->stage != VR_STAGE_NEW)
         return;
     /* Loaded, it has one, or it bakes; or it was gone before its first step, when a person had spoken already. */
-    if (rollout->policy.timeout_ms > 0 && rollout->deadline == 0 && rollout->bake_until == 0)
+    if (rollout->policy.timeout_ms > 0 && rollout->deadline == 0 && rollout->deadline_left == 0 &&
+        rollout->bake_until == 0)
         rollout->deadline = step->now_ms + rollout->policy.timeout_ms;
     if (rollout->ended)
         end(step);
     else
-        go_on(step); /* D18: where nothing is to be done, it is done */
+        vr_step_go_on(step); /* D18: where nothing is to be done, it is done */
 }
 
 void vr_step_end_batch(VrStep *step)
@@ -218,7 +222,8 @@ void vr_step_end_batch(VrStep *step)
     vr_step_emit(step, VR_COMMAND_BATCH_END, 0, NULL);
     vr_rollout_compare_reasons(rollout);
     rollout->next_batch_at = step->now_ms + rollout->policy.pause_ms;
-    go_on(step);
+    rollout->longest_batch_ms = MAX(rollout->longest_batch_ms, step->now_ms - rollout->batch_began_at);
+    vr_step_go_on(step);
 }
 
 /* ---- surveys ---- */
@@ -230,6 +235,7 @@ static void begin_batch(VrStep *step, VrBatch *batch)
     vr_batch_free(rollout->batch);
     rollout->batch = batch;
     rollout->batch_number++;
+    rollout->batch_began_at = step->now_ms;
     rollout->stage = VR_STAGE_BATCH;
     rollout->waits = rollout->gate_open = rollout->looked_ahead = FALSE;
     rollout->recalled = rollout->confirms = FALSE;
@@ -263,7 +269,7 @@ static void wait_or_stop(VrStep *step, const char *code, char *text)
     if (step->now_ms >= rollout->wait_deadline)
         finish(step, (VrRolloutVerdict){VR_RUN_FAULTED, code, g_steal_pointer(&owned)});
     else
-        sleep_until(step, VR_STAGE_PAUSE, MIN(step->now_ms + RESURVEY_MS, rollout->wait_deadline));
+        vr_step_sleep_until(step, VR_STAGE_PAUSE, MIN(step->now_ms + RESURVEY_MS, rollout->wait_deadline));
 }
 
 void vr_rollout_note_survey(VrRollout *rollout, const VrSurveyAnswer *answers)
@@ -363,8 +369,10 @@ static void choose_batch(VrStep *step)
         rollout->stage = VR_STAGE_CLEAR; /* another batch than was foreseen: first what is not in it goes */
     else if (batch != NULL && !is_let_go(rollout, batch))
         ask_gate(step, g_steal_pointer(&batch), g_steal_pointer(&gate_text));
-    else if (batch != NULL)
+    else if (batch != NULL && !vr_step_is_shut(step))
         begin_batch(step, g_steal_pointer(&batch));
+    else if (batch != NULL)
+        return; /* held */
     else if (block.kind != VR_BLOCK_NONE)
         wait_or_stop(step, VR_CODE_IN_ROLLING, vr_rollout_block_text(rollout, &block)); /* decision 2, D8, D10 */
     else if (vr_rollout_in_flight(rollout) > 0)
@@ -390,7 +398,7 @@ static void survey_failed(VrStep *step)
 
     g_clear_pointer(&rollout->gate_text, g_free);
     if (rollout->paused && rollout->bake_until == 0)
-        go_on(step);
+        vr_step_go_on(step);
     else
         wait_or_stop(step, VR_CODE_INTERNAL,
                      g_strdup_printf("the health of the set cannot be read: %s", vr_event_reason(step->event)));
@@ -405,7 +413,7 @@ void vr_step_survey(VrStep *step)
         vr_step_confirm(step);
     if (rollout->stage != VR_STAGE_SURVEY)
         return;
-    if (ends(step, vr_rollout_judge(rollout)))
+    if (vr_step_ends(step, vr_rollout_judge(rollout)))
         return;
     if (step->event->outcome != VR_OUTCOME_OK || step->event->answers == NULL) {
         survey_failed(step);
@@ -413,12 +421,12 @@ void vr_step_survey(VrStep *step)
     }
     fewer = note_wishes(step, step->event->wishes);
     vr_rollout_note_survey(rollout, step->event->answers);
-    if (ends(step, vr_rollout_judge_survey(rollout)))
+    if (vr_step_ends(step, vr_rollout_judge_survey(rollout)))
         return;
     if (rollout->bake_until > 0)
         bake_surveyed(step);
     else if (rollout->paused || fewer)
-        go_on(step); /* what is left may be nothing, or held now; a pause came while the survey was out */
+        vr_step_go_on(step); /* what is left may be nothing, or held now; a pause came while the survey was out */
     else
         choose_batch(step);
 }
@@ -433,8 +441,8 @@ void vr_step_gate(VrStep *step)
     rollout->waits = rollout->waits && !rollout->gate_open; /* what follows its yes is another wait */
     g_clear_pointer(&rollout->gate_text, g_free);
     if (rollout->gate_open || rollout->paused) {
-        go_on(step);
-    } else if (!ends(step, vr_rollout_judge(rollout))) {
+        vr_step_go_on(step);
+    } else if (!vr_step_ends(step, vr_rollout_judge(rollout))) {
         rollout->gate_text = g_strdup_printf("the gate does not let batch %u begin, and is asked again: %s",
                                              rollout->batch_number + 1, vr_event_reason(step->event));
         wait_or_stop(step, VR_CODE_INTERNAL,
@@ -451,11 +459,11 @@ void vr_step_wake(VrStep *step)
     if ((rollout->stage != VR_STAGE_PAUSE && rollout->stage != VR_STAGE_HOLD) || rollout->wake_at == 0)
         return;
     if (step->now_ms < rollout->wake_at)
-        sleep_until(step, rollout->stage, rollout->wake_at); /* too early: asked for again, so that it is never lost */
+        vr_step_sleep_until(step, rollout->stage, rollout->wake_at); /* too early: it is never lost */
     else if (rollout->bake_until == 0)
-        go_on(step);
-    else if (!ends(step, vr_rollout_judge(rollout)))
-        ask_survey(step);
+        vr_step_go_on(step);
+    else if (!vr_step_ends(step, vr_rollout_judge(rollout)))
+        vr_step_ask_survey(step);
 }
 
 /* Where the run waits, what it waits for is asked anew. */
@@ -465,13 +473,13 @@ static void look_again(VrStep *step)
 
     rollout->waits = FALSE;
     if (rollout->bake_until == 0 && (rollout->stage == VR_STAGE_PAUSE || rollout->stage == VR_STAGE_HOLD))
-        go_on(step);
+        vr_step_go_on(step);
 }
 
 void vr_step_wish(VrStep *step)
 {
     if (step->rollout->stage != VR_STAGE_BATCH && step->rollout->stage != VR_STAGE_AMENDS)
-        ends(step, vr_rollout_judge(step->rollout));
+        vr_step_ends(step, vr_rollout_judge(step->rollout));
 }
 
 void vr_step_pause(VrStep *step)

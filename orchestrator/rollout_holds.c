@@ -71,18 +71,26 @@ static gboolean is_at_checkpoint(VrRollout *rollout, gint64 now_ms)
     return now_ms < rollout->checkpoint_until;
 }
 
+/* H4: by what was answered last. Who is held here asks again. */
+static gboolean is_shut(VrRollout *rollout, gint64 now_ms)
+{
+    rollout->hold_until = rollout->opens_at;
+    return rollout->shut_text != NULL;
+}
+
 /* ---- all of them ---- */
 
 static const struct {
     VrHold hold;
     gboolean (*holds)(VrRollout *rollout, gint64 now_ms); /* sets hold_until where time ends it */
-    const char *name, *text;
+    const char *name, *text;                              /* NULL: shut_text, which has the time in it */
 } holds[] = {
     {VR_HOLD_PAUSED, is_paused, "paused", "paused: 'resume' goes on"},
     {VR_HOLD_APPROVAL, waits_for_approval, "approval", "nothing was touched: 'approve' begins"},
     {VR_HOLD_WALK, waits_for_walk, "walk", "'walk' with an upgrade domain goes on with that one"},
     {VR_HOLD_CANARY, waits_for_promotion, "canary", "the canary is done: 'promote' goes on with the others"},
     {VR_HOLD_CHECKPOINT, is_at_checkpoint, "checkpoint", "checkpoint: 'promote' goes on at once"},
+    {VR_HOLD_WINDOW, is_shut, "window", NULL},
 };
 
 const char *vr_hold_name(VrHold hold)
@@ -102,7 +110,9 @@ void vr_rollout_find_hold(VrRollout *rollout, gint64 now_ms)
         if (!holds[i].holds(rollout, now_ms))
             continue;
         rollout->hold = holds[i].hold;
-        if (rollout->hold_until > 0) {
+        if (holds[i].text == NULL) {
+            rollout->hold_text = g_strdup(rollout->shut_text);
+        } else if (rollout->hold_until > 0) {
             g_autofree char *left = vr_clock_format_duration(rollout->hold_until - now_ms);
             rollout->hold_text = g_strdup_printf("%s, else in %s", holds[i].text, left);
         } else {

@@ -2,7 +2,7 @@
 /*
  * The notice that guests have before they go down (H7, H8). When all of a batch are prepared, each guest is told and they wait side by side: for a time, for
  * an early approval, for what it is busy with. That may take long, so the set is surveyed once more when the last of them is ready, and the batch goes down
- * only where the planner still lets all of it go together. Else, and when a person pauses or cancels, all that is prepared is discarded: the guests were not
+ * only where the planner still lets all of it go together, and the window of the run is still open. Else, and when a person pauses or cancels, all that is prepared is discarded: the guests were not
  * touched, their notices are taken back, and they are still to be moved.
  */
 #include "orchestrator/rollout_private.h"
@@ -115,6 +115,11 @@ void vr_step_confirm(VrStep *step)
     const GArray *members = rollout->batch->members;
 
     rollout->confirms = FALSE;
+    if (!vr_step_window_is_open(step)) {
+        rollout->recalled = TRUE;
+        discard_all(step, "the notice was called off: the maintenance window has shut meanwhile");
+        return;
+    }
     if (step->event->outcome != VR_OUTCOME_OK || step->event->answers == NULL || is_called_off(rollout) ||
         !may_all_go(rollout, step->event->answers)) {
         rollout->recalled = TRUE;

@@ -5,6 +5,7 @@
  *   rollout         the state machine: events, and the instances of a batch
  *   rollout_border  between two batches: surveys, pauses, gates, the start of the next one
  *   rollout_holds   what a run waits for there, in which order
+ *   rollout_window  the maintenance window
  *   rollout_notice  the notice that guests have before they go down
  *   rollout_ahead   what is prepared before its batch
  *   rollout_rules   what ends a run, and with which words
@@ -26,6 +27,7 @@ typedef enum {
     VR_STAGE_PAUSE,  /* until wake_at: between batches, or for a place or an answer */
     VR_STAGE_HOLD,   /* until wake_at, or an event, or only an event */
     VR_STAGE_GATE,   /* the gate was asked */
+    VR_STAGE_WINDOW, /* the window was asked about */
     VR_STAGE_CLEAR,  /* between batches: what was prepared ahead is being discarded */
     VR_STAGE_AMENDS, /* a rule has ended the run, and those that it left on a bad disk go back (F3) */
     VR_STAGE_FINISHED
@@ -67,6 +69,7 @@ struct VrRollout {
     gint64 health_timeout_ms;
     gboolean same_reason_stops;
     gboolean notice;
+    gboolean window;
     guint count;
 
     VrRolloutEntry *entries;      /* count */
@@ -81,6 +84,7 @@ struct VrRollout {
     gint64 wake_at;       /* in VR_STAGE_PAUSE and VR_STAGE_HOLD; 0: no WAKE was asked for */
     gint64 next_batch_at; /* D5 */
     gint64 deadline;      /* D23; 0: none */
+    gint64 deadline_left; /* of it, while the run is held for the window, and the deadline is 0; else 0 */
     VrBatch *asked;       /* what the gate was asked about last; NULL: nothing */
     gboolean gate_open;   /* for that */
     char *gate_text;      /* owned; NULL: it is not asked, nor has it said no */
@@ -88,6 +92,7 @@ struct VrRollout {
     gint64 wait_deadline;
     VrBatch *batch; /* the last one begun */
     guint batch_number;
+    gint64 batch_began_at, longest_batch_ms;
     guint counted;  /* in the last survey: vr_planner_is_counted() */
     guint down;     /* in the last survey, but for those that an earlier run left failed and that still wait */
     guint fell_ill; /* of them, upgraded by this run and healthy then */
@@ -102,6 +107,9 @@ struct VrRollout {
     guint checkpoint;        /* the next of policy.checkpoints */
     gint64 checkpoint_until; /* 0: it was not reached */
     gint64 bake_until;       /* 0: it does not bake */
+    char *shut_text;         /* owned; why the window lets no batch begin, by its last answer. NULL: it does */
+    gboolean shut_told;      /* that it holds the run, for this reason */
+    gint64 opens_at;         /* then; 0: not known */
 
     /* What the rules judge. */
     gboolean cancel, cancel_now, withdrawn;
@@ -130,6 +138,13 @@ typedef struct {
     gint64 now_ms;
     GArray *commands;
 } VrStep;
+
+/* What ends the run now, if anything does. */
+typedef struct {
+    VrRunStatus status;
+    const char *code;
+    char *text; /* owned; NULL: nothing ends it */
+} VrRolloutVerdict;
 
 /* ---- rollout.c ---- */
 
@@ -161,7 +176,37 @@ void vr_step_noticed(VrStep *step, guint i);
 /* Whoever has notice, or would get it, is not to go down in this batch. In a batch. */
 void vr_step_recall(VrStep *step);
 
+/* ---- rollout_window.c ---- */
+
+void vr_step_ask_window(VrStep *step);
+
+/* WINDOW. */
+void vr_step_window(VrStep *step);
+
+/* The step's survey has found the window shut, or too short for a batch: TRUE, and the run is held. */
+gboolean vr_step_is_shut(VrStep *step);
+
+/* ... and it was found open, or the run has none. */
+gboolean vr_step_window_is_open(const VrStep *step);
+
+/* The deadline of the run counts again. */
+void vr_rollout_count_on(VrRollout *rollout, gint64 now_ms);
+
 /* ---- rollout_border.c ---- */
+
+/* The whole row of questions. */
+void vr_step_go_on(VrStep *step);
+
+/* TRUE: the verdict has ended the run. Takes its text. */
+gboolean vr_step_ends(VrStep *step, VrRolloutVerdict verdict);
+
+void vr_step_ask_survey(VrStep *step);
+
+/* at_ms 0: for ever. The deadline of the run ends every wait. */
+void vr_step_sleep_until(VrStep *step, VrRolloutStage stage, gint64 at_ms);
+
+/* Something holds the run: what was asked before counts no more. TRUE: first what was prepared ahead is discarded, and then all is asked again. */
+gboolean vr_step_lets_go(VrStep *step);
 
 /* Who is down now, for any cause: what the survey found, and what this run left without a good end; and who of them counts. */
 void vr_rollout_note_survey(VrRollout *rollout, const VrSurveyAnswer *answers);
@@ -231,13 +276,6 @@ gboolean vr_rollout_fell_ill(const VrRollout *rollout, guint i);
 
 /* Looks at the batch that has just ended: did it fail as one, for one reason (decision 9)? */
 void vr_rollout_compare_reasons(VrRollout *rollout);
-
-/* What ends the run now, if anything does. */
-typedef struct {
-    VrRunStatus status;
-    const char *code;
-    char *text; /* owned; NULL: nothing ends it */
-} VrRolloutVerdict;
 
 /* At a batch border or between batches. */
 VrRolloutVerdict vr_rollout_judge(const VrRollout *rollout);

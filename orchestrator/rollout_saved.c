@@ -22,10 +22,16 @@ typedef enum { FLAG, NUMBER, SPAN, TIME } Kind;
         name, G_STRUCT_OFFSET(VrRollout, field), kind                                                                  \
     }
 
+#define KEPT_SINCE(name, field, kind)                                                                                  \
+    {                                                                                                                  \
+        name, G_STRUCT_OFFSET(VrRollout, field), kind, TRUE                                                            \
+    }
+
 static const struct {
     const char *name;
     gsize offset;
     Kind kind;
+    gboolean is_new; /* may be missing: an older program wrote the document */
 } kept[] = {
     KEPT("batch", batch_number, NUMBER),
     KEPT("paused", paused, FLAG),
@@ -43,6 +49,8 @@ static const struct {
     KEPT("longestOffMs", longest_off_ms, SPAN),
     KEPT("sameMembers", same_members, NUMBER),
     KEPT("sameBatches", same_batches, NUMBER),
+    KEPT_SINCE("deadlineLeft", deadline_left, SPAN),
+    KEPT_SINCE("longestBatchMs", longest_batch_ms, SPAN),
 };
 
 /* ---- save ---- */
@@ -120,6 +128,8 @@ static gboolean take_value(VrRollout *rollout, guint k, const json_t *value, gin
     void *field = G_STRUCT_MEMBER_P(rollout, kept[k].offset);
     gint64 number = json_integer_value(value);
 
+    if (value == NULL && kept[k].is_new)
+        return TRUE;
     if (kept[k].kind == FLAG ? !json_is_boolean(value) : !json_is_integer(value) || number < 0)
         return FALSE;
     switch (kept[k].kind) {

@@ -42,17 +42,11 @@ gboolean vr_instance_phase_in_flight(VrInstancePhase phase)
 
 const char *vr_run_point_name(VrRunPoint point)
 {
-    static const char *const names[] = {[VR_POINT_NONE] = "none",
-                                        [VR_POINT_BATCH] = "batch",
-                                        [VR_POINT_BETWEEN] = "between",
-                                        [VR_POINT_PAUSED] = "paused",
-                                        [VR_POINT_APPROVAL] = "approval",
-                                        [VR_POINT_WALK] = "walk",
-                                        [VR_POINT_CANARY] = "canary",
-                                        [VR_POINT_CHECKPOINT] = "checkpoint",
-                                        [VR_POINT_BAKE] = "bake",
-                                        [VR_POINT_ENDING] = "ending",
-                                        [VR_POINT_INTERRUPTED] = "interrupted"};
+    static const char *const names[] = {
+        [VR_POINT_NONE] = "none",     [VR_POINT_BATCH] = "batch",           [VR_POINT_BETWEEN] = "between",
+        [VR_POINT_PAUSED] = "paused", [VR_POINT_APPROVAL] = "approval",     [VR_POINT_WALK] = "walk",
+        [VR_POINT_CANARY] = "canary", [VR_POINT_CHECKPOINT] = "checkpoint", [VR_POINT_BAKE] = "bake",
+        [VR_POINT_WINDOW] = "window", [VR_POINT_ENDING] = "ending",         [VR_POINT_INTERRUPTED] = "interrupted"};
 
     return names[point];
 }
@@ -63,7 +57,7 @@ static VrRunPoint point_of(const VrRollout *rollout)
         [VR_HOLD_NONE] = VR_POINT_BETWEEN,      [VR_HOLD_PAUSED] = VR_POINT_PAUSED,
         [VR_HOLD_APPROVAL] = VR_POINT_APPROVAL, [VR_HOLD_WALK] = VR_POINT_WALK,
         [VR_HOLD_CANARY] = VR_POINT_CANARY,     [VR_HOLD_CHECKPOINT] = VR_POINT_CHECKPOINT,
-        [VR_HOLD_BAKE] = VR_POINT_BAKE};
+        [VR_HOLD_BAKE] = VR_POINT_BAKE,         [VR_HOLD_WINDOW] = VR_POINT_WINDOW};
 
     switch (rollout->stage) {
     case VR_STAGE_FINISHED:

@@ -9,18 +9,18 @@ static const struct {
     char answers[POINTS + 1];
 } rows[] = {
     /*                                                      none, batch, between, paused, approval, walk, canary,
-                                                            checkpoint, bake, ending, interrupted */
-    [VR_DO_PAUSE] = {"pause", "-bnannnn--r"},
-    [VR_DO_RESUME] = {"resume", "-nnnaaaaa-r"},
-    [VR_DO_CANCEL] = {"cancel", "-bnnnnnnnan"},
-    [VR_DO_CANCEL_NOW] = {"cancel --now", "-nnnnnnnnnn"},
-    [VR_DO_WALK] = {"walk", "-----n----r"},
-    [VR_DO_PROMOTE] = {"promote", "------nnn-r"},
-    [VR_DO_APPROVE] = {"approve", "-aannaaaa-r"},
-    [VR_DO_ROLLBACK_ALL] = {"rollback --all", "neeeeeeeeee"},
-    [VR_DO_REPLACE] = {"upgrade --replace", "neeeeeeeeee"},
-    [VR_DO_RUN] = {"other runs", "n----------"},
-    [VR_DO_CHANGE] = {"changes", "n----------"},
+                                                            checkpoint, bake, window, ending, interrupted */
+    [VR_DO_PAUSE] = {"pause", "-bnannnn-n-r"},
+    [VR_DO_RESUME] = {"resume", "-nnnaaaaa--r"},
+    [VR_DO_CANCEL] = {"cancel", "-bnnnnnnnnan"},
+    [VR_DO_CANCEL_NOW] = {"cancel --now", "-nnnnnnnnnnn"},
+    [VR_DO_WALK] = {"walk", "-----n-----r"},
+    [VR_DO_PROMOTE] = {"promote", "------nnn--r"},
+    [VR_DO_APPROVE] = {"approve", "-aannaaaaa-r"},
+    [VR_DO_ROLLBACK_ALL] = {"rollback --all", "neeeeeeeeeee"},
+    [VR_DO_REPLACE] = {"upgrade --replace", "neeeeeeeeeee"},
+    [VR_DO_RUN] = {"other runs", "n-----------"},
+    [VR_DO_CHANGE] = {"changes", "n-----------"},
 };
 
 static const struct {
@@ -58,6 +58,9 @@ const char *vr_run_refusal(VrOperation operation, VrRunPoint point)
         return "no run is open";
     if (point == VR_POINT_ENDING)
         return "the run is ending";
+    if (point == VR_POINT_WINDOW)
+        return "the run waits for its maintenance window, which no command opens: wait, or end it with 'cancel'; an "
+               "'upgrade' that a person begins has no window";
     switch (operation) {
     case VR_DO_PAUSE:
         return "all instances are done, and the run only watches them: 'promote' ends it, and so does 'cancel'";

@@ -56,12 +56,13 @@ static char **read_ignored(const json_t *list)
 
 char *vr_run_state_write(const VrRunState *state)
 {
-    json_t *document = json_pack("{s:b, s:b, s:b, s:o, s:s, s:s*, s:s*, s:I, s:b, s:b, s:b, s:s*}", "automaticRollback",
-                                 state->automatic_rollback, "walk", state->walk, "tempDisks", state->temp_disks,
-                                 "ignored", ignored_json(state->ignored), "point", vr_run_point_name(state->point),
-                                 "hold", vr_hold_name(state->hold), "holdText", state->hold_text, "holdUntil",
-                                 (json_int_t)state->hold_until_us, "pauseRequested", state->pause_requested, "locked",
-                                 state->locked, "rollbackAllowed", state->rollback_allowed, "rollout", state->rollout);
+    json_t *document =
+        json_pack("{s:b, s:b, s:b, s:b, s:o, s:s, s:s*, s:s*, s:I, s:b, s:b, s:b, s:s*}", "automaticRollback",
+                  state->automatic_rollback, "walk", state->walk, "tempDisks", state->temp_disks, "windowed",
+                  state->windowed, "ignored", ignored_json(state->ignored), "point", vr_run_point_name(state->point),
+                  "hold", vr_hold_name(state->hold), "holdText", state->hold_text, "holdUntil",
+                  (json_int_t)state->hold_until_us, "pauseRequested", state->pause_requested, "locked", state->locked,
+                  "rollbackAllowed", state->rollback_allowed, "rollout", state->rollout);
     char *text = json_dumps(document, JSON_COMPACT);
 
     json_decref(document);
@@ -93,12 +94,12 @@ gboolean vr_run_state_read(VrRunState *state, const char *text, GError **error)
     const char *point = NULL, *hold = NULL, *hold_text = NULL, *rollout = NULL;
     json_t *ignored = NULL;
     json_int_t until = 0;
-    gboolean ok =
-        document && json_unpack(document, "{s:b, s:b, s?b, s?o, s:s, s?s, s?s, s:I, s:b, s:b, s:b, s?s}",
-                                "automaticRollback", &state->automatic_rollback, "walk", &state->walk, "tempDisks",
-                                &state->temp_disks, "ignored", &ignored, "point", &point, "hold", &hold, "holdText",
-                                &hold_text, "holdUntil", &until, "pauseRequested", &state->pause_requested, "locked",
-                                &state->locked, "rollbackAllowed", &state->rollback_allowed, "rollout", &rollout) == 0;
+    gboolean ok = document && json_unpack(document, "{s:b, s:b, s?b, s?b, s?o, s:s, s?s, s?s, s:I, s:b, s:b, s:b, s?s}",
+                                          "automaticRollback", &state->automatic_rollback, "walk", &state->walk,
+                                          "tempDisks", &state->temp_disks, "windowed", &state->windowed, "ignored",
+                                          &ignored, "point", &point, "hold", &hold, "holdText", &hold_text, "holdUntil",
+                                          &until, "pauseRequested", &state->pause_requested, "locked", &state->locked,
+                                          "rollbackAllowed", &state->rollback_allowed, "rollout", &rollout) == 0;
 
     vr_run_state_clear(state);
     ok = ok && find_point(&state->point, point);

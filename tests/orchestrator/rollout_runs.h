@@ -32,7 +32,8 @@ static const char *const command_words[] = {
     [VR_COMMAND_PREPARE] = "prepare", [VR_COMMAND_SWAP] = "swap",         [VR_COMMAND_PROBE] = "probe",
     [VR_COMMAND_COMMIT] = "commit",   [VR_COMMAND_RESTORE] = "restore",   [VR_COMMAND_DISCARD] = "discard",
     [VR_COMMAND_WAKE] = "wake",       [VR_COMMAND_FINISH] = "finish",     [VR_COMMAND_GATE] = "gate",
-    [VR_COMMAND_HOLD] = "hold",       [VR_COMMAND_NOTICE] = "notice",     [VR_COMMAND_RECALL] = "recall"};
+    [VR_COMMAND_HOLD] = "hold",       [VR_COMMAND_NOTICE] = "notice",     [VR_COMMAND_RECALL] = "recall",
+    [VR_COMMAND_WINDOW] = "window"};
 
 /* A set of `count` in five upgrade domains with the documented defaults; change run->config before launch(). */
 static inline void set_up(Run *run, guint count)

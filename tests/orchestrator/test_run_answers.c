@@ -64,6 +64,14 @@ static void to_bake(Run *run)
     one_done(run);
 }
 
+static void to_window(Run *run)
+{
+    run->config.window = TRUE;
+    run->rollout = vr_rollout_new(&run->config);
+    say(run, VR_EVENT_START);
+    ok(run, VR_EVENT_WINDOW, 0); /* it is shut */
+}
+
 static void to_ending(Run *run)
 {
     launch(run);
@@ -76,7 +84,8 @@ static const struct {
 } points[] = {
     {VR_POINT_BATCH, to_batch},           {VR_POINT_BETWEEN, to_between}, {VR_POINT_PAUSED, to_paused},
     {VR_POINT_APPROVAL, to_approval},     {VR_POINT_WALK, to_walk},       {VR_POINT_CANARY, to_canary},
-    {VR_POINT_CHECKPOINT, to_checkpoint}, {VR_POINT_BAKE, to_bake},       {VR_POINT_ENDING, to_ending},
+    {VR_POINT_CHECKPOINT, to_checkpoint}, {VR_POINT_BAKE, to_bake},       {VR_POINT_WINDOW, to_window},
+    {VR_POINT_ENDING, to_ending},
 };
 
 static const VrEventType events[] = {VR_EVENT_PAUSE, VR_EVENT_RESUME,  VR_EVENT_CANCEL, VR_EVENT_CANCEL_NOW,

@@ -33,6 +33,7 @@ vr_test(orchestrator rollout_holds LINK vr_orchestrator)
 vr_test(orchestrator rollout_labels LINK vr_orchestrator)
 vr_test(orchestrator rollout_ahead LINK vr_orchestrator)
 vr_test(orchestrator rollout_notice LINK vr_orchestrator)
+vr_test(orchestrator rollout_window LINK vr_orchestrator PkgConfig::JANSSON)
 vr_test(orchestrator rollout_saved LINK vr_orchestrator)
 vr_test(orchestrator window LINK vr_orchestrator)
 vr_test(orchestrator run_answers LINK vr_orchestrator)
@@ -57,6 +58,8 @@ vr_threaded(orchestrator/executor)
 vr_test(orchestrator executor_extensions LINK vr_orchestrator engine_support PkgConfig::JANSSON SOURCES orchestrator/host_agent.c)
 vr_test(orchestrator executor_notice LINK vr_orchestrator engine_support PkgConfig::JANSSON)
 vr_test(orchestrator executor_gate LINK vr_orchestrator engine_support PkgConfig::JANSSON)
+vr_test(orchestrator executor_window LINK vr_orchestrator engine_support)
+vr_threaded(orchestrator/executor_window)
 vr_test(orchestrator executor_control LINK vr_orchestrator engine_support)
 vr_threaded(orchestrator/executor_control)
 # Without that label: GLib's slices go from thread to thread where TSan does not see it, and with hundreds of threads it says so.
@@ -65,8 +68,8 @@ target_link_options(test_executor_batch PRIVATE ${FAKE_PERSONALIZE} -Wl,--wrap=v
 
 # The simulator of tests/sim: the rollout core in random worlds.
 add_executable(sim sim/check.c sim/check_ahead.c sim/check_bake.c sim/check_batch.c sim/check_border.c sim/check_group.c
-    sim/check_limits.c sim/check_notice.c sim/check_restart.c sim/check_view.c sim/sim.c sim/world.c sim/world_draw.c sim/world_labels.c
-    sim/world_person.c sim/world_restart.c sim/world_stopped.c)
+    sim/check_limits.c sim/check_notice.c sim/check_restart.c sim/check_view.c sim/check_window.c sim/sim.c sim/world.c sim/world_draw.c sim/world_labels.c
+    sim/world_person.c sim/world_restart.c sim/world_stopped.c sim/world_window.c)
 target_link_libraries(sim PRIVATE vr_orchestrator)
 add_test(NAME sim/rollout COMMAND sim --seeds 100000)
 set_tests_properties(sim/rollout PROPERTIES TIMEOUT 300)

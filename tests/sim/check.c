@@ -53,6 +53,7 @@ Check *check_new(const VrRolloutConfig *config)
     check->shadows = g_new0(Shadow, config->count);
     check->walk = config->walk;
     check->notice = config->notice && config->kind != VR_RUN_ROLLBACK;
+    check->window = config->window && config->kind != VR_RUN_ROLLBACK;
     check->members = g_array_new(FALSE, FALSE, sizeof(guint));
     check->gated = g_array_new(FALSE, FALSE, sizeof(guint));
     check->waits_since = check->no_gate_since = check->no_place_since = -1;
@@ -167,6 +168,8 @@ gboolean check_awaits(const Check *check, const VrEvent *event, gint64 now_ms)
         return check->wake_out && now_ms >= check->wake_at;
     case VR_EVENT_GATE:
         return check->gate_out;
+    case VR_EVENT_WINDOW:
+        return check->window_out;
     case VR_EVENT_CANCEL:
     case VR_EVENT_CANCEL_NOW:
     case VR_EVENT_WITHDRAWN:
@@ -368,6 +371,10 @@ static void took_event(Check *check)
     case VR_EVENT_GATE:
         check->gate_out = FALSE;
         check_gate_answered(check);
+        break;
+    case VR_EVENT_WINDOW:
+        check->window_out = FALSE;
+        check_window_answered(check);
         break;
     case VR_EVENT_WAKE:
         check->wake_out = FALSE;

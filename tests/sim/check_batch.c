@@ -145,6 +145,7 @@ static void begins(Check *check, const Choice *choice)
     gboolean canaries = check->canaries_left > 0;
 
     check->batches++;
+    check->batch_began_ms = check->now_ms;
     if (begin == NULL || begin->batch_number != check->batches || begin->text == NULL) {
         check_fail(check, "a batch begins without its number or reason");
         return;
@@ -259,7 +260,7 @@ void check_surveyed(Check *check)
     else if (choice.next != NULL && is_crowded(check, &choice))
         check_clears_first(check);
     else if (choice.next != NULL) {
-        if (!asks_gate(check, &choice))
+        if (!asks_gate(check, &choice) && !check_is_shut(check))
             begins(check, &choice);
     } else if (check->fates[FATE_FRESH] == 0)
         check_waits_for_clear(check); /* the last are left out when what was prepared of them is gone */

@@ -12,7 +12,7 @@ gint64 check_deadline(const Check *check)
 gboolean check_is_idle(const Check *check)
 {
     return check->started && !check->over && !check->in_batch && !check->amends && !check->survey_out &&
-           !check->gate_out && !check->clearing;
+           !check->gate_out && !check->window_out && !check->clearing;
 }
 
 /* D17, G4: it is to be moved, and no word of a person puts others before it. Whose guest asks to be left out goes at the next border (D14). */
@@ -100,6 +100,7 @@ static void holds(Check *check)
         check_fail(check, "it is held by %d", hold);
         return;
     }
+    check_clock_runs(check, TRUE);
     if (hold == VR_HOLD_CHECKPOINT) {
         tells_checkpoint(check);
         until = check->checkpoint_until;
@@ -152,10 +153,12 @@ void check_goes_on(Check *check)
         holds(check);
         return;
     }
-    check->hold = VR_HOLD_NONE;
+    check->hold = check->shut[0] != '\0' ? VR_HOLD_WINDOW : VR_HOLD_NONE;
     check->wake_out = check->checkpoint_waits = FALSE;
     if (check->now_ms < check->pause_until) /* D5 */
         expect_wake(check, MIN(check->pause_until, check_deadline(check)));
+    else if (check->window)
+        check_asks_window(check);
     else
         check->survey_out = check_expect(check, VR_COMMAND_SURVEY) != NULL;
 }
@@ -208,7 +211,7 @@ gboolean check_control_fits(const Check *check, const VrEvent *event)
     case VR_EVENT_APPROVE:
         return check->policy.approval && !check->approved && !check->cancel;
     case VR_EVENT_PROMOTE:
-        return check->hold >= VR_HOLD_CANARY;
+        return check->hold >= VR_HOLD_CANARY && check->hold <= VR_HOLD_BAKE;
     default:
         return check->hold == VR_HOLD_WALK && domain_has_turn(check, event->instance);
     }

@@ -63,7 +63,7 @@ void check_finish(Check *check, VrRunStatus status, const char *code)
 {
     check->end_status = status;
     check->end_code = code;
-    check->survey_out = check->gate_out = check->wake_out = FALSE;
+    check->survey_out = check->gate_out = check->window_out = check->wake_out = FALSE;
     check->hold = VR_HOLD_NONE;
     check->clearing = FALSE;
     makes_amends(check);
@@ -265,6 +265,7 @@ void check_batch_ended(Check *check)
 
     check->in_batch = FALSE;
     check->pause_until = check->now_ms + check->policy.pause_ms;
+    check->longest_ms = MAX(check->longest_ms, check->now_ms - check->batch_began_ms);
     if (says) {
         same = word[0] != '\0' && (heads > 1 || (strcmp(word, check->last_word) == 0 &&
                                                  (!check->word_doubt || stops_for(check, VR_CODE_FAILED_VMS))));

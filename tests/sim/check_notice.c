@@ -64,6 +64,7 @@ void check_confirmed(Check *check)
     gboolean may = !check->recalled && check->event->answers != NULL && check->now_ms < check_deadline(check);
 
     check->confirm_out = FALSE;
+    may = may && check_window_is_open(check); /* H4 */
     if (may)
         check_take_answers(check);
     may = may && may_all_go(check);

@@ -80,6 +80,7 @@ struct Check {
     gboolean walk;
     gboolean has_roles;
     gboolean notice; /* H7 */
+    gboolean window; /* H4 */
     guint count;
     Shadow *shadows;
     guint fates[FATE_COUNT];
@@ -97,7 +98,7 @@ struct Check {
     gboolean began;       /* by any */
     gboolean recalled;    /* the notices of this batch are called off */
     gboolean confirm_out; /* in a batch: the survey before it goes down */
-    gboolean in_batch, survey_out, gate_out, wake_out, over;
+    gboolean in_batch, survey_out, gate_out, window_out, wake_out, over;
     gboolean amends;        /* what was left goes back (F3) */
     gboolean ended;         /* a rule has ended it before its process died */
     VrRunStatus end_status; /* of a run that is over, makes amends, or has ended */
@@ -105,8 +106,9 @@ struct Check {
     gboolean cancel, cancel_now, withdrawn;
     gboolean same; /* 25: all of the batch, or of two, failed with one word */
     gint64 wake_at;
-    gint64 deadline;                                   /* D23; G_MAXINT64: none */
-    gint64 pause_until;                                /* D5 */
+    gint64 deadline;    /* D23; G_MAXINT64: none */
+    gint64 time_left;   /* until it, while it does not count; 0: it counts, or there is none */
+    gint64 pause_until; /* D5 */
     gint64 waits_since, no_gate_since, no_place_since; /* -1: does not wait */
 
     VrHold hold; /* as it was told last */
@@ -115,8 +117,12 @@ struct Check {
     gboolean checkpoint_waits; /* one was reached by the last batch, and nobody promoted it */
     gboolean checkpoint_told;
     gint64 checkpoint_until;
-    gboolean gate_said_yes; /* to `gated`, since the last batch and the last hold */
-    GArray *gated;          /* those that the gate was asked about last */
+    gboolean gate_said_yes;            /* to `gated`, since the last batch and the last hold */
+    GArray *gated;                     /* those that the gate was asked about last */
+    gint64 batch_began_ms, longest_ms; /* H4 */
+    char shut[64];                     /* why no batch may begin, by the last answer; "" else */
+    gboolean shut_told;
+    gint64 opens_at;
     gboolean baking, bake_promoted;
     gint64 bake_until;
 
@@ -229,6 +235,18 @@ void check_took_control(Check *check);
 void check_goes_on(Check *check);
 void check_gate_answered(Check *check);
 void check_waits(Check *check, gint64 *since, const char *code);
+
+/* check_window.c */
+void check_asks_window(Check *check);
+void check_window_answered(Check *check);
+
+/* The survey says that no batch may begin now: TRUE, and the run is held. The second: it says that the window is open. */
+gboolean check_is_shut(Check *check);
+gboolean check_window_is_open(const Check *check);
+void check_clock_runs(Check *check, gboolean runs);
+
+/* Is it what may be told of when the window opens? */
+gboolean check_is_until(const Check *check, gint64 until_ms);
 
 /* check_restart.c */
 void check_starts_again(Check *check);

@@ -76,7 +76,9 @@ void check_restarted(Check *check, const VrRolloutPast *past, gint64 now_ms, gin
     check->ended = check->ended || check->over || check->amends;
     check->started = check->in_batch = check->amends = check->over = FALSE;
     check->clearing = check->looked_ahead = FALSE;
-    check->survey_out = check->confirm_out = check->gate_out = check->wake_out = FALSE;
+    check->survey_out = check->confirm_out = check->gate_out = check->window_out = check->wake_out = FALSE;
+    check->shut[0] = '\0';
+    check->shut_told = FALSE;
     check->cancel_now = check->gate_said_yes = FALSE;
     check->hold = VR_HOLD_NONE;
     check->waits_since = check->no_gate_since = check->no_place_since = -1;

@@ -44,7 +44,7 @@ static void check_waits_for_something(Check *check)
     gboolean person = check->hold != VR_HOLD_NONE && check->view->hold_until_ms == 0;
 
     if (!check->started || check->in_batch || check->amends || check->clearing || check->survey_out ||
-        check->gate_out || check->wake_out || check->over)
+        check->gate_out || check->window_out || check->wake_out || check->over)
         return;
     if (!person || check_deadline(check) != G_MAXINT64)
         check_fail(check, "nothing will wake the run");
@@ -62,7 +62,10 @@ static void check_hold(Check *check)
         until = check->bake_until;
     if (view->hold != check->hold || (view->hold_text != NULL) != (check->hold != VR_HOLD_NONE))
         check_fail(check, "held by %d, the view says %d: %s", check->hold, view->hold, view->hold_text);
-    if (check->hold != VR_HOLD_NONE && view->hold_until_ms != until)
+    if (check->hold == VR_HOLD_WINDOW && !check_is_until(check, view->hold_until_ms))
+        check_fail(check, "the window opens at %" G_GINT64_FORMAT ", the view says %" G_GINT64_FORMAT, check->opens_at,
+                   view->hold_until_ms);
+    if (check->hold != VR_HOLD_NONE && check->hold != VR_HOLD_WINDOW && view->hold_until_ms != until)
         check_fail(check, "held until %" G_GINT64_FORMAT ", the view says %" G_GINT64_FORMAT, until,
                    view->hold_until_ms);
     if (view->gate_text == NULL
@@ -80,7 +83,7 @@ static void check_point(Check *check)
         [VR_HOLD_NONE] = VR_POINT_BETWEEN,      [VR_HOLD_PAUSED] = VR_POINT_PAUSED,
         [VR_HOLD_APPROVAL] = VR_POINT_APPROVAL, [VR_HOLD_WALK] = VR_POINT_WALK,
         [VR_HOLD_CANARY] = VR_POINT_CANARY,     [VR_HOLD_CHECKPOINT] = VR_POINT_CHECKPOINT,
-        [VR_HOLD_BAKE] = VR_POINT_BAKE,
+        [VR_HOLD_BAKE] = VR_POINT_BAKE,         [VR_HOLD_WINDOW] = VR_POINT_WINDOW,
     };
     VrRunPoint point = held[check->hold];
 

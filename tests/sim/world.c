@@ -10,7 +10,7 @@ static const char *const event_names[] = {
     [VR_EVENT_CANCEL] = "CANCEL",     [VR_EVENT_CANCEL_NOW] = "CANCEL_NOW", [VR_EVENT_WITHDRAWN] = "WITHDRAWN",
     [VR_EVENT_GATE] = "GATE",         [VR_EVENT_PAUSE] = "PAUSE",           [VR_EVENT_RESUME] = "RESUME",
     [VR_EVENT_APPROVE] = "APPROVE",   [VR_EVENT_PROMOTE] = "PROMOTE",       [VR_EVENT_WALK] = "WALK",
-    [VR_EVENT_NOTICED] = "NOTICED",   [VR_EVENT_RECALL] = "RECALL",
+    [VR_EVENT_NOTICED] = "NOTICED",   [VR_EVENT_RECALL] = "RECALL",         [VR_EVENT_WINDOW] = "WINDOW",
 };
 const char *world_event_name(VrEventType type)
 {
@@ -30,7 +30,7 @@ static const char *const command_names[] = {
     [VR_COMMAND_DISCARD] = "DISCARD",     [VR_COMMAND_WAKE] = "WAKE",
     [VR_COMMAND_GATE] = "GATE",           [VR_COMMAND_HOLD] = "HOLD",
     [VR_COMMAND_FINISH] = "FINISH",       [VR_COMMAND_NOTICE] = "NOTICE",
-    [VR_COMMAND_RECALL] = "RECALL",
+    [VR_COMMAND_RECALL] = "RECALL",       [VR_COMMAND_WINDOW] = "WINDOW",
 };
 
 void world_tell(World *world, const char *format, ...)
@@ -189,9 +189,11 @@ static void obey(World *world)
         switch (command->type) {
         case VR_COMMAND_BATCH_BEGIN:
             world->in_batch = TRUE;
+            world_batch_begins(world);
             break;
         case VR_COMMAND_BATCH_END:
             world->in_batch = FALSE;
+            world_batch_ends(world);
             break;
         case VR_COMMAND_HOLD:
         case VR_COMMAND_FINISH:
@@ -379,6 +381,7 @@ void world_survey(World *world, VrEvent *event)
     world_tell(world, "    %u down by us, %u sick", world->taken, world->sick);
     *event = (VrEvent){.type = VR_EVENT_SURVEY,
                        .answers = world->answers,
+                       .window = world_look_at_window(world),
                        .wishes = world->chances.numbers + world->chances.skips > 0 ? world->wishes : NULL};
     if (world_chance(world, world->chances.blind) || (world->hosts == 1 && has_vanished(world, 0)))
         *event = (VrEvent){.type = VR_EVENT_SURVEY, .outcome = VR_OUTCOME_FAILED, .reason = "libvirt is gone"};
@@ -392,6 +395,7 @@ VrEventType world_answer_type(VrCommandType type)
         [VR_COMMAND_PROBE] = VR_EVENT_PROBED,     [VR_COMMAND_COMMIT] = VR_EVENT_COMMITTED,
         [VR_COMMAND_RESTORE] = VR_EVENT_RESTORED, [VR_COMMAND_DISCARD] = VR_EVENT_DISCARDED,
         [VR_COMMAND_WAKE] = VR_EVENT_WAKE,        [VR_COMMAND_GATE] = VR_EVENT_GATE,
+        [VR_COMMAND_WINDOW] = VR_EVENT_WINDOW,
     };
 
     return types[type];
@@ -409,8 +413,12 @@ static void answer(World *world)
     VrEvent event = {.type = world_answer_type(errand.type), .instance = errand.instance};
 
     world->now_ms = MAX(world->now_ms, errand.due_ms);
-    if (errand.type == VR_COMMAND_SURVEY) {
-        world_survey(world, &event);
+    if (errand.type == VR_COMMAND_SURVEY || errand.type == VR_COMMAND_WINDOW) {
+        if (errand.type == VR_COMMAND_SURVEY)
+            world_survey(world, &event);
+        else
+            event.window = world_look_at_window(world);
+        world_hears_late(world, &event.window);
         world_deliver(world, &event);
         return;
     }
@@ -479,6 +487,7 @@ static void fates_of_hosts(World *world)
 {
     if (world_chance(world, world->chances.jump))
         world->now_ms += world_below(world, 86400000);
+    world_wall_jumps(world);
     if (world_chance(world, world->chances.vanish)) {
         world->vanished_until = world->now_ms + world_below(world, 600000);
         world->hosts = 1 + world_below(world, 3);
@@ -553,6 +562,7 @@ char *world_run(guint64 seed, GString *story, WorldResult *result)
 
     world_init(&world, seed, story);
     bound = 1000 + 200 * world.config.count + (guint)(world.config.policy.bake_ms / 10000);
+    bound += world.config.window ? 5000 : 0;
     bound *= 1 + world.crashes_left;
     world_early_words(&world);
     world.crash = world_draw_crash(&world);

@@ -138,6 +138,7 @@ static void draw_holds(World *world)
     policy->gate = world_chance(world, 250) ? world->gate : NULL;
     world->config.walk = world_chance(world, 150);
     world->config.notice = world_chance(world, 300);
+    world_draw_window(world);
 }
 
 static void draw_config(World *world)
@@ -201,10 +202,11 @@ static void tell_seed(World *world, guint64 seed)
                "checkpoints from %u%% for %" G_GINT64_FORMAT " ms, bake %" G_GINT64_FORMAT
                " ms, all in %" G_GINT64_FORMAT " ms, off at most %" G_GINT64_FORMAT
                " ms, approval %d, gate %d, walk %d, notice %d, in flight %u, restore on breach %d, "
-               "by domain %d, cross zone %d",
+               "by domain %d, cross zone %d, window %d of %" G_GINT64_FORMAT " ms each %" G_GINT64_FORMAT " ms",
                policy->checkpoints[0], policy->checkpoint_wait_ms, policy->bake_ms, policy->timeout_ms,
                policy->max_off_ms, policy->approval, policy->gate != NULL, config->walk, config->notice,
-               policy->max_in_flight, policy->restore_on_breach, policy->by_domain, policy->cross_zone);
+               policy->max_in_flight, policy->restore_on_breach, policy->by_domain, policy->cross_zone, config->window,
+               world->window_ms, world->window_every_ms);
     for (guint i = 0; i < config->count; i++) {
         const VrRolloutInstance *instance = &world->instances[i];
         g_autofree char *labels = world_label_words(instance);

@@ -50,6 +50,7 @@ void world_person_acts(World *world)
     static const VrEventType fitting[] = {
         [VR_HOLD_PAUSED] = VR_EVENT_RESUME,  [VR_HOLD_APPROVAL] = VR_EVENT_APPROVE,   [VR_HOLD_WALK] = VR_EVENT_WALK,
         [VR_HOLD_CANARY] = VR_EVENT_PROMOTE, [VR_HOLD_CHECKPOINT] = VR_EVENT_PROMOTE, [VR_HOLD_BAKE] = VR_EVENT_PROMOTE,
+        [VR_HOLD_WINDOW] = VR_EVENT_RESUME, /* in vain */
     };
     VrRolloutView view;
 
@@ -57,6 +58,8 @@ void world_person_acts(World *world)
     world->now_ms += 1 + world_below(world, world_chance(world, 700) ? 30000 : 3 * 86400000);
     if (view.hold == VR_HOLD_NONE || world_chance(world, 250))
         world_operate(world);
+    else if (view.hold == VR_HOLD_WINDOW && world_chance(world, 100))
+        says(world, VR_EVENT_CANCEL);
     else
         says(world, fitting[view.hold]);
 }

@@ -10,7 +10,7 @@
 typedef struct {
     guint sick_first, drift, recover, unprepared, unswapped, unhealthy, unrecorded, unrestored, unknown, blind, lies,
         stale, operator, relapse, power, gate_no, late, jump, numbers, skips, fickle, stuck, vanish, crash, second,
-        busy;
+        busy, wall, unsaid;
     guint words;    /* how many kinds of reasons there are */
     gboolean quiet; /* no drift while a batch is in flight: then the real count of what is down is checked too */
 } Chances;
@@ -87,6 +87,9 @@ typedef struct {
     guint hosts, vanished_host; /* instance i lies on host i % hosts */
     guint restarts, takeovers, amends;
     gboolean in_batch;
+    gint64 window_every_ms, window_ms; /* it opens at each multiple of the first on the wall clock, for the second */
+    gint64 wall_ahead_ms;              /* wall clock less now_ms */
+    gint64 batch_began_ms, longest_ms;
     guint domains;
     char *gate[2];
     guint taken, sick; /* counts over guests that were not left failed: taken, and sick but not taken */
@@ -144,6 +147,16 @@ void world_restart(World *world);
 /* The state is not written any more from here on. */
 void world_keep_last(World *world);
 void world_take_over(World *world);
+
+/* world_window.c */
+void world_draw_window(World *world);
+VrWindowAnswer world_look_at_window(World *world);
+
+/* An answer may be heard later than it was found. */
+void world_hears_late(World *world, const VrWindowAnswer *window);
+void world_batch_begins(World *world);
+void world_batch_ends(World *world);
+void world_wall_jumps(World *world);
 
 /* world_stopped.c */
 void world_stop(World *world);

@@ -189,9 +189,12 @@ static void goes_on(World *world, const Settled *settled)
 /* Minutes to days; the clock of the boot goes on, or begins anew. */
 static void time_goes_by(World *world, gboolean reboots)
 {
+    gint64 wall_ms = world->now_ms + world->wall_ahead_ms;
+
     if (reboots) {
         world->boots++;
         world->now_ms = 1 + world_below(world, 2000000);
+        world->wall_ahead_ms = wall_ms + 1 + world_below(world, 3 * DAY_MS) - world->now_ms;
         world->vanished_until = 0;
         world_forget_stopped(world);
     } else {

@@ -85,13 +85,22 @@ static void deliver(World *world, const VrEvent *event)
         world_forget_stopped(world);
 }
 
+/* A window in which no batch fits: only a person ends that. */
+static gboolean looks_for_ever(World *world)
+{
+    VrRolloutView view;
+
+    vr_rollout_view(world->stopped->rollout, &view);
+    return view.hold == VR_HOLD_WINDOW && world_chance(world, 50);
+}
+
 void world_stopped_acts(World *world)
 {
     g_autofree char *reason = NULL;
     VrEvent event;
     Errand errand;
 
-    if (world->stopped->errands->len == 0) {
+    if (world->stopped->errands->len == 0 || looks_for_ever(world)) {
         world_forget_stopped(world); /* it waits for a person, and nobody comes to it any more */
         return;
     }
@@ -100,6 +109,8 @@ void world_stopped_acts(World *world)
     event = (VrEvent){.type = world_answer_type(errand.type), .instance = errand.instance};
     if (event.type == VR_EVENT_SURVEY)
         world_survey(world, &event);
+    else if (event.type == VR_EVENT_WINDOW)
+        event.window = world_look_at_window(world);
     else if (event.type != VR_EVENT_WAKE)
         event.outcome = fenced_outcome(world, &errand);
     if (event.outcome != VR_OUTCOME_OK && event.type != VR_EVENT_SURVEY)
