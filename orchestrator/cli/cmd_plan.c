@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "orchestrator/cli/output.h"
+#include "orchestrator/cli/window_view.h"
 
 #include <stdio.h>
 
@@ -256,6 +257,25 @@ static json_t *findings_json(const VrPlan *plan)
     return list;
 }
 
+/* A way back has none. */
+static const VrMaintenanceWindow *window_of(const VrPlan *plan)
+{
+    static const VrMaintenanceWindow none;
+
+    return plan->targets->kind == VR_RUN_ROLLBACK ? &none : &plan->session->set->model->window;
+}
+
+static void print_window(const VrPlan *plan)
+{
+    g_autofree char *window = vr_window_line(window_of(plan));
+
+    if (window)
+        vr_say(plan->session->cli,
+               "maintenance window: %s; a run that begins by itself begins its batches in it, one that you begin does "
+               "not wait for it",
+               window);
+}
+
 static void print_json(const VrPlan *plan)
 {
     const VrTargets *targets = plan->targets;
@@ -267,7 +287,7 @@ static void print_json(const VrPlan *plan)
         json_array_append_new(list, vr_json_text(g_ptr_array_index(warnings, i)));
     vr_json_print(json_pack(
         "{s:o, s:s, s:o, s:s, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, "
-        "s:o, s:I}",
+        "s:o, s:I, s:o}",
         "set", vr_json_text(plan->session->set->name), "operation", vr_run_kind_name(targets->kind),
         "targetImageReference",
         vr_reference_json(plan->session->store, targets->image ? targets->image->name : NULL,
@@ -284,7 +304,8 @@ static void print_json(const VrPlan *plan)
         vr_json_ms(vr_plan_expected_ms(plan)), "drives", vr_plan_drives_json(plan), "dataDiskProof",
         vr_plan_proof_json(plan), "extensions", extensions_json(plan), "seed", vr_plan_seed_json(plan),
         "offlineConfiguration", vr_plan_offline_json(plan), "carryOver", vr_plan_carry_json(plan), "batchAtMostMs",
-        vr_json_ms(vr_plan_batch_most_ms(plan)), "extensionsAtMostMs", (json_int_t)vr_plan_extensions_most_ms(plan)));
+        vr_json_ms(vr_plan_batch_most_ms(plan)), "extensionsAtMostMs", (json_int_t)vr_plan_extensions_most_ms(plan),
+        "maintenanceWindow", vr_window_json(window_of(plan))));
 }
 
 /* --- lines ------------------------------------------------------------------------------------------- */
@@ -378,6 +399,7 @@ static void print_lines(const VrPlan *plan)
     else
         vr_say(cli, "space: %s free; kept disks are used again, nothing is copied", free_space);
     vr_plan_print_expected(plan);
+    print_window(plan);
     vr_plan_print_drives(plan);
     vr_plan_print_proof(plan);
     vr_plan_print_seed(plan);

@@ -6,6 +6,7 @@
 #include "orchestrator/cli/run_view.h"
 #include "orchestrator/cli/session.h"
 #include "orchestrator/cli/targets.h"
+#include "orchestrator/cli/window_view.h"
 #include "orchestrator/health.h"
 
 #include <stdio.h>
@@ -172,6 +173,7 @@ static void info_json(const VrSet *set)
         json_array_append_new(list, instance_json(vr_set_instance(set, i)));
     json_object_set_new(document, "rollingUpgradePolicy", policy_json(set->model));
     json_object_set_new(document, "upgradePolicy", holds_json(&set->model->policy));
+    json_object_set_new(document, "maintenanceWindow", vr_window_json(&set->model->window));
     json_object_set_new(document, "osImageNotification", notice_json(&set->model->notice));
     json_object_set_new(document, "healthTimeoutSeconds", VR_JSON_SECONDS(set->model->health.timeout_ms));
     json_object_set_new(document, "osDisk",
@@ -233,6 +235,7 @@ static void info_lines(const VrCli *cli, const VrSet *set)
     g_autofree char *pause = vr_text_duration(policy->pause_ms);
     g_autofree char *timeout = vr_text_duration(set->model->health.timeout_ms);
     g_autofree char *defined = vr_text_time(set->defined_us);
+    g_autofree char *window = vr_window_line(&set->model->window);
 
     vr_label(cli, "Set", set->name);
     vr_label_format(cli, "Image", "%s, version %s", image, set->model->version);
@@ -245,6 +248,8 @@ static void info_lines(const VrCli *cli, const VrSet *set)
     vr_label_format(cli, "Batch by", "%s%s", batch_by(policy), policy->cross_zone ? ", across zones" : "");
     info_holds(cli, policy);
     info_notice(cli, &set->model->notice);
+    if (window)
+        vr_label(cli, "Window", window);
     vr_label(cli, "Auto rollback", policy->automatic_rollback ? "yes" : "no");
     vr_label_format(cli, "Health", "%s, within %s", vr_health_source_text(&set->model->health), timeout);
     vr_label_format(cli, "OS disk", "%s, %s",
