@@ -73,3 +73,11 @@ add_executable(sim sim/check.c sim/check_ahead.c sim/check_bake.c sim/check_batc
 target_link_libraries(sim PRIVATE vr_orchestrator)
 add_test(NAME sim/rollout COMMAND sim --seeds 100000)
 set_tests_properties(sim/rollout PROPERTIES TIMEOUT 300)
+
+# The daemon.
+vr_test(orchestrator peers LINK vr_daemon)
+vr_test(orchestrator route_table LINK vr_daemon)
+vr_test(orchestrator model_merge LINK vr_daemon)
+add_test(NAME orchestrator/openapi
+  COMMAND /usr/bin/python3 ${CMAKE_CURRENT_SOURCE_DIR}/orchestrator/openapi.py ${PROJECT_SOURCE_DIR}/docs/openapi.yaml $<TARGET_FILE:test_route_table>)
+set_tests_properties(orchestrator/openapi PROPERTIES TIMEOUT 60)
