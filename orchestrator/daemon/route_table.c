@@ -7,7 +7,6 @@
 #define ROLL "rollingUpgrades/"
 #define RUN_FIELDS "noAutoRollback ignore reason"
 
-/* clang-format off: one row a line */
 const VrRoute vr_routes[] = {
     {"GET", "/", VR_ROUTE_ABOUT, TRUE, NULL, ""},
     {"POST", "/commands", VR_ROUTE_COMMANDS, TRUE, NULL, ""},
@@ -32,6 +31,7 @@ const VrRoute vr_routes[] = {
     {"POST", SET "/rollback", VR_ROUTE_LONG, FALSE, "rollback --detach {set} {instances}",
      "instanceIds toGeneration run " RUN_FIELDS},
     {"POST", SET "/retry", VR_ROUTE_LONG, FALSE, "retry --detach {set}", RUN_FIELDS},
+    {"POST", SET "/auto", VR_ROUTE_LINES, FALSE, "set-auto {set} {automatic}", "automatic"},
     {"POST", SET "/recover", VR_ROUTE_LINES, FALSE, "recover {set}", ""},
 
     {"GET", SET "/" ROLL "latest", VR_ROUTE_DOCUMENT, TRUE, "status {set}", ""},
@@ -44,6 +44,8 @@ const VrRoute vr_routes[] = {
 
     {"POST", SET "/protect", VR_ROUTE_LINES, FALSE, "protect {set} {instances}", "instanceIds reason"},
     {"POST", SET "/unprotect", VR_ROUTE_LINES, FALSE, "unprotect {set} {instances}", "instanceIds"},
+    {"GET", SET "/triggers", VR_ROUTE_DOCUMENT, TRUE, "triggers {set}", ""},
+    {"GET", SET "/notices", VR_ROUTE_DOCUMENT, FALSE, "notices {set}", ""},
     {"GET", SET "/virtualMachines", VR_ROUTE_DOCUMENT, TRUE, "status {set}", ""},
     {"GET", SET "/virtualMachines/{instance}", VR_ROUTE_DOCUMENT, TRUE, "instance-view {set} {instance}", ""},
     {"GET", SET "/virtualMachines/{instance}/instanceView", VR_ROUTE_DOCUMENT, TRUE, "instance-view {set} {instance}",
@@ -62,6 +64,10 @@ const VrRoute vr_routes[] = {
      "reason"},
     {"POST", "/images/{image}/versions/{version}/include", VR_ROUTE_LINES, FALSE, "image-include {image} {version}",
      ""},
+
+    {"GET", "/triggers", VR_ROUTE_DOCUMENT, TRUE, "triggers", ""},
+    {"GET", "/metrics", VR_ROUTE_TEXT, TRUE, "metrics", ""},
+    {"GET", "/notices", VR_ROUTE_DOCUMENT, FALSE, "notices", ""},
     {NULL}};
 
 static const VrRouteField fields[] = {
@@ -80,9 +86,9 @@ static const VrRouteField fields[] = {
     {"canary", VR_FIELD_LIST, "--canary"},
     {"ignore", VR_FIELD_LIST, "--ignore"},
     {"upgradeDomain", VR_FIELD_ARGUMENT, NULL},
+    {"automatic", VR_FIELD_WORD, NULL},
     {"instanceIds", VR_FIELD_INSTANCES, NULL},
 };
-/* clang-format on */
 
 const char *const vr_route_api_versions[] = {"2018-10-01", "2019-03-01", "2019-07-01", "2019-12-01", "2020-06-01",
                                              "2020-12-01", "2021-03-01", "2021-04-01", "2021-07-01", "2021-11-01",

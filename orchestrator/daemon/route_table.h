@@ -38,13 +38,14 @@ typedef enum {
     VR_FIELD_FLAG,     /* --option, if true */
     VR_FIELD_LIST,     /* --option=TEXT for each */
     VR_FIELD_ARGUMENT, /* a number in the place of {name} in the words */
+    VR_FIELD_WORD,     /* a text there */
     VR_FIELD_INSTANCES /* names in the place of {instances}; the one name "*" is --all */
 } VrRouteFieldKind;
 
 typedef struct {
     const char *name; /* in query and body */
     VrRouteFieldKind kind;
-    const char *option; /* NULL: ARGUMENT, INSTANCES */
+    const char *option; /* NULL: ARGUMENT, WORD, INSTANCES */
 } VrRouteField;
 
 /* Exact, with its case. NULL: there is no such field. */

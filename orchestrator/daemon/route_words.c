@@ -58,7 +58,7 @@ typedef struct {
     GHashTable
         *seen; /* names; "exactVersion" and "version" are one option, which GOption takes last: both are refused */
     GPtrArray *instances; /* words; NULL: not named */
-    char *argument;       /* of VR_FIELD_ARGUMENT */
+    char *argument;       /* of VR_FIELD_ARGUMENT or WORD */
 } Words;
 
 static void words_clear(Words *words)
@@ -133,9 +133,13 @@ static gboolean take_field(Words *words, const char *name, json_t *value, GError
     }
     switch (field->kind) {
     case VR_FIELD_TEXT:
+    case VR_FIELD_WORD:
         if (!json_is_string(value))
             return wrong(error, field, "a text");
-        add_option(words, field, json_string_value(value));
+        if (field->kind == VR_FIELD_WORD)
+            words->argument = g_strdup(json_string_value(value));
+        else
+            add_option(words, field, json_string_value(value));
         return TRUE;
     case VR_FIELD_FLAG:
         if (!json_is_boolean(value))
@@ -163,6 +167,7 @@ static json_t *query_value(const char *name, const char *text)
         return json_null();
     switch (field->kind) {
     case VR_FIELD_TEXT:
+    case VR_FIELD_WORD:
         return json_string(text);
     case VR_FIELD_FLAG:
         if (g_ascii_strcasecmp(text, "true") == 0 || g_ascii_strcasecmp(text, "false") == 0)
@@ -241,6 +246,13 @@ static char *expand(const VrRouteMatch *match, const char *word)
     return value ? g_strdup_printf("%.*s%s", (int)(brace - word), word, value) : NULL;
 }
 
+/* word: "{upgradeDomain}" */
+static gboolean missing(const char *word, GError **error)
+{
+    g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "%.*s is missing", (int)strlen(word) - 2, word + 1);
+    return FALSE;
+}
+
 static gboolean add_word(const Words *words, const char *word, GPtrArray *options, GPtrArray *arguments, GError **error)
 {
     char *expanded = expand(words->match, word);
@@ -250,7 +262,7 @@ static gboolean add_word(const Words *words, const char *word, GPtrArray *option
     else if (g_str_equal(word, "{instances}"))
         return add_instances(words, options, arguments, error);
     else if (*word == '{' && !words->argument)
-        return wrong(error, vr_route_field("upgradeDomain"), "given, a number from 0");
+        return missing(word, error);
     else if (*word == '{')
         g_ptr_array_add(arguments, g_strdup(words->argument));
     else

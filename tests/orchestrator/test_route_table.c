@@ -182,6 +182,7 @@ static void a_request_becomes_words(void **state)
     expect_words("POST", SHOP "/rollingUpgrades/walk", "upgradeDomain=3", NULL, "--json walk -- shop 3");
     expect_words("POST", SHOP "/rollingUpgrades/cancel", "now=true", NULL, "--json cancel --now -- shop");
     expect_words("POST", SHOP "/rollingUpgrades/cancel", "now=false", NULL, "--json cancel -- shop");
+    expect_words("POST", SHOP "/auto", NULL, "{\"automatic\": \"off\"}", "set-auto -- shop off");
     expect_words("PUT", SHOP, "reason=why not", NULL, "--json set-define --no-apply --reason=why not -- -");
     expect_words("POST", SHOP "/protect", NULL, "{\"instanceIds\": [\"a\"], \"reason\": \"r\"}",
                  "protect --reason=r -- shop a");
@@ -212,7 +213,7 @@ static void what_is_wrong_is_named(void **state)
     words_of("POST", SHOP "/reimage", NULL, "{\"instanceIds\": [7]}", "list of names");
     words_of("POST", SHOP "/reimage", NULL, "{\"instanceIds\": [\"a\"], \"tempDisk\": \"yes\"}", "true or false");
     words_of("POST", SHOP "/rollingUpgrades/cancel", "now=1", NULL, "true or false");
-    words_of("POST", SHOP "/rollingUpgrades/walk", NULL, NULL, "'upgradeDomain'");
+    words_of("POST", SHOP "/rollingUpgrades/walk", NULL, NULL, "upgradeDomain is missing");
     words_of("POST", SHOP "/rollingUpgrades/walk", "upgradeDomain=-1", NULL, "number from 0");
     words_of("POST", SHOP "/rollingUpgrades/walk", NULL, "{\"upgradeDomain\": 1.5}", "number from 0");
     words_of("POST", SHOP "/rollingUpgrades/walk", NULL, "{\"upgradeDomain\": 99999999999}", "number from 0");
