@@ -84,6 +84,17 @@ static char **without_dashes(char **words)
     return g_strv_builder_end(builder);
 }
 
+/* The global options may be ended by one; what stands behind the command is for the command's own parser, to which it says what is no option. */
+static char **from_command(char **words)
+{
+    g_autoptr(GStrvBuilder) builder = g_strv_builder_new();
+
+    for (guint i = 0; words[i]; i++)
+        if (i != 1 || !g_str_equal(words[i], "--"))
+            g_strv_builder_add(builder, words[i]);
+    return g_strv_builder_end(builder);
+}
+
 /* What GOption cannot say of a value. */
 static gboolean check_values(VrCliOptions *options, GError **error)
 {
@@ -164,7 +175,7 @@ gboolean vr_cli_main(int argc, char **argv, int *status, GError **error)
     *status = 0;
     if (!parse(context, &words, NULL, error))
         return FALSE;
-    rest = without_dashes(words);
+    rest = from_command(words);
     if (version) {
         printf("%s %s\n", VR_PROGRAM, VR_VERSION);
         return TRUE;
