@@ -24,6 +24,8 @@ add_test(NAME orchestrator/model_schema_documents
     $<TARGET_FILE:test_model_extensions> $<TARGET_FILE:test_model_outside> $<TARGET_FILE:test_model_window> $<TARGET_FILE:test_model_windows> $<TARGET_FILE:test_model_profile>
     $<TARGET_FILE:test_model_offline>)
 set_tests_properties(orchestrator/model_schema_documents PROPERTIES TIMEOUT 120 SKIP_RETURN_CODE 77)
+vr_test(orchestrator fd_lines LINK vr_orchestrator PkgConfig::JANSSON)
+vr_test(orchestrator job_environment LINK vr_orchestrator)
 vr_test(orchestrator planner LINK vr_orchestrator)
 vr_test(orchestrator planner_labels LINK vr_orchestrator)
 vr_test(orchestrator rollout LINK vr_orchestrator)
