@@ -7,6 +7,7 @@
 #include "orchestrator/cli/signals.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <locale.h>
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/lsan_interface.h>
@@ -46,6 +47,15 @@ static gboolean flush_stdout(GError **error)
     return FALSE;
 }
 
+/* One of the first three that is closed would be the next file that is opened, a database perhaps, and an answer would be written into it. What stands
+ * there fails as a closed one does. */
+static void fill_standard_descriptors(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd)
+            _exit(1);
+}
+
 /* Each guest of a batch needs some descriptors; the usual soft limit of 1,024 is there for select(), which nothing here calls. */
 static void raise_open_files(void)
 {
@@ -75,6 +85,7 @@ static int run(int argc, char **argv)
     g_autoptr(GError) error = NULL;
     int status;
 
+    fill_standard_descriptors();
     setlocale(LC_CTYPE, "");
     if (g_strcmp0(g_getenv("VIRT_REIMAGE_DEBUG"), "1") == 0)
         vr_log_set_level(VR_LOG_DEBUG);
