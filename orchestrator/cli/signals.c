@@ -19,6 +19,7 @@ static struct {
     void (*relay)(int number, void *data);
     void *relay_data;
     gboolean job, left;
+    gboolean ending; /* this job has had a SIGTERM that it did not die of */
     sigset_t awaited;
 } state = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -83,6 +84,8 @@ static void *wait_for_signals(void *unused)
             state.relay(number, state.relay_data);
         else if (state.flag)
             g_atomic_int_set(state.flag, 1);
+        else if (state.job && number == SIGTERM && !state.ending)
+            state.ending = TRUE;
         else
             die_of(number);
         pthread_mutex_unlock(&state.lock);
@@ -119,6 +122,8 @@ void vr_signals_begin(void)
 void vr_signals_set_run(VrExecutor *executor, gboolean detached)
 {
     pthread_mutex_lock(&state.lock);
+    if (executor && state.ending)
+        die_of(SIGTERM); /* nothing has begun yet */
     state.executor = executor;
     state.detached = detached;
     state.asked = 0;

@@ -7,7 +7,7 @@
  *
  * A command that the daemon does for us (remote.h) gets each of them as a Ctrl-C, as it would here. In a job (job.h) they differ: SIGINT is a person's
  * Ctrl-C; SIGHUP says that the person is gone, which is a Ctrl-C once and never a second; SIGTERM says that the host or the daemon goes down, and a run
- * is then left open at its batch border, for the next daemon to go on with.
+ * is then left open at its batch border, for the next daemon to go on with. What is no run may come to its end, and dies of a second one.
  */
 #pragma once
 

@@ -193,6 +193,9 @@ VrJob *vr_jobs_start(VrJobs *jobs, const VrJobRequest *request, VrJobEnded ended
         job_free(job);
         return NULL;
     }
+    g_autofree char *words = g_strjoinv(" ", (char **)request->argv);
+    vr_debug("a job of uid %u begins%s: %s", (unsigned)request->uid, request->own ? ", of the daemon's own" : "",
+             words);
     if (request->timeout_ms > 0)
         job->timeout = g_timeout_add((guint)MIN(request->timeout_ms, G_MAXINT), on_timeout, job);
     g_ptr_array_add(jobs->running, job);

@@ -13,6 +13,7 @@
 #include "orchestrator/daemon/routes.h"
 #include "orchestrator/daemon/server.h"
 #include "orchestrator/daemon/service.h"
+#include "orchestrator/daemon/takeover.h"
 
 #include <stdio.h>
 #include <sys/resource.h>
@@ -98,11 +99,13 @@ typedef struct {
     VrRoutes *routes;
     VrListens listens;
     VrServer *server;
+    VrTakeover *takeover;
 } Daemon;
 
 /* What holds jobs before the jobs, and connections before what serves them. */
 static void daemon_clear(Daemon *daemon)
 {
+    g_clear_pointer(&daemon->takeover, vr_takeover_free);
     g_clear_pointer(&daemon->commands, vr_commands_free);
     g_clear_pointer(&daemon->server, vr_server_free);
     vr_listen_clear(&daemon->listens);
@@ -191,6 +194,7 @@ static gboolean serve(const Options *options, const VrConfig *config, GError **e
     if (!daemon.server)
         return FALSE;
     vr_server_listen(daemon.server, &daemon.listens);
+    daemon.takeover = vr_takeover_new(daemon.service, daemon.jobs, daemon.root);
     vr_service_status(daemon.service, "serving %s", daemon.root);
     if (vr_service_run(daemon.service))
         return TRUE;
