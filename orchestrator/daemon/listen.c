@@ -14,7 +14,7 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
-#define BACKLOG 64
+#define BACKLOG 256 /* who comes too many at once is refused in words, which needs to be accepted */
 #define LOCK_NAME "virt-reimaged.lock"
 
 static const struct {

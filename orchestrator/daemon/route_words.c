@@ -81,19 +81,24 @@ static void add_option(Words *words, const VrRouteField *field, const char *valu
     g_ptr_array_add(words->options, value ? g_strconcat(field->option, "=", value, NULL) : g_strdup(field->option));
 }
 
+static gboolean is_text(json_t *value, gsize least)
+{
+    return json_is_string(value) && json_string_length(value) >= least && json_string_length(value) <= VR_WORD_MAX;
+}
+
 static gboolean take_strings(Words *words, const VrRouteField *field, json_t *value, GError **error)
 {
     gsize i;
     json_t *one;
 
-    if (!json_is_array(value))
-        return wrong(error, field, "a list of names");
+    if (!json_is_array(value) || json_array_size(value) > VR_NAMES_MAX)
+        return wrong(error, field, "a list of names, 10,000 at most");
     if (field->kind == VR_FIELD_INSTANCES)
         words->instances = g_ptr_array_new_with_free_func(g_free);
     json_array_foreach(value, i, one)
     {
-        if (!json_is_string(one) || json_string_length(one) == 0)
-            return wrong(error, field, "a list of names");
+        if (!is_text(one, 1))
+            return wrong(error, field, "a list of names, and each a text of 4,096 bytes at most");
         if (field->kind == VR_FIELD_INSTANCES)
             g_ptr_array_add(words->instances, g_strdup(json_string_value(one)));
         else
@@ -134,8 +139,8 @@ static gboolean take_field(Words *words, const char *name, json_t *value, GError
     switch (field->kind) {
     case VR_FIELD_TEXT:
     case VR_FIELD_WORD:
-        if (!json_is_string(value))
-            return wrong(error, field, "a text");
+        if (!is_text(value, 0))
+            return wrong(error, field, "a text, of 4,096 bytes at most");
         if (field->kind == VR_FIELD_WORD)
             words->argument = g_strdup(json_string_value(value));
         else

@@ -7,6 +7,8 @@
 #include <jansson.h>
 
 #define VR_BODY_MAX_DEPTH 32
+#define VR_WORD_MAX 4096   /* bytes of one text of a request; the kernel takes 128 KiB for a word */
+#define VR_NAMES_MAX 10000 /* of one list; with the bytes of a body it is below what the kernel takes for all words */
 
 /* A JSON object of VR_BODY_MAX_DEPTH levels at most, without duplicate keys; an empty body is an empty object. VR_ERROR_USAGE says where it
  * is wrong. */

@@ -22,7 +22,7 @@
 #define IDLE_S 10
 #define REQUEST_S 30
 #define MEMORY 16384 /* of a connection: request line, headers, answer's headers */
-#define BODIES_MAX (16 * 1024 * 1024)
+#define BODIES_MAX (8 * 1024 * 1024)
 #define ACCEPT_AT_ONCE 64
 #define ACCEPT_PAUSE_MS 200 /* when descriptors or memory have run out */
 #define DROPPED_MAX (4 * 1024 * 1024)
@@ -263,12 +263,13 @@ static void request_free(VrRequest *request)
     g_free(request);
 }
 
+/* So much that its end is not waited for: who is told while he still sends may not hear it. */
 static gboolean says_too_much(struct MHD_Connection *of)
 {
     const char *value = MHD_lookup_connection_value(of, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_LENGTH);
     guint64 length = 0;
 
-    return value && !g_ascii_string_to_unsigned(value, 10, 0, VR_SERVER_BODY_MAX, &length, NULL);
+    return value && !g_ascii_string_to_unsigned(value, 10, 0, DROPPED_MAX, &length, NULL);
 }
 
 /* FALSE: this is one to hang up on. */
@@ -292,7 +293,7 @@ static gboolean take_body(VrRequest *request, const char *bytes, gsize length)
 static enum MHD_Result too_large(struct MHD_Connection *of)
 {
     return vr_answer_error(of, MHD_HTTP_CONTENT_TOO_LARGE, "TooLarge",
-                           "a body may have 1 MiB, and all bodies that are being read 16 MiB");
+                           "a body may have 1 MiB, and all bodies that are being read 8 MiB");
 }
 
 /* Called once with the headers, then for each piece of the body, then once more without a piece; and once more when it was

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * HTTP/1.1 over the daemon's sockets, by libmicrohttpd on the main loop. A peer may be anybody and may do anything, so what it can take is bounded
- * here: connections (peers.h), 16 KiB of request line and headers, 1 MiB of body and 16 MiB of all bodies that are held, 10 s of
+ * here: connections (peers.h), 16 KiB of request line and headers, 1 MiB of body and 8 MiB of all bodies that are held, 10 s of
  * silence, 30 s for a whole request and again for its answer to be read. Nothing of a peer is waited for.
  *
  * Who must wait for a job suspends its request: no timer runs then, and its connection costs nothing but its descriptor.

@@ -221,10 +221,28 @@ static void what_is_wrong_is_named(void **state)
     words_of("POST", SHOP "/osRollingUpgrade", NULL, "{\"version\": 2}", "a text");
 }
 
+/* The kernel has a limit for one word and one for all of them; a request meets ours first. */
+static void words_are_not_too_long_and_not_too_many(void **state)
+{
+    g_autofree char *fits = g_strnfill(VR_WORD_MAX, 'x');
+    g_autofree char *reason = g_strdup_printf("{\"reason\": \"%s\"}", fits);
+    g_autofree char *longer = g_strdup_printf("{\"reason\": \"x%s\"}", fits);
+    g_autofree char *name = g_strdup_printf("{\"instanceIds\": [\"x%s\"]}", fits);
+    g_autoptr(GString) many = g_string_new("{\"instanceIds\": [\"a\"");
+
+    for (guint i = 0; i < VR_NAMES_MAX; i++)
+        g_string_append(many, ",\"a\"");
+    g_string_append(many, "]}");
+    g_free(words_of("POST", SHOP "/retry", NULL, reason, NULL));
+    words_of("POST", SHOP "/retry", NULL, longer, "4,096");
+    words_of("POST", SHOP "/reimage", NULL, name, "4,096");
+    words_of("POST", SHOP "/reimage", NULL, many->str, "10,000");
+}
+
 static void a_body_is_an_object_and_not_deep(void **state)
 {
     g_autofree char *deep = g_strnfill(100000, '[');
-    g_autofree char *quoted = g_strdup_printf("{\"reason\": \"%s\\\"[[[\"}", deep);
+    g_autofree char *quoted = g_strdup_printf("{\"reason\": \"%.4000s\\\"[[[\"}", deep);
 
     words_of("POST", SHOP "/retry", NULL, "[]", "object");
     words_of("POST", SHOP "/retry", NULL, "7", "not JSON");
@@ -266,6 +284,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_request_becomes_words),
         cmocka_unit_test(a_name_is_never_an_option),
         cmocka_unit_test(what_is_wrong_is_named),
+        cmocka_unit_test(words_are_not_too_long_and_not_too_many),
         cmocka_unit_test(a_body_is_an_object_and_not_deep),
         cmocka_unit_test(depth_is_counted_to_the_level),
     };
