@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "disk/store.h"
 #include "hv/preflight.h"
+#include "orchestrator/cli/complete.h"
 #include "orchestrator/cli/job.h"
 #include "orchestrator/cli/notices.h"
 #include "orchestrator/cli/remote.h"
@@ -130,7 +131,7 @@ static gboolean run_command(VrCli *cli, char ***words, int *status, GError **err
     g_autoptr(GOptionContext) context = vr_cli_options_of(cli->command, &cli->options);
     gboolean ok;
 
-    if (!parse(context, words, cli->command->name, error))
+    if (!cli->command->raw && !parse(context, words, cli->command->name, error))
         return FALSE;
     if (cli->options.help)
         return show_help(cli->command->name, error);
@@ -138,10 +139,14 @@ static gboolean run_command(VrCli *cli, char ***words, int *status, GError **err
         g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "%s has no answer in JSON; leave --json out", cli->command->name);
         return FALSE;
     }
-    cli->args = without_dashes(*words + 1);
+    cli->args = cli->command->raw ? g_strdupv(*words + 1) : without_dashes(*words + 1);
     cli->n_args = g_strv_length(cli->args);
     if (!check_count(cli, error) || !check_values(&cli->options, error) ||
-        !vr_preflight_may_ignore((const char *const *)cli->options.ignore, error) || !vr_job_check(cli, error))
+        !vr_preflight_may_ignore((const char *const *)cli->options.ignore, error))
+        return FALSE;
+    if (cli->command->raw)
+        vr_complete_begin(&cli->options, cli->args);
+    if (!vr_job_check(cli, error))
         return FALSE;
     settle_root(&cli->options);
     if (cli->options.debug)
@@ -189,6 +194,6 @@ gboolean vr_cli_main(int argc, char **argv, int *status, GError **error)
     cli.command = vr_cli_command_find(rest[1]);
     if (!cli.command)
         return unknown_command(rest[1], error);
-    g_auto(GStrv) of_command = g_strdupv(rest + 1);
+    g_auto(GStrv) of_command = g_strdupv(cli.command->raw ? words + 1 : rest + 1);
     return run_command(&cli, &of_command, status, error);
 }

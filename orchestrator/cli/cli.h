@@ -70,7 +70,8 @@ typedef enum {
     VR_GROUP_RUNS,
     VR_GROUP_VIEWS,
     VR_GROUP_HOST,
-    VR_GROUP_LAST_
+    VR_GROUP_LAST_,
+    VR_GROUP_HIDDEN = VR_GROUP_LAST_ /* for programs: in no list */
 } VrCliGroup;
 
 typedef struct VrCliCommand VrCliCommand;
@@ -95,6 +96,7 @@ struct VrCliCommand {
     guint options; /* VrCliOptionSet */
     guint min_args, max_args;
     gboolean (*run)(const VrCli *cli, GError **error);
+    gboolean raw; /* all words after its name are arguments, whatever they look like */
 };
 
 /* commands.c: the table, ended by a row without a name. */
@@ -113,11 +115,27 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VrCli, vr_cli_clear)
 /* options.c: the GOption contexts. before_command: global options only, stops at the first word, and takes *version. */
 GOptionContext *vr_cli_options_global(VrCliOptions *options, gboolean *version);
 GOptionContext *vr_cli_options_of(const VrCliCommand *command, VrCliOptions *options);
+/* What an option is, for those that speak of it. */
+typedef struct {
+    guint bit; /* VrCliOptionSet; 0: global */
+    const char *name;
+    char letter;       /* 0: none */
+    const char *text;  /* NULL: hidden */
+    const char *value; /* NULL: takes none */
+    gboolean repeats;  /* once more for each */
+} VrCliOptionText;
+/* By their order in the table, --version of the program not among them; FALSE: there are no more. */
+gboolean vr_cli_option_text(guint i, VrCliOptionText *text);
+/* Does the command take it? Global ones all do, but --json. */
+gboolean vr_cli_option_fits(const VrCliOptionText *option, const VrCliCommand *command);
 /* One line an option that a command takes, for its help. */
 void vr_cli_options_print(guint bits);
 void vr_cli_options_clear(VrCliOptions *options);
 /* The name of an option that names a file and was given, but for --root; NULL: none was. */
 const char *vr_cli_options_file_given(const VrCliOptions *options);
+
+/* complete.c: what the word may be that is typed; words: after the program's name, the last one is not complete. */
+gboolean vr_cmd_complete(const VrCli *cli, GError **error);
 
 /* help.c */
 void vr_cli_help(void);

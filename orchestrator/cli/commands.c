@@ -295,6 +295,12 @@ const VrCliCommand vr_cli_commands[] = {
     {"doctor", VR_GROUP_HOST, "", "Say whether this host is fit: libvirt, KVM, tools, store, space",
      "One line a check: ok, warn or fail, with what to do. Changes nothing. Exit status 1: a check failed.", "doctor",
      FALSE, VR_OPT_JSON, 0, 0, vr_cmd_doctor},
+
+    {"complete", VR_GROUP_HIDDEN, "WORD…", "Print what the last word of a command line may be, for a shell",
+     "One a line; ':file' and ':directory' stand for names of files. Nothing where nothing fits, or within a second "
+     "and a\n"
+     "half nothing was found.",
+     "complete upgrade sh", FALSE, 0, 1, MANY, vr_cmd_complete, TRUE},
     {NULL}};
 
 const VrCliCommand *vr_cli_command_find(const char *name)
@@ -335,7 +341,7 @@ const VrCliCommand *vr_cli_command_nearest(const char *name)
 
     for (const VrCliCommand *command = vr_cli_commands; command->name; command++) {
         guint found = distance(name, command->name);
-        if (found < best && found < strlen(command->name)) {
+        if (command->group != VR_GROUP_HIDDEN && found < best && found < strlen(command->name)) {
             best = found;
             nearest = command;
         }

@@ -87,6 +87,31 @@ static const Option table[] = {
     {VR_OPT_DRY_RUN, "dry-run", 0, G_OPTION_ARG_NONE, AT(dry_run), "say what would be done, change nothing", NULL},
 };
 
+gboolean vr_cli_option_text(guint i, VrCliOptionText *text)
+{
+    const Option *option = &table[i];
+
+    if (i >= G_N_ELEMENTS(table))
+        return FALSE;
+    *text = (VrCliOptionText){.bit = option->bit,
+                              .name = option->name,
+                              .letter = option->letter,
+                              .text = option->text,
+                              .value = option->type == G_OPTION_ARG_NONE ? NULL : option->value,
+                              .repeats = option->type == G_OPTION_ARG_FILENAME_ARRAY ||
+                                         option->type == G_OPTION_ARG_STRING_ARRAY};
+    return TRUE;
+}
+
+gboolean vr_cli_option_fits(const VrCliOptionText *option, const VrCliCommand *command)
+{
+    if (!option->text)
+        return FALSE;
+    if (option->bit == 0)
+        return !g_str_equal(option->name, "json") || (command->options & VR_OPT_JSON);
+    return (option->bit & command->options) != 0;
+}
+
 void vr_cli_options_print(guint bits)
 {
     for (guint i = 0; i < G_N_ELEMENTS(table); i++) {

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/fd.h"
+#include "orchestrator/cli/complete.h"
 #include "orchestrator/cli/job.h"
 #include "orchestrator/cli/output.h"
 #include "orchestrator/cli/remote_socket.h"
@@ -276,7 +277,7 @@ static gboolean may_go(const VrCli *cli)
 
     free(text);
     json_decref(words);
-    return fits && !vr_job_is() && !vr_worker_is(cli) && !is_local(cli->command);
+    return fits && !vr_job_is() && !vr_worker_is(cli) && !is_local(cli->command) && !vr_complete_is_ours(cli);
 }
 
 VrRemote vr_remote_run(const VrCli *cli, int *status, GError **error)
