@@ -189,6 +189,8 @@ gboolean vr_cli_main(int argc, char **argv, int *status, GError **error)
         return show_help(NULL, error);
     if (!rest[0] || !rest[1])
         return no_command(error);
+    if (g_str_equal(rest[1], "help") && g_strcmp0(rest[2], "--man") == 0)
+        return vr_cli_man(rest[3], rest[3] ? rest[4] : NULL, error);
     if (g_str_equal(rest[1], "help"))
         return show_help(rest[2], error);
     cli.command = vr_cli_command_find(rest[1]);

@@ -140,6 +140,10 @@ gboolean vr_cmd_complete(const VrCli *cli, GError **error);
 /* help.c */
 void vr_cli_help(void);
 void vr_cli_help_of(const VrCliCommand *command);
+const char *vr_cli_group_name(VrCliGroup group);
+
+/* help_man.c: help --man PAGE DATE, for the build: the source of a manual page on standard output. */
+gboolean vr_cli_man(const char *page, const char *date, GError **error);
 
 /* The commands, by file. */
 gboolean vr_cmd_image_check(const VrCli *cli, GError **error);

@@ -9,6 +9,11 @@ static const char *const groups[VR_GROUP_LAST_] = {
     [VR_GROUP_VIEWS] = "What is and was", [VR_GROUP_HOST] = "Host",
 };
 
+const char *vr_cli_group_name(VrCliGroup group)
+{
+    return groups[group];
+}
+
 void vr_cli_help(void)
 {
     printf("usage: %s [-c URI] [-r DIR] [-q] [--json] COMMAND …\n\n"
