@@ -53,8 +53,9 @@ typedef struct {
     const VrImage *image;       /* that all move to; NULL: a rollback, or each target has its own */
     const VrRunTarget *targets; /* one for each instance of the set */
     gboolean automatic_rollback;
-    gboolean walk;     /* a person names each upgrade domain (G4) */
-    gboolean detached; /* it outlives its process */
+    gboolean walk;      /* a person names each upgrade domain (G4) */
+    gboolean automatic; /* it began by itself: startedBy Platform (J4) */
+    gboolean detached;  /* it outlives its process */
     gboolean
         windowed; /* it began by itself: its batches begin in the model's maintenance window only, where the model has one (H4). No rollback */
     VrRun *goes_on;      /* an open run of this set, to go on with, from vr_executor_past(); taken. NULL: a new one */

@@ -29,6 +29,7 @@ static VrRun *new_run(const VrExecutor *executor)
     run->reason = g_strdup(request->reason);
     run->role = g_strdup(request->role);
     run->request_id = g_strdup(request->request_id);
+    run->automatic = request->automatic;
     run->detached = request->detached;
     run->instances = vr_run_instances_new();
     for (guint i = 0; i < executor->count; i++) {

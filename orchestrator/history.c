@@ -86,10 +86,10 @@ static gboolean write_run(VrDb *db, const VrRun *run, GError **error)
 {
     if (!vr_db_run(db, NULL, error,
                    "INSERT INTO runs (id, set_name, kind, status, image, version, started_by, reason, started_us, "
-                   "detached, role, request_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                   "ssiissssiiss", run->id, run->set_name, (gint64)run->kind, (gint64)run->status, run->image,
+                   "detached, role, request_id, automatic) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                   "ssiissssiissi", run->id, run->set_name, (gint64)run->kind, (gint64)run->status, run->image,
                    run->version, run->started_by, run->reason, run->started_us, (gint64)run->detached, run->role,
-                   run->request_id))
+                   run->request_id, (gint64)run->automatic))
         return FALSE;
     for (guint i = 0; i < run->instances->len; i++)
         if (!write_instance(db, run->id, i, g_ptr_array_index(run->instances, i), error))
@@ -195,6 +195,7 @@ static VrRun *read_run(sqlite3_stmt *stmt)
     run->state = vr_db_text(stmt, 13);
     run->role = vr_db_text(stmt, 14);
     run->request_id = vr_db_text(stmt, 15);
+    run->automatic = sqlite3_column_int(stmt, 16) != 0;
     run->instances = vr_run_instances_new();
     return run;
 }
@@ -205,7 +206,8 @@ static gboolean read_runs(VrDb *db, GPtrArray *runs, const char *set_name, const
     g_autoptr(sqlite3_stmt) stmt = vr_db_prepare(
         db, error,
         "SELECT id, set_name, kind, status, image, version, started_by, reason, started_us, completed_us, "
-        "error_code, error_text, detached, state, role, request_id FROM runs WHERE set_name = ?1 AND (?2 IS NULL OR id "
+        "error_code, error_text, detached, state, role, request_id, automatic FROM runs WHERE set_name = ?1 AND (?2 IS "
+        "NULL OR id "
         "= ?2) "
         "ORDER BY seq DESC LIMIT ?3",
         "ssi", set_name, run_id, limit);

@@ -29,6 +29,7 @@ typedef struct {
     char *request_id;                /* of the request that it came of (outbox.h); NULL: none was told of */
     gint64 started_us, completed_us; /* completed 0: it runs, or was killed */
     char *error_code, *error_text;
+    gboolean automatic;   /* it began by itself (J4: startedBy Platform) */
     gboolean detached;    /* it stays open when its process ends before it does, and goes on in another one */
     char *state;          /* what vr_run_state_write() gave, the last that was written; NULL: nothing yet */
     char **ignored;       /* of a run that is gone on with: from its state; NULL else */

@@ -6,6 +6,7 @@
 #include "orchestrator/model_change.h"
 #include "orchestrator/outbox.h"
 #include "orchestrator/planner.h"
+#include "orchestrator/registry_auto.h"
 
 static const char *const schema[] = {
     "CREATE TABLE sets (name TEXT PRIMARY KEY, text TEXT NOT NULL, defined_us INTEGER NOT NULL) WITHOUT ROWID;"
@@ -55,7 +56,17 @@ static const char *const schema[] = {
     "  set_name TEXT NOT NULL, span INTEGER NOT NULL, bound_ms INTEGER NOT NULL, count INTEGER NOT NULL,"
     "  sum_ms INTEGER NOT NULL, PRIMARY KEY (set_name, span, bound_ms)) WITHOUT ROWID;",
     /* 8: what is told to those outside (outbox.h) */
-    VR_OUTBOX_TABLES};
+    VR_OUTBOX_TABLES,
+    /* 9: what begins by itself (trigger.h) */
+    "ALTER TABLE sets ADD COLUMN automatic INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE sets ADD COLUMN automatic_us INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE sets ADD COLUMN automatic_reason TEXT;"
+    "ALTER TABLE sets ADD COLUMN word_run INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE sets ADD COLUMN tried_image TEXT;"
+    "ALTER TABLE sets ADD COLUMN tried_version TEXT;"
+    "ALTER TABLE sets ADD COLUMN tried_text TEXT;"
+    "ALTER TABLE sets ADD COLUMN tried_us INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE runs ADD COLUMN automatic INTEGER NOT NULL DEFAULT 0;"};
 
 gboolean vr_registry_init(VrDb *db, GError **error)
 {
@@ -80,6 +91,10 @@ void vr_set_free(VrSet *set)
     g_free(set->unreadable);
     g_free(set->current_image);
     g_free(set->current_version);
+    g_free(set->automatic_reason);
+    g_free(set->tried_image);
+    g_free(set->tried_version);
+    g_free(set->tried_text);
     g_clear_pointer(&set->model, vr_model_free);
     g_clear_pointer(&set->instances, g_ptr_array_unref);
     g_free(set);
@@ -203,7 +218,8 @@ static gboolean write_set(VrJournal *journal, const VrModel *model, const char *
     for (guint i = 0; i < instances->len; i++)
         if (!keep_what_it_has(db, model->name, model->upgrade_domain_count, g_ptr_array_index(instances, i), error))
             return FALSE;
-    if (!give_revision(journal, model, instances, &revision, error))
+    if (!give_revision(journal, model, instances, &revision, error) ||
+        !vr_registry_auto_edited(db, model->name, text, error))
         return FALSE;
     if (!vr_db_run(db, NULL, error,
                    "INSERT INTO sets (name, text, defined_us, revision) VALUES (?, ?, ?, ?) ON CONFLICT (name) DO "
@@ -340,7 +356,7 @@ static int read_set(VrDb *db, VrSet *set, GError **error)
     set->revision = (guint)sqlite3_column_int64(stmt, 2);
     set->current_image = vr_db_text(stmt, 3);
     set->current_version = vr_db_text(stmt, 4);
-    return read_instances(db, set, error) ? 1 : -1;
+    return vr_registry_auto_read(db, set, error) && read_instances(db, set, error) ? 1 : -1;
 }
 
 static void set_not_found(VrDb *db, const char *name, GError **error)

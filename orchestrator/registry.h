@@ -25,6 +25,9 @@ typedef struct {
     guint joined_revision;   /* of the set's model when it came into the set: stands in for one that is not known */
 } VrInstance;
 
+/* G6: what 'set-auto' said. It beats the model's enableAutomaticOSUpgrade. */
+typedef enum { VR_SET_AUTO_AS_MODEL, VR_SET_AUTO_ON, VR_SET_AUTO_OFF } VrSetAuto;
+
 typedef struct {
     char *name;
     char *text;           /* the model as it was given */
@@ -35,6 +38,15 @@ typedef struct {
     guint revision; /* of the model, from 1 */
     /* That the set as a whole has come to (D29, current_version.h); both NULL before */
     char *current_image, *current_version;
+    VrSetAuto automatic;
+    gint64 automatic_us;    /* when that was said, wall clock; 0: never */
+    char *automatic_reason; /* NULL: none was given */
+    /* What was begun by itself last, or was to begin; NULL once a person has said something since (registry_auto.c) */
+    char *tried_image, *tried_version;
+    char *tried_text; /* why it was refused before there was a run; NULL */
+    gint64 tried_us;
+    gint64
+        word_run; /* the last run (runs.seq) that had ended when a person said something last: up to it none blocks */
 } VrSet;
 void vr_set_free(VrSet *set);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrSet, vr_set_free)
@@ -59,6 +71,22 @@ gboolean vr_registry_leave(VrDb *db, const VrSet *set, const VrInstance *instanc
  * goes when the instance leaves the set. */
 gboolean vr_registry_protect(VrJournal *journal, const VrOwner *owner, const VrSet *set, const GArray *indices,
                              gint64 since_us, const char *reason, GError **error);
+
+/* Whether the set is upgraded by itself: as the command said, else as the model says. FALSE without a model that can be read. */
+gboolean vr_set_is_automatic(const VrSet *set);
+
+/* G6: with its line in the audit, whoever owns the set. reason may be NULL; who: for the audit. Said again it lets begin what has
+ * ended (vr_registry_word), too. */
+gboolean vr_registry_set_auto(VrJournal *journal, const VrSet *set, VrSetAuto automatic, const char *reason,
+                              const char *who, GError **error);
+
+/* A person has said something, so that what has ended may begin by itself again: an edit of the model says so, too. */
+gboolean vr_registry_word(VrJournal *journal, const VrOwner *owner, const VrSet *set, GError **error);
+
+/* An upgrade to this version begins by itself: written before anything of it can fail. text NULL; or, once it has failed before there was a run,
+ * why, which goes into the audit, too. */
+gboolean vr_registry_tried(VrJournal *journal, const VrOwner *owner, const VrSet *set, const char *image,
+                           const char *version, const char *text, GError **error);
 
 /* VR_ERROR_NOT_FOUND names the sets that there are; VR_ERROR_REFUSED: this program cannot read its model. */
 VrSet *vr_registry_get(VrDb *db, const char *name, GError **error);

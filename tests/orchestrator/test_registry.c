@@ -181,7 +181,16 @@ static void test_old_tables(void **state)
                                           "ALTER TABLE runs DROP COLUMN request_id",
                                           "DROP TABLE notice_deliveries",
                                           "DROP TABLE notice_channels",
-                                          "DROP TABLE notices"};
+                                          "DROP TABLE notices",
+                                          "ALTER TABLE sets DROP COLUMN automatic",
+                                          "ALTER TABLE sets DROP COLUMN automatic_us",
+                                          "ALTER TABLE sets DROP COLUMN automatic_reason",
+                                          "ALTER TABLE sets DROP COLUMN word_run",
+                                          "ALTER TABLE sets DROP COLUMN tried_image",
+                                          "ALTER TABLE sets DROP COLUMN tried_version",
+                                          "ALTER TABLE sets DROP COLUMN tried_text",
+                                          "ALTER TABLE sets DROP COLUMN tried_us",
+                                          "ALTER TABLE runs DROP COLUMN automatic"};
     g_autoptr(World) world = new_world();
     VrDb *db = vr_journal_db(world->journal);
 

@@ -51,6 +51,7 @@ vr_test(orchestrator extensions_lost LINK vr_orchestrator PkgConfig::JANSSON SOU
 vr_test(orchestrator extension_files LINK vr_orchestrator)
 vr_test(orchestrator notice LINK vr_orchestrator PkgConfig::JANSSON)
 vr_test(orchestrator registry LINK vr_orchestrator engine_support)
+vr_test(orchestrator registry_auto LINK vr_orchestrator engine_support)
 vr_test(orchestrator history_prune LINK vr_orchestrator engine_support)
 vr_test(orchestrator tallies LINK vr_orchestrator engine_support)
 vr_test(orchestrator outbox LINK points vr_orchestrator engine_support PkgConfig::JANSSON)
