@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "orchestrator/trigger_facts.h"
+
+#include "base/error.h"
+#include "orchestrator/version_past.h"
+
+/* The facts, and what their strings point to. */
+typedef struct {
+    VrTriggerFacts facts;
+    VrStore *store;
+    VrJournal *journal;
+    const VrSet *set;
+    VrImage *image;
+    char *image_error, *unknown_domain;
+    VrRun *open;
+    VrVersionPast past;
+} Look;
+
+static void look_clear(Look *look)
+{
+    g_clear_pointer(&look->image, vr_image_free);
+    g_clear_pointer(&look->image_error, g_free);
+    g_clear_pointer(&look->unknown_domain, g_free);
+    g_clear_pointer(&look->open, vr_run_free);
+    vr_version_past_clear(&look->past);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Look, look_clear)
+
+static VrImage *newest(const Look *look, GError **error)
+{
+    const VrModel *model = look->set->model;
+    g_autofree char *name = model->image_name
+                                ? g_strdup(model->image_name)
+                                : vr_store_find_name(look->store, model->publisher, model->offer, model->sku, error);
+
+    return name ? vr_store_get(look->store, name, model->version, error) : NULL;
+}
+
+/* An image that cannot be read is a reason for this set, and none to say nothing of the others. */
+static void read_image(Look *look)
+{
+    g_autoptr(GError) local = NULL;
+
+    look->image = newest(look, &local);
+    if (local && !g_error_matches(local, VR_ERROR, VR_ERROR_NOT_FOUND))
+        look->image_error = g_strdup(local->message);
+    if (look->image && look->image->excluded) /* a pin: latest never is */
+        g_clear_pointer(&look->image, vr_image_free);
+    look->facts.image_error = look->image_error;
+    look->facts.image = look->image ? look->image->name : NULL;
+    look->facts.version = look->image ? look->image->version : NULL;
+    look->facts.pin = g_str_equal(look->set->model->version, "latest") ? NULL : look->set->model->version;
+}
+
+static gboolean read_places(Look *look, GError **error)
+{
+    for (guint i = 0; look->image && i < look->set->instances->len; i++) {
+        const VrInstance *instance = g_ptr_array_index(look->set->instances, i);
+        g_autoptr(GError) local = NULL;
+        g_autoptr(VrGeneration) current = vr_journal_current(look->journal, instance->uuid, &local);
+        if (local) {
+            g_propagate_error(error, g_steal_pointer(&local));
+            return FALSE;
+        }
+        look->facts.places[vr_trigger_place(instance, current, look->image->name, look->image->version)]++;
+    }
+    return TRUE;
+}
+
+static gboolean read_open(Look *look, GError **error)
+{
+    g_autoptr(GError) local = NULL;
+    g_autoptr(GPtrArray) swaps = vr_journal_open_swaps(look->journal, look->set->name, error);
+
+    if (!swaps)
+        return FALSE;
+    for (guint i = 0; i < swaps->len && !look->unknown_domain; i++) {
+        const VrSwapRow *swap = g_ptr_array_index(swaps, i);
+        if (swap->state == VR_SWAP_UNKNOWN)
+            look->unknown_domain = g_strdup(swap->domain);
+    }
+    look->facts.unknown_domain = look->unknown_domain;
+    look->open = vr_history_open(vr_store_db(look->store), look->set->name, &local);
+    if (local) {
+        g_propagate_error(error, g_steal_pointer(&local));
+        return FALSE;
+    }
+    look->facts.open_run = look->open ? look->open->id : NULL;
+    look->facts.open_run_automatic = look->open && look->open->automatic;
+    return TRUE;
+}
+
+static gboolean read_past(Look *look, GError **error)
+{
+    const VrImage *image = look->image;
+    VrTriggerFacts *facts = &look->facts;
+
+    if (!image)
+        return TRUE;
+    if (!vr_version_past_read(look->journal, look->set, image->name, image->version, &look->past, error))
+        return FALSE;
+    facts->failed_run = look->past.failed_run;
+    facts->failed_code = look->past.failed_code;
+    facts->taken_back_run = look->past.taken_back_run;
+    facts->ended_run = look->past.ended_run;
+    facts->ended_automatic = look->past.ended_automatic;
+    facts->ended_status = look->past.ended_status;
+    facts->tried =
+        g_strcmp0(look->set->tried_image, image->name) == 0 && g_strcmp0(look->set->tried_version, image->version) == 0;
+    facts->tried_us = look->set->tried_us;
+    facts->tried_text = look->set->tried_text;
+    return TRUE;
+}
+
+gboolean vr_trigger_look(VrStore *store, VrJournal *journal, const VrSet *set, VrTrigger *trigger, GError **error)
+{
+    g_auto(Look) look = {.store = store, .journal = journal, .set = set};
+
+    look.facts.set = set->name;
+    look.facts.unreadable = set->unreadable;
+    look.facts.word = set->automatic;
+    look.facts.enabled = vr_set_is_automatic(set);
+    if (set->model && look.facts.enabled) {
+        look.facts.has_health = set->model->health.source != VR_HEALTH_SOURCE_POWER;
+        read_image(&look);
+        if (!read_places(&look, error) || !read_open(&look, error) || !read_past(&look, error))
+            return FALSE;
+    }
+    vr_trigger_decide(&look.facts, trigger);
+    return TRUE;
+}
