@@ -38,6 +38,7 @@ typedef enum {
     VR_OPT_IGNORE = 1 << 29,
     VR_OPT_TEMP_DISK = 1 << 30,
     VR_OPT_OUTPUT = 1 << 23, /* --output --prometheus */
+    VR_OPT_AUTOMATIC = 1 << 11,
     VR_OPT_RECOVER = 1 << 22 /* --forget --rebuild */
 } VrCliOptionSet;
 
@@ -52,6 +53,7 @@ typedef struct {
     int to_generation; /* VR_GENERATION_NOT_GIVEN, or from 0 */
     gboolean all, dry_run, no_auto_rollback, azure, walk, replace, detach, now, no_apply;
     gboolean left;
+    gboolean automatic;
     gboolean temp_disk;
     char **canary, **ignore;
     char *forget;
@@ -158,6 +160,7 @@ gboolean vr_cmd_image_prune(const VrCli *cli, GError **error);
 gboolean vr_cmd_set_define(const VrCli *cli, GError **error);
 gboolean vr_cmd_set_edit(const VrCli *cli, GError **error);
 gboolean vr_cmd_set_list(const VrCli *cli, GError **error);
+gboolean vr_cmd_set_auto(const VrCli *cli, GError **error);
 gboolean vr_cmd_set_info(const VrCli *cli, GError **error);
 gboolean vr_cmd_set_dump(const VrCli *cli, GError **error);
 gboolean vr_cmd_set_undefine(const VrCli *cli, GError **error);
@@ -170,6 +173,7 @@ gboolean vr_cmd_upgrade(const VrCli *cli, GError **error);
 gboolean vr_cmd_reimage(const VrCli *cli, GError **error);
 gboolean vr_cmd_apply(const VrCli *cli, GError **error);
 gboolean vr_cmd_rollback(const VrCli *cli, GError **error);
+gboolean vr_cmd_triggers(const VrCli *cli, GError **error);
 gboolean vr_cmd_status(const VrCli *cli, GError **error);
 gboolean vr_cmd_instance_view(const VrCli *cli, GError **error);
 gboolean vr_cmd_history(const VrCli *cli, GError **error);

@@ -12,6 +12,7 @@
 #include "base/durable.h"
 #include "base/error.h"
 #include "base/fd.h"
+#include "orchestrator/cli/automatic.h"
 #include "orchestrator/cli/notices.h"
 #include "orchestrator/cli/output.h"
 #include "orchestrator/cli/run.h"
@@ -410,8 +411,7 @@ static gboolean bring_to_model(VrSession *session, const Definition *definition,
     if (session->cli->options.json)
         answer_json(session, definition, behind);
     say_defined(session, definition, "defined");
-    if (definition->model->automatic)
-        vr_say(session->cli, VR_NOTHING_AUTOMATIC);
+    vr_say_automatic(session);
     say_unknown(session, &targets);
     if (applies(session->cli, definition->model) && behind->len > 0)
         return vr_as_apply_request(session, &targets, vr_run_targets, error);

@@ -26,7 +26,7 @@ static void list_table(const VrCli *cli, GPtrArray *runs)
         g_autofree char *restored = vr_text_number(counts.restored);
         const char *const cells[] = {
             run->id,  title,           vr_run_status_name(run->status),       started, took, ok, failed,
-            restored, run->started_by, run->error_code ? run->error_code : ""};
+            restored, vr_run_starter(run), run->error_code ? run->error_code : ""};
         vr_table_row(table, cells);
     }
     vr_table_print(table);

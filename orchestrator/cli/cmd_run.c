@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* upgrade, reimage, apply, retry, rollback: choose the targets, then let the executor run them. */
 #include "base/error.h"
+#include "orchestrator/cli/automatic.h"
 #include "orchestrator/cli/notices.h"
 #include "orchestrator/cli/output.h"
 #include "orchestrator/cli/plan.h"
@@ -17,6 +18,7 @@ static gboolean execute(const VrSession *session, const VrTargets *targets, GErr
     VrRunRequest request = {.kind = targets->kind,
                             .automatic_rollback =
                                 session->set->model->policy.automatic_rollback && !options->no_auto_rollback,
+                            .automatic = options->automatic,
                             .walk = options->walk,
                             .temp_disks = options->temp_disk,
                             .detached = vr_worker_is(session->cli),
@@ -145,6 +147,8 @@ static gboolean begin_upgrade(const VrCli *cli, GError **error)
 {
     g_autoptr(VrRun) ended = NULL;
 
+    if (cli->options.automatic)
+        return vr_automatic_run(cli, error);
     if (cli->options.replace && !cli->options.dry_run &&
         (!can_replace(cli, error) || !vr_run_end_open(cli, VR_EVENT_CANCEL, FALSE, &ended, error)))
         return FALSE;
@@ -242,6 +246,8 @@ static gboolean ask_for(const VrCli *cli, gboolean (*command)(const VrCli *cli, 
 
 gboolean vr_cmd_upgrade(const VrCli *cli, GError **error)
 {
+    if (cli->options.automatic && !vr_automatic_is_due(cli, error))
+        return FALSE; /* so nobody has asked for anything */
     return ask_for(cli, begin_upgrade, error);
 }
 

@@ -2,6 +2,7 @@
 /* Scale sets: list, info, dump, undefine; define is in cmd_define.c. */
 #include "base/error.h"
 #include "disk/disk_file.h"
+#include "orchestrator/cli/automatic.h"
 #include "orchestrator/cli/output.h"
 #include "orchestrator/cli/run_view.h"
 #include "orchestrator/cli/session.h"
@@ -40,11 +41,12 @@ static json_t *set_json(const VrSet *set, const VrRun *last)
 {
     const VrModel *model = set->model;
 
-    return json_pack("{s:o, s:o, s:i, s:o, s:o, s:i, s:o, s:o, s:o}", "name", vr_json_text(set->name), "imageReference",
-                     model ? reference_of(model) : json_null(), "instanceCount", (int)set->instances->len, "mode",
-                     vr_json_text(model ? mode_name(model->mode) : NULL), "definedAt", vr_json_time(set->defined_us),
-                     "modelRevision", (int)set->revision, "currentVersion", vr_json_text(set->current_version),
-                     "lastRunCode", last ? json_string(vr_run_status_name(last->status)) : json_null(), "unreadable",
+    return json_pack("{s:o, s:o, s:i, s:o, s:o, s:b, s:i, s:o, s:o, s:o}", "name", vr_json_text(set->name),
+                     "imageReference", model ? reference_of(model) : json_null(), "instanceCount",
+                     (int)set->instances->len, "mode", vr_json_text(model ? mode_name(model->mode) : NULL), "definedAt",
+                     vr_json_time(set->defined_us), "automaticOSUpgrade", vr_set_is_automatic(set), "modelRevision",
+                     (int)set->revision, "currentVersion", vr_json_text(set->current_version), "lastRunCode",
+                     last ? json_string(vr_run_status_name(last->status)) : json_null(), "unreadable",
                      vr_json_text(set->unreadable));
 }
 
@@ -66,7 +68,8 @@ static gboolean list_set(const VrSession *session, const char *name, VrTable *ta
     g_autofree char *count = vr_text_number(set->instances->len);
     g_autofree char *title = last ? vr_run_title(last) : NULL;
     g_autofree char *run = last ? g_strdup_printf("%s: %s", title, vr_run_status_name(last->status)) : NULL;
-    const char *const cells[] = {set->name, count, image, set->model ? set->model->version : NULL, run};
+    const char *const cells[] = {
+        set->name, count, image, set->model ? set->model->version : NULL, vr_set_is_automatic(set) ? "on" : "off", run};
     vr_table_row(table, cells);
     json_array_append_new(list, set_json(set, last));
     return TRUE;
@@ -74,7 +77,7 @@ static gboolean list_set(const VrSession *session, const char *name, VrTable *ta
 
 gboolean vr_cmd_set_list(const VrCli *cli, GError **error)
 {
-    static const char *const headings[] = {"SET", ">INSTANCES", "IMAGE", "VERSION", "LAST RUN", NULL};
+    static const char *const headings[] = {"SET", ">INSTANCES", "IMAGE", "VERSION", "AUTO", "LAST RUN", NULL};
     g_auto(VrSession) session = {0};
     g_autoptr(GPtrArray) names = NULL;
     g_autoptr(VrTable) table = vr_table_new(cli, headings);
@@ -236,6 +239,7 @@ static void info_lines(const VrCli *cli, const VrSet *set)
     g_autofree char *timeout = vr_text_duration(set->model->health.timeout_ms);
     g_autofree char *defined = vr_text_time(set->defined_us);
     g_autofree char *window = vr_window_line(&set->model->window);
+    g_autofree char *automatic = vr_automatic_text(set);
 
     vr_label(cli, "Set", set->name);
     vr_label_format(cli, "Image", "%s, version %s", image, set->model->version);
@@ -250,6 +254,7 @@ static void info_lines(const VrCli *cli, const VrSet *set)
     info_notice(cli, &set->model->notice);
     if (window)
         vr_label(cli, "Window", window);
+    vr_label(cli, "Automatic", automatic);
     vr_label(cli, "Auto rollback", policy->automatic_rollback ? "yes" : "no");
     vr_label_format(cli, "Health", "%s, within %s", vr_health_source_text(&set->model->health), timeout);
     vr_label_format(cli, "OS disk", "%s, %s",

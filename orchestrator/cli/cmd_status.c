@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* status: the set as it is now, and its last run (J12: what Azure calls get-latest). */
+#include "orchestrator/cli/automatic.h"
 #include "orchestrator/cli/instance_state.h"
 #include "orchestrator/cli/run_process.h"
 #include "orchestrator/cli/targets.h"
+#include "orchestrator/trigger_facts.h"
 
 #include <stdio.h>
 
@@ -18,6 +20,7 @@ typedef struct {
     gboolean open_run; /* the last run has no end yet */
     gboolean answers;  /* ... and a process answers for it */
     VrRunState where;  /* ... and stands here */
+    VrTrigger trigger; /* what begins by itself */
     gboolean kept;     /* some instance has a generation that it can go back to */
 } Status;
 
@@ -30,6 +33,7 @@ static void status_clear(Status *status)
     g_clear_pointer(&status->image, vr_image_free);
     g_clear_pointer(&status->holder, g_free);
     vr_run_state_clear(&status->where);
+    vr_trigger_clear(&status->trigger);
     vr_session_clear(&status->session);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Status, status_clear)
@@ -105,7 +109,8 @@ static gboolean read_status(Status *status, const VrCli *cli, GError **error)
     status->open = vr_journal_open_swaps(session->journal, name, error);
     if (!status->open)
         return FALSE;
-    if (!read_run(status, name, error))
+    if (!read_run(status, name, error) ||
+        !vr_trigger_look(session->store, session->journal, session->set, &status->trigger, error))
         return FALSE;
     status->image = vr_set_image(session, NULL);
     status->looks = vr_look_if_reachable(session, -1);
@@ -170,6 +175,22 @@ static json_t *versions_json(const Status *status)
     return list;
 }
 
+/* H2: which version begins by itself, and when. */
+static json_t *automatic_json(const Status *status)
+{
+    const VrSet *set = status->session.set;
+    json_t *document = vr_trigger_json(set->name, &status->trigger);
+
+    json_object_del(document, "set");
+    json_object_update_new(
+        document,
+        json_pack("{s:b, s:b, s:o, s:o}", "enabled", vr_set_is_automatic(set), "byCommand",
+                  set->automatic != VR_SET_AUTO_AS_MODEL, "since",
+                  vr_json_time(set->automatic == VR_SET_AUTO_AS_MODEL ? 0 : set->automatic_us), "byCommandReason",
+                  vr_json_text(set->automatic == VR_SET_AUTO_AS_MODEL ? NULL : set->automatic_reason)));
+    return document;
+}
+
 static void print_json(const Status *status)
 {
     const VrSession *session = &status->session;
@@ -189,6 +210,7 @@ static void print_json(const Status *status)
                                                    "rollbackInfo", "error"));
     for (guint i = 0; i < status->states->len; i++)
         json_array_append_new(instances, vr_instance_state_json(&g_array_index(status->states, VrInstanceState, i)));
+    json_object_set_new(document, "trigger", automatic_json(status));
     json_object_set_new(document, "instances", instances);
     vr_json_print(document);
 }
@@ -226,7 +248,7 @@ static void print_run(const VrCli *cli, const Status *status)
     g_autofree char *ended = vr_text_time(run->completed_us);
 
     vr_label_format(cli, "Last run", "%s: %s, %s", run->id, title, vr_run_status_name(run->status));
-    vr_label_format(cli, "Started", "%s by %s%s%s", started, run->started_by, run->reason ? ": " : "",
+    vr_label_format(cli, "Started", "%s by %s%s%s", started, vr_run_starter(run), run->reason ? ": " : "",
                     run->reason ? run->reason : "");
     if (run->completed_us != 0)
         vr_label(cli, "Ended", ended);
@@ -308,6 +330,20 @@ static void print_behind(const VrCli *cli, const Status *status)
                         behind, status->states->len, status->session.set->name);
 }
 
+/* H2 */
+static void print_automatic(const VrCli *cli, const Status *status)
+{
+    g_autofree char *set = vr_automatic_text(status->session.set);
+    g_autofree char *text = vr_trigger_text(&status->trigger);
+
+    if (status->trigger.state == VR_TRIGGER_OFF)
+        vr_label(cli, "By itself", set);
+    else
+        vr_label(cli, "By itself", text);
+    if (status->trigger.state == VR_TRIGGER_DUE && !vr_daemon_is_there())
+        vr_note(cli, VR_NO_DAEMON);
+}
+
 static void print_lines(const VrCli *cli, const Status *status)
 {
     vr_label(cli, "Set", status->session.set->name);
@@ -321,6 +357,7 @@ static void print_lines(const VrCli *cli, const Status *status)
         vr_label_format(cli, "Current version", "%s %s", status->session.set->current_image,
                         status->session.set->current_version);
     print_behind(cli, status);
+    print_automatic(cli, status);
     if (status->owned)
         vr_label(cli, "Owner now", status->holder);
     if (status->last)

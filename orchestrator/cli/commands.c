@@ -107,6 +107,13 @@ const VrCliCommand vr_cli_commands[] = {
      VR_OPT_JSON, 1, 1, vr_cmd_set_info},
     {"set-dump", VR_GROUP_SETS, "SET", "Print the model as it was given", "", "set-dump shop > shop.yaml", FALSE, 0, 1,
      1, vr_cmd_set_dump},
+    {"set-auto", VR_GROUP_SETS, "SET on|off|model", "Say whether a set is upgraded by itself",
+     "Beats enableAutomaticOSUpgrade in the model, also when the set is defined anew; 'model' lets the model say it\n"
+     "again. A run in flight goes on. Said once more, it lets an upgrade begin by itself again that was begun for the\n"
+     "newest version and has ended; not one to a version that failed for the set: for that, 'retry'.\n"
+     "\n"
+     "on needs a healthProfile with an applicationHealth in the model (exit status 4).",
+     "set-auto shop off --reason 'sale until Monday'", TRUE, VR_OPT_REASON | VR_OPT_DRY_RUN, 2, 2, vr_cmd_set_auto},
     {"set-undefine", VR_GROUP_SETS, "SET", "Forget a set; guests and disks stay as they are",
      "Says of each guest which disk it goes on with, which image version that needs, which older disks stay and where. "
      "For a\n"
@@ -158,10 +165,14 @@ const VrCliCommand vr_cli_commands[] = {
      "for 'walk SET UD'. A run of the set that is in flight is refused; with --replace it is ended at its batch "
      "border,\n"
      "and the upgrade starts from the state that it has left.\n"
+     "\n"
+     "--automatic is what virt-reimaged and timers say: to the newest version, and refused with the reason unless it\n"
+     "is due ('triggers'). It never goes to a lower version, never to one that failed for this set, leaves instances\n"
+     "alone of which nobody knows what they run, and keeps to the maintenance window.\n"
      "\n" DETACH_TEXT RUN_STATUSES,
      "upgrade shop", TRUE,
-     VR_OPT_VERSION | VR_OPT_ROLE | VR_OPT_ROLL | VR_OPT_DETACH | VR_OPT_NO_AUTO_ROLLBACK | VR_OPT_IGNORE |
-         VR_OPT_REASON | VR_OPT_DRY_RUN | VR_OPT_JSON,
+     VR_OPT_VERSION | VR_OPT_ROLE | VR_OPT_ROLL | VR_OPT_AUTOMATIC | VR_OPT_DETACH | VR_OPT_NO_AUTO_ROLLBACK |
+         VR_OPT_IGNORE | VR_OPT_REASON | VR_OPT_DRY_RUN | VR_OPT_JSON,
      1, 1, vr_cmd_upgrade},
     {"reimage", VR_GROUP_RUNS, "SET INSTANCE…|--all", "Give instances a fresh OS disk of the version that they run",
      "Each gets the version that it runs now, be it the newest or not; one of which that is not known, such as one\n"
@@ -245,6 +256,13 @@ const VrCliCommand vr_cli_commands[] = {
 
     {"status", VR_GROUP_VIEWS, "SET", "Show versions, the last run, and each instance", "", "status shop --json", FALSE,
      VR_OPT_JSON, 1, 1, vr_cmd_status},
+    {"triggers", VR_GROUP_VIEWS, "[SET]", "Show what begins by itself, when, and why not (default: all sets)",
+     "off: the set is not upgraded by itself. nothing: its instances are on the newest version. blocked: a person "
+     "must\n"
+     "do something first, which the reason says. wait: it begins when the maintenance window opens. due: it begins "
+     "now,\n"
+     "where virt-reimaged runs.",
+     "triggers shop", FALSE, VR_OPT_JSON, 0, 1, vr_cmd_triggers},
     {"instance-view", VR_GROUP_VIEWS, "SET INSTANCE", "Show all about one instance, with its last error", "",
      "instance-view shop web-0", FALSE, VR_OPT_JSON, 2, 2, vr_cmd_instance_view},
     {"history", VR_GROUP_VIEWS, "SET", "List the runs of a set; with --run, the times of each instance",

@@ -60,7 +60,7 @@ static void run_lines(const VrCli *cli, const VrRun *run)
     vr_label(cli, "Run", run->id);
     vr_label(cli, "What", title);
     vr_label(cli, "Status", vr_run_status_name(run->status));
-    vr_label_format(cli, "Started", "%s by %s", started, run->started_by);
+    vr_label_format(cli, "Started", "%s by %s", started, vr_run_starter(run));
     vr_label(cli, "Ended", ended);
     if (run->reason)
         vr_label(cli, "Reason", run->reason);

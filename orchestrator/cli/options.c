@@ -59,6 +59,8 @@ static const Option table[] = {
     {VR_OPT_ROLL, "walk", 0, G_OPTION_ARG_NONE, AT(walk), "wait before each upgrade domain for 'walk'", NULL},
     {VR_OPT_ROLL, "replace", 0, G_OPTION_ARG_NONE, AT(replace), "end the run in flight at its batch border first",
      NULL},
+    {VR_OPT_AUTOMATIC, "automatic", 0, G_OPTION_ARG_NONE, AT(automatic),
+     "as it begins by itself: refused unless 'triggers' says that it is due", NULL},
     {VR_OPT_DETACH, "detach", 0, G_OPTION_ARG_NONE, AT(detach), "return when it has begun; it goes on by itself", NULL},
     {VR_OPT_NOW, "now", 0, G_OPTION_ARG_NONE, AT(now), "put the guests in flight back, and do not finish the batch",
      NULL},

@@ -7,10 +7,6 @@
 
 #include "orchestrator/cli/cli.h"
 
-/* What set-define and plan say of a model that asks for it. */
-#define VR_NOTHING_AUTOMATIC                                                                                           \
-    "enableAutomaticOSUpgrade: true starts nothing by itself yet: there is no daemon; 'virt-reimage upgrade' does"
-
 #include <jansson.h>
 
 /* A line of the answer on stdout: not with --json. */

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "orchestrator/cli/automatic.h"
 #include "orchestrator/cli/plan_private.h"
 
 /* Of a role, or of the whole set where no role is named. */
@@ -103,8 +104,8 @@ GPtrArray *vr_plan_warnings(const VrPlan *plan)
     if (plan->session->set->model->overprovision) /* D28 */
         g_ptr_array_add(
             warnings, g_strdup("overprovision: true does nothing here: a set has the instances that its model names"));
-    if (plan->session->set->model->automatic)
-        g_ptr_array_add(warnings, g_strdup(VR_NOTHING_AUTOMATIC));
+    if (vr_set_is_automatic(plan->session->set) && !vr_daemon_is_there())
+        g_ptr_array_add(warnings, g_strdup(VR_NO_DAEMON));
     if (weakness)
         g_ptr_array_add(warnings, g_strdup(weakness));
     vr_plan_warn_of_seed(plan, warnings);

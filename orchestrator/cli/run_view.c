@@ -91,6 +91,11 @@ static json_t *error_of(const VrRun *run)
     return json_pack("{s:o, s:o}", "code", vr_json_text(run->error_code), "message", vr_json_text(run->error_text));
 }
 
+const char *vr_run_starter(const VrRun *run)
+{
+    return run->automatic ? "itself" : run->started_by;
+}
+
 json_t *vr_run_json(const VrSession *session, const VrRun *run)
 {
     VrRunCounts counts = vr_run_counts(run);
@@ -101,11 +106,12 @@ json_t *vr_run_json(const VrSession *session, const VrRun *run)
                                            "failedRolledbackInstanceCount", (int)counts.unknown),
                                  "error", error_of(run));
 
-    /* startedBy is Azure's word for who: a person here, since nothing starts by itself yet (J4). */
-    json_object_update_new(document, json_pack("{s:s, s:o, s:o, s:o, s:o}", "startedBy", "User", "userName",
-                                               vr_json_text(run->started_by), "reason", vr_json_text(run->reason),
-                                               "role", vr_json_text(run->role), "targetImageReference",
-                                               vr_reference_json(session->store, run->image, run->version)));
+    /* startedBy is Azure's word for who (J4). */
+    json_object_update_new(document,
+                           json_pack("{s:s, s:o, s:o, s:o, s:o}", "startedBy", run->automatic ? "Platform" : "User",
+                                     "userName", vr_json_text(run->automatic ? NULL : run->started_by), "reason",
+                                     vr_json_text(run->reason), "role", vr_json_text(run->role), "targetImageReference",
+                                     vr_reference_json(session->store, run->image, run->version)));
     return document;
 }
 

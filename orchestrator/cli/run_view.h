@@ -20,6 +20,9 @@ json_t *vr_generation_json(const VrGeneration *generation);
 /* targetImageReference: publisher, offer and SKU are looked up in the store, null when the version is not there. */
 json_t *vr_reference_json(VrStore *store, const char *name, const char *version);
 
+/* Who began it: a user name, or "itself". */
+const char *vr_run_starter(const VrRun *run);
+
 /* A run without its instances. */
 json_t *vr_run_json(const VrSession *session, const VrRun *run);
 

@@ -4,6 +4,8 @@
 
 #include "base/error.h"
 #include "disk/version.h"
+#include "orchestrator/trigger.h"
+#include "orchestrator/version_past.h"
 
 void vr_targets_clear(VrTargets *targets)
 {
@@ -213,46 +215,21 @@ VrImage *vr_set_image(const VrSession *session, GError **error)
 
 /* --- upgrade ----------------------------------------------------------------------------------------- */
 
-/* A run fails a version when a guest ran on it and did not become healthy. One whose process was killed, a guest that would not
- * stop, or a host that could not start it, says nothing about the version. */
-static gboolean is_failure_of(const VrSession *session, const VrRun *run)
-{
-    if (run->status != VR_RUN_FAULTED || g_strcmp0(run->error_code, VR_CODE_INTERNAL) == 0)
-        return FALSE;
-    for (guint i = 0; i < run->instances->len; i++) {
-        const VrRunInstance *instance = g_ptr_array_index(run->instances, i);
-        gboolean ran = FALSE;
-        if (instance->phase == VR_PHASE_COMMITTED || !instance->swap_id)
-            continue;
-        if (!vr_journal_has_mark(session->journal, instance->swap_id, vr_swap_state_name(VR_SWAP_STARTED), &ran,
-                                 NULL) ||
-            ran)
-            return TRUE;
-    }
-    return FALSE;
-}
-
 /* Invariant 21: what failed on this set is not tried again without a person's word. */
 static gboolean check_not_failed(const VrSession *session, const VrImage *image, GError **error)
 {
-    g_autoptr(GPtrArray) runs = vr_history_list(vr_store_db(session->store), session->set->name, 0, error);
+    g_auto(VrVersionPast) past = {0};
 
-    for (guint i = 0; runs && i < runs->len; i++) {
-        const VrRun *run = g_ptr_array_index(runs, i);
-        if (run->kind == VR_RUN_ROLLBACK || run->kind == VR_RUN_APPLY || g_strcmp0(run->image, image->name) != 0 ||
-            vr_version_compare(run->version, image->version) != 0)
-            continue;
-        if (run->status == VR_RUN_COMPLETED)
-            return TRUE;
-        if (!is_failure_of(session, run))
-            continue;
-        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED,
-                    "version %s failed in run %s (%s); name it with --version %s to try again, or take it out: '%s "
-                    "image-exclude %s %s'",
-                    image->version, run->id, run->error_code, image->version, VR_PROGRAM, image->name, image->version);
+    if (!vr_version_past_read(session->journal, session->set, image->name, image->version, &past, error))
         return FALSE;
-    }
-    return runs != NULL;
+    if (!past.failed_run)
+        return TRUE;
+    g_set_error(error, VR_ERROR, VR_ERROR_REFUSED,
+                "version %s failed in run %s (%s); name it with --version %s to try again, or take it out: '%s "
+                "image-exclude %s %s'",
+                image->version, past.failed_run, past.failed_code, image->version, VR_PROGRAM, image->name,
+                image->version);
+    return FALSE;
 }
 
 static gboolean runs_image(const VrGeneration *generation, const VrImage *image)
@@ -322,12 +299,37 @@ static gboolean check_role(const VrSession *session, const char *role, GError **
     return FALSE;
 }
 
+/* Decision 5, A14: what an upgrade that began by itself leaves alone on top. NULL: nothing. Free with g_free. */
+static char *left_alone_by_itself(const VrTargets *targets, const VrSession *session, guint index)
+{
+    const VrInstance *instance = vr_set_instance(session->set, index);
+    const VrGeneration *current = vr_targets_current(targets, index);
+    const char *set = session->set->name;
+
+    switch (vr_trigger_place(instance, current, targets->image->name, targets->image->version)) {
+    case VR_TRIGGER_NOT_KNOWN:
+        return g_strdup_printf("nobody knows which version it runs; '%s adopt %s %s --version V' says it, '%s upgrade "
+                               "%s' moves it",
+                               VR_PROGRAM, set, instance->domain, VR_PROGRAM, set);
+    case VR_TRIGGER_NEWER:
+        return g_strdup_printf("runs %s, which is newer", current->version);
+    case VR_TRIGGER_ELSEWHERE:
+        return g_strdup_printf("runs %s %s, and which is newer nobody can say; '%s upgrade %s' moves it",
+                               current->image, current->version, VR_PROGRAM, set);
+    default:
+        return NULL;
+    }
+}
+
 static void choose_for_upgrade(VrTargets *targets, const VrSession *session, guint index)
 {
     const VrInstance *instance = vr_set_instance(session->set, index);
     const char *role = session->cli->options.role;
+    char *alone = session->cli->options.automatic ? left_alone_by_itself(targets, session, index) : NULL;
 
-    if (role && !has_role(instance, role))
+    if (alone)
+        vr_targets_skip(targets, index, alone);
+    else if (role && !has_role(instance, role))
         vr_targets_skip(targets, index, g_strdup_printf("not of role %s", role));
     else if (is_pinned_elsewhere(instance, targets->image))
         skip_pinned(targets, session, index);

@@ -100,12 +100,12 @@ def test_overprovision_only_warns(define):
     assert "overprovision" not in " ".join(program.json("plan", "shop")["warnings"])
 
 
-def test_nothing_automatic_yet(published, fleet):
-    """D28: the documents' enableAutomaticOSUpgrade: true is taken, and both commands say that nothing starts by itself."""
+def test_automatic_without_a_daemon(published, fleet):
+    """D28, H2: enableAutomaticOSUpgrade: true is taken, and where no daemon runs both commands say that nothing starts by itself."""
     model = published.model("shop", [guest.name for guest in fleet], health="applicationHealth: {protocol: tcp, port: 22}, ",
                             policy="  automaticOSUpgradePolicy: {enableAutomaticOSUpgrade: true}\n")
-    assert "there is no daemon" in published("set-define", "-", stdin=model).out
-    assert "there is no daemon" in " ".join(published.json("plan", "shop")["warnings"])
+    assert "virt-reimaged does not run" in published("set-define", "-", stdin=model).err
+    assert "virt-reimaged does not run" in " ".join(published.json("plan", "shop")["warnings"])
 
 
 def test_one_that_is_up_alone(define, fleet):
