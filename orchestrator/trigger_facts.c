@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "orchestrator/trigger_facts.h"
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "orchestrator/version_past.h"
+#include "orchestrator/window.h"
 
 /* The facts, and what their strings point to. */
 typedef struct {
@@ -11,7 +13,7 @@ typedef struct {
     VrJournal *journal;
     const VrSet *set;
     VrImage *image;
-    char *image_error, *unknown_domain;
+    char *image_error, *unknown_domain, *window_error;
     VrRun *open;
     VrVersionPast past;
 } Look;
@@ -21,6 +23,7 @@ static void look_clear(Look *look)
     g_clear_pointer(&look->image, vr_image_free);
     g_clear_pointer(&look->image_error, g_free);
     g_clear_pointer(&look->unknown_domain, g_free);
+    g_clear_pointer(&look->window_error, g_free);
     g_clear_pointer(&look->open, vr_run_free);
     vr_version_past_clear(&look->past);
 }
@@ -112,6 +115,21 @@ static gboolean read_past(Look *look, GError **error)
     return TRUE;
 }
 
+/* H4: whether it is open now. Nobody knowing that is a reason for this set, as with its image. */
+static void read_window(Look *look)
+{
+    g_autoptr(GError) local = NULL;
+    VrWindowView view = {0};
+
+    if (!vr_window_look(&look->set->model->window, vr_clock_wall_us(), &view, &local)) {
+        look->window_error = g_strdup(local->message);
+        look->facts.window_error = look->window_error;
+        return;
+    }
+    look->facts.window_closed = !view.open;
+    look->facts.window_next_us = view.next_us;
+}
+
 gboolean vr_trigger_look(VrStore *store, VrJournal *journal, const VrSet *set, VrTrigger *trigger, GError **error)
 {
     g_auto(Look) look = {.store = store, .journal = journal, .set = set};
@@ -126,6 +144,11 @@ gboolean vr_trigger_look(VrStore *store, VrJournal *journal, const VrSet *set, V
         if (!read_places(&look, error) || !read_open(&look, error) || !read_past(&look, error))
             return FALSE;
     }
+    vr_trigger_decide(&look.facts, trigger);
+    if (trigger->state != VR_TRIGGER_DUE || !set->model->window.schedule)
+        return TRUE;
+    vr_trigger_clear(trigger);
+    read_window(&look); /* last, and only where it counts: it asks a child */
     vr_trigger_decide(&look.facts, trigger);
     return TRUE;
 }

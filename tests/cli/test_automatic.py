@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What begins by itself: triggers, set-auto, upgrade --automatic. H1, H2, G6, A14, J4, decision 5."""
+import datetime
 import re
 import signal
 
@@ -69,7 +70,7 @@ def fixture_one():
 
 
 def test_due_then_nothing(lab):
-    """H1, H2, J4: to the newest version, by the Platform, and then there is nothing until the next one."""
+    """H1, H2, J4, G9: to the newest version, by the Platform, and then there is nothing until the next one; the mode is Manual."""
     one = lab.trigger()
     assert (one["state"], one["version"], one["at"]) == ("due", "3.0.0", None)
     assert "By itself:" in lab.program("status", lab.set_name).out
@@ -303,6 +304,27 @@ def test_pinned(one):
     assert one.state() == ("blocked", "pinned")
     one.program("upgrade", one.set_name)
     assert one.state() == ("nothing", None)
+
+
+def test_at_the_window(one, monkeypatch):
+    """H2, H4: it waits for the maintenance window, status says until when, and it is due once that is open."""
+    clock = one.program.write("clock", "0")
+    monkeypatch.setenv("VIRT_REIMAGE_TEST_CLOCK", clock)
+    opens = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0, second=0) + datetime.timedelta(hours=2)
+    window = f'maintenanceWindow: {{schedule: "*-*-* {opens:%H:%M} UTC", duration: PT30M}}\n'
+    one.redefine(more=window)
+    waits = one.trigger()
+    assert (waits["state"], waits["version"], waits["at"]) == ("wait", "3.0.0", f"{opens:%Y-%m-%dT%H:%M:%S}.000Z")
+    assert "wait until " in one.program("status", one.set_name).out
+    assert "maintenance window" in one.program.fails(REFUSED, *AUTO, one.set_name)
+    one.program.write("clock", "7230")
+    assert one.state() == ("due", None)
+    one.program.write("clock", "9100")
+    assert one.state() == ("wait", None)
+    one.program.write("clock", "93700")  # the next day
+    assert one.state() == ("due", None)
+    one.auto()
+    assert one.versions() == one.all_on("3.0.0")
 
 
 def test_what_define_and_plan_say(one):
