@@ -24,9 +24,16 @@ static void list_table(const VrCli *cli, GPtrArray *runs)
         g_autofree char *ok = vr_text_number(counts.successful);
         g_autofree char *failed = vr_text_number(counts.failed);
         g_autofree char *restored = vr_text_number(counts.restored);
-        const char *const cells[] = {
-            run->id,  title,           vr_run_status_name(run->status),       started, took, ok, failed,
-            restored, vr_run_starter(run), run->error_code ? run->error_code : ""};
+        const char *const cells[] = {run->id,
+                                     title,
+                                     vr_run_status_name(run->status),
+                                     started,
+                                     took,
+                                     ok,
+                                     failed,
+                                     restored,
+                                     vr_run_starter(run),
+                                     run->error_code ? run->error_code : ""};
         vr_table_row(table, cells);
     }
     vr_table_print(table);

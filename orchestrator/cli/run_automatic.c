@@ -98,9 +98,8 @@ gboolean vr_automatic_run(const VrCli *cli, GError **error)
     g_auto(VrSession) session = {.open_run = VR_OPEN_RUN_REFUSE};
     g_auto(VrTargets) targets = {0};
 
-    if (!vr_session_open(&session, cli, error) ||
-        !vr_session_take_set(&session, cli->args[0], error) || !is_due(&session, error) ||
-        !vr_targets_of_upgrade(&targets, &session, error))
+    if (!vr_session_open(&session, cli, error) || !vr_session_take_set(&session, cli->args[0], error) ||
+        !is_due(&session, error) || !vr_targets_of_upgrade(&targets, &session, error))
         return FALSE;
     return cli->options.dry_run ? vr_run_targets(&session, &targets, error) : begin(&session, &targets, error);
 }
