@@ -23,6 +23,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -35,6 +36,8 @@ struct VrCommands {
     VrJobs *jobs;
     GHashTable *open; /* Command *, set */
     gboolean stopping;
+    void (*closed)(void *data);
+    void *closed_data;
 };
 
 typedef struct {
@@ -56,8 +59,12 @@ static void command_free(Command *command)
     g_clear_pointer(&command->lines, vr_fd_lines_free);
     if (command->job)
         vr_job_forget(command->job);
-    if (command->upgrade)
+    if (command->upgrade) {
+        (void)shutdown(command->fd, SHUT_RDWR); /* for the peer, now */
         (void)MHD_upgrade_action(command->upgrade, MHD_UPGRADE_ACTION_CLOSE);
+        if (command->commands->closed)
+            command->commands->closed(command->commands->closed_data);
+    }
     g_free(command);
 }
 
@@ -352,6 +359,12 @@ VrCommands *vr_commands_new(VrJobs *jobs)
     commands->jobs = jobs;
     commands->open = g_hash_table_new_full(NULL, NULL, (GDestroyNotify)command_free, NULL);
     return commands;
+}
+
+void vr_commands_on_closed(VrCommands *commands, void (*closed)(void *data), void *data)
+{
+    commands->closed = closed;
+    commands->closed_data = data;
 }
 
 void vr_commands_stop(VrCommands *commands)

@@ -22,5 +22,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrCommands, vr_commands_free)
  * socket, and outlives the upgrade; the deadline for its request is off already. */
 enum MHD_Result vr_commands_answer(VrCommands *commands, struct MHD_Connection *connection, const VrPeer *peer);
 
+/* Called whenever a connection was closed, of which the HTTP server does not hear by itself (vr_server_look()). */
+void vr_commands_on_closed(VrCommands *commands, void (*closed)(void *data), void *data);
+
 /* From now on 503 (the daemon stops). Commands that run go on. */
 void vr_commands_stop(VrCommands *commands);

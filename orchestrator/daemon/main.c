@@ -155,6 +155,11 @@ static enum MHD_Result answer_command(void *commands, struct MHD_Connection *con
     return vr_commands_answer(commands, connection, peer);
 }
 
+static void look(void *server)
+{
+    vr_server_look(server);
+}
+
 static void stop(void *data)
 {
     Daemon *daemon = data;
@@ -193,6 +198,7 @@ static gboolean serve(const Options *options, const VrConfig *config, GError **e
     daemon.server = vr_server_new(vr_routes_answer, daemon.routes, error);
     if (!daemon.server)
         return FALSE;
+    vr_commands_on_closed(daemon.commands, look, daemon.server);
     vr_server_listen(daemon.server, &daemon.listens);
     daemon.takeover = vr_takeover_new(daemon.service, daemon.jobs, daemon.root);
     vr_service_status(daemon.service, "serving %s", daemon.root);

@@ -428,6 +428,11 @@ void vr_server_free(VrServer *server)
     g_free(server);
 }
 
+void vr_server_look(VrServer *server)
+{
+    server->resumed = TRUE;
+}
+
 guint vr_server_connections(const VrServer *server)
 {
     return vr_peers_count(server->peers);

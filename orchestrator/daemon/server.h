@@ -51,5 +51,8 @@ void vr_request_go_on(VrRequest *request);
 /* The connection is to be upgraded: no deadline of ours is on it any more. */
 void vr_request_keep(VrRequest *request);
 
+/* A connection that was upgraded has been closed: libmicrohttpd is to look after it, of which its own descriptors do not tell. */
+void vr_server_look(VrServer *server);
+
 /* Open connections. */
 guint vr_server_connections(const VrServer *server);
