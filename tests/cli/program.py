@@ -39,16 +39,22 @@ class Result:
 
 
 class Program:
-    def __init__(self, root, work, uri=None):
-        self.root, self.work, self.uri = root, work, uri
+    """socket_dir: of the daemon that it asks; empty: of none, so that one of this host does not answer for it."""
+
+    def __init__(self, root, work, uri=None, socket_dir=""):
+        self.root, self.work, self.uri, self.socket_dir = root, work, uri, socket_dir
+
+    @property
+    def environment(self):
+        return {**os.environ, "VIRT_REIMAGE_SOCKET_DIR": self.socket_dir}
 
     def command(self, *arguments):
         connect = ["--connect", self.uri] if self.uri else []
         return [BINARY, "--root", self.root, *connect, *arguments]
 
-    def run(self, *arguments, stdin="", timeout=120):
+    def run(self, *arguments, stdin="", timeout=120, **options):
         done = subprocess.run(self.command(*arguments), input=stdin, capture_output=True, text=True, timeout=timeout,
-                              check=False)
+                              check=False, env=self.environment, **options)
         return Result(done.returncode, done.stdout, done.stderr)
 
     def __call__(self, *arguments, status=DONE, **options):
@@ -62,7 +68,8 @@ class Program:
 
     def start(self, *arguments):
         """For tests that send signals."""
-        return subprocess.Popen(self.command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        return subprocess.Popen(self.command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                env=self.environment)
 
     def fails(self, status, *arguments, **options):
         """Fails with that status and one error line, and changes nothing; returns the line."""
