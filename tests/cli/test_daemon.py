@@ -45,6 +45,7 @@ def fixture_serve():
         served = Served(program, **options)
         all_of_them.append(served)
         served.daemon.start()
+        served.get("/")
         return served
 
     yield serve

@@ -49,7 +49,10 @@ def request(path, method, url, body=None, headers=None, timeout=90):
         body = json.dumps(body)
     connection = UnixConnection(path, timeout)
     try:
-        connection.request(method, url, body, headers or {})
+        try:
+            connection.request(method, url, body, headers or {})
+        except BrokenPipeError:
+            pass  # it has answered already
         answer = connection.getresponse()
         return Answer(answer.status, dict(answer.getheaders()), answer.read().decode())
     finally:
