@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""H3, H4: what is said of a set's maintenance window, by a wall clock that the test sets."""
+"""H3, H4: what is said of a set's maintenance window, and a run that keeps to it, by a wall clock that the test sets."""
+import json
 import os
+import sqlite3
 import time
 from datetime import datetime, timezone
 
 import pytest
 
-from program import FAILED
+from program import FAILED, REFUSED
+from test_controls import detach, kill, wait_end, wait_first_batch, wait_point
 from test_define import define
 from test_sets import names
 
@@ -73,3 +76,55 @@ def test_without(defined):
     assert defined.json("set-info", "shop")["maintenanceWindow"] is None
     assert defined.json("plan", "shop")["maintenanceWindow"] is None
     assert "Window" not in defined("set-info", "shop").out and "maintenance window" not in defined("plan", "shop").out
+
+
+# --- a run that keeps to it ---
+
+NIGHTLY = 'maintenanceWindow: {schedule: "*-*-* 02:00 UTC", duration: PT1H}\n'
+SHUT = "the maintenance window is shut: it opens at 2026-11-28T02:00:00.000Z"
+
+
+def as_if_by_itself(lab):
+    """A run that a person began, and whose process is gone, is one that began by itself."""
+    with sqlite3.connect(os.path.join(lab.program.root, "state.db")) as db:
+        (text,) = db.execute("SELECT state FROM runs WHERE completed_us = 0").fetchone()
+        assert json.loads(text)["windowed"] is False
+        db.execute("UPDATE runs SET state = ? WHERE completed_us = 0", (json.dumps({**json.loads(text), "windowed": True}),))
+
+
+def test_a_run_waits_for_its_window(make_lab, wall):
+    lab = make_lab(2, "window", batch=50, upgrade_domains=2, policy="  approval: true\n", more=NIGHTLY)
+    wall("2026-11-27T12:00")
+    run = detach(lab, "2.0.0")
+    wait_point(lab, "approval")
+    kill(lab)
+    as_if_by_itself(lab)
+    lab.program("approve", lab.set_name)
+    status = wait_point(lab, "window")
+    where = status["openRun"]
+    assert where["hold"] == "window" and where["holdText"] == SHUT and not status["locked"]
+    until = datetime.fromisoformat(where["holdUntil"].replace("Z", "+00:00"))
+    assert abs(until.timestamp() - datetime(2026, 11, 28, 2, tzinfo=timezone.utc).timestamp()) < 5
+    assert SHUT in lab.program("status", lab.set_name).out
+    for word in ("resume", "promote"):
+        assert "which no command opens" in lab.program(word, lab.set_name, status=REFUSED).error()
+        assert "which no command opens" in lab.program(word, lab.set_name, "--dry-run", status=REFUSED).error()
+
+    wall("2026-11-28T02:30")  # it is looked at each ten seconds
+    wait_first_batch(lab)
+    wall("2026-11-28T04:00")  # what has begun is done; the other one waits for the next night
+    status = wait_point(lab, "window")
+    assert status["openRun"]["holdText"].endswith("it opens at 2026-11-29T02:00:00.000Z")
+    assert sorted(lab.versions().values()) == ["1.0.0", "2.0.0"]
+    wall("2026-11-29T02:00")
+    wait_end(lab)
+    assert lab.versions() == lab.all_on("2.0.0")
+    told = [one for one in lab.program.json("history", lab.set_name, "--run", run)["events"] if one["kind"] == "hold"]
+    assert [one["text"] for one in told if "window" in one["text"]] == [SHUT, status["openRun"]["holdText"]]
+
+
+def test_a_person_does_not_wait(make_lab, wall):
+    lab = make_lab(1, "byhand", more=NIGHTLY)
+    wall("2026-11-27T12:00")
+    lab.program("upgrade", lab.set_name, "--version", "2.0.0")
+    assert lab.versions() == lab.all_on("2.0.0")
