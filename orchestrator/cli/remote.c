@@ -178,20 +178,22 @@ static VrRemote wait_started(Remote *remote, GError **error)
     return not_answered(remote->cli);
 }
 
-static VrRemote daemon_is_gone(const VrCli *cli, GError **error)
+/* what: has ended without a word. */
+static VrRemote nobody_knows(const VrCli *cli, const char *what, GError **error)
 {
     const char *name = cli->command->name;
     gboolean of_images = cli->command->group == VR_GROUP_IMAGES;
     gboolean of_set = cli->n_args > 0 && !of_images && !g_str_has_prefix(name, "set-");
 
-    g_set_error(error, VR_ERROR, VR_ERROR_DISCONNECTED,
-                "the daemon ended while it did '%s' for us; that may go on by itself or be done, and nobody here can "
-                "know: look with '%s %s%s%s'",
-                name, VR_PROGRAM,
-                of_set                                   ? "status "
-                : cli->command->group == VR_GROUP_IMAGES ? "image-list"
-                                                         : "set-list",
-                of_set ? cli->args[0] : "", "");
+    g_set_error(
+        error, VR_ERROR, VR_ERROR_DISCONNECTED,
+        "%s ended while it did '%s' for us; that may go on by itself or be done, and nobody here can know: look "
+        "with '%s %s%s'",
+        what, name, VR_PROGRAM,
+        of_set      ? "status "
+        : of_images ? "image-list"
+                    : "set-list",
+        of_set ? cli->args[0] : "");
     return VR_REMOTE_FAILED;
 }
 
@@ -232,8 +234,10 @@ static VrRemote wait_end(Remote *remote, int *status, GError **error)
             g_propagate_error(error, g_steal_pointer(&local));
             return VR_REMOTE_FAILED;
         }
-        if (got != VR_FD_LINES_LINE || (exit_status && json_integer_value(exit_status) < 0))
-            return daemon_is_gone(remote->cli, error);
+        if (got != VR_FD_LINES_LINE)
+            return nobody_knows(remote->cli, "the daemon", error);
+        if (exit_status && json_integer_value(exit_status) < 0)
+            return nobody_knows(remote->cli, "the unit of the job", error);
         if (!json_is_integer(exit_status))
             continue;
         *status = (int)json_integer_value(exit_status);
@@ -280,9 +284,16 @@ static gboolean may_go(const VrCli *cli)
     return fits && !vr_job_is() && !vr_worker_is(cli) && !is_local(cli->command) && !vr_complete_is_ours(cli);
 }
 
+/* Who presses Tab waits for nobody. */
+static gint64 patience_ms(const VrCliCommand *command)
+{
+    return g_str_equal(command->name, "complete") ? VR_REMOTE_PATIENCE_MS / 10 : VR_REMOTE_PATIENCE_MS;
+}
+
 VrRemote vr_remote_run(const VrCli *cli, int *status, GError **error)
 {
-    Remote remote = {.cli = cli, .fd = -1, .pipes = {-1, -1}, .until_ms = vr_clock_now_ms() + VR_REMOTE_PATIENCE_MS};
+    Remote remote = {
+        .cli = cli, .fd = -1, .pipes = {-1, -1}, .until_ms = vr_clock_now_ms() + patience_ms(cli->command)};
     g_autofree char *message = NULL;
     VrRemote outcome;
 

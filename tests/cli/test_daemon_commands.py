@@ -196,7 +196,7 @@ def without_figures(text):
     return re.sub(r"[0-9a-f]{4}\b|\d+", "#", re.sub(r"\d+(\.\d+)? (ms|s|min.*? s)\b", "TIME", text))
 
 
-def test_a_swap_and_a_rollback_both_ways(lab, there, daemon, version):
+def test_a_swap_and_a_rollback_both_ways(lab, there, daemon, version, monkeypatch):
     """B1, F1 through the daemon, and the words of it as without it."""
     said = []
     for program in (lab.program, there):
@@ -209,6 +209,9 @@ def test_a_swap_and_a_rollback_both_ways(lab, there, daemon, version):
     assert len(daemon.jobs()) == 2
     runs = lab.program.json("history", lab.set_name)["runs"]
     assert runs[0]["startedBy"] == runs[2]["startedBy"]
+    here = there("history", lab.set_name).out
+    monkeypatch.setenv("TZ", "Pacific/Kiritimati")
+    assert both(lab, there, daemon, "history", lab.set_name).out != here  # times are the client's
 
 
 # ---- signals, and who outlives whom ----
@@ -521,13 +524,12 @@ def test_who_speaks_by_hand_gets_no_further(lab, daemon):
         assert ask_ro(daemon, ["set-list"], fds=[null.fileno()] * 4) == [""]
 
 
-def test_an_environment_names_no_file(lab, daemon):
+def test_an_environment_names_no_file(daemon):
     """TZ, LANG and TERM are file names to the libraries that read them."""
-    name = lab.set_name
-    plain = ask_ro(daemon, ["status", name])
-    assert ask_ro(daemon, ["status", name], env=["TZ=/etc/shadow", "LANG=/tmp/x", "LD_PRELOAD=/tmp/x.so", "VIRT_REIMAGE_DEBUG=1", "TERM=../x",
+    words = ["image-info", IMAGE, "1.0.0"]
+    plain = ask_ro(daemon, words)
+    assert ask_ro(daemon, words, env=["TZ=/etc/shadow", "LANG=/tmp/x", "LD_PRELOAD=/tmp/x.so", "VIRT_REIMAGE_DEBUG=1", "TERM=../x",
                                                   "VIRT_REIMAGE_JOB=1", "VIRT_REIMAGE_JOB_ROOT=/tmp"]) == plain
-    assert ask_ro(daemon, ["status", name], env=["TZ=Pacific/Kiritimati"])[1] != plain[1]
 
 
 ASKER = """
@@ -673,6 +675,18 @@ def test_in_units_it_is_the_same(lab, there, daemon, units):
     test_what_is_no_run_dies_of_the_signal_that_was_sent(lab, there)
     assert len(units.units) > 8
     cheap_guest.wait_for(lambda: all(unit.poll() == 0 for unit in units.units), 20, "all units are gone")
+
+
+def test_a_unit_that_is_killed_says_nothing(there, daemon, units):
+    """Who asked hears that nobody knows, and does not wait."""
+    before = len(daemon.jobs())
+    with subprocess.Popen(there.command("set-define", "-"), stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=there.environment) as process:
+        cheap_guest.wait_for(lambda: len(daemon.jobs()) > before, 10, "the job has begun")
+        cheap_guest.wait_for(lambda: units.units[-1].poll() is None, 10, "its unit runs")
+        units.units[-1].kill()
+        assert process.wait(20) == FAILED
+        process.stdin.close()
+        assert "the unit of the job ended" in process.stderr.read()
 
 
 def test_in_units_a_run_outlives_the_daemon(lab, there, daemon, units, version):
