@@ -2,10 +2,13 @@
 #include "base/support.h"
 
 #include "base/clock.h"
+#include "base/fd.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 static gboolean run(const char *const *argv, const VrChildLimits *limits, VrChildResult *result, GError **error)
 {
@@ -351,6 +354,59 @@ static void what_is_let_go_stands_alone(void **state)
     unlink(path);
 }
 
+static int status_of(GPid pid)
+{
+    int status;
+
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+/* K1: exactly these descriptors, this directory and this environment, a session of its own, and signals as by default. */
+static void what_is_handed_over_is_all_that_it_has(void **state)
+{
+    static const char script[] = "read line; echo \"$line $PWD $X $HOME\"; echo err >&2; ls /proc/self/fd | wc -l >&2; "
+                                 "read _ _ _ _ _ sid _ < /proc/$$/stat; [ $sid = $$ ] || exit 9; kill -HUP $$; exit 8";
+    static const char *const argv[] = {"sh", "-c", script, NULL}, *const environment[] = {"PATH=/usr/bin:/bin", "X=y",
+                                                                                          NULL};
+    int in[2], out[2], err[2];
+    vr_autofd dir = open("/usr", O_PATH | O_DIRECTORY | O_CLOEXEC), leak = dup(dir);
+    char said[128] = "", complained[128] = "";
+    GPid pid;
+
+    assert_int_equal(pipe2(in, O_CLOEXEC) | pipe2(out, O_CLOEXEC) | pipe2(err, O_CLOEXEC), 0);
+    const VrChildGiven given = {"/bin/sh", argv, environment, {in[0], out[1], err[1]}, dir};
+    signal(SIGHUP, SIG_IGN);
+    assert_true(vr_child_hand_over(&given, &pid, NULL));
+    signal(SIGHUP, SIG_DFL);
+    assert_int_equal(write(in[1], "hello\n", 6), 6);
+    assert_int_equal(status_of(pid), -SIGHUP);
+    assert_true(read(out[0], said, sizeof(said) - 1) > 0);
+    assert_true(read(err[0], complained, sizeof(complained) - 1) > 0);
+    assert_string_equal(said, "hello /usr y \n");
+    assert_string_equal(complained, "err\n4\n"); /* three, and the one that ls reads */
+    for (int i = 0; i < 2; i++) {
+        vr_fd_clear(&in[i]);
+        vr_fd_clear(&out[i]);
+        vr_fd_clear(&err[i]);
+    }
+}
+
+static void what_cannot_be_handed_over_has_not_begun(void **state)
+{
+    static const char *const argv[] = {"nothing", NULL};
+    vr_autofd null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    VrChildGiven given = {"/nonexistent", argv, argv + 1, {null, null, null}, -1};
+    g_autoptr(GError) error = NULL;
+    GPid pid;
+
+    assert_true(vr_child_hand_over(&given, &pid, NULL));
+    assert_int_equal(status_of(pid), VR_CHILD_NOT_BEGUN);
+    given.fds[1] = 9999;
+    assert_false(vr_child_hand_over(&given, &pid, &error));
+    assert_non_null(error);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -376,6 +432,8 @@ int main(void)
         cmocka_unit_test(a_text_may_be_its_input),
         cmocka_unit_test(nothing_is_left_open),
         cmocka_unit_test(what_is_let_go_stands_alone),
+        cmocka_unit_test(what_is_handed_over_is_all_that_it_has),
+        cmocka_unit_test(what_cannot_be_handed_over_has_not_begun),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
