@@ -2,18 +2,34 @@
 /* An executor's beginning and end: the run that it writes, the rollout that it drives, its workers. */
 #include "base/handover.h"
 #include "orchestrator/executor_private.h"
+#include "orchestrator/job_environment.h"
 
 #include <pwd.h>
 #include <unistd.h>
 
 #define MAX_WORKERS 256
 
+/* A job is told by number on whose behalf it is: the look-up of a name may take its time, which the daemon has not. */
+static const char *user_of_job(void)
+{
+    static char number[32];
+    const char *uid = g_getenv(VR_JOB_UID);
+    guint64 value;
+    const struct passwd *user;
+
+    if (!uid || !g_ascii_string_to_unsigned(uid, 10, 0, G_MAXUINT32, &value, NULL))
+        return NULL;
+    user = getpwuid((uid_t)value);
+    g_snprintf(number, sizeof number, "uid %u", (unsigned)value);
+    return user ? user->pw_name : number;
+}
+
 const char *vr_executor_user(void)
 {
-    const char *sudo = g_getenv("SUDO_USER");
-    const struct passwd *user = getpwuid(getuid());
+    const char *sudo = g_getenv("SUDO_USER"), *peer = user_of_job();
+    const struct passwd *user = peer || sudo ? NULL : getpwuid(getuid());
 
-    return sudo ? sudo : user ? user->pw_name : "unknown";
+    return peer ? peer : sudo ? sudo : user ? user->pw_name : "unknown";
 }
 
 static VrRun *new_run(const VrExecutor *executor)

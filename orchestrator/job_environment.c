@@ -40,6 +40,7 @@ static gboolean is_left_out(const char *name)
                                         "LIBVIRT_DEFAULT_URI",
                                         "VIRT_REIMAGE_JOB",
                                         "VIRT_REIMAGE_JOB_ROOT",
+                                        VR_JOB_UID,
                                         "VIRT_REIMAGE_ERROR_CODE",
                                         "VIRT_REIMAGE_SOCKET_DIR",
                                         NULL};

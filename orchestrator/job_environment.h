@@ -8,6 +8,8 @@
 
 #include <glib.h>
 
+#define VR_JOB_UID "VIRT_REIMAGE_JOB_UID" /* of the peer on whose behalf a job is, where that is not root */
+
 /* base: NAME=VALUE, NULL-terminated; more: likewise, may be NULL, wins. Free with g_strfreev. */
 char **vr_job_environment(const char *const *base, const char *const *more);
 

@@ -19,7 +19,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glib-unix.h>
-#include <pwd.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -109,28 +108,14 @@ static char **words_of(const json_t *array, gsize max)
     return g_strv_builder_end(builder);
 }
 
-/* On whose behalf: of root, what root says of that; of anybody else his name. */
-static char *name_of(uid_t uid)
-{
-    struct passwd user, *found = NULL;
-    char buffer[4096];
-
-    if (getpwuid_r(uid, &user, buffer, sizeof(buffer), &found) == 0 && found)
-        return g_strdup_printf("SUDO_USER=%s", user.pw_name);
-    return g_strdup_printf("SUDO_USER=uid %u", (unsigned)uid);
-}
-
 static char **environment_of(const Command *command, char *const *given)
 {
     g_autoptr(GStrvBuilder) builder = g_strv_builder_new();
     gboolean root = command->peer.uid == 0 || command->peer.uid == geteuid();
-    g_autofree char *name = root ? NULL : name_of(command->peer.uid);
 
     for (; *given; given++)
         if (vr_job_environment_may(*given, root))
             g_strv_builder_add(builder, *given);
-    if (name)
-        g_strv_builder_add(builder, name);
     return g_strv_builder_end(builder);
 }
 

@@ -5,6 +5,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "orchestrator/daemon/job_launch.h"
+#include "orchestrator/job_environment.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -144,10 +145,13 @@ static char **environment_of(const VrJobs *jobs, const VrJobRequest *request)
     g_autoptr(GStrvBuilder) builder = g_strv_builder_new();
     g_autofree char *root = g_strconcat("VIRT_REIMAGE_JOB_ROOT=", jobs->root, NULL);
     g_autofree char *uri = g_strconcat("LIBVIRT_DEFAULT_URI=", jobs->uri, NULL);
+    g_autofree char *uid = g_strdup_printf(VR_JOB_UID "=%u", (unsigned)request->uid);
 
     if (request->env)
         g_strv_builder_addv(builder, (const char **)(gpointer)request->env);
     g_strv_builder_add(builder, request->read_only ? "VIRT_REIMAGE_JOB=ro" : "VIRT_REIMAGE_JOB=1");
+    if (!request->own && !is_root(request->uid))
+        g_strv_builder_add(builder, uid);
     if (jobs->root)
         g_strv_builder_add(builder, root);
     if (jobs->uri)

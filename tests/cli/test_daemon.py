@@ -122,6 +122,16 @@ def test_versions_are_found_by_publisher_offer_and_sku(program, serve):
     served.fails(404, "NotFound", "GET", "/publishers/local/artifacttypes/vmimage/offers/debian/skus/13/versions")
 
 
+def test_metrics_are_text_and_notices_are_not_for_everybody(shop):
+    """J7, J9: an address of a webhook may be a secret."""
+    for path in (shop.rw, shop.ro):
+        answer = shop.get("/metrics", socket=path)
+        assert answer.headers["Content-Type"].startswith("application/openmetrics-text") and answer.body.endswith("# EOF\n")
+    assert shop.get("/notices").json == shop.program.json("notices")
+    assert shop.get(f"{SHOP}/notices").json == shop.program.json("notices", "shop")
+    shop.fails(403, "Forbidden", "GET", "/notices", socket=shop.ro)
+
+
 # ---- what goes wrong ----
 
 

@@ -2,6 +2,7 @@
 """K5 and what K3 stands on: virt-reimaged as a service: its sockets and whom they are for, its words to the service manager, its end, its size."""
 import concurrent.futures
 import ctypes
+import json
 import os
 import signal
 import socket
@@ -273,6 +274,24 @@ def test_a_second_signal_ends_it_at_once(lab, serve):
     served.daemon.start()
     wait_end(served, lab)
     assert lab.versions() == lab.all_on("3.0.0")
+
+
+def test_a_run_is_in_the_name_of_its_peer(work, lab):
+    """J4: of a member of the socket's group, who is not root."""
+    activated = Activated(work, lab.program)
+    try:
+        body = json.dumps({"instanceIds": lab.names[:1], "reason": "mine"})
+        answer = unix_http.request_as(NOBODY, [GROUP], activated.rw, "POST", f"/virtualMachineScaleSets/{lab.set_name}/reimage", body)
+        assert answer.status == 202, answer.body
+        deadline = time.monotonic() + 90
+        while lab.status()["lockHolder"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.3)
+    finally:
+        status, said = activated.stop()
+    assert status == 0, said
+    run = lab.program.json("history", lab.set_name)["runs"][0]
+    assert run["reason"] == "mine" and run["userName"] == "nobody", run
 
 
 # ---- its size ----

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""K3: docs/openapi.yaml is OpenAPI 3.0 that hangs together, and says of each route what the table of routes says.
+"""K3: docs/openapi.yaml is OpenAPI 3.0 that hangs together, and says of each route what the table of routes says; and each route is a command.
 
-usage: openapi.py docs/openapi.yaml TEST_ROUTE_TABLE    (the program, which prints the table when called with --list)
+usage: openapi.py docs/openapi.yaml TEST_ROUTE_TABLE VIRT_REIMAGE    (the first program prints the table when called with --list)
 """
 import re
 import subprocess
@@ -134,8 +134,19 @@ class Document:
 def rows_of(program):
     out = subprocess.run([program, "--list"], capture_output=True, text=True, check=True).stdout
     for line in out.splitlines():
-        method, path, kind, read_only, fields = line.split("\t")
-        yield method, path, KINDS[int(kind)], read_only == "1", set(fields.split())
+        method, path, kind, read_only, fields, words = line.split("\t")
+        yield method, path, KINDS[int(kind)], read_only == "1", set(fields.split()), words
+
+
+def check_command(program, words):
+    """It is there, and has the options that the route gives it."""
+    command, *rest = words.split()
+    done = subprocess.run([program, "help", command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{words}: {done.stderr}"
+    for word in rest:
+        if word.startswith("--"):
+            option = word.split("=")[0]
+            assert re.search(rf"^  {option} ", done.stdout, re.MULTILINE), f"{command} has no {option}"
 
 
 def main():
@@ -144,10 +155,12 @@ def main():
     assert len(rows) > 30, "the table was not listed"
     only_there = set(operations) - {(method, path) for method, path, *_ in rows}
     assert not only_there, f"no such routes: {only_there}"
-    for method, path, kind, read_only, fields in rows:
+    for method, path, kind, read_only, fields, words in rows:
         assert (method, path) in operations, f"not described: {method} {path}"
         of_socket, statuses, query, body = operations[method, path]
         where = f"{method} {path}"
+        if words:
+            check_command(sys.argv[3], words)
         assert of_socket == read_only, where
         assert statuses == ANSWERS[kind], f"{where}: {statuses}"
         assert set(query) == fields, f"{where}: {set(query) ^ fields}"

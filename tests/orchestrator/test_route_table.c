@@ -268,7 +268,8 @@ static void depth_is_counted_to_the_level(void **state)
 static void list(void)
 {
     for (const VrRoute *route = vr_routes; route->method; route++)
-        printf("%s\t%s\t%d\t%d\t%s\n", route->method, route->path, (int)route->kind, route->read_only, route->fields);
+        printf("%s\t%s\t%d\t%d\t%s\t%s\n", route->method, route->path, (int)route->kind, route->read_only,
+               route->fields, route->words ? route->words : "");
 }
 
 int main(int argc, char **argv)
