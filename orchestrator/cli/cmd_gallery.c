@@ -318,6 +318,7 @@ static gboolean set_excluded(const VrCli *cli, gboolean excluded, GError **error
     }
     if (!vr_store_set_excluded(session.store, name, state->image->version, excluded, cli->options.reason, error))
         return FALSE;
+    vr_session_touch(&session);
     vr_say(cli, "%s %s is %s", name, state->image->version, what);
     return TRUE;
 }

@@ -75,6 +75,7 @@ gboolean vr_cmd_set_auto(const VrCli *cli, GError **error)
     }
     if (!vr_registry_set_auto(session.journal, session.set, automatic, cli->options.reason, g_get_user_name(), error))
         return FALSE;
+    vr_session_touch(&session);
     vr_say(cli, "set %s: automatic upgrades are %s", session.set->name, text);
     return say_what_follows(&session, error);
 }

@@ -14,6 +14,7 @@
 
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 
 void vr_session_clear(VrSession *session)
 {
@@ -52,6 +53,11 @@ gboolean vr_session_open(VrSession *session, const VrCli *cli, GError **error)
 {
     return cli->options.dry_run ? vr_session_open_read(session, cli, error)
                                 : vr_session_open_write(session, cli, error);
+}
+
+void vr_session_touch(const VrSession *session)
+{
+    (void)utimensat(vr_store_root_fd(session->store), "images", NULL, AT_SYMLINK_NOFOLLOW); /* else it looks later */
 }
 
 gboolean vr_session_connect(VrSession *session, GError **error)

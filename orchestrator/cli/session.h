@@ -38,6 +38,9 @@ gboolean vr_session_open_write(VrSession *session, const VrCli *cli, GError **er
 /* As above by cli->options.dry_run: read for a dry run, write else. */
 gboolean vr_session_open(VrSession *session, const VrCli *cli, GError **error);
 
+/* What began by itself may be another now, though no file has changed: virt-reimaged sees that ROOT/images was touched, and looks. */
+void vr_session_touch(const VrSession *session);
+
 gboolean vr_session_connect(VrSession *session, GError **error);
 
 /* That failed: no other session of this command would get an answer either. */

@@ -14,6 +14,7 @@
 #include "orchestrator/daemon/server.h"
 #include "orchestrator/daemon/service.h"
 #include "orchestrator/daemon/takeover.h"
+#include "orchestrator/daemon/triggers.h"
 
 #include <stdio.h>
 #include <sys/resource.h>
@@ -100,12 +101,14 @@ typedef struct {
     VrListens listens;
     VrServer *server;
     VrTakeover *takeover;
+    VrTriggers *triggers;
 } Daemon;
 
 /* What holds jobs before the jobs, and connections before what serves them. */
 static void daemon_clear(Daemon *daemon)
 {
     g_clear_pointer(&daemon->takeover, vr_takeover_free);
+    g_clear_pointer(&daemon->triggers, vr_triggers_free);
     g_clear_pointer(&daemon->commands, vr_commands_free);
     g_clear_pointer(&daemon->server, vr_server_free);
     vr_listen_clear(&daemon->listens);
@@ -188,6 +191,12 @@ static void make(Daemon *daemon, const VrConfig *config)
     vr_service_add_stop(daemon->service, stop, daemon);
 }
 
+/* What nobody asks for. */
+static void begin_by_itself(Daemon *daemon)
+{
+    daemon->triggers = vr_triggers_new(daemon->service, daemon->jobs, daemon->root, NULL, NULL);
+}
+
 static gboolean serve(const Options *options, const VrConfig *config, GError **error)
 {
     g_auto(Daemon) daemon = {.listens = {.sockets = {{.fd = -1}, {.fd = -1}}, .dir_fd = -1}};
@@ -201,6 +210,7 @@ static gboolean serve(const Options *options, const VrConfig *config, GError **e
     vr_commands_on_closed(daemon.commands, look, daemon.server);
     vr_server_listen(daemon.server, &daemon.listens);
     daemon.takeover = vr_takeover_new(daemon.service, daemon.jobs, daemon.root);
+    begin_by_itself(&daemon);
     vr_service_status(daemon.service, "serving %s", daemon.root);
     if (vr_service_run(daemon.service))
         return TRUE;

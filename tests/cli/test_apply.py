@@ -103,7 +103,7 @@ class TestManual:
         assert lab.versions() == lab.all_on("1.0.0")
 
     def test_each_on_its_own_version(self, lab):
-        """I1, I4: also where they differ; history names no version then."""
+        """I1, I4, H6: also where they differ; history names no version then."""
         lab.program("reimage", lab.set_name, lab.names[2], "--version", "2.0.0")
         define(lab, kind="overlay", batch=34)
         assert revisions(lab) == {lab.names[0]: None, lab.names[1]: 2, lab.names[2]: 2}

@@ -307,10 +307,13 @@ def test_pinned(one):
 
 
 def test_at_the_window(one, monkeypatch):
-    """H2, H4: it waits for the maintenance window, status says until when, and it is due once that is open."""
+    """H2, H3, H4: it waits for the maintenance window, status says until when, and it is due once that is open."""
     clock = one.program.write("clock", "0")
     monkeypatch.setenv("VIRT_REIMAGE_TEST_CLOCK", clock)
     opens = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0, second=0) + datetime.timedelta(hours=2)
+    one.redefine(more="maintenanceWindow: {schedule: '*-*-01 00:00 UTC', duration: PT15M}\n")  # what "monthly" means, in a zone
+    month = (opens.replace(day=1) + datetime.timedelta(days=31)).replace(day=1, hour=0, minute=0)
+    assert one.trigger()["at"] in (None, f"{month:%Y-%m-%dT00:00:00}.000Z")
     window = f'maintenanceWindow: {{schedule: "*-*-* {opens:%H:%M} UTC", duration: PT30M}}\n'
     one.redefine(more=window)
     waits = one.trigger()
