@@ -8,6 +8,7 @@
 #include "disk/store.h"
 #include "orchestrator/config.h"
 #include "orchestrator/daemon/commands.h"
+#include "orchestrator/daemon/drop.h"
 #include "orchestrator/daemon/jobs.h"
 #include "orchestrator/daemon/listen.h"
 #include "orchestrator/daemon/routes.h"
@@ -102,12 +103,14 @@ typedef struct {
     VrServer *server;
     VrTakeover *takeover;
     VrTriggers *triggers;
+    VrDrop *drop; /* NULL: there is none */
 } Daemon;
 
 /* What holds jobs before the jobs, and connections before what serves them. */
 static void daemon_clear(Daemon *daemon)
 {
     g_clear_pointer(&daemon->takeover, vr_takeover_free);
+    g_clear_pointer(&daemon->drop, vr_drop_free);
     g_clear_pointer(&daemon->triggers, vr_triggers_free);
     g_clear_pointer(&daemon->commands, vr_commands_free);
     g_clear_pointer(&daemon->server, vr_server_free);
@@ -192,9 +195,11 @@ static void make(Daemon *daemon, const VrConfig *config)
 }
 
 /* What nobody asks for. */
-static void begin_by_itself(Daemon *daemon)
+static void begin_by_itself(Daemon *daemon, const VrConfig *config)
 {
     daemon->triggers = vr_triggers_new(daemon->service, daemon->jobs, daemon->root, NULL, NULL);
+    if (config->drop_directory)
+        daemon->drop = vr_drop_new(daemon->service, daemon->jobs, config->drop_directory);
 }
 
 static gboolean serve(const Options *options, const VrConfig *config, GError **error)
@@ -210,7 +215,7 @@ static gboolean serve(const Options *options, const VrConfig *config, GError **e
     vr_commands_on_closed(daemon.commands, look, daemon.server);
     vr_server_listen(daemon.server, &daemon.listens);
     daemon.takeover = vr_takeover_new(daemon.service, daemon.jobs, daemon.root);
-    begin_by_itself(&daemon);
+    begin_by_itself(&daemon, config);
     vr_service_status(daemon.service, "serving %s", daemon.root);
     if (vr_service_run(daemon.service))
         return TRUE;
