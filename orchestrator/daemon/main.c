@@ -11,6 +11,7 @@
 #include "orchestrator/daemon/drop.h"
 #include "orchestrator/daemon/jobs.h"
 #include "orchestrator/daemon/listen.h"
+#include "orchestrator/daemon/reports.h"
 #include "orchestrator/daemon/routes.h"
 #include "orchestrator/daemon/server.h"
 #include "orchestrator/daemon/service.h"
@@ -102,6 +103,7 @@ typedef struct {
     VrListens listens;
     VrServer *server;
     VrTakeover *takeover;
+    VrReports *reports;
     VrTriggers *triggers;
     VrDrop *drop; /* NULL: there is none */
 } Daemon;
@@ -112,6 +114,7 @@ static void daemon_clear(Daemon *daemon)
     g_clear_pointer(&daemon->takeover, vr_takeover_free);
     g_clear_pointer(&daemon->drop, vr_drop_free);
     g_clear_pointer(&daemon->triggers, vr_triggers_free);
+    g_clear_pointer(&daemon->reports, vr_reports_free);
     g_clear_pointer(&daemon->commands, vr_commands_free);
     g_clear_pointer(&daemon->server, vr_server_free);
     vr_listen_clear(&daemon->listens);
@@ -197,7 +200,8 @@ static void make(Daemon *daemon, const VrConfig *config)
 /* What nobody asks for. */
 static void begin_by_itself(Daemon *daemon, const VrConfig *config)
 {
-    daemon->triggers = vr_triggers_new(daemon->service, daemon->jobs, daemon->root, NULL, NULL);
+    daemon->reports = vr_reports_new(daemon->service, daemon->jobs, config);
+    daemon->triggers = vr_triggers_new(daemon->service, daemon->jobs, daemon->root, vr_reports_wake, daemon->reports);
     if (config->drop_directory)
         daemon->drop = vr_drop_new(daemon->service, daemon->jobs, config->drop_directory);
 }
