@@ -19,13 +19,14 @@ VrChannel *vr_channel_new(const char *name, const VrConfig *config)
     return channel;
 }
 
-static void add(GPtrArray *channels, const char *name, const VrConfig *config,
-                gboolean (*send)(const VrChannel *, const VrOutboxNotice *, GError **))
+static VrChannel *add(GPtrArray *channels, const char *name, const VrConfig *config,
+                      gboolean (*send)(const VrChannel *, const VrOutboxNotice *, GError **))
 {
     VrChannel *channel = vr_channel_new(name, config);
 
     channel->send = send;
     g_ptr_array_add(channels, channel);
+    return channel;
 }
 
 GPtrArray *vr_outbox_channels(const VrConfig *config)
@@ -35,7 +36,7 @@ GPtrArray *vr_outbox_channels(const VrConfig *config)
     if (config->journal && vr_outbox_has_journal())
         add(channels, "journal", config, vr_outbox_send_journal);
     if (config->webhook)
-        add(channels, "webhook", config, vr_outbox_send_webhook);
+        add(channels, "webhook", config, vr_outbox_send_webhook)->check = vr_outbox_check_webhook;
     vr_outbox_add_hooks(config, channels);
     return channels;
 }

@@ -119,6 +119,11 @@ static gboolean choose(VrDb *db, const GPtrArray *channels, const VrChannel **ch
 
 /* --- one delivery ------------------------------------------------------------------------------------ */
 
+static gboolean make_plan(VrDb *db, const GPtrArray *channels, GError **error)
+{
+    return vr_db_begin(db, error) && end(db, plan(db, channels, error), error);
+}
+
 /* *notice NULL: nothing is due. */
 static gboolean take_next(VrDb *db, const GPtrArray *channels, const VrChannel **chosen, VrOutboxNotice **notice,
                           GError **error)
@@ -132,7 +137,7 @@ static gboolean take_next(VrDb *db, const GPtrArray *channels, const VrChannel *
         return FALSE;
     fresh = has_new(db, error);
     vr_db_rollback(db);
-    if (fresh < 0 || (fresh > 0 && !(vr_db_begin(db, error) && end(db, plan(db, channels, error), error))))
+    if (fresh < 0 || (fresh > 0 && !make_plan(db, channels, error)))
         return FALSE;
     if (!vr_db_begin_read(db, error))
         return FALSE;
@@ -172,6 +177,8 @@ static gboolean write_outcome(VrDb *db, const VrChannel *channel, gint64 seq, co
 
 static gboolean deliver_due(VrDb *db, const GPtrArray *channels, GError **error)
 {
+    if (!make_plan(db, channels, error)) /* first of all what has waited for too long is given up */
+        return FALSE;
     for (;;) {
         const VrChannel *channel;
         g_autoptr(VrOutboxNotice) notice = NULL;

@@ -29,6 +29,8 @@ struct VrChannel {
     const VrConfig *config; /* not owned */
     /* Hands one over, within 30 s. VR_ERROR_REFUSED: it will never be taken; another error: not now. */
     gboolean (*send)(const VrChannel *channel, const VrOutboxNotice *notice, GError **error);
+    /* Could it be asked, as far as this host can say? send() asks first. NULL: always. */
+    gboolean (*check)(const VrChannel *channel, GError **error);
 };
 
 /* Those that are there now, in the order in which they are served. Element: VrChannel *, freed with the array; config outlives it. */

@@ -47,29 +47,6 @@ static int by_name(gconstpointer a, gconstpointer b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-void vr_outbox_add_hooks(const VrConfig *config, GPtrArray *channels)
-{
-    g_autoptr(GDir) dir = config->hooks ? g_dir_open(config->hooks, 0, NULL) : NULL;
-    g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
-    const char *name;
-
-    while (dir && (name = g_dir_read_name(dir)))
-        if (is_hook_name(name))
-            g_ptr_array_add(names, g_strdup(name));
-    g_ptr_array_sort(names, by_name);
-    for (guint i = 0; i < names->len; i++) {
-        g_autofree char *path = g_build_filename(config->hooks, names->pdata[i], NULL);
-        g_autofree char *title = g_strconcat(PREFIX, names->pdata[i], NULL);
-        VrChannel *channel;
-        if (!is_hook(path))
-            continue;
-        channel = vr_channel_new(title, config);
-        channel->path = g_steal_pointer(&path);
-        channel->send = vr_outbox_send_hook;
-        g_ptr_array_add(channels, channel);
-    }
-}
-
 static gboolean is_ours_alone(const char *path, const struct stat *st, GError **error)
 {
     if (st->st_uid != 0 && st->st_uid != geteuid())
@@ -93,8 +70,13 @@ static gboolean check(const VrChannel *channel, GError **error)
 
     if (dir < 0)
         return FALSE;
-    if (fstat(dir, &st) < 0 ||
-        (is_ours_alone(directory, &st, error) && fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0))
+    if (fstat(dir, &st) < 0) {
+        vr_set_error_errno(error, errno, "%s", directory);
+        return FALSE;
+    }
+    if (!is_ours_alone(directory, &st, error))
+        return FALSE;
+    if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
         vr_set_error_errno(error, errno, "%s", channel->path);
     else if (S_ISLNK(st.st_mode))
         g_set_error(error, VR_ERROR, VR_ERROR_FAILED, "%s is a link and is not followed; put the program there",
@@ -104,11 +86,35 @@ static gboolean check(const VrChannel *channel, GError **error)
     return FALSE;
 }
 
-gboolean vr_outbox_send_hook(const VrChannel *channel, const VrOutboxNotice *notice, GError **error)
+static gboolean send_hook(const VrChannel *channel, const VrOutboxNotice *notice, GError **error)
 {
     const char *const argv[] = {channel->path, vr_outbox_kind_name(notice->kind), notice->set_name,
                                 notice->run_id ? notice->run_id : "-", NULL};
     const VrChildLimits limits = {.timeout_ms = HOOK_MS, .input = notice->body};
 
     return check(channel, error) && vr_child_run(argv, &limits, NULL, error);
+}
+
+void vr_outbox_add_hooks(const VrConfig *config, GPtrArray *channels)
+{
+    g_autoptr(GDir) dir = config->hooks ? g_dir_open(config->hooks, 0, NULL) : NULL;
+    g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
+    const char *name;
+
+    while (dir && (name = g_dir_read_name(dir)))
+        if (is_hook_name(name))
+            g_ptr_array_add(names, g_strdup(name));
+    g_ptr_array_sort(names, by_name);
+    for (guint i = 0; i < names->len; i++) {
+        g_autofree char *path = g_build_filename(config->hooks, names->pdata[i], NULL);
+        g_autofree char *title = g_strconcat(PREFIX, names->pdata[i], NULL);
+        VrChannel *channel;
+        if (!is_hook(path))
+            continue;
+        channel = vr_channel_new(title, config);
+        channel->path = g_steal_pointer(&path);
+        channel->send = send_hook;
+        channel->check = check;
+        g_ptr_array_add(channels, channel);
+    }
 }

@@ -10,9 +10,9 @@ gboolean vr_outbox_send_journal(const VrChannel *channel, const VrOutboxNotice *
 
 /* outbox_webhook.c */
 gboolean vr_outbox_send_webhook(const VrChannel *channel, const VrOutboxNotice *notice, GError **error);
+gboolean vr_outbox_check_webhook(const VrChannel *channel, GError **error);
 
 /* outbox_hooks.c: adds a channel for each hook, in the order of their names. */
 void vr_outbox_add_hooks(const VrConfig *config, GPtrArray *channels);
-gboolean vr_outbox_send_hook(const VrChannel *channel, const VrOutboxNotice *notice, GError **error);
 
 VrChannel *vr_channel_new(const char *name, const VrConfig *config);

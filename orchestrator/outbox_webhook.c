@@ -194,13 +194,22 @@ static gpointer init_once(gpointer data)
     return GINT_TO_POINTER(curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK);
 }
 
+gboolean vr_outbox_check_webhook(const VrChannel *channel, GError **error)
+{
+    const char *secret = channel->config->webhook_secret_file;
+    g_auto(Post) post = {0};
+
+    vr_leave_no_core(); /* the key is in memory from here on */
+    return check_url(channel->config->webhook, &post, error) && (!secret || sign(&post, secret, "", error));
+}
+
 gboolean vr_outbox_send_webhook(const VrChannel *channel, const VrOutboxNotice *notice, GError **error)
 {
     static GOnce once = G_ONCE_INIT;
     g_auto(Post) post = {0};
 
     g_once(&once, init_once, NULL);
-    vr_leave_no_core(); /* a secret is in memory from here on */
+    vr_leave_no_core();
     if (!check_url(channel->config->webhook, &post, error) || !set_headers(&post, channel->config, notice, error))
         return FALSE;
     post.easy = curl_easy_init();

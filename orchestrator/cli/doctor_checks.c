@@ -12,6 +12,7 @@
 #include "orchestrator/cli/session.h"
 #include "orchestrator/kvm_proof.h"
 #include "orchestrator/os_content.h"
+#include "orchestrator/outbox_deliver.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -289,6 +290,28 @@ static void check_user(VrDoctor *doctor, VrCheck *check)
                "use sudo, or --connect qemu:///session");
 }
 
+static void check_notices(VrDoctor *doctor, VrCheck *check)
+{
+    g_autoptr(GError) local = NULL;
+    g_autoptr(VrConfig) config = vr_config_load(NULL, &local);
+    g_autoptr(GPtrArray) channels = config ? vr_outbox_channels(config) : NULL;
+    g_autoptr(GString) names = g_string_new(NULL);
+
+    for (guint i = 0; channels && i < channels->len && !local; i++) {
+        const VrChannel *channel = channels->pdata[i];
+        g_string_append_printf(names, "%s%s", names->len ? ", " : "", channel->name);
+        if (channel->check)
+            channel->check(channel, &local);
+    }
+    if (local)
+        answer(check, VR_CHECK_WARN, g_strdup(local->message),
+               "until then what is told of runs waits; 'virt-reimage notices' lists it");
+    else if (names->len == 0)
+        answer(check, VR_CHECK_OK, g_strdup("nobody is told of runs: there is no journal, hook or webhook"), NULL);
+    else
+        answer(check, VR_CHECK_OK, g_strdup_printf("runs are told to: %s", names->str), NULL);
+}
+
 const VrDoctorCheck vr_doctor_checks[] = {{"libvirt", check_libvirt},
                                           {"user", check_user},
                                           {"kvm", check_kvm},
@@ -303,4 +326,5 @@ const VrDoctorCheck vr_doctor_checks[] = {{"libvirt", check_libvirt},
                                           {"reflink", check_reflink},
                                           {"pools", check_pools},
                                           {"security", check_security},
+                                          {"notices", check_notices},
                                           {NULL, NULL}};

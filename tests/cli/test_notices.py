@@ -9,16 +9,19 @@ import subprocess
 import sys
 import time
 
+import jsonschema
 import pytest
 
 from lib import cheap_guest, secret_hunt
 from lib.certificates import Authority, DAY
 from lib.webhook import GIB, Webhook
-from program import DONE, FAILED, NO_LIBVIRT, USAGE, crashing_image
+from program import DONE, FAILED, NO_LIBVIRT, TOP, USAGE, crashing_image
 
 ASKED, RESULT, ENDED = "RequestSubmitted", "RequestResult", "CompletionResult"
 HOOK = "#!/bin/sh\nprintf '%s %s %s ' \"$1\" \"$2\" \"$3\" >> {log}\ncat >> {log}\necho >> {log}\n"
 KEY = "the key of the signature, line one"
+with open(os.path.join(TOP, "docs/notices.schema.json"), encoding="utf-8") as schema:
+    SCHEMA = jsonschema.Draft202012Validator(json.load(schema))
 
 
 class Told:
@@ -78,7 +81,11 @@ def lines(path):
         return []
     with open(path, encoding="utf-8") as file:
         words = [line.rstrip("\n").split(" ", 3) for line in file if line.endswith("}\n")]
-    return [(event, name, run, json.loads(body)) for event, name, run, body in words]
+    found = [(event, name, run, json.loads(body)) for event, name, run, body in words]
+    for _, _, _, notice in found:
+        if "schemaVersion" in notice:  # else it is one of fill()
+            SCHEMA.validate(notice)
+    return found
 
 
 def outbox(program):
@@ -326,6 +333,17 @@ def test_a_webhook_that_is_not_asked(defined, told, keys, error):
     wait_told(lambda: any(error in (one or "") for one in errors(defined)), error)
     assert error in defined("-c", NO_LIBVIRT, "notices").out
     assert "ada:secret" not in str(outbox(defined))
+
+
+def test_doctor_says_who_is_told(defined, told):
+    def check():
+        return next(one for one in defined.run("--json", "doctor").json["checks"] if one["check"] == "notices")
+    assert check()["result"] == "ok" and "nobody" in check()["text"]
+    told.hook("10-mail")
+    told.configure(webhook="https://localhost/in")
+    assert check()["result"] == "ok" and "webhook, hook/10-mail" in check()["text"]
+    os.chmod(os.path.join(told.hooks, "10-mail"), 0o777)
+    assert check()["result"] == "warn" and "can be written to by others" in check()["text"]
 
 
 def test_a_configuration_that_cannot_be_read(defined, told):
