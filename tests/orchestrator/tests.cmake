@@ -57,6 +57,7 @@ vr_test(orchestrator history_prune LINK vr_orchestrator engine_support)
 vr_test(orchestrator tallies LINK vr_orchestrator engine_support)
 vr_test(orchestrator outbox LINK points vr_orchestrator engine_support PkgConfig::JANSSON)
 vr_test(orchestrator outbox_deliver LINK vr_orchestrator engine_support PkgConfig::JANSSON)
+set_tests_properties(orchestrator/outbox orchestrator/outbox_deliver PROPERTIES TIMEOUT 900) # hundreds of kills, of hooks; VR_FULL=1: every pair of kills
 vr_test(orchestrator executor LINK vr_orchestrator engine_support)
 vr_threaded(orchestrator/executor)
 vr_test(orchestrator executor_extensions LINK vr_orchestrator engine_support PkgConfig::JANSSON SOURCES orchestrator/host_agent.c)
