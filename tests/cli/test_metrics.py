@@ -153,9 +153,9 @@ def test_no_store_yet(program):
 
 
 def test_what_comes_from_outside_is_escaped(moved):
-    change(moved, ("UPDATE generations SET version = ? WHERE version = '2.0.0'", 'a"b\\c\nd\x1b[31m'))
+    change(moved, ("UPDATE generations SET version = ? WHERE version = '2.0.0'", 'a"b\\nc\nd\x1b[31m'))  # a backslash and an n, and a newline
     (labels,) = [labels for labels in metrics(moved).with_value("instances") if labels["image"] == IMAGE]
-    assert labels["version"] == 'a"b\\c?d?[31m'
+    assert labels["version"] == 'a"b\\nc?d?[31m'
 
 
 # --- what needs a person ----------------------------------------------------------------------------------
@@ -200,6 +200,7 @@ def test_a_version_that_failed(moved):
     database = sqlite3.connect(os.path.join(moved.root, "state.db"))
     (swap,) = database.execute("SELECT id FROM swaps LIMIT 1").fetchone()
     database.close()
+    add_run(moved, 0, 3, "InternalExecutionError", swap=swap)  # says nothing of the version
     add_run(moved, 1, 3, ENDED_BY_POLICY)  # nobody ran on it
     assert not metrics(moved).with_value("version_blocked")
     moved("upgrade", "shop", "--dry-run")
