@@ -261,7 +261,7 @@ def test_a_thousand_instances(copied):
     fill(copied, 1000, 0)
     begun = time.monotonic()
     assert len(ask("reimage", "shop", "many-", root=copied.root)) == 1000
-    assert time.monotonic() - begun < 1  # 0.1 s and less without AddressSanitizer
+    assert time.monotonic() - begun < LIMIT_S  # 0.1 s and less where the machine is idle
 
 
 # --- by a daemon ------------------------------------------------------------------------------------------
