@@ -11,6 +11,7 @@ from conftest import TOP
 from guest import Guest, wait_for
 from proof import assert_same_machines, facts_of
 
+BOX = "virt-reimage-VAGRANTSLASH-lab_vagrant_box_image_1.0.0_box.img"
 VAGRANTFILES = ["vagrant/Vagrantfile", "vagrant/box/Vagrantfile"]
 
 
@@ -118,10 +119,12 @@ def test_release(host):
 
 
 def test_destroy(host):
-    """What is left is the box in the pool, which Vagrant never deletes."""
+    """What is left is the box in the pool, which Vagrant never deletes, and of a guest that libvirt has forgotten the data disks."""
+    for verb in ("destroy", "undefine"):
+        host.run("virsh", "-q", verb, "vg-1")
     host.vagrant("destroy", "-f")
     assert set(host.states().values()) == {"not_created"}
     assert host.run("virsh", "-q", "list", "--all", "--name").split() == []
-    assert host.volumes() == {"virt-reimage-VAGRANTSLASH-lab_vagrant_box_image_1.0.0_box.img"}
+    assert host.volumes() == {BOX, "vg-1-vdb.qcow2", "vg-1-vdc.qcow2"}
     host.lab("destroy")
     assert not os.path.exists(host.store)
