@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Debian packages: built as a user builds them, and installed on hosts to throw away."""
+import fcntl
 import os
 import re
 import shutil
@@ -14,8 +15,10 @@ TOP = os.path.dirname(os.path.dirname(HERE))
 sys.path[:0] = [HERE, os.path.dirname(HERE)]
 
 from packaged import Host  # noqa: E402  (after the path)
+from shop import open_shop  # noqa: E402
 
 OLDER = "0.0.9"
+SCRATCH = "VR_PACKAGES_SCRATCH"
 
 
 class Debs:
@@ -40,42 +43,64 @@ class Debs:
         return {word[5].split(" -> ")[0].lstrip("."): word[0] for word in words}
 
 
+def pytest_configure(config):
+    """One directory for all workers, of the process that starts them: the packages are built once."""
+    if SCRATCH not in os.environ:
+        base = "/dev/shm" if os.path.isdir("/dev/shm") and shutil.disk_usage("/dev/shm").free > 2_000_000_000 else None
+        os.environ[SCRATCH] = config.packages_scratch = tempfile.mkdtemp(prefix="virt-reimage-packages-", dir=base)
+
+
+def pytest_unconfigure(config):
+    if hasattr(config, "packages_scratch"):
+        shutil.rmtree(config.packages_scratch)
+        del os.environ[SCRATCH]
+
+
 @pytest.fixture(scope="session")
 def scratch():
-    base = "/dev/shm" if shutil.disk_usage("/dev/shm").free > 2_000_000_000 else None
-    path = tempfile.mkdtemp(prefix="virt-reimage-packages-", dir=base)
-    os.chmod(path, 0o755)
-    yield path
-    shutil.rmtree(path)
+    return os.environ[SCRATCH]
 
 
-@pytest.fixture(scope="session")
-def debs(scratch):
-    """Built from a clean export of what would be committed, as dpkg-buildpackage does it for anybody. VR_DEBS=DIR: those, for who
-    works on these tests."""
-    if "VR_DEBS" in os.environ:
-        return Debs(os.environ["VR_DEBS"])
-    source = os.path.join(scratch, "built", "source")
-    os.makedirs(source)
-    names = subprocess.run(["git", "-C", TOP, "-c", f"safe.directory={TOP}", "ls-files", "-z", "-co", "--exclude-standard"], check=True,
-                           capture_output=True).stdout
+def export_source(directory):
+    """What would be committed, as it is now."""
+    git = ["git", "-C", TOP, "-c", f"safe.directory={TOP}"]
+    names = subprocess.run([*git, "ls-files", "-z", "-co", "--exclude-standard"], check=True, capture_output=True).stdout
     there = b"\0".join(name for name in names.split(b"\0") if name and os.path.lexists(os.path.join(TOP.encode(), name)))
-    subprocess.run(["tar", "-c", "-C", TOP, "--null", "-T", "-", "-f", os.path.join(scratch, "source.tar")], input=there, check=True)
-    subprocess.run(["tar", "-x", "-C", source, "-f", os.path.join(scratch, "source.tar")], check=True)
+    os.makedirs(directory)
+    pack = subprocess.run(["tar", "-c", "-C", TOP, "--null", "-T", "-"], input=there, check=True, capture_output=True)
+    subprocess.run(["tar", "-x", "-C", directory], input=pack.stdout, check=True)
+
+
+def build(source):
     environment = {name: value for name, value in os.environ.items() if not re.match("CC|CFLAGS|CMAKE_|LDFLAGS|DEB_", name)}
     environment |= {"DEB_BUILD_OPTIONS": f"nocheck noautodbgsym parallel={os.cpu_count()}", "LC_ALL": "C.UTF-8"}
     done = subprocess.run(["dpkg-buildpackage", "-us", "-uc", "-b"], cwd=source, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-    return Debs(os.path.dirname(source))
+
+
+@pytest.fixture(scope="session")
+def debs(scratch):
+    """Built from a clean export, as dpkg-buildpackage does it for anybody. VR_DEBS=DIR: those, for who works on these tests."""
+    if "VR_DEBS" in os.environ:
+        return Debs(os.environ["VR_DEBS"])
+    with open(os.path.join(scratch, "lock"), "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = os.path.join(scratch, "built", "done")
+        if not os.path.exists(done):
+            shutil.rmtree(os.path.dirname(done), ignore_errors=True)  # of one who could not
+            export_source(os.path.join(scratch, "built", "source"))
+            build(os.path.join(scratch, "built", "source"))
+            shutil.rmtree(os.path.join(scratch, "built", "source"))
+            os.mkdir(done)
+    return Debs(os.path.dirname(done))
 
 
 @pytest.fixture(scope="session")
 def older(debs, scratch):
     """The same with a lower version number."""
-    directory = os.path.join(scratch, "older")
-    os.mkdir(directory)
+    directory = tempfile.mkdtemp(prefix="older-", dir=scratch)
     for name in debs.names:
-        tree = os.path.join(scratch, f"tree-{name}")
+        tree = os.path.join(directory, f"tree-{name}")
         subprocess.run(["dpkg-deb", "-R", debs[name], tree], check=True)
         with open(f"{tree}/DEBIAN/control", encoding="utf-8") as file:
             control = file.read()
@@ -101,3 +126,9 @@ def booted():
     """One with systemd as its process 1."""
     with Host(systemd=True) as one:
         yield one
+
+
+@pytest.fixture
+def shop(booted, debs):
+    """A set on it: its guests run 1.0.0, and 2.0.0 is there for them."""
+    return open_shop(booted, debs)

@@ -1,66 +1,11 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """K5, H5: the packages on a host with systemd as its process 1, and what becomes of a run there."""
-import re
+import os
 
 import pytest
+from shop import DAEMON, GUESTS, SET, begin_run, open_shop, run_processes, run_status, show, wait_done
 
-SET, GUESTS = "night-shop", ["web-0", "web-1"]
-DAEMON = "virt-reimaged.service"
-
-
-def wait_libvirt(host):
-    host.wait_for(lambda: host.run("virsh", "list").status == 0, 30, "libvirt answers")
-
-
-def open_shop(host, debs):
-    """Two guests on 1.0.0, in a set, and 2.0.0 is there for them."""
-    wait_libvirt(host)
-    host.install(debs, *debs.names)
-    for guest in GUESTS:
-        host.add_guest(guest)
-    host.publish("1.0.0", "2.0.0")
-    host.add_set(SET, GUESTS)
-    return host
-
-
-@pytest.fixture
-def shop(booted, debs):
-    return open_shop(booted, debs)
-
-
-def show(host, unit, key):
-    return host("systemctl", "show", "--value", "-p", key, unit).strip()
-
-
-def job_units(host):
-    return re.findall(r"virt-reimage-job@\S+\.service", host("systemctl", "list-units", "--plain", "--no-legend", "virt-reimage-job@*"))
-
-
-def begin_run(host):
-    """In the middle of the swap of its first guest; the process of the run."""
-    host.reimage("upgrade", SET, "--detach")
-    host.wait_for(lambda: "2.0.0" in host.booted_versions(GUESTS[0]) or "2.0.0" in host.booted_versions(GUESTS[1]), 30, "a guest was swapped")
-    assert run_status(host) == "RollingForward"
-    return run_processes(host)
-
-
-def run_processes(host):
-    """Those of virt-reimage in units of jobs."""
-    pids = [pid for unit in job_units(host)
-            for pid in host.read(f"/sys/fs/cgroup{show(host, unit, 'ControlGroup')}/cgroup.procs").split()]
-    assert pids
-    return sorted(pids)
-
-
-def run_status(host):
-    runs = host.reimage_json("history", SET)["runs"]
-    return runs[0]["runningStatus"]["code"] if runs else None
-
-
-def wait_done(host):
-    host.wait_for(lambda: host.versions(SET) == ["2.0.0"] * 2 and run_status(host) == "Completed", 60, "the run is done")
-    for guest in GUESTS:
-        assert host.booted_versions(guest) == ["1.0.0", "2.0.0"], "each guest was swapped once"
+full = pytest.mark.skipif(os.environ.get("VR_FULL") != "1", reason="half a minute: VR_FULL=1")
 
 
 def test_its_units(shop):
@@ -81,8 +26,19 @@ def test_its_units(shop):
     shop("systemctl", "stop", DAEMON)
     assert shop.versions(SET, user="ann") == ["2.0.0"] * 2, "the socket has started it again"
     assert show(shop, DAEMON, "ActiveState") == "active"
+    they_go(shop)
 
 
+def they_go(host):
+    """A removal ends the daemon and its sockets; guests run on."""
+    processes, disks = [host.qemu(guest) for guest in GUESTS], host.disks()
+    host("dpkg", "--purge", "virt-reimaged", "virt-reimage")
+    assert not host.exists("/run/virt-reimage") and not host.exists("/etc/virt-reimage")
+    assert "virt-reimage" not in host("systemctl", "list-units", "--all", "--plain", "--no-legend", "virt-reimage*")
+    assert [host.qemu(guest) for guest in GUESTS] == processes and host.disks() == disks
+
+
+@full
 def test_a_daemon_that_is_killed(shop):
     """K5: its death stops no run, and the next one serves the same."""
     processes, daemon = begin_run(shop), show(shop, DAEMON, "MainPID")

@@ -26,10 +26,8 @@ def test_guests_and_disks_are_left_alone(host, older, debs):
     make_set(host)
     host.reimage("upgrade", SET)
     processes, disks = all_run(host, "2.0.0"), host.disks()
-    with open(host.path("/etc/virt-reimage/virt-reimage.conf"), "a", encoding="ascii") as file:
-        file.write("[host]\nuri=qemu:///system\n")
-    with open(host.path("/etc/virt-reimage/hooks.d/mine"), "w", encoding="ascii") as file:
-        file.write("#!/bin/sh\n")
+    host.append("/etc/virt-reimage/virt-reimage.conf", "[host]\nuri=qemu:///system\n")
+    host.append("/etc/virt-reimage/hooks.d/mine", "#!/bin/sh\n")
 
     host.install(debs, "virt-reimage")  # an upgrade
     all_run(host, "2.0.0", processes)

@@ -81,6 +81,12 @@ class Throwaway:
             self.process.wait()
             self.process = None
 
+    def power_off(self, timeout=120):
+        """As its systemd does it; boot() again."""
+        self.run("systemctl", "poweroff", "--no-wall")
+        self.process.wait(timeout)
+        self.process = None
+
     def wait_gone(self):
         """The groups that its systemd made go from below."""
         def remove():
@@ -115,7 +121,9 @@ class Throwaway:
                                 text=True)
 
     def path(self, path):
-        """Where a path of it is for us."""
+        """Where a path of it is for us; when it is off, of what was written there."""
+        if not self.process:
+            return f"{self.dir}/upper{path}"
         return f"/proc/{self.pid}/root{path}"
 
     def exists(self, path):
@@ -124,6 +132,11 @@ class Throwaway:
     def read(self, path):
         with open(self.path(path), encoding="utf-8", errors="replace") as file:
             return file.read()
+
+    def append(self, path, text):
+        os.makedirs(os.path.dirname(self.path(path)), exist_ok=True)
+        with open(self.path(path), "a", encoding="ascii") as file:
+            file.write(text)
 
     def put(self, source, path):
         shutil.copy(source, self.path(path))
