@@ -213,7 +213,7 @@ gboolean vr_executor_past(const VrSet *set, VrRun *run, VrRunTarget *targets, Vr
     }
     request->kind = run->kind;
     request->reason = run->reason;
-    request->automatic = run->automatic;
+    request->automatic = request->windowed = run->automatic; /* where it died before it wrote how it was asked for */
     request->detached = run->detached;
     request->automatic_rollback = set->model->policy.automatic_rollback;
     if (!run->state)

@@ -38,7 +38,7 @@ typedef enum {
     VR_OPT_IGNORE = 1 << 29,
     VR_OPT_TEMP_DISK = 1 << 30,
     VR_OPT_OUTPUT = 1 << 23, /* --output --prometheus */
-    VR_OPT_AUTOMATIC = 1 << 11,
+    VR_OPT_AUTOMATIC = 1 << 12,
     VR_OPT_RECOVER = 1 << 22 /* --forget --rebuild */
 } VrCliOptionSet;
 

@@ -19,6 +19,7 @@ static gboolean execute(const VrSession *session, const VrTargets *targets, GErr
                             .automatic_rollback =
                                 session->set->model->policy.automatic_rollback && !options->no_auto_rollback,
                             .automatic = options->automatic,
+                            .windowed = options->automatic,
                             .walk = options->walk,
                             .temp_disks = options->temp_disk,
                             .detached = vr_worker_is(session->cli),

@@ -167,6 +167,8 @@ static void add_summary(GString *page, const json_t *document)
         vr_report_number(progress, "inProgressInstanceCount"), vr_report_number(progress, "pendingInstanceCount"),
         vr_report_number(progress, "skippedInstanceCount"));
 
+    const char *user = vr_report_text(document, "userName");
+
     g_string_append(page, "<dl>\n");
     add_item(page, "Status", vr_report_text(status, "code"));
     add_item(page, "Target", g_strstrip(target));
@@ -174,7 +176,7 @@ static void add_summary(GString *page, const json_t *document)
     add_item(page, "Started", started);
     add_item(page, "Ended", *ended ? ended : "not yet");
     add_item(page, "Took", *ended ? took : "");
-    add_item(page, "By", vr_report_text(document, "userName"));
+    add_item(page, "By", *user ? user : vr_report_text(document, "startedBy"));
     add_item(page, "Reason", vr_report_text(document, "reason"));
     add_item(page, "Error", vr_report_text(why, "code"));
     add_item(page, "What happened", vr_report_text(why, "message"));
