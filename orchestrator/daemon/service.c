@@ -24,6 +24,7 @@ struct VrService {
     GArray *stops, *reloads; /* Hook */
     GPtrArray *holds;        /* Hold *, in the order in which they came */
     guint last_hold;
+    char *status; /* as it was said last */
     guint sources[5]; /* of GLib; 0: none */
     gboolean stopping, cut;
 };
@@ -66,7 +67,11 @@ void vr_service_status(VrService *service, const char *format, ...)
     text = g_strdup_vprintf(format, args);
     va_end(args);
     g_strdelimit(text, "\n", ' ');
+    if (g_strcmp0(text, service->status) == 0) /* a manager that does not read would be waited for */
+        return;
     (void)sd_notifyf(0, "STATUS=%s", text);
+    g_free(service->status);
+    service->status = g_steal_pointer(&text);
 }
 
 /* ---- the stop ---- */
@@ -185,6 +190,7 @@ void vr_service_free(VrService *service)
     g_array_unref(service->stops);
     g_array_unref(service->reloads);
     g_ptr_array_unref(service->holds);
+    g_free(service->status);
     g_free(service);
 }
 

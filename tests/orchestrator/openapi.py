@@ -4,6 +4,7 @@
 
 usage: openapi.py docs/openapi.yaml TEST_ROUTE_TABLE VIRT_REIMAGE    (the first program prints the table when called with --list)
 """
+import functools
 import re
 import subprocess
 import sys
@@ -138,15 +139,20 @@ def rows_of(program):
         yield method, path, KINDS[int(kind)], read_only == "1", set(fields.split()), words
 
 
+@functools.lru_cache(None)
+def help_of(program, command):
+    done = subprocess.run([program, "help", command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def check_command(program, words):
     """It is there, and has the options that the route gives it."""
     command, *rest = words.split()
-    done = subprocess.run([program, "help", command], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{words}: {done.stderr}"
-    for word in rest:
-        if word.startswith("--"):
-            option = word.split("=")[0]
-            assert re.search(rf"^  {option} ", done.stdout, re.MULTILINE), f"{command} has no {option}"
+    for word in [command] + rest:
+        option = word.split("=")[0]
+        assert not word.startswith("--") or re.search(rf"^  {option} ", help_of(program, command), re.MULTILINE), f"no {option}: {words}"
+    help_of(program, command)
 
 
 def main():
