@@ -24,7 +24,7 @@ struct VrService {
     GArray *stops, *reloads; /* Hook */
     GPtrArray *holds;        /* Hold *, in the order in which they came */
     guint last_hold;
-    char *status; /* as it was said last */
+    char *status;     /* as it was said last */
     guint sources[5]; /* of GLib; 0: none */
     gboolean stopping, cut;
 };
