@@ -31,6 +31,7 @@ const VrRoute vr_routes[] = {
     {"POST", SET "/rollback", VR_ROUTE_LONG, FALSE, "rollback --detach {set} {instances}",
      "instanceIds toGeneration run " RUN_FIELDS},
     {"POST", SET "/retry", VR_ROUTE_LONG, FALSE, "retry --detach {set}", RUN_FIELDS},
+    {"POST", SET "/auto", VR_ROUTE_LINES, FALSE, "set-auto {set} {automatic}", "automatic"},
     {"POST", SET "/recover", VR_ROUTE_LINES, FALSE, "recover {set}", ""},
 
     {"GET", SET "/" ROLL "latest", VR_ROUTE_DOCUMENT, TRUE, "status {set}", ""},
@@ -43,6 +44,7 @@ const VrRoute vr_routes[] = {
 
     {"POST", SET "/protect", VR_ROUTE_LINES, FALSE, "protect {set} {instances}", "instanceIds reason"},
     {"POST", SET "/unprotect", VR_ROUTE_LINES, FALSE, "unprotect {set} {instances}", "instanceIds"},
+    {"GET", SET "/triggers", VR_ROUTE_DOCUMENT, TRUE, "triggers {set}", ""},
     {"GET", SET "/notices", VR_ROUTE_DOCUMENT, FALSE, "notices {set}", ""},
     {"GET", SET "/virtualMachines", VR_ROUTE_DOCUMENT, TRUE, "status {set}", ""},
     {"GET", SET "/virtualMachines/{instance}", VR_ROUTE_DOCUMENT, TRUE, "instance-view {set} {instance}", ""},
@@ -63,6 +65,7 @@ const VrRoute vr_routes[] = {
     {"POST", "/images/{image}/versions/{version}/include", VR_ROUTE_LINES, FALSE, "image-include {image} {version}",
      ""},
 
+    {"GET", "/triggers", VR_ROUTE_DOCUMENT, TRUE, "triggers", ""},
     {"GET", "/metrics", VR_ROUTE_TEXT, TRUE, "metrics", ""},
     {"GET", "/notices", VR_ROUTE_DOCUMENT, FALSE, "notices", ""},
     {NULL}};

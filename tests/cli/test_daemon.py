@@ -270,7 +270,7 @@ def test_who_may_only_read_can_change_nothing(shop, fleet):
     changing = [("PUT", SHOP), ("PATCH", SHOP), ("DELETE", SHOP), ("DELETE", f"/images/{IMAGE}/versions/1.0.0"), ("GET", "/notices")]
     changing += [("POST", f"{SHOP}/{verb}") for verb in
                  ("osRollingUpgrade", "reimage", "reimageall", "manualupgrade", "rollback", "retry", "recover", "protect", "unprotect",
-                  "rollingUpgrades/cancel", "rollingUpgrades/walk", f"virtualMachines/{first_name(fleet)}/release")]
+                  "auto", "rollingUpgrades/cancel", "rollingUpgrades/walk", f"virtualMachines/{first_name(fleet)}/release")]
     for method, url in changing:
         answer = unix_http.request_as(NOBODY, [], shop.ro, method, url, json.dumps(body))
         assert (answer.status, answer.error[0]) == (403, "Forbidden"), (url, answer.body)

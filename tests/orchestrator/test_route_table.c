@@ -182,6 +182,7 @@ static void a_request_becomes_words(void **state)
     expect_words("POST", SHOP "/rollingUpgrades/walk", "upgradeDomain=3", NULL, "--json walk -- shop 3");
     expect_words("POST", SHOP "/rollingUpgrades/cancel", "now=true", NULL, "--json cancel --now -- shop");
     expect_words("POST", SHOP "/rollingUpgrades/cancel", "now=false", NULL, "--json cancel -- shop");
+    expect_words("POST", SHOP "/auto", NULL, "{\"automatic\": \"off\"}", "set-auto -- shop off");
     expect_words("PUT", SHOP, "reason=why not", NULL, "--json set-define --no-apply --reason=why not -- -");
     expect_words("POST", SHOP "/protect", NULL, "{\"instanceIds\": [\"a\"], \"reason\": \"r\"}",
                  "protect --reason=r -- shop a");
