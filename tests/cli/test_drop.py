@@ -305,7 +305,7 @@ def test_full_disk(work):
         os.remove(os.path.join(mount, "ballast"))
         drop.daemon.process.send_signal(signal.SIGHUP)
         drop.published(name)
-        assert not os.path.exists(drop.at(f"{name}.error"))
+        cheap_guest.wait_for(lambda: not os.path.exists(drop.at(f"{name}.error")), 10, "the reason is gone, too")
         assert drop.versions() == ["2.0.0", "1.0.0"]
     finally:
         if drop:
