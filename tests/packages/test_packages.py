@@ -17,5 +17,20 @@ def test_the_program(debs):
                        "/etc/virt-reimage/virt-reimage.conf": "-rw-r--r--", "/lib/systemd/system/virt-reimage@.service": "-rw-r--r--",
                        "/lib/systemd/system/virt-reimage@.timer": "-rw-r--r--"}.items():
         assert files.get(path) == mode, path
+    for path in ("bash-completion/completions/virt-reimage", "man/man1/virt-reimage.1.gz", "man/man5/virt-reimage.conf.5.gz",
+                 "man/man5/virt-reimage-set.5.gz", "doc/virt-reimage/examples/virt-reimage.json",
+                 "doc/virt-reimage/examples/virt-reimage.rules.yml"):
+        assert f"/usr/share/{path}" in files or f"/usr/share/{path}.gz" in files, path
     assert not [path for path in files if path.startswith(("/var", "/run", "/usr/local", "/srv"))], "the store is none of dpkg's"
     assert "libguestfs0" in debs.field("virt-reimage", "Depends") and "qemu-utils" in debs.field("virt-reimage", "Depends")
+
+
+def test_the_daemon(debs):
+    files = debs.contents("virt-reimaged")
+    units = ["virt-reimaged.service", "virt-reimage-job@.service", "virt-reimage.socket", "virt-reimage-ro.socket", "virt-reimage-job.socket"]
+    assert {path for path in files if path.startswith("/lib/systemd/system/v")} == {f"/lib/systemd/system/{unit}" for unit in units}
+    assert files["/usr/sbin/virt-reimaged"] == files["/usr/libexec/virt-reimage/virt-reimage-job"] == "-rwxr-xr-x"
+    assert "/usr/share/man/man8/virt-reimaged.8.gz" in files
+    version = debs.field("virt-reimage", "Version")
+    assert f"virt-reimage (= {version})" in debs.field("virt-reimaged", "Depends")
+    assert "libvirt" not in debs.field("virt-reimaged", "Depends"), "what can hang or crash is in jobs"
