@@ -41,11 +41,19 @@ def swapped(host):
 
 
 def run_processes(host):
-    """Those of virt-reimage in units of jobs."""
+    """Those of runs that go on by themselves, in units of jobs."""
     pids = [pid for unit in job_units(host)
-            for pid in host.read(f"/sys/fs/cgroup{show(host, unit, 'ControlGroup')}/cgroup.procs").split()]
+            for pid in host.read(f"/sys/fs/cgroup{show(host, unit, 'ControlGroup')}/cgroup.procs").split() if is_worker(pid)]
     assert pids
     return sorted(pids)
+
+
+def is_worker(pid):
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return b"--worker-fd" in file.read()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def run_status(host):

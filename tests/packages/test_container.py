@@ -58,6 +58,22 @@ def test_an_upgrade_of_the_packages(booted, older, debs):
     wait_done(booted)
 
 
+def test_its_drop_folder(booted, debs):
+    """K5: what a member of the group puts there is published, by a daemon that may write nowhere else."""
+    booted.install(debs, *debs.names)
+    booted("useradd", "-m", "-G", "virt-reimage", "ann")
+    folder = "/var/spool/virt-reimage/cheap"
+    booted("install", "-d", "-m", "2770", "-g", "virt-reimage", os.path.dirname(folder), folder)
+    booted.append("/etc/virt-reimage/virt-reimage.conf", "[drop]\ndirectory=/var/spool/virt-reimage\n")
+    booted("systemctl", "restart", DAEMON)
+    image = booted.write_image("1.0.0")
+    booted("sh", "-ec", f"umask 027; cd {folder}; cp {image} 1.0.0.qcow2; sha256sum 1.0.0.qcow2 >1.0.0.qcow2.sha256", user="ann")
+    booted.wait_for(lambda: booted.exists(f"{folder}/published/1.0.0.qcow2") or booted.exists(f"{folder}/refused/1.0.0.qcow2"), 40,
+                    "the image is taken")
+    assert booted.exists(f"{folder}/published/1.0.0.qcow2"), booted("journalctl", "-u", "virt-reimage*")
+    assert "1.0.0" in booted.reimage("image-list", user="ann")
+
+
 def test_a_nightly_reimage(shop):
     """H5: the timer begins it at its hour, for the set of its name, and each guest gets a fresh disk of the version that it has."""
     shop("systemctl", "enable", "--now", f"virt-reimage@{SET}.timer")
