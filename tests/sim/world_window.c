@@ -4,10 +4,13 @@
 
 #define HOUR_MS 3600000
 
+/* By numbers of its own: a world without a window goes as it would where nobody knew of windows, so that what a seed has found once it finds again. */
 void world_draw_window(World *world)
 {
     static const guint minutes[] = {1, 2, 5, 10, 60, 600};
+    guint64 random = world->random;
 
+    world->random ^= 0x5851f42d4c957f2dULL;
     world->config.window = world_chance(world, 250);
     world->window_every_ms = (gint64)60000 * (1 + world_below(world, 120));
     world->window_ms = MIN((gint64)60000 * minutes[world_below(world, G_N_ELEMENTS(minutes))],
@@ -15,6 +18,7 @@ void world_draw_window(World *world)
     world->wall_ahead_ms = world_below(world, 24 * HOUR_MS);
     world->chances.wall = world->config.window && world_chance(world, 300) ? 30 : 0;
     world->chances.unsaid = world_chance(world, 200) ? 200 : 0;
+    world->random = random;
 }
 
 /* How long it is open still; 0: it is shut. */
@@ -43,6 +47,8 @@ VrWindowAnswer world_look_at_window(World *world)
 
 void world_hears_late(World *world, const VrWindowAnswer *window)
 {
+    if (!world->config.window)
+        return;
     if (world_chance(world, 300))
         world->now_ms += world_below(world, world_chance(world, 500) ? 20 : 90000);
     else if (window->until_ms > world->now_ms && world_chance(world, 30))
@@ -72,7 +78,7 @@ void world_batch_ends(World *world)
 
 void world_wall_jumps(World *world)
 {
-    if (world_chance(world, world->chances.wall))
+    if (world->chances.wall > 0 && world_chance(world, world->chances.wall))
         world->wall_ahead_ms += world_chance(world, 500) ? 2 * HOUR_MS : -2 * HOUR_MS;
     if (world->now_ms + world->wall_ahead_ms < 0)
         world->wall_ahead_ms = 0;
