@@ -76,6 +76,7 @@ static VrRollout *new_rollout(const VrExecutor *executor)
                               .walk = executor->request.walk,
                               .notice = model->notice.enable,
                               .window = executor->request.windowed && model->window.schedule != NULL,
+                              .window_ms = model->window.duration_ms,
                               .count = executor->count,
                               .instances = instances};
 

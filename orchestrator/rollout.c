@@ -448,6 +448,7 @@ VrRollout *vr_rollout_new(const VrRolloutConfig *config)
     if (rollout->walk)
         rollout->policy.by_domain = TRUE; /* D30: a person names a whole upgrade domain */
     rollout->notice = config->notice && config->kind != VR_RUN_ROLLBACK; /* decision 6: the way back waits for nobody */
+    rollout->window_ms = config->window_ms;
     rollout->window = config->window && config->kind != VR_RUN_ROLLBACK;
     if (config->kind == VR_RUN_ROLLBACK)
         open_ways_out(&rollout->policy);

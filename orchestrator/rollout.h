@@ -213,6 +213,7 @@ typedef struct {
     gboolean walk;              /* one upgrade domain at a time, by a person's word */
     gboolean notice;            /* guests have notice before they go down; a rollback gives none */
     gboolean window;            /* it has a maintenance window (H4); a rollback has none */
+    gint64 window_ms;           /* ... which opens for so long; 0: not known */
     guint count;
     const VrRolloutInstance *instances; /* copied */
 } VrRolloutConfig;

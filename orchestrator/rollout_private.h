@@ -70,6 +70,7 @@ struct VrRollout {
     gboolean same_reason_stops;
     gboolean notice;
     gboolean window;
+    gint64 window_ms;
     guint count;
 
     VrRolloutEntry *entries;      /* count */

@@ -40,6 +40,20 @@ static char *why_not(const VrStep *step)
         longest, words);
 }
 
+/* Takes the text. What may never come is not waited for in silence: windows that follow on one another may still be long enough, so it is not sure. */
+static char *warn(const VrRollout *rollout, char *text)
+{
+    g_autofree char *said = text;
+
+    if (text == NULL || rollout->window_ms == 0 || rollout->longest_batch_ms <= rollout->window_ms)
+        return g_steal_pointer(&said);
+    g_autofree char *longest = vr_clock_format_duration(rollout->longest_batch_ms);
+    g_autofree char *opening = vr_clock_format_duration(rollout->window_ms);
+    return g_strdup_printf(
+        "%s; the longest batch took %s, which is more than the %s of an opening: 'cancel' ends the run", said, longest,
+        opening);
+}
+
 /* D23: the run has so much time of its own, and the window is not its own. */
 static void count_no_more(VrRollout *rollout, gint64 now_ms)
 {
@@ -63,7 +77,7 @@ static void take_answer(VrStep *step)
     g_autofree char *before = rollout->shut_text;
     gint64 next_ms;
 
-    rollout->shut_text = why_not(step);
+    rollout->shut_text = warn(rollout, why_not(step));
     next_ms = rollout->shut_text != NULL ? step->event->window.next_ms : 0;
     if (ABS(next_ms - rollout->opens_at) > STEADY_MS)
         rollout->opens_at = next_ms;

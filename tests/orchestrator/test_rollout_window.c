@@ -160,6 +160,34 @@ static void test_what_is_left_is_too_short(void **state)
     assert_string_equal(is_open(&run, 11 * MINUTE), "hold wake");
 }
 
+/* It could wait for ever, and says so. */
+static void test_a_batch_is_longer_than_an_opening(void **state)
+{
+    static const char warning[] =
+        "; the longest batch took 20 min 00 s, which is more than the 15 min 00 s of an opening: 'cancel' ends the run";
+
+    for (guint minutes = 20; minutes >= 15; minutes -= 5) {
+        g_auto(Run) run = {0};
+
+        begin(&run, 5);
+        run.config.window_ms = 15 * MINUTE;
+        start(&run);
+        goes(&run, 15 * MINUTE);
+        run.now_ms += minutes * MINUTE;
+        TO_PROBES(&run, 0);
+        comes_good(&run, 0);
+        is_shut(&run, DAY);
+        assert_int_equal(g_str_has_suffix(run.last_text, warning), minutes == 20);
+        wake(&run, LOOK);
+        if (minutes == 15)
+            continue;
+        assert_string_equal(is_open(&run, 15 * MINUTE), "hold wake");
+        assert_true(g_str_has_suffix(view_of(&run).hold_text, warning));
+        wake(&run, LOOK);
+        assert_string_equal(goes(&run, 20 * MINUTE), "begin prepare 1"); /* two openings that touch */
+    }
+}
+
 static void test_nobody_can_say(void **state)
 {
     g_auto(Run) run = {0};
@@ -467,6 +495,7 @@ int main(void)
         cmocka_unit_test(test_nothing_begins_while_it_is_shut),
         cmocka_unit_test(test_it_shuts_during_the_survey),
         cmocka_unit_test(test_what_is_left_is_too_short),
+        cmocka_unit_test(test_a_batch_is_longer_than_an_opening),
         cmocka_unit_test(test_nobody_can_say),
         cmocka_unit_test(test_persons),
         cmocka_unit_test(test_other_holds),
