@@ -132,6 +132,19 @@ def test_metrics_are_text_and_notices_are_not_for_everybody(shop):
     shop.fails(403, "Forbidden", "GET", "/notices", socket=shop.ro)
 
 
+def test_what_begins_by_itself_is_said_and_switched(shop):
+    """H2, G6 by HTTP."""
+    for path in (shop.rw, shop.ro):
+        for url, words in (("/triggers", []), (f"{SHOP}/triggers", ["shop"])):
+            assert shop.get(url, socket=path).json == shop.program.json("triggers", *words)
+    before = shop.get(f"{SHOP}/triggers").body
+    assert "automatic is missing" in shop.fails(400, "Usage", "POST", f"{SHOP}/auto")
+    shop.fails(400, "Usage", "POST", f"{SHOP}/auto", {"automatic": "perhaps"})
+    assert shop.get(f"{SHOP}/triggers").body == before
+    assert shop.ask("POST", f"{SHOP}/auto", {"automatic": "off"}).json["messages"]
+    shop.ask("POST", f"{SHOP}/auto?automatic=model")
+
+
 # ---- what goes wrong ----
 
 
