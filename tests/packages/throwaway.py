@@ -15,6 +15,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
 NAMESPACES = ["--mount", "--pid", "--fork", "--kill-child", "--cgroup", "--uts", "--ipc", "--net", "--propagation", "private"]
 WAIT = ["/usr/bin/python3", "-c", "import signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN); signal.pause()"]
+# Mounts of control groups that the machine itself saw would be taken for its own by a libvirtd that starts a guest meanwhile.
+HOLD = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--propagation", "private", "--", "sh", "-c", 'mount -t cgroup2 cgroup2 "$0" && echo held && exec sleep infinity']
 SYSTEMD = ["/lib/systemd/systemd", "--system", "--log-target=journal"]
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -30,7 +32,7 @@ class Throwaway:
     def __init__(self, systemd=False, base="/"):
         self.init = SYSTEMD if systemd else WAIT
         self.systemd, self.base = systemd, base
-        self.dir = self.process = self.cgroup = None
+        self.dir = self.process = self.cgroup = self.holder = None
         self.pid = 0  # of its process 1
 
     def __enter__(self):
@@ -39,9 +41,11 @@ class Throwaway:
             subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", self.dir], check=True)
             for name in ("upper", "work", "root", "cgroup"):
                 os.mkdir(f"{self.dir}/{name}", 0o755)
-            subprocess.run(["mount", "-t", "cgroup2", "cgroup2", f"{self.dir}/cgroup"], check=True)
-            self.cgroup = f"{self.dir}/cgroup/{os.path.basename(self.dir)}"  # units of its systemd are groups below that
-            os.mkdir(self.cgroup)
+            self.holder = subprocess.Popen([*HOLD, f"{self.dir}/cgroup"], stdout=subprocess.PIPE, text=True)
+            assert self.holder.stdout.readline() == "held\n"
+            group = f"/proc/{self.holder.pid}/root{self.dir}/cgroup/{os.path.basename(self.dir)}"
+            os.mkdir(group)
+            self.cgroup = group  # units of its systemd are groups below that
             self.boot()
         except BaseException:
             self.__exit__()
@@ -52,7 +56,10 @@ class Throwaway:
         self.end()
         if self.cgroup:
             self.wait_gone()
-            subprocess.run(["umount", f"{self.dir}/cgroup"], check=False)
+        if self.holder:
+            self.holder.kill()
+            self.holder.wait()
+            self.holder.stdout.close()
         subprocess.run(["umount", "-l", self.dir], check=False)
         os.rmdir(self.dir)
         return False
