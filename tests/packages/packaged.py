@@ -12,14 +12,14 @@ GUESTS = "/var/lib/guests"
 IMAGE = "cheap"
 
 
-def model(name, guests, pause="PT0S"):
+def model(name, guests, pause="PT0S", more=""):
     lines = "".join(f"- {{domain: {guest}}}\n" for guest in guests)
     return (f"schemaVersion: 1\nname: {name}\nimageReference: {{name: {IMAGE}, version: latest}}\n"
             "upgradePolicy:\n  rollingUpgradePolicy: {maxBatchInstancePercent: 50, maxUnhealthyInstancePercent: 100, "
             f"pauseTimeBetweenBatches: {pause}}}\n"
             "healthProfile: {healthTimeout: PT20S}\n"
             "osDisk: {target: vda}\nstop: {method: acpi, timeout: PT20S, force: true}\n"
-            f"instances:\n{lines}")
+            f"{more}instances:\n{lines}")
 
 
 class Host(Throwaway):
@@ -51,9 +51,9 @@ class Host(Throwaway):
         cheap_guest.write_os_disk(self.path(path), version, "qcow2", **options)
         return path
 
-    def publish(self, *versions):
+    def publish(self, *versions, **options):
         for version in versions:
-            self.reimage("image-publish", IMAGE, version, self.write_image(version))
+            self.reimage("image-publish", IMAGE, version, self.write_image(version, **options))
 
     def add_guest(self, name):
         """That runs 1.0.0, with a data disk."""

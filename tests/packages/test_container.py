@@ -3,7 +3,8 @@
 import os
 
 import pytest
-from shop import DAEMON, GUESTS, SET, begin_run, open_shop, run_processes, run_status, show, wait_done
+from lib import cheap_guest
+from shop import DAEMON, GUESTS, SET, begin_run, open_shop, run_processes, run_status, show, wait_done, wait_libvirt
 
 full = pytest.mark.skipif(os.environ.get("VR_FULL") != "1", reason="half a minute: VR_FULL=1")
 
@@ -15,6 +16,8 @@ def test_its_units(shop):
         assert show(shop, unit, "UnitFileState") == "enabled"
     assert shop("stat", "-c", "%a %U %G", "/run/virt-reimage/virt-reimage.sock", "/run/virt-reimage/virt-reimage-ro.sock",
                 "/run/virt-reimage/job.sock").splitlines() == ["660 root virt-reimage", "666 root root", "600 root root"]
+    for unit in ("virt-reimage-job@a.service", "virt-reimage@a.service"):
+        assert show(shop, unit, "DeviceAllow") == "" and show(shop, unit, "DevicePolicy") == "auto", "/dev/kvm and block devices of guests are there"
     shop("useradd", "-m", "-G", "virt-reimage", "ann")
     shop("useradd", "-m", "bob")
     assert shop.versions(SET, user="ann") == ["1.0.0"] * 2
@@ -72,6 +75,23 @@ def test_its_drop_folder(booted, debs):
                     "the image is taken")
     assert booted.exists(f"{folder}/published/1.0.0.qcow2"), booted("journalctl", "-u", "virt-reimage*")
     assert "1.0.0" in booted.reimage("image-list", user="ann")
+
+
+@full
+def test_a_new_disk_is_written_to(booted, debs):
+    """K5, C6: libguestfs's appliance is built and launched in the unit of a job."""
+    wait_libvirt(booted)
+    booted.install(debs, *debs.names)
+    guest = booted.add_guest("web-0")
+    booted.publish("1.0.0")
+    booted.publish("2.0.0", linux={"/etc/hostname": "image\n"})
+    booted.add_set(SET, [guest], more='osProfile: {offlineConfiguration: {hostname: "of-the-set"}}\n')
+    booted.reimage("upgrade", SET, timeout=600)
+    booted.wait_boot(guest, "2.0.0")
+    new = [one["path"] for one in booted.reimage_json("generations", SET, guest)["generations"] if one["state"] == "current"]
+    raw = "/var/tmp/new.raw"
+    booted("qemu-img", "convert", "-U", "-O", "raw", *new, raw)
+    assert booted("debugfs", "-R", "cat /etc/hostname", f"{raw}?offset={cheap_guest.LINUX_AT}").startswith("of-the-set\n")
 
 
 def test_a_nightly_reimage(shop):
