@@ -12,11 +12,10 @@ GUESTS = "/var/lib/guests"
 IMAGE = "cheap"
 
 
-def model(name, guests, pause="PT0S", more=""):
+def model(name, guests, more=""):
     lines = "".join(f"- {{domain: {guest}}}\n" for guest in guests)
     return (f"schemaVersion: 1\nname: {name}\nimageReference: {{name: {IMAGE}, version: latest}}\n"
-            "upgradePolicy:\n  rollingUpgradePolicy: {maxBatchInstancePercent: 50, maxUnhealthyInstancePercent: 100, "
-            f"pauseTimeBetweenBatches: {pause}}}\n"
+            "upgradePolicy:\n  rollingUpgradePolicy: {maxBatchInstancePercent: 50, maxUnhealthyInstancePercent: 100}\n"
             "healthProfile: {healthTimeout: PT20S}\n"
             "osDisk: {target: vda}\nstop: {method: acpi, timeout: PT20S, force: true}\n"
             f"{more}instances:\n{lines}")
@@ -67,8 +66,8 @@ class Host(Throwaway):
         self.wait_boot(name, "1.0.0")
         return name
 
-    def add_set(self, name, guests, **policy):
-        self.reimage("set-define", "-", stdin=model(name, guests, **policy))
+    def add_set(self, name, guests, more=""):
+        self.reimage("set-define", "-", stdin=model(name, guests, more))
         for guest in guests:
             self.reimage("adopt", name, guest, "--version", "1.0.0")
 

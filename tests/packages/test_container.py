@@ -4,7 +4,7 @@ import os
 
 import pytest
 from lib import cheap_guest
-from shop import DAEMON, GUESTS, SET, begin_run, open_shop, run_processes, run_status, show, wait_done, wait_libvirt
+from shop import DAEMON, GUESTS, SET, begin_run, finish_run, open_shop, run_processes, run_status, show, wait_done, wait_libvirt
 
 full = pytest.mark.skipif(os.environ.get("VR_FULL") != "1", reason="half a minute: VR_FULL=1")
 
@@ -48,7 +48,7 @@ def test_a_daemon_that_is_killed(shop):
     shop("systemctl", "kill", "--kill-who=main", "--signal=SIGKILL", DAEMON)
     shop.wait_for(lambda: show(shop, DAEMON, "MainPID") not in (daemon, "0"), 20, "there is another daemon")
     assert run_processes(shop) == processes
-    wait_done(shop)
+    finish_run(shop)
 
 
 def test_an_upgrade_of_the_packages(booted, older, debs):
@@ -58,7 +58,7 @@ def test_an_upgrade_of_the_packages(booted, older, debs):
     booted.install(debs, *debs.names)
     booted.wait_for(lambda: show(booted, DAEMON, "MainPID") not in (daemon, "0"), 20, "there is another daemon")
     assert run_processes(booted) == processes
-    wait_done(booted)
+    finish_run(booted)
 
 
 def test_its_drop_folder(booted, debs):
