@@ -92,13 +92,22 @@ static gboolean settle_upgrade(const VrSession *session, const VrTargets *target
                                   targets->image->version, error);
 }
 
+/* A person's word is one when nothing stands against what he asks for: what is refused changes nothing. */
+static gboolean take_word(const VrSession *session, const VrTargets *targets, GError **error)
+{
+    return !targets->is_word || !session->owner ||
+           vr_registry_word(session->journal, session->owner, session->set, error);
+}
+
 gboolean vr_run_targets(VrSession *session, VrTargets *targets, GError **error)
 {
     if (targets->chosen == 0)
-        return settle_upgrade(session, targets, error) && nothing_to_do(session, targets);
+        return take_word(session, targets, error) && settle_upgrade(session, targets, error) &&
+               nothing_to_do(session, targets);
     if (session->cli->options.dry_run)
         return vr_plan_show(session, targets, error);
-    if (!vr_plan_check(session, targets, error) || !vr_targets_verify(targets, session, error))
+    if (!vr_plan_check(session, targets, error) || !vr_targets_verify(targets, session, error) ||
+        !take_word(session, targets, error))
         return FALSE;
     if (targets->chosen == 0) /* the guests have said that they stay out of it */
         return nothing_to_do(session, targets);

@@ -47,8 +47,7 @@ gboolean vr_targets_of_retry(VrTargets *targets, const VrSession *session, GErro
 
     if (!run || !vr_targets_init(targets, session, run->kind, error))
         return FALSE;
-    if (session->owner && !vr_registry_word(session->journal, session->owner, session->set, error))
-        return FALSE; /* also what ended without a failure may begin by itself again */
+    targets->is_word = TRUE;
     if (run->version) {
         targets->image = vr_set_eligible(session, run->image, run->version, error);
         if (!targets->image)

@@ -14,6 +14,7 @@ typedef struct {
     guint pinned;         /* left alone because the model pins them to another version */
     guint guarded;        /* ... or because they are protected */
     guint asked_out;      /* left alone because their guests ask for it (D14) */
+    gboolean is_word;     /* that it is asked for ends what keeps the set from beginning by itself (trigger.h) */
     guint behind;         /* of an apply: those that were asked for and are behind the model */
     VrRunTarget *targets; /* [count] */
     GPtrArray *current;   /* VrGeneration * or NULL, one for each instance */

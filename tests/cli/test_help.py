@@ -8,12 +8,12 @@ import pytest
 from program import DONE, FAILED, USAGE, Program
 
 ALL = ("doctor image-check image-publish image-list image-info image-exclude image-include image-verify image-delete "
-       "image-prune adopt protect unprotect release set-define set-edit set-list "
+       "image-prune adopt protect unprotect release set-define set-edit set-auto set-list "
        "set-info set-dump set-undefine plan upgrade reimage apply retry rollback pause resume cancel walk promote approve status instance-view "
-       "history generations notices metrics recover gc").split()
-MUTATING = "image-publish image-exclude image-include image-delete image-prune adopt protect unprotect release set-define set-edit set-undefine upgrade reimage apply rollback "\
+       "triggers history generations notices metrics recover gc").split()
+MUTATING = "image-publish image-exclude image-include image-delete image-prune adopt protect unprotect release set-define set-edit set-auto set-undefine upgrade reimage apply rollback "\
            "retry pause resume cancel walk promote approve recover gc"
-IN_JSON = ("doctor image-check image-list image-info image-verify image-prune set-define set-edit set-undefine set-list set-info release plan upgrade reimage apply retry rollback status "
+IN_JSON = ("doctor image-check image-list image-info image-verify image-prune set-define set-edit set-undefine set-list set-info triggers release plan upgrade reimage apply retry rollback status "
            "pause resume cancel walk promote approve instance-view history generations notices gc").split()
 
 

@@ -77,7 +77,7 @@ class TestGuestsThatAreOff:
         finally:
             done.set()
             thread.join()
-        assert result.status in (DONE, FAILED), result.err
+        assert result.status in (DONE, FAILED, REFUSED), result.err  # refused: it was seen on its way up, and not touched
         version = lab.versions()[guest.name]
         assert version == ("3.0.0" if result.status == DONE else "1.0.0")
         assert guest.is_running()
