@@ -6,6 +6,7 @@ import os
 import signal
 import sqlite3
 import subprocess
+import time
 
 from lib import cheap_guest
 
@@ -148,6 +149,17 @@ def rows_of(path):
 def crashing_image(program, version):
     """Its guest powers itself off at the first tick of its clock, long before it counts as healthy."""
     return program.image(version, name=f"{version}.raw.qcow2", ends=True)
+
+
+def wait_for(lab, condition, seconds=60):
+    """The status of the lab's set, when it is as the condition wants it."""
+    deadline = time.monotonic() + seconds
+    while True:
+        status = lab.status()
+        if condition(status):
+            return status
+        assert time.monotonic() < deadline, json.dumps(status, indent=1)
+        time.sleep(0.1)
 
 
 def is_writing(program):

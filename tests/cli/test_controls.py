@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from program import DONE, FAILED, OWNED, POLICY, REFUSED, USAGE, crashing_image
+from program import DONE, FAILED, OWNED, POLICY, REFUSED, USAGE, crashing_image, wait_for
 
 PAUSE = "    pauseTimeBetweenBatches: PT1S\n"
 
@@ -26,16 +26,6 @@ def fixture_version(lab, request):
     lab.program.publish(number)
     lab.define(batch=50, upgrade_domains=2, policy=PAUSE)
     return number
-
-
-def wait_for(lab, condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while True:
-        status = lab.status()
-        if condition(status):
-            return status
-        assert time.monotonic() < deadline, json.dumps(status, indent=1)
-        time.sleep(0.1)
 
 
 def wait_point(lab, *points):

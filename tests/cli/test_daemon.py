@@ -69,10 +69,14 @@ def first_name(fleet):
 
 
 def test_it_says_what_it_serves_and_which_versions_it_knows(shop):
+    deadline = time.monotonic() + 30
+    while shop.get("/").json["jobs"] > 0:  # its own, of its begin
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
     for path in (shop.rw, shop.ro):
         about = shop.get("/", socket=path).json
         assert about["program"] == "virt-reimaged" and about["root"] == shop.program.root and about["uri"] == "qemu:///system"
-        assert about["pid"] == shop.daemon.process.pid and about["jobs"] >= 0 and about["stopping"] is False
+        assert about["pid"] == shop.daemon.process.pid and about["stopping"] is False
     assert "2018-10-01" in about["apiVersions"] and "2019-03-01" in about["apiVersions"]  # K7
     for version in about["apiVersions"]:
         shop.get(f"/?api-version={version}")

@@ -20,7 +20,7 @@ import pytest
 
 from lib import cheap_guest
 from lib.daemon import Daemon
-from program import BINARY, DONE, FAILED, IMAGE, OWNED, REFUSED, USAGE, Program, Result
+from program import BINARY, DONE, FAILED, IMAGE, OWNED, REFUSED, USAGE, Program, Result, wait_for
 
 DAEMON = os.path.join(os.path.dirname(BINARY), "virt-reimaged")
 JOB_UNIT = os.path.join(os.path.dirname(BINARY), "virt-reimage-job")
@@ -53,16 +53,6 @@ def fixture_version(lab, request):
     number = f"{100 + list(request.session.items).index(request.node)}.0.0"
     lab.program.publish(number)
     return number
-
-
-def wait_for(lab, condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while True:
-        status = lab.status()
-        if condition(status):
-            return status
-        assert time.monotonic() < deadline, json.dumps(status, indent=1)
-        time.sleep(0.1)
 
 
 def wait_end(lab):
