@@ -162,7 +162,8 @@ def test_wrong_digests(drop):
     drop.write("1.0.0.qcow2", content)
     drop.write("1.0.0.qcow2.sha256", b"x" * 100000)
     drop.warned("is longer than the line of a digest")
-    assert os.path.exists(drop.at("1.0.0.qcow2.error")) and drop.versions() == []
+    cheap_guest.wait_for(lambda: os.path.exists(drop.at("1.0.0.qcow2.error")), TAKEN_S, "it says so beside the file")
+    assert drop.versions() == []
 
 
 def test_links_and_fifos(drop):
