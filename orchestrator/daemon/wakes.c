@@ -111,6 +111,8 @@ static gboolean matters(const VrWakes *wakes, const struct inotify_event *event)
     const char *name = event->len > 0 ? event->name : "";
     g_autofree char *root = g_path_get_basename(wakes->root);
 
+    if (event->mask & IN_Q_OVERFLOW) /* of no watch (-1): more has changed than the kernel could tell */
+        return TRUE;
     if (event->wd == wakes->clock_watch)
         return g_str_equal(name, wakes->test_clock);
     if (event->wd == wakes->root_watch)
@@ -130,9 +132,10 @@ static gboolean on_inotify(int fd, GIOCondition condition, gpointer data)
 
     for (ssize_t at = 0; at < got;) {
         const struct inotify_event *event = (const struct inotify_event *)(const void *)(buffer + at);
+        gboolean of_clock = event->wd >= 0 && event->wd == wakes->clock_watch;
         if (matters(wakes, event))
-            vr_wakes_now(wakes, event->wd == wakes->clock_watch ? "the clock was set" : "the store has changed");
-        if (event->wd == wakes->clock_watch)
+            vr_wakes_now(wakes, of_clock ? "the clock was set" : "the store has changed");
+        if (of_clock)
             rearm(wakes);
         at += (ssize_t)(sizeof(*event) + event->len);
     }
