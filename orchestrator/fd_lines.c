@@ -47,7 +47,7 @@ void vr_fd_lines_free(VrFdLines *lines)
 
 /* ---- reading ---- */
 
-/* Exactly as many as are meant, once; others are closed again. */
+/* Exactly as many as are meant; others are closed again. */
 static void take_fds(VrFdLines *lines, struct msghdr *message)
 {
     for (struct cmsghdr *header = CMSG_FIRSTHDR(message); header; header = CMSG_NXTHDR(message, header)) {
@@ -58,7 +58,7 @@ static void take_fds(VrFdLines *lines, struct msghdr *message)
             continue;
         n = MIN((header->cmsg_len - CMSG_LEN(0)) / sizeof(int), (gsize)VR_FD_LINES_FDS_MAX);
         memcpy(got, CMSG_DATA(header), n * sizeof(int));
-        if (n == lines->n && !lines->have_fds) {
+        if (n == lines->n) {
             memcpy(lines->fds, got, n * sizeof(int));
             lines->have_fds = TRUE;
             continue;
@@ -71,7 +71,8 @@ static void take_fds(VrFdLines *lines, struct msghdr *message)
         lines->bad = TRUE;
 }
 
-/* FALSE: there is no more now. */
+/* Where none are meant there is no room for any, so that the kernel drops them: to close one that we had taken could wait for its other side.
+ * FALSE: there is no more now. */
 static gboolean read_piece(VrFdLines *lines)
 {
     char piece[PIECE];
@@ -80,8 +81,11 @@ static gboolean read_piece(VrFdLines *lines)
         char space[CMSG_SPACE(VR_FD_LINES_FDS_MAX * sizeof(int))];
     } control = {0};
     struct iovec part = {piece, sizeof(piece)};
-    struct msghdr message = {
-        .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.space, .msg_controllen = sizeof(control.space)};
+    gboolean meant = lines->n > 0 && !lines->have_fds;
+    struct msghdr message = {.msg_iov = &part,
+                             .msg_iovlen = 1,
+                             .msg_control = meant ? control.space : NULL,
+                             .msg_controllen = meant ? sizeof(control.space) : 0};
     ssize_t got = recvmsg(lines->fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 
     if (got < 0 && errno == EINTR)

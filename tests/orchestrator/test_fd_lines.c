@@ -157,6 +157,28 @@ static void test_other_descriptors(void **state)
     }
 }
 
+/* K3: where none are meant they are not even taken: whoever closes a file of FUSE waits for the program behind it. That one was closed shows in a lock
+ * of ours, which goes with any close of its file. */
+static void test_descriptors_that_are_not_taken(void **state)
+{
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET}, seen = lock;
+    g_autofree char *path = NULL;
+    vr_autofd file = g_file_open_tmp("fd-lines-XXXXXX", &path, NULL), probe = open(path, O_RDWR | O_CLOEXEC);
+    Pair pair;
+
+    assert_true(file >= 0 && probe >= 0);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(fcntl(file, F_SETLK, &lock), 0);
+    pair_open(&pair, 0);
+    json_t *line = json_object();
+    assert_true(vr_fd_lines_send(pair.theirs, line, &file, 1, 0, NULL));
+    json_decref(line);
+    assert_int_equal(take(&pair), VR_FD_LINES_BAD);
+    assert_int_equal(fcntl(probe, F_OFD_GETLK, &seen), 0);
+    assert_int_equal(seen.l_type, F_WRLCK);
+    pair_close(&pair);
+}
+
 /* Who does not read is not waited for, and who is gone is an error. */
 static void test_a_reader_that_does_not_read(void **state)
 {
@@ -203,6 +225,7 @@ int main(void)
         cmocka_unit_test(test_nonsense),
         cmocka_unit_test(test_descriptors),
         cmocka_unit_test(test_other_descriptors),
+        cmocka_unit_test(test_descriptors_that_are_not_taken),
         cmocka_unit_test(test_a_reader_that_does_not_read),
         cmocka_unit_test(test_signals),
     };
