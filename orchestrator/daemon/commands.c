@@ -13,6 +13,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "orchestrator/daemon/answers.h"
+#include "orchestrator/daemon/server.h"
 #include "orchestrator/fd_lines.h"
 #include "orchestrator/job_environment.h"
 
@@ -30,6 +31,7 @@
 #define FIRST_LINE_S 10
 #define READER_MS 60000
 #define WORDS_MAX 4096
+#define SIGNALS_MAX 1000 /* of one peer; who sends without an end would have the main loop for himself */
 
 struct VrCommands {
     VrJobs *jobs;
@@ -47,6 +49,7 @@ typedef struct {
     VrFdLines *lines;
     guint source, deadline;
     VrJob *job; /* NULL: not yet */
+    guint signals;
 } Command;
 
 /* ---- its end ---- */
@@ -225,7 +228,7 @@ static gboolean take(Command *command, const json_t *document)
     if (!command->job)
         return take_first(command, document);
     number = vr_fd_lines_signal(document);
-    if (number == 0 || number == SIGKILL)
+    if (number == 0 || number == SIGKILL || ++command->signals > SIGNALS_MAX)
         return FALSE;
     vr_job_signal(command->job, number);
     return TRUE;
@@ -263,12 +266,15 @@ static gboolean on_deadline(gpointer data)
 
 /* ---- its beginning ---- */
 
-/* What came before our 101 was not for us. */
-static void on_upgrade(void *data, struct MHD_Connection *connection, void *request, const char *extra,
+/* Not called when the peer is gone before its 101, so nothing of ours is made earlier. What came before that was not for us. */
+static void on_upgrade(void *data, struct MHD_Connection *connection, void *context, const char *extra,
                        size_t extra_size, MHD_socket fd, struct MHD_UpgradeResponseHandle *upgrade)
 {
-    Command *command = data;
+    const VrRequest *request = context;
+    Command *command = g_new0(Command, 1);
 
+    command->commands = data;
+    command->peer = *request->peer;
     command->upgrade = upgrade;
     command->fd = fd;
     command->lines = vr_fd_lines_new(fd, command->peer.read_only ? 0 : VR_FD_LINES_COMMAND_FDS);
@@ -308,11 +314,10 @@ static gboolean asks_for_upgrade(struct MHD_Connection *connection)
     return value && g_ascii_strcasecmp(value, UPGRADE) == 0;
 }
 
-enum MHD_Result vr_commands_answer(VrCommands *commands, struct MHD_Connection *connection, const VrPeer *peer)
+enum MHD_Result vr_commands_answer(VrCommands *commands, struct MHD_Connection *connection)
 {
     struct MHD_Response *response;
     enum MHD_Result queued;
-    Command *command;
 
     if (!asks_for_upgrade(connection))
         return vr_answer_error(connection, MHD_HTTP_UPGRADE_REQUIRED, "UpgradeRequired",
@@ -322,16 +327,10 @@ enum MHD_Result vr_commands_answer(VrCommands *commands, struct MHD_Connection *
                                "this daemon serves another libvirt or another store");
     if (commands->stopping)
         return vr_answer_error(connection, MHD_HTTP_SERVICE_UNAVAILABLE, "Busy", "the daemon is being stopped");
-    command = g_new0(Command, 1);
-    command->commands = commands;
-    command->peer = *peer;
-    command->fd = -1;
-    response = MHD_create_response_for_upgrade(on_upgrade, command);
+    response = MHD_create_response_for_upgrade(on_upgrade, commands);
     MHD_add_response_header(response, MHD_HTTP_HEADER_UPGRADE, UPGRADE);
     queued = MHD_queue_response(connection, MHD_HTTP_SWITCHING_PROTOCOLS, response);
     MHD_destroy_response(response);
-    if (queued != MHD_YES)
-        g_free(command);
     return queued;
 }
 

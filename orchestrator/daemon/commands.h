@@ -18,9 +18,9 @@ VrCommands *vr_commands_new(VrJobs *jobs);
 void vr_commands_free(VrCommands *commands);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrCommands, vr_commands_free)
 
-/* Queues the answer to a whole request for /commands: 101 and the upgrade, or an error. The peer is the connection's, let in to its
- * socket, and outlives the upgrade; the deadline for its request is off already. */
-enum MHD_Result vr_commands_answer(VrCommands *commands, struct MHD_Connection *connection, const VrPeer *peer);
+/* Queues the answer to a whole request for /commands: 101 and the upgrade, or an error. The connection's context is its VrRequest, and the deadline for
+ * that is off already. */
+enum MHD_Result vr_commands_answer(VrCommands *commands, struct MHD_Connection *connection);
 
 /* Called whenever a connection was closed, of which the HTTP server does not hear by itself (vr_server_look()). */
 void vr_commands_on_closed(VrCommands *commands, void (*closed)(void *data), void *data);

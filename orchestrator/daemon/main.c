@@ -159,9 +159,9 @@ static gboolean settle(Daemon *daemon, const Options *options, const VrConfig *c
     return FALSE;
 }
 
-static enum MHD_Result answer_command(void *commands, struct MHD_Connection *connection, const VrPeer *peer)
+static enum MHD_Result answer_command(void *commands, struct MHD_Connection *connection)
 {
-    return vr_commands_answer(commands, connection, peer);
+    return vr_commands_answer(commands, connection);
 }
 
 static void look(void *server)

@@ -178,7 +178,7 @@ static enum MHD_Result answer_new(VrRoutes *routes, VrRequest *request)
     }
     if (kind == VR_ROUTE_COMMANDS) {
         vr_request_keep(request);
-        return routes->config.commands(routes->config.commands_data, request->connection, request->peer);
+        return routes->config.commands(routes->config.commands_data, request->connection);
     }
     exchange->query = read_query(request->connection);
     begin(exchange);

@@ -11,7 +11,7 @@ typedef struct {
     const char *uri, *root; /* for GET /; may be NULL */
     VrJobs *jobs;           /* borrowed */
     /* POST /commands, for a peer that may; NULL: there are none */
-    enum MHD_Result (*commands)(void *data, struct MHD_Connection *connection, const VrPeer *peer);
+    enum MHD_Result (*commands)(void *data, struct MHD_Connection *connection);
     void *commands_data;
 } VrRoutesConfig;
 

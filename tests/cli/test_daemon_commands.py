@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """K1, B17, G2, H1: commands that the daemon does for a client: the same bytes and exit status as without it, and who outlives whom."""
+import contextlib
 import fcntl
 import json
 import os
@@ -617,6 +618,50 @@ def test_nonsense_ends_the_connection_alone(lab, there, daemon):
             assert b"started" not in ended(path, line, fds), line[:50]
         assert b"started" not in ended(path, b'{"argv":["set-list"],"env":[]}\n', four, more=b'{"argv":["set-list"],"env":[]}\n')
     assert daemon.jobs() == [] and there("set-list").status == DONE
+
+
+UPGRADE = b"POST /commands HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: virt-reimage-command\r\n\r\n"
+
+
+def test_who_cannot_be_answered_leaves_nothing(daemon):
+    """K3: a connection that takes no 101 costs no memory (AddressSanitizer says so when the daemon ends)."""
+    for _ in range(20):
+        with socket.socket(socket.AF_UNIX) as peer:
+            peer.settimeout(20)
+            peer.connect(daemon.path("virt-reimage-ro.sock"))
+            peer.shutdown(socket.SHUT_RD)  # the write of the other side fails
+            peer.sendall(UPGRADE)
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                while True:  # until it has closed
+                    peer.sendall(b"\n")
+                    time.sleep(0.01)
+    assert daemon.stop() == 0, daemon.said()
+
+
+def test_signals_without_an_end_end_the_connection(lab, there, daemon):
+    """K3: others are served meanwhile, and the job is told that its peer is gone."""
+    def flood():
+        sent = 0
+        with socket.socket(socket.AF_UNIX) as peer:
+            peer.settimeout(20)
+            peer.connect(daemon.path("virt-reimage-ro.sock"))
+            peer.sendall(UPGRADE)
+            assert b" 101 " in peer.recv(4096)
+            peer.sendall(json.dumps({"argv": ["plan", lab.set_name], "env": []}).encode() + b"\n")
+            answer, fds, _, _ = socket.recv_fds(peer, 4096, 4)
+            assert b"started" in answer
+            try:
+                while sent < 200000:
+                    peer.sendall(b'{"signal":"HUP"}\n' * 100)
+                    sent += 100
+            except (BrokenPipeError, ConnectionResetError):
+                pass
+            for fd in fds:
+                os.close(fd)
+        return sent
+    assert as_nobody(flood) < 200000
+    assert there("set-list").out == lab.program("set-list").out
+    cheap_guest.wait_for(lambda: not children_of(daemon), 20, "the job has ended")
 
 
 # ---- in units of their own ----
