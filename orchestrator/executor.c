@@ -54,7 +54,7 @@ void vr_executor_leave(VrExecutor *executor)
 
 /* --- history and view -------------------------------------------------------------------------------- */
 
-static void tell(VrExecutor *executor, VrProgressKind kind, const VrRunInstance *instance, const char *text)
+void vr_executor_tell(VrExecutor *executor, VrProgressKind kind, const VrRunInstance *instance, const char *text)
 {
     VrRolloutView view;
     VrProgress progress = {.kind = kind,
@@ -96,7 +96,7 @@ static void sync_instance(VrExecutor *executor, guint index, const char *text)
         instance->swap_id = g_strdup(vr_swap_row(executor->work[index].swap)->id);
     if (!vr_history_instance(executor->engine.journal, executor->engine.owner, executor->run->id, instance, &local))
         vr_warning(instance->domain, "history: %s", local->message);
-    tell(executor, VR_PROGRESS_INSTANCE, instance, text ? text : instance->reason);
+    vr_executor_tell(executor, VR_PROGRESS_INSTANCE, instance, text ? text : instance->reason);
 }
 
 void vr_executor_audit(VrExecutor *executor, const char *kind, const char *uuid, const char *text)
@@ -121,10 +121,10 @@ static void note_wait(VrExecutor *executor, const VrMessage *message)
     instance->reason = g_strdup(message->text);
     if (!vr_history_instance(executor->engine.journal, executor->engine.owner, executor->run->id, instance, &local))
         vr_warning(instance->domain, "history: %s", local->message);
-    tell(executor, VR_PROGRESS_INSTANCE, instance, message->text);
+    vr_executor_tell(executor, VR_PROGRESS_INSTANCE, instance, message->text);
 }
 
-static void push_job(VrExecutor *executor, VrCommandType type, guint instance, const char *text)
+void vr_executor_push(VrExecutor *executor, VrCommandType type, guint instance, const char *text)
 {
     VrJob *job = g_new0(VrJob, 1);
 
@@ -140,50 +140,18 @@ static void push_job(VrExecutor *executor, VrCommandType type, guint instance, c
     /* cppcheck-suppress memleak ; vr_executor_work() owns it */
 }
 
-static gboolean is_withdrawn(const VrExecutor *executor, const VrImage *image)
-{
-    g_autoptr(VrImage) now =
-        image->excluded ? NULL : vr_store_get(executor->engine.store, image->name, image->version, NULL);
-
-    return now && now->excluded;
-}
-
-/* A version that was excluded since the run began ends it (decision 8). */
-static void check_withdrawn(VrExecutor *executor)
-{
-    g_autoptr(GHashTable) seen = g_hash_table_new(NULL, NULL);
-
-    for (guint i = 0; i < executor->count; i++) {
-        const VrImage *image = executor->request.targets[i].chosen ? vr_executor_image(executor, i) : NULL;
-        if (!image || !g_hash_table_add(seen, (gpointer)image) || !is_withdrawn(executor, image))
-            continue;
-        vr_executor_post(executor, vr_message_new(VR_EVENT_WITHDRAWN, 0, VR_OUTCOME_OK,
-                                                  "the version was excluded while it was rolled out"));
-        return;
-    }
-}
-
-static void begin_survey(VrExecutor *executor)
-{
-    VrRolloutView view;
-
-    check_withdrawn(executor);
-    vr_rollout_view(executor->rollout, &view);
-    push_job(executor, VR_COMMAND_SURVEY, view.hold == VR_HOLD_BAKE ? 0 : executor->batch + 1, NULL);
-}
-
 static void obey(VrExecutor *executor, const VrCommand *command, const char *boot_id)
 {
     VrRunInstance *instance;
 
     switch (command->type) {
     case VR_COMMAND_SURVEY:
-        begin_survey(executor);
+        vr_executor_begin_survey(executor);
         break;
     case VR_COMMAND_BATCH_BEGIN:
         executor->batch = command->batch_number;
         vr_executor_audit(executor, "batch-begin", NULL, command->text);
-        tell(executor, VR_PROGRESS_BATCH, NULL, command->text);
+        vr_executor_tell(executor, VR_PROGRESS_BATCH, NULL, command->text);
         break;
     case VR_COMMAND_BATCH_END:
         vr_executor_audit(executor, "batch-end", NULL, command->text);
@@ -192,12 +160,12 @@ static void obey(VrExecutor *executor, const VrCommand *command, const char *boo
     case VR_COMMAND_WAKE:
         executor->wake_ms = command->at_ms;
         if (!vr_executor_is_held_by_window(executor))
-            tell(executor, VR_PROGRESS_WAIT, NULL, command->text);
+            vr_executor_tell(executor, VR_PROGRESS_WAIT, NULL, command->text);
         break;
     case VR_COMMAND_HOLD:
         vr_executor_audit(executor, "hold", NULL, command->text);
         vr_executor_gate_over(executor);
-        tell(executor, VR_PROGRESS_WAIT, NULL, command->text);
+        vr_executor_tell(executor, VR_PROGRESS_WAIT, NULL, command->text);
         break;
     case VR_COMMAND_GATE:
         vr_executor_ask_gate(executor);
@@ -205,28 +173,28 @@ static void obey(VrExecutor *executor, const VrCommand *command, const char *boo
     case VR_COMMAND_PREPARE:
         instance = g_ptr_array_index(executor->run->instances, command->instance);
         instance->batch = command->batch_number; /* the next one, where it is prepared ahead */
-        push_job(executor, command->type, command->instance, command->text);
+        vr_executor_push(executor, command->type, command->instance, command->text);
         break;
     case VR_COMMAND_RESTORE:
         g_atomic_int_set(&executor->work[command->instance].probe_aborted, 1);
         vr_executor_audit(executor, "restore", vr_executor_instance(executor, command->instance)->uuid, command->text);
-        push_job(executor, command->type, command->instance, command->text);
+        vr_executor_push(executor, command->type, command->instance, command->text);
         break;
     case VR_COMMAND_NOTICE:
         g_atomic_int_set(&executor->work[command->instance].recalled, 0);
-        push_job(executor, command->type, command->instance, NULL);
+        vr_executor_push(executor, command->type, command->instance, NULL);
         break;
     case VR_COMMAND_RECALL:
         g_atomic_int_set(&executor->work[command->instance].recalled, 1);
         break;
     case VR_COMMAND_COMMIT:
-        push_job(executor, command->type, command->instance, boot_id);
+        vr_executor_push(executor, command->type, command->instance, boot_id);
         break;
     case VR_COMMAND_SWAP:
     case VR_COMMAND_PROBE:
     case VR_COMMAND_DISCARD:
     case VR_COMMAND_WINDOW:
-        push_job(executor, command->type, command->instance, command->text);
+        vr_executor_push(executor, command->type, command->instance, command->text);
         break;
     case VR_COMMAND_FINISH:
         vr_executor_gate_over(executor);
@@ -319,6 +287,8 @@ static void take(VrExecutor *executor, const VrMessage *message)
         sync_instance(executor, message->instance, boot_id ? NULL : message->text);
     for (guint i = 0; i < executor->count && message->wishes; i++)
         sync_instance(executor, i, NULL); /* those that a guest's word leaves out */
+    if (message->answers)
+        vr_executor_note_survey(executor, message);
     vr_executor_save(executor);
     give_seats(executor, commands);
     for (guint i = 0; i < commands->len; i++) {
@@ -488,7 +458,7 @@ static gboolean end_run(VrExecutor *executor, GError **error)
     if (!vr_history_end(executor->engine.journal, executor->engine.owner, run, error))
         return FALSE;
     settle(executor);
-    tell(executor, VR_PROGRESS_END, NULL, run->error_text);
+    vr_executor_tell(executor, VR_PROGRESS_END, NULL, run->error_text);
     return judge(executor, &view, error);
 }
 
@@ -528,7 +498,7 @@ static gboolean begin(VrExecutor *executor, GError **error)
     vr_executor_audit(executor, goes_on ? "run-goes-on" : "run-begin", NULL, vr_run_kind_name(executor->run->kind));
     for (guint i = 0; i < vr_outside_passed(executor->outside)->len; i++)
         vr_executor_audit(executor, "ignored", NULL, vr_outside_passed(executor->outside)->pdata[i]);
-    tell(executor, VR_PROGRESS_RUN, NULL, NULL);
+    vr_executor_tell(executor, VR_PROGRESS_RUN, NULL, NULL);
     return TRUE;
 }
 

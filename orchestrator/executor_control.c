@@ -22,23 +22,39 @@ static gint64 steady_wall_us(VrExecutor *executor, gint64 now_ms)
     return now_ms * 1000 + executor->wall_offset_us;
 }
 
+/* A survey that waits is nothing that holds the rollout, which knows of no reboot. */
+static void take_state(VrExecutor *executor, VrRunState *state, gint64 now_ms, gint64 saved_at_ms)
+{
+    gint64 wall_us = steady_wall_us(executor, now_ms);
+
+    vr_run_state_take(state, executor->rollout, now_ms, wall_us, saved_at_ms);
+    if (!executor->back_text)
+        return;
+    g_free(state->hold_text);
+    state->hold = VR_HOLD_REBOOT;
+    state->hold_text = g_strdup(executor->back_text);
+    state->hold_until_us = wall_us + (executor->back_until_ms - now_ms) * 1000;
+}
+
 void vr_executor_save(VrExecutor *executor)
 {
     g_auto(VrRunState) state = {.automatic_rollback = executor->request.automatic_rollback,
                                 .walk = executor->request.walk,
                                 .temp_disks = executor->request.temp_disks,
                                 .windowed = executor->request.windowed,
-                                .ignored = g_strdupv((char **)executor->request.ignored)};
+                                .ignored = g_strdupv((char **)executor->request.ignored),
+                                .seen = g_strdup(executor->seen),
+                                .seen_boot = g_strdup(executor->seen_boot)};
     g_autoptr(GError) local = NULL;
     g_autofree char *text = NULL;
     gint64 now_ms = vr_clock_now_ms();
 
-    vr_run_state_take(&state, executor->rollout, now_ms, steady_wall_us(executor, now_ms), executor->saved_at_ms);
+    take_state(executor, &state, now_ms, executor->saved_at_ms);
     text = vr_run_state_write(&state);
     if (!executor->unsaved && g_strcmp0(text, executor->state) == 0)
         return;
     g_free(text);
-    vr_run_state_take(&state, executor->rollout, now_ms, steady_wall_us(executor, now_ms), now_ms);
+    take_state(executor, &state, now_ms, now_ms);
     text = vr_run_state_write(&state);
     executor->saved_at_ms = now_ms;
     executor->unsaved =
@@ -243,7 +259,10 @@ gboolean vr_executor_go_on(VrExecutor *executor, GError **error)
         const VrRunInstance *instance = g_ptr_array_index(run->instances, i);
         past[i] = (VrRolloutPast){instance->phase, instance->reason};
     }
-    return vr_run_state_read(&state, run->state, error) &&
-           vr_rollout_load(executor->rollout, state.rollout ? state.rollout : "", past, now_ms, vr_clock_boot_id(),
-                           error);
+    if (!vr_run_state_read(&state, run->state, error) ||
+        !vr_rollout_load(executor->rollout, state.rollout ? state.rollout : "", past, now_ms, vr_clock_boot_id(),
+                         error))
+        return FALSE;
+    vr_executor_take_seen(executor, &state);
+    return TRUE;
 }

@@ -8,8 +8,6 @@
 #include "orchestrator/extension_swap.h"
 #include "orchestrator/health.h"
 
-#define SURVEY_WAIT_MS 10000
-
 void vr_message_free(VrMessage *message)
 {
     g_free(message->reason);
@@ -49,74 +47,10 @@ const VrImage *vr_executor_image(const VrExecutor *executor, guint index)
     return own ? own : executor->request.image;
 }
 
-static VrHealthSubject subject_of(const VrExecutor *executor, guint index)
+VrHealthSubject vr_executor_subject(const VrExecutor *executor, guint index)
 {
     return (VrHealthSubject){.uuid = vr_executor_instance(executor, index)->uuid,
                              .address = vr_set_address(executor->request.set, index)};
-}
-
-static VrSurveyAnswer survey_answer(const VrHealthAnswer *answer)
-{
-    if (answer->off)
-        return VR_SURVEY_OFF;
-    return answer->state == VR_HEALTH_HEALTHY ? VR_SURVEY_HEALTHY : VR_SURVEY_UNHEALTHY;
-}
-
-static void take_answers(VrExecutor *executor, VrHealthAnswer *answers, VrMessage *message)
-{
-    message->answers = g_new(VrSurveyAnswer, executor->count);
-    message->wishes = g_new(VrGuestWish, executor->count);
-    for (guint i = 0; i < executor->count; i++) {
-        vr_extensions_judge(executor->engine.journal, &executor->request.set->model->health,
-                            vr_executor_instance(executor, i)->uuid, &answers[i]);
-        message->answers[i] = survey_answer(&answers[i]);
-        message->wishes[i] = answers[i].wish;
-        g_free(executor->work[i].survey_text);
-        executor->work[i].survey_text =
-            message->answers[i] == VR_SURVEY_UNHEALTHY ? g_steal_pointer(&answers[i].text) : NULL;
-    }
-}
-
-/* C5: what is not there any more, or ends before the batch could, ends the run before that batch: FALSE. */
-static gboolean check_outside(VrExecutor *executor)
-{
-    const VrOutsideQuestion question = {
-        .border = TRUE, .ignored = executor->request.ignored, .aborted = &executor->called_off};
-    g_autoptr(GPtrArray) findings = vr_outside_check(executor->outside, &question);
-    const VrFinding *finding = vr_preflight_blocker(findings);
-    g_autofree char *reason = finding ? g_strdup_printf("%s [%s]", finding->text, finding->id) : NULL;
-
-    if (!reason || g_atomic_int_get(&executor->called_off))
-        return TRUE;
-    vr_executor_post(executor, vr_message_new(VR_EVENT_WITHDRAWN, 0, VR_OUTCOME_OK, reason));
-    return FALSE;
-}
-
-/* One that was called off says nothing: the cancel, or the end of the process, is in the queue already or comes next. */
-static void do_survey(VrExecutor *executor, VrJob *job)
-{
-    const VrHealthProfile *health = &executor->request.set->model->health;
-    g_autofree VrHealthSubject *subjects = g_new(VrHealthSubject, executor->count);
-    g_autofree VrHealthAnswer *answers = g_new0(VrHealthAnswer, executor->count);
-    VrMessage *message;
-
-    if (job->instance > 0 && executor->request.kind != VR_RUN_ROLLBACK && !check_outside(executor)) {
-        vr_executor_post(executor, vr_message_new(VR_EVENT_SURVEY, 0, VR_OUTCOME_UNKNOWN, "the run ends before it"));
-        return;
-    }
-    for (guint i = 0; i < executor->count; i++)
-        subjects[i] = subject_of(executor, i);
-    if (vr_health_survey(executor->engine.hv, health, subjects, executor->count, SURVEY_WAIT_MS,
-                         health->number_of_probes, &executor->called_off, answers)) {
-        message = vr_message_new(VR_EVENT_SURVEY, 0, VR_OUTCOME_OK, NULL);
-        take_answers(executor, answers, message);
-        vr_executor_look_at_window(executor, message);
-    } else {
-        message = vr_message_new(VR_EVENT_SURVEY, 0, VR_OUTCOME_UNKNOWN, "it was called off");
-    }
-    for (guint i = 0; i < executor->count; i++)
-        vr_health_answer_clear(&answers[i]);
-    vr_executor_post(executor, message);
 }
 
 /* It failed before its guest was off: the guest stays, or comes back, on its old disk, and the version was never tried. */
@@ -286,7 +220,7 @@ static void do_swap(VrExecutor *executor, VrJob *job)
 static gboolean wait_healthy(VrExecutor *executor, guint index, const char *old_boot_id, gint64 started_ms,
                              const gint *aborted, VrHealthAnswer *answer)
 {
-    VrHealthWait wait = {.subject = subject_of(executor, index),
+    VrHealthWait wait = {.subject = vr_executor_subject(executor, index),
                          .old_boot_id = old_boot_id,
                          .started_ms = started_ms,
                          .aborted = aborted};
@@ -367,12 +301,16 @@ static void do_discard(VrExecutor *executor, VrJob *job)
 
 void vr_executor_work(gpointer data, gpointer user_data)
 {
-    static void (*const doers[])(VrExecutor *, VrJob *) = {
-        [VR_COMMAND_SURVEY] = do_survey,   [VR_COMMAND_PREPARE] = do_prepare,
-        [VR_COMMAND_SWAP] = do_swap,       [VR_COMMAND_PROBE] = do_probe,
-        [VR_COMMAND_COMMIT] = do_commit,   [VR_COMMAND_RESTORE] = do_restore,
-        [VR_COMMAND_DISCARD] = do_discard, [VR_COMMAND_GATE] = vr_executor_do_gate,
-        [VR_COMMAND_NOTICE] = do_notice,   [VR_COMMAND_WINDOW] = vr_executor_do_window};
+    static void (*const doers[])(VrExecutor *, VrJob *) = {[VR_COMMAND_SURVEY] = vr_executor_do_survey,
+                                                           [VR_COMMAND_PREPARE] = do_prepare,
+                                                           [VR_COMMAND_SWAP] = do_swap,
+                                                           [VR_COMMAND_PROBE] = do_probe,
+                                                           [VR_COMMAND_COMMIT] = do_commit,
+                                                           [VR_COMMAND_RESTORE] = do_restore,
+                                                           [VR_COMMAND_DISCARD] = do_discard,
+                                                           [VR_COMMAND_GATE] = vr_executor_do_gate,
+                                                           [VR_COMMAND_NOTICE] = do_notice,
+                                                           [VR_COMMAND_WINDOW] = vr_executor_do_window};
     VrJob *job = data;
 
     vr_handover_take(job);

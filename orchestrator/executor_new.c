@@ -162,6 +162,9 @@ void vr_executor_free(VrExecutor *executor)
     vr_rollout_free(executor->rollout);
     vr_run_free(executor->run);
     g_free(executor->state);
+    g_free(executor->seen);
+    g_free(executor->seen_boot);
+    g_free(executor->back_text);
     g_free(executor->gate_said);
     g_clear_pointer(&executor->asked, g_array_unref);
     pthread_mutex_destroy(&executor->gate_lock);

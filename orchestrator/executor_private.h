@@ -3,6 +3,7 @@
 #pragma once
 
 #include "orchestrator/executor.h"
+#include "orchestrator/health.h"
 #include "orchestrator/notice.h"
 #include "orchestrator/run_state.h"
 #include "orchestrator/window.h"
@@ -39,6 +40,7 @@ typedef struct {
     VrSwap *swap;       /* made by the PREPARE job, then used by one job at a time */
     gint64 started_ms;  /* written by the SWAP job */
     char *left_text;    /* why it was left on its new disk; NULL: it was not, or that is written already */
+    gboolean awaited;   /* it ran before the host was rebooted, and is not on again; a survey's */
     char *survey_text;  /* why the last survey found it unhealthy; NULL: it did not */
     gint probe_aborted; /* atomic */
     gint recalled;      /* atomic; its notice is called off */
@@ -78,6 +80,11 @@ struct VrExecutor {
     char *state;   /* as it was last written */
     pthread_mutex_t control_lock;
     pthread_cond_t answered;
+    char *seen;            /* what the last survey found (executor_survey.c); NULL: there was none */
+    char *seen_boot;       /* on which boot of the host */
+    gboolean rebooted;     /* since then, and some are to come back: the next survey waits for them */
+    gint64 back_until_ms;  /* ... until then; 0: it does not */
+    char *back_text;       /* ... and says so; NULL: it does not */
     gint64 saved_at_ms;    /* when the state was written */
     gboolean unsaved;      /* ... and could not be: it is tried again with the next step */
     gint64 wall_offset_us; /* wall clock less the clock of the steps */
@@ -102,6 +109,15 @@ const VrInstance *vr_executor_instance(const VrExecutor *executor, guint index);
 /* The version that an instance is moved to; NULL: a rollback. */
 const VrImage *vr_executor_image(const VrExecutor *executor, guint index);
 
+/* Whom to ask for the health of an instance. */
+VrHealthSubject vr_executor_subject(const VrExecutor *executor, guint index);
+
+/* One job for the workers. */
+void vr_executor_push(VrExecutor *executor, VrCommandType type, guint instance, const char *text);
+
+/* To whoever watches the run. On the caller's thread. */
+void vr_executor_tell(VrExecutor *executor, VrProgressKind kind, const VrRunInstance *instance, const char *text);
+
 /* A line in the audit; uuid and text may be NULL. */
 void vr_executor_audit(VrExecutor *executor, const char *kind, const char *uuid, const char *text);
 
@@ -123,6 +139,20 @@ void vr_executor_keep_open(VrExecutor *executor);
 
 /* Loads what the run had kept into the new rollout. */
 gboolean vr_executor_go_on(VrExecutor *executor, GError **error);
+
+/* ---- executor_survey.c ---- */
+
+/* SURVEY. */
+void vr_executor_begin_survey(VrExecutor *executor);
+
+/* The worker's part of it. */
+void vr_executor_do_survey(VrExecutor *executor, VrJob *job);
+
+/* What it has found, for a process that goes on after this one. */
+void vr_executor_note_survey(VrExecutor *executor, const VrMessage *message);
+
+/* What the process before this one has found, once the rollout is loaded: whom to wait for after a reboot of the host. */
+void vr_executor_take_seen(VrExecutor *executor, const VrRunState *state);
 
 /* ---- executor_gate.c ---- */
 

@@ -145,7 +145,8 @@ typedef enum {
     VR_HOLD_CHECKPOINT, /* until its wait is over, or 'promote' (D15) */
     VR_HOLD_BAKE,       /* after the last batch, until the bake time is over, or 'promote' (D16) */
     VR_HOLD_WINDOW,     /* until the maintenance window opens; no person's word opens it (H4) */
-    VR_HOLD_GATE /* the gate is asked, or says no and is asked again; of a VrRunState alone, a rollout's view has gate_text */
+    VR_HOLD_GATE, /* the gate is asked, or says no and is asked again; of a VrRunState alone, a rollout's view has gate_text */
+    VR_HOLD_REBOOT /* a survey waits for guests after a reboot of the host; of a VrRunState alone (executor_survey.c) */
 } VrHold;
 const char *vr_hold_name(VrHold hold); /* "paused", "approval", ...; NULL for VR_HOLD_NONE */
 

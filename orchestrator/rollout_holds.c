@@ -98,7 +98,16 @@ const char *vr_hold_name(VrHold hold)
     for (guint i = 0; i < G_N_ELEMENTS(holds); i++)
         if (holds[i].hold == hold)
             return holds[i].name;
-    return hold == VR_HOLD_BAKE ? "bake" : hold == VR_HOLD_GATE ? "gate" : NULL;
+    switch (hold) {
+    case VR_HOLD_BAKE:
+        return "bake";
+    case VR_HOLD_GATE:
+        return "gate";
+    case VR_HOLD_REBOOT:
+        return "reboot";
+    default:
+        return NULL;
+    }
 }
 
 void vr_rollout_find_hold(VrRollout *rollout, gint64 now_ms)

@@ -17,6 +17,8 @@ void vr_run_state_clear(VrRunState *state)
 {
     clear_rollout(state);
     g_clear_pointer(&state->ignored, g_strfreev);
+    g_clear_pointer(&state->seen, g_free);
+    g_clear_pointer(&state->seen_boot, g_free);
 }
 
 void vr_run_state_take(VrRunState *state, const VrRollout *rollout, gint64 now_ms, gint64 wall_us, gint64 saved_at_ms)
@@ -56,13 +58,13 @@ static char **read_ignored(const json_t *list)
 
 char *vr_run_state_write(const VrRunState *state)
 {
-    json_t *document =
-        json_pack("{s:b, s:b, s:b, s:b, s:o, s:s, s:s*, s:s*, s:I, s:b, s:b, s:b, s:s*}", "automaticRollback",
-                  state->automatic_rollback, "walk", state->walk, "tempDisks", state->temp_disks, "windowed",
-                  state->windowed, "ignored", ignored_json(state->ignored), "point", vr_run_point_name(state->point),
-                  "hold", vr_hold_name(state->hold), "holdText", state->hold_text, "holdUntil",
-                  (json_int_t)state->hold_until_us, "pauseRequested", state->pause_requested, "locked", state->locked,
-                  "rollbackAllowed", state->rollback_allowed, "rollout", state->rollout);
+    json_t *document = json_pack(
+        "{s:b, s:b, s:b, s:b, s:o, s:s*, s:s*, s:s, s:s*, s:s*, s:I, s:b, s:b, s:b, s:s*}", "automaticRollback",
+        state->automatic_rollback, "walk", state->walk, "tempDisks", state->temp_disks, "windowed", state->windowed,
+        "ignored", ignored_json(state->ignored), "seen", state->seen, "seenBoot", state->seen_boot, "point",
+        vr_run_point_name(state->point), "hold", vr_hold_name(state->hold), "holdText", state->hold_text, "holdUntil",
+        (json_int_t)state->hold_until_us, "pauseRequested", state->pause_requested, "locked", state->locked,
+        "rollbackAllowed", state->rollback_allowed, "rollout", state->rollout);
     char *text = json_dumps(document, JSON_COMPACT);
 
     json_decref(document);
@@ -83,7 +85,7 @@ static gboolean find_point(VrRunPoint *point, const char *name)
 static void find_hold(VrHold *hold, const char *name)
 {
     *hold = VR_HOLD_NONE;
-    for (guint i = VR_HOLD_NONE + 1; i <= VR_HOLD_GATE; i++)
+    for (guint i = VR_HOLD_NONE + 1; i <= VR_HOLD_REBOOT; i++)
         if (g_strcmp0(vr_hold_name(i), name) == 0)
             *hold = i;
 }
@@ -91,21 +93,24 @@ static void find_hold(VrHold *hold, const char *name)
 gboolean vr_run_state_read(VrRunState *state, const char *text, GError **error)
 {
     json_t *document = text ? json_loads(text, 0, NULL) : NULL;
-    const char *point = NULL, *hold = NULL, *hold_text = NULL, *rollout = NULL;
+    const char *point = NULL, *hold = NULL, *hold_text = NULL, *rollout = NULL, *seen = NULL, *seen_boot = NULL;
     json_t *ignored = NULL;
     json_int_t until = 0;
-    gboolean ok = document && json_unpack(document, "{s:b, s:b, s?b, s?b, s?o, s:s, s?s, s?s, s:I, s:b, s:b, s:b, s?s}",
-                                          "automaticRollback", &state->automatic_rollback, "walk", &state->walk,
-                                          "tempDisks", &state->temp_disks, "windowed", &state->windowed, "ignored",
-                                          &ignored, "point", &point, "hold", &hold, "holdText", &hold_text, "holdUntil",
-                                          &until, "pauseRequested", &state->pause_requested, "locked", &state->locked,
-                                          "rollbackAllowed", &state->rollback_allowed, "rollout", &rollout) == 0;
+    gboolean ok =
+        document && json_unpack(document, "{s:b, s:b, s?b, s?b, s?o, s?s, s?s, s:s, s?s, s?s, s:I, s:b, s:b, s:b, s?s}",
+                                "automaticRollback", &state->automatic_rollback, "walk", &state->walk, "tempDisks",
+                                &state->temp_disks, "windowed", &state->windowed, "ignored", &ignored, "seen", &seen,
+                                "seenBoot", &seen_boot, "point", &point, "hold", &hold, "holdText", &hold_text,
+                                "holdUntil", &until, "pauseRequested", &state->pause_requested, "locked",
+                                &state->locked, "rollbackAllowed", &state->rollback_allowed, "rollout", &rollout) == 0;
 
     vr_run_state_clear(state);
     ok = ok && find_point(&state->point, point);
     if (ok) {
         find_hold(&state->hold, hold);
         state->ignored = read_ignored(ignored);
+        state->seen = g_strdup(seen);
+        state->seen_boot = g_strdup(seen_boot);
         state->hold_text = g_strdup(hold_text);
         state->hold_until_us = until;
         state->rollout = g_strdup(rollout);

@@ -10,6 +10,8 @@
 typedef struct {
     gboolean automatic_rollback, walk, temp_disks, windowed; /* as it was asked for */
     char **ignored; /* likewise: findings that a person lets pass; NULL: none */
+    char *seen,
+        *seen_boot; /* what the last survey found, and on which boot of the host (executor_survey.c); NULL: there was none */
     VrRunPoint point;
     VrHold hold;
     char *hold_text;                                    /* NULL: nothing holds it */
@@ -20,7 +22,7 @@ typedef struct {
 void vr_run_state_clear(VrRunState *state);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VrRunState, vr_run_state_clear)
 
-/* From a rollout; the first five fields are the caller's. wall_us is now, too; saved_at_ms: of vr_rollout_save(), so that a caller can
+/* From a rollout; the fields before point are the caller's. wall_us is now, too; saved_at_ms: of vr_rollout_save(), so that a caller can
  * see whether anything but the time has changed. */
 void vr_run_state_take(VrRunState *state, const VrRollout *rollout, gint64 now_ms, gint64 wall_us, gint64 saved_at_ms);
 
