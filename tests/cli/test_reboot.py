@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""SAFETY 4.22, decision 14: a run that is gone on with after a reboot of the host, whose guests are off, or not up yet."""
+"""B17, SAFETY 4.22, decision 14: a run that is gone on with after a reboot of the host, whose guests are off, or not up yet."""
 import os
 import signal
 import sqlite3
