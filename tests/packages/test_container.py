@@ -4,8 +4,14 @@ import os
 
 import pytest
 from lib import cheap_guest
-from shop import DAEMON, GUESTS, SET, begin_run, finish_run, open_shop, run_processes, run_status, show, wait_done, wait_libvirt
+from shop import DAEMON, GUESTS, SET, begin_run, finish_run, job_units, open_shop, run_processes, run_status, show, wait_done, wait_libvirt
 
+FLOOD = """
+import socket
+for _ in range(250):
+    with socket.socket(socket.AF_UNIX) as peer:
+        peer.connect("/run/virt-reimage/job.sock")
+"""
 full = pytest.mark.skipif(os.environ.get("VR_FULL") != "1", reason="half a minute: VR_FULL=1")
 
 
@@ -16,6 +22,9 @@ def test_its_units(shop):
         assert show(shop, unit, "UnitFileState") == "enabled"
     assert shop("stat", "-c", "%a %U %G", "/run/virt-reimage/virt-reimage.sock", "/run/virt-reimage/virt-reimage-ro.sock",
                 "/run/virt-reimage/job.sock").splitlines() == ["660 root virt-reimage", "666 root root", "600 root root"]
+    shop("python3", "-c", FLOOD)
+    shop.wait_for(lambda: not job_units(shop), 60, "none of them has a word to say")
+    assert show(shop, "virt-reimage-job.socket", "ActiveState") == "active", "any number of short jobs in no time"
     for unit in ("virt-reimage-job@a.service", "virt-reimage@a.service"):
         assert show(shop, unit, "DeviceAllow") == "" and show(shop, unit, "DevicePolicy") == "auto", "/dev/kvm and block devices of guests are there"
     shop("useradd", "-m", "-G", "virt-reimage", "ann")
@@ -38,6 +47,7 @@ def they_go(host):
     host("dpkg", "--purge", "virt-reimaged", "virt-reimage")
     assert not host.exists("/run/virt-reimage") and not host.exists("/etc/virt-reimage")
     assert "virt-reimage" not in host("systemctl", "list-units", "--all", "--plain", "--no-legend", "virt-reimage*")
+    assert host("find", "/etc/systemd/system", "-name", "virt-reimage*") == "" and not host.exists("/usr/share/doc/virt-reimage")
     assert [host.qemu(guest) for guest in GUESTS] == processes and host.disks() == disks
 
 
@@ -95,7 +105,10 @@ def test_a_new_disk_is_written_to(booted, debs):
 
 
 def test_a_nightly_reimage(shop):
-    """H5: the timer begins it at its hour, for the set of its name, and each guest gets a fresh disk of the version that it has."""
+    """H5: the timer begins it at its hour, for the set of its name, and each guest gets a fresh disk of the version that it has. Without a daemon, too."""
+    shop("systemctl", "stop", DAEMON, "virt-reimage.socket", "virt-reimage-ro.socket", "virt-reimage-job.socket")
+    shop.append("/etc/virt-reimage/hooks.d/slow", '#!/bin/sh\nsleep 1\necho "$1" >>/var/tmp/told\n')
+    shop("chmod", "755", "/etc/virt-reimage/hooks.d/slow")
     shop("systemctl", "enable", "--now", f"virt-reimage@{SET}.timer")
     assert "03:00:00" in shop("systemctl", "list-timers", f"virt-reimage@{SET}.timer")
     shop("systemctl", "start", f"virt-reimage@{SET}.service")
@@ -103,3 +116,6 @@ def test_a_nightly_reimage(shop):
         assert shop.booted_versions(guest) == ["1.0.0"] * 2
     assert shop.versions(SET) == ["1.0.0"] * 2
     assert "Main process exited" not in shop("journalctl", "-u", f"virt-reimage@{SET}.service")
+    assert "CompletionResult" in shop.read("/var/tmp/told"), "who delivers it has not ended with the unit"
+    shop("rm", "/etc/virt-reimage/hooks.d/slow")
+    they_go(shop)
