@@ -39,7 +39,7 @@ def test_on_a_minimal_debian(debs, scratch):
     for program in ("virt-reimage", "libexec/virt-reimage/virt-reimage-personalize", "libexec/virt-reimage/virt-reimage-job"):
         path = program if "/" in program else f"bin/{program}"
         assert "not found" not in run("ldd", f"/usr/{path}").stdout
-    for tool in ("qemu-img", "qemu-nbd", "supermin", "xorriso", "systemd-analyze", "curl", "mkfs.ext4"):
+    for tool in ("qemu-img", "qemu-nbd", "supermin", "xorriso", "systemd-analyze", "mtype", "mkfs.ext4", "mkfs.vfat"):
         assert run("sh", "-c", f"command -v {tool}").returncode == 0, tool
     assert run("getent", "group", "virt-reimage").returncode == 0
     assert run("dpkg", "--purge", "virt-reimaged", "virt-reimage").returncode == 0
