@@ -22,8 +22,9 @@ def test_a_stop_and_a_start(shop):
 def test_a_host_that_shuts_down(shop):
     """K5, SAFETY 4.22: the run is left open before guests are suspended, and gone on with when they are back."""
     shop.append("/etc/default/libvirt-guests", "ON_SHUTDOWN=suspend\nON_BOOT=start\n")
-    # Debian 12 stops libvirtd beside it, so that it can suspend nothing.
-    shop.append("/etc/systemd/system/libvirt-guests.service.d/order.conf", "[Unit]\nAfter=libvirtd.service\n")
+    # Debian 12 stops libvirtd beside it, so that it can suspend nothing (docs/daemon.md).
+    shop("install", "-D", "-m", "0644", "/usr/share/doc/virt-reimage/examples/libvirt-guests.conf",
+         "/etc/systemd/system/libvirt-guests.service.d/order.conf")
     shop("systemctl", "daemon-reload")
     begin_run(shop)
     shop.power_off()
