@@ -124,6 +124,13 @@ def test_the_keys_of_the_configuration(pages):
         part = text.split(f"[{group}]\n")[1].split("[")[0]
         assert f"{key}={value}" in part
         assert not initial or f"default: {initial}." in one_line(part)
+    with open(os.path.join(TOP, "packaging/virt-reimage.conf"), encoding="utf-8") as file:
+        shipped = re.findall(r"^(?:\[(\w+)\]|#(\w+)=(.*))$", file.read(), re.MULTILINE)
+    group, there = "", []
+    for head, key, value in shipped:
+        group = head or group
+        there += [(group, key, value)] if key else []
+    assert sorted(there) == sorted((group, key, initial) for group, key, _, initial in keys), "each key is there with its default"
 
 
 def test_the_options_of_the_daemon(pages):
