@@ -30,6 +30,7 @@ def test_guests_and_disks_are_left_alone(host, older, debs):
     host.append("/etc/virt-reimage/hooks.d/mine", "#!/bin/sh\n")
 
     host.install(debs, "virt-reimage")  # an upgrade
+    host.install(debs, "virt-reimage")  # and the same once more
     all_run(host, "2.0.0", processes)
     assert host.disks() == disks
     assert "uri=qemu:///system" in host.read("/etc/virt-reimage/virt-reimage.conf")
@@ -40,6 +41,7 @@ def test_guests_and_disks_are_left_alone(host, older, debs):
     host("dpkg", "--remove", "virt-reimage")
     all_run(host, "1.0.0", processes)
     assert host.disks() == disks and not host.exists("/usr/bin/virt-reimage")
+    assert "uri=qemu:///system" in host.read("/etc/virt-reimage/virt-reimage.conf")
     said = host("dpkg", "--purge", "virt-reimage")
     all_run(host, "1.0.0", processes)
     assert host.disks() == disks and host.exists(f"{ROOT}/state.db")
