@@ -138,6 +138,9 @@ def test_the_options_of_the_daemon(pages):
     text = rendered(pages / "virt-reimaged.8")
     for letter, option in re.findall(r"^  (?:-(\w), )?--([\w-]+(?:=\w+)?)", told, re.MULTILINE):
         assert re.search(rf"^ +{f'-{letter}, ' if letter else ''}--{option}$", text, re.MULTILINE), option
+    with open(os.path.join(TOP, "orchestrator/daemon/service.c"), encoding="utf-8") as file:
+        taken = set(re.findall(r"g_unix_signal_add\((\w+)", file.read()))
+    assert taken and taken <= set(re.findall(r"SIG\w+", text[text.index("SIGNALS"):text.index("EXIT STATUS")]))
     exits = one_line(told).split("Exit status: ")[1]
     assert re.findall(r"(\d) [a-z]", exits) == re.findall(r"^ +(\d) ", text[text.index("EXIT STATUS"):text.index("ENVIRONMENT")], re.MULTILINE)
 
