@@ -7,13 +7,9 @@
 
 #include <jansson.h>
 
-/* Whether virt-reimaged answers on this host, so that what is due begins: this command is a job of it, or its socket takes a connection. */
-gboolean vr_daemon_is_there(void);
-
-/* What is true of a set with automatic upgrades where it does not. */
-#define VR_NO_DAEMON                                                                                                   \
-    "automatic upgrades are on, but nothing begins by itself: virt-reimaged does not run on this host ('systemctl "    \
-    "enable --now virt-reimaged' starts it; 'virt-reimage upgrade' needs none)"
+/* What is true of a set with automatic upgrades where no virt-reimaged serves the store and the libvirt of cli, so that nothing begins; static. NULL: one does,
+ * and this command is a job of it or it answers. */
+const char *vr_daemon_missing(const VrCli *cli);
 
 /* "on, by 'set-auto' since ...: why", "off, as the model says". Free with g_free. */
 char *vr_automatic_text(const VrSet *set);

@@ -44,6 +44,7 @@ static gboolean say_what_follows(const VrSession *session, GError **error)
     g_autoptr(VrRun) open = NULL;
     g_autofree char *text = NULL;
     g_auto(VrTrigger) trigger = {0};
+    const char *missing;
 
     if (!set || !vr_trigger_look(session->store, session->journal, set, &trigger, error))
         return FALSE;
@@ -53,8 +54,9 @@ static gboolean say_what_follows(const VrSession *session, GError **error)
     if (open && open->automatic && !vr_set_is_automatic(set))
         vr_note(session->cli, "run %s, which began by itself, goes on; '%s cancel %s' ends it", open->id, VR_PROGRAM,
                 name);
-    if (vr_set_is_automatic(set) && !vr_daemon_is_there())
-        vr_note(session->cli, VR_NO_DAEMON);
+    missing = vr_set_is_automatic(set) ? vr_daemon_missing(session->cli) : NULL;
+    if (missing)
+        vr_note(session->cli, "%s", missing);
     return TRUE;
 }
 

@@ -335,13 +335,14 @@ static void print_automatic(const VrCli *cli, const Status *status)
 {
     g_autofree char *set = vr_automatic_text(status->session.set);
     g_autofree char *text = vr_trigger_text(&status->trigger);
+    const char *missing = status->trigger.state == VR_TRIGGER_DUE ? vr_daemon_missing(cli) : NULL;
 
     if (status->trigger.state == VR_TRIGGER_OFF)
         vr_label(cli, "By itself", set);
     else
         vr_label(cli, "By itself", text);
-    if (status->trigger.state == VR_TRIGGER_DUE && !vr_daemon_is_there())
-        vr_note(cli, VR_NO_DAEMON);
+    if (missing)
+        vr_note(cli, "%s", missing);
 }
 
 static void print_lines(const VrCli *cli, const Status *status)

@@ -1,31 +1,34 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* triggers: what begins by itself, when, and why not (H1, H2). Also what status, set-info and set-define show of it. */
+#include "base/clock.h"
 #include "base/error.h"
 #include "orchestrator/cli/automatic.h"
+#include "orchestrator/cli/job.h"
 #include "orchestrator/cli/output.h"
+#include "orchestrator/cli/remote_socket.h"
+#include "orchestrator/config.h"
 #include "orchestrator/trigger_facts.h"
 
-#include <sys/socket.h>
-#include <sys/un.h>
+#define LOOK_MS 1000 /* for the daemon to answer */
+#define NOTHING_BEGINS "automatic upgrades are on, but nothing begins by itself: virt-reimaged "
+#define NEEDS_NONE "'virt-reimage upgrade' needs none"
 
-#include "base/fd.h"
-
-#define SOCKET_DIR "/run/virt-reimage"
-#define SOCKET_NAME "virt-reimage-ro.sock" /* anybody may connect to it */
-
-gboolean vr_daemon_is_there(void)
+const char *vr_daemon_missing(const VrCli *cli)
 {
-    const char *dir = g_getenv("VIRT_REIMAGE_SOCKET_DIR");
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    vr_autofd fd = -1;
-
-    if (g_getenv("VIRT_REIMAGE_JOB"))
-        return TRUE;
-    if ((gsize)g_snprintf(address.sun_path, sizeof(address.sun_path), "%s/" SOCKET_NAME, dir ? dir : SOCKET_DIR) >=
-        sizeof(address.sun_path))
-        return FALSE;
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    return fd >= 0 && connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0;
+    if (vr_job_is())
+        return NULL;
+    switch (vr_remote_socket_look(cli, vr_clock_now_ms() + LOOK_MS)) {
+    case VR_REMOTE_SOCKET_NONE:
+        return NOTHING_BEGINS "does not run on this host ('systemctl enable --now virt-reimaged' starts it; " NEEDS_NONE
+                              ")";
+    case VR_REMOTE_SOCKET_OTHER:
+        return NOTHING_BEGINS "serves another store or another libvirt on this host ([host] in " VR_CONFIG_DEFAULT_PATH
+                              " names them; " NEEDS_NONE ")";
+    case VR_REMOTE_SOCKET_SILENT:
+        return NOTHING_BEGINS "does not answer ('systemctl status virt-reimaged' shows it; " NEEDS_NONE ")";
+    default:
+        return NULL;
+    }
 }
 
 char *vr_automatic_text(const VrSet *set)
@@ -60,14 +63,16 @@ void vr_say_automatic(const VrSession *session)
 {
     g_auto(VrTrigger) trigger = {0};
     g_autofree char *text = NULL;
+    const char *missing;
 
     if (!vr_set_is_automatic(session->set) ||
         !vr_trigger_look(session->store, session->journal, session->set, &trigger, NULL))
         return;
     text = vr_trigger_text(&trigger);
     vr_say(session->cli, "by itself: %s", text);
-    if (!vr_daemon_is_there())
-        vr_note(session->cli, VR_NO_DAEMON);
+    missing = vr_daemon_missing(session->cli);
+    if (missing)
+        vr_note(session->cli, "%s", missing);
 }
 
 /* --- the command ------------------------------------------------------------------------------------- */
@@ -115,7 +120,7 @@ gboolean vr_cmd_triggers(const VrCli *cli, GError **error)
                           : list_all(&session, table, list, error)))
         return FALSE;
     if (cli->options.json)
-        vr_json_print(json_pack("{s:O, s:b}", "triggers", list, "daemonRuns", vr_daemon_is_there()));
+        vr_json_print(json_pack("{s:O, s:b}", "triggers", list, "daemonRuns", vr_daemon_missing(cli) == NULL));
     else
         vr_table_print(table);
     if (json_array_size(list) == 0)

@@ -96,6 +96,7 @@ GPtrArray *vr_plan_warnings(const VrPlan *plan)
     const VrTargets *targets = plan->targets;
     GPtrArray *warnings = g_ptr_array_new_with_free_func(g_free);
     const char *weakness = vr_health_weakness(&plan->session->set->model->health);
+    const char *missing = vr_set_is_automatic(plan->session->set) ? vr_daemon_missing(plan->session->cli) : NULL;
     g_autofree char *growth = vr_plan_growth_text(plan);
     g_autofree char *holder = NULL;
 
@@ -104,8 +105,8 @@ GPtrArray *vr_plan_warnings(const VrPlan *plan)
     if (plan->session->set->model->overprovision) /* D28 */
         g_ptr_array_add(
             warnings, g_strdup("overprovision: true does nothing here: a set has the instances that its model names"));
-    if (vr_set_is_automatic(plan->session->set) && !vr_daemon_is_there())
-        g_ptr_array_add(warnings, g_strdup(VR_NO_DAEMON));
+    if (missing)
+        g_ptr_array_add(warnings, g_strdup(missing));
     if (weakness)
         g_ptr_array_add(warnings, g_strdup(weakness));
     vr_plan_warn_of_seed(plan, warnings);

@@ -301,6 +301,7 @@ VrRemote vr_remote_run(const VrCli *cli, int *status, GError **error)
         return VR_REMOTE_ALONE;
     switch (vr_remote_socket_open(cli, remote.until_ms, &remote.fd, &remote.read_only, &message)) {
     case VR_REMOTE_SOCKET_NONE:
+    case VR_REMOTE_SOCKET_OTHER:
         return VR_REMOTE_ALONE;
     case VR_REMOTE_SOCKET_SILENT:
         return not_answered(cli);

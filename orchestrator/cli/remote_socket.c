@@ -20,6 +20,7 @@
 #define HEAD_MAX 4096 /* of the answer: status line and headers */
 #define BODY_MAX 4096
 #define FULL_WAIT_MS 20
+#define READ_ONLY_SOCKET "virt-reimage-ro.sock"
 
 static gboolean wait_for(int fd, short events, gint64 until_ms)
 {
@@ -46,13 +47,14 @@ static gboolean is_trusted(int fd)
 }
 
 /* Errno of a connection that was not made; a queue that is full is waited for. */
-static int connect_to(const char *dir, const char *name, gint64 until_ms, int *fd)
+static int connect_to(const char *name, gint64 until_ms, int *fd)
 {
+    const char *given = g_getenv("VIRT_REIMAGE_SOCKET_DIR"), *dir = given ? given : VR_REMOTE_SOCKET_DIR;
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     g_autofree char *path = g_build_filename(dir, name, NULL);
     vr_autofd made = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
-    if (made < 0 || strlen(path) >= sizeof(address.sun_path))
+    if (made < 0 || !*dir || strlen(path) >= sizeof(address.sun_path))
         return ENOENT;
     g_strlcpy(address.sun_path, path, sizeof(address.sun_path));
     while (connect(made, (struct sockaddr *)&address, sizeof(address)) < 0) {
@@ -71,17 +73,11 @@ static int connect_to(const char *dir, const char *name, gint64 until_ms, int *f
 /* The one for members of its group, else the one for everybody, which is good for what only reads. */
 static int connect_any(const VrCli *cli, gint64 until_ms, int *fd, gboolean *read_only)
 {
-    const char *dir = g_getenv("VIRT_REIMAGE_SOCKET_DIR");
-    int failed;
+    int failed = connect_to("virt-reimage.sock", until_ms, fd);
 
-    if (!dir)
-        dir = VR_REMOTE_SOCKET_DIR;
-    if (!*dir)
-        return ENOENT;
-    failed = connect_to(dir, "virt-reimage.sock", until_ms, fd);
     *read_only = failed == EACCES && geteuid() != 0 && vr_job_is_public(cli->command);
     if (*read_only)
-        failed = connect_to(dir, "virt-reimage-ro.sock", until_ms, fd);
+        failed = connect_to(READ_ONLY_SOCKET, until_ms, fd);
     return failed;
 }
 
@@ -184,8 +180,8 @@ static VrRemoteSocket ask(const VrCli *cli, int fd, gint64 until_ms, char **mess
         return VR_REMOTE_SOCKET_SILENT;
     if (status == 101)
         return VR_REMOTE_SOCKET_READY;
-    if (status == 421) /* it serves another libvirt, or another store */
-        return VR_REMOTE_SOCKET_NONE;
+    if (status == 421)
+        return VR_REMOTE_SOCKET_OTHER;
     *message = read_message(fd, until_ms);
     return VR_REMOTE_SOCKET_REFUSED;
 }
@@ -202,4 +198,17 @@ VrRemoteSocket vr_remote_socket_open(const VrCli *cli, gint64 until_ms, int *fd,
     if (outcome == VR_REMOTE_SOCKET_READY)
         *fd = vr_fd_steal(&made);
     return outcome;
+}
+
+VrRemoteSocket vr_remote_socket_look(const VrCli *cli, gint64 until_ms)
+{
+    g_autofree char *message = NULL;
+    vr_autofd fd = -1;
+    int failed = connect_to(READ_ONLY_SOCKET, until_ms, &fd);
+    VrRemoteSocket outcome;
+
+    if (failed)
+        return failed == ETIMEDOUT ? VR_REMOTE_SOCKET_SILENT : VR_REMOTE_SOCKET_NONE;
+    outcome = ask(cli, fd, until_ms, &message);
+    return outcome == VR_REMOTE_SOCKET_REFUSED ? VR_REMOTE_SOCKET_READY : outcome;
 }

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What begins by itself: triggers, set-auto, upgrade --automatic. H1, H2, G6, A14, J4, decision 5."""
 import datetime
+import os
 import re
 import signal
 
@@ -8,7 +9,8 @@ import pytest
 
 from lib import cheap_guest
 from lib.application import Applications
-from program import DONE, FAILED, PARTIAL, POLICY, REFUSED, USAGE, events
+from lib.daemon import Daemon
+from program import BINARY, DONE, FAILED, PARTIAL, POLICY, REFUSED, USAGE, Program, events
 from conftest import PREFIX, Lab
 
 ON = "  automaticOSUpgradePolicy: {enableAutomaticOSUpgrade: true}\n"
@@ -337,6 +339,20 @@ def test_what_define_and_plan_say(one):
     assert "virt-reimaged does not run on this host" in told.err
     assert any("virt-reimaged does not run" in text for text in one.program.json("plan", one.set_name)["warnings"])
     assert one.program.json("triggers")["daemonRuns"] is False
+
+
+def test_a_daemon_of_another_store(one, work):
+    """H2: there is one on this host, and it begins nothing here; one that hangs is spoken of, too."""
+    daemon = Daemon(BINARY + "d", os.path.join(work, "elsewhere"))
+    try:
+        asking = Program(one.program.root, one.program.work, one.program.uri, daemon.start().dir)
+        assert asking.json("triggers")["daemonRuns"] is False
+        assert any("virt-reimaged serves another store" in text for text in asking.json("plan", one.set_name)["warnings"])
+        daemon.process.send_signal(signal.SIGSTOP)
+        assert "virt-reimaged does not answer" in asking("set-auto", one.set_name, "on").err
+        assert not daemon.jobs()
+    finally:
+        daemon.clean_up()
 
 
 def test_a_model_that_cannot_be_read(one):
