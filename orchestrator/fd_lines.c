@@ -184,6 +184,11 @@ gboolean vr_fd_lines_send(int fd, const json_t *document, const int *fds, guint 
     gint64 until_ms = vr_clock_now_ms() + wait_ms;
 
     free(text);
+    if (length > VR_FD_LINES_MAX) {
+        g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "these are more words than can be handed on (%d KiB)",
+                    VR_FD_LINES_MAX / 1024);
+        return FALSE;
+    }
     while (done < length) {
         ssize_t sent = send_piece(fd, line + done, length - done, fds, done == 0 ? n : 0);
         if (sent >= 0) {

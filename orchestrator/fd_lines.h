@@ -6,7 +6,8 @@
  *   {"argv": [...], "env": [...]}   with standard input, output, error, and the directory that the command was given in
  *   {"signal": "INT"}               any time after that: INT, TERM, HUP, and from the daemon KILL
  *
- * and back come {"started": true} and {"exit": N}; 128+N where signal N killed it. On the read-only socket no descriptors are taken, as the mere end of one
+ * and back come {"started": true} and {"exit": N}; 128+N where signal N killed it. A unit says the first before it begins the job, and begins nothing if
+ * that cannot be sent any more: who closes without having read it knows that nothing was done. On the read-only socket no descriptors are taken, as the mere end of one
  * can keep who closes it waiting (a file of FUSE whose program hangs): there they come with {"started": true}, the reading ends of standard output and error.
  *
  * A reader takes what there is and never waits; what it did not ask for (other descriptors, a line that has no end, bytes that are no JSON) is the end of the
@@ -21,6 +22,10 @@
 #define VR_FD_LINES_COMMAND_FDS 4   /* standard input, output, error, directory */
 #define VR_FD_LINES_READER_FDS 2    /* standard output, error */
 #define VR_FD_LINES_MAX (64 * 1024) /* bytes of one line; so much fits into a socket that nobody reads yet */
+
+/* In the place of an exit status. */
+#define VR_JOB_UNKNOWN (-1)   /* what started it is gone, and it may go on */
+#define VR_JOB_NOT_BEGUN (-2) /* its unit did not begin: nothing was done */
 
 typedef struct VrFdLines VrFdLines;
 
@@ -41,7 +46,8 @@ gboolean vr_fd_lines_fds(VrFdLines *lines, int *fds);
 /* TRUE when nothing of what was read waits, and the other side has closed. Does not take anything. */
 gboolean vr_fd_lines_is_over(VrFdLines *lines);
 
-/* Sends one line with n descriptors (0: none). wait_ms: for a reader that does not read; 0 is right for one that was sent little before. */
+/* Sends one line with n descriptors (0: none). wait_ms: for a reader that does not read; 0 is right for one that was sent little before.
+ * VR_ERROR_USAGE: no reader takes one so long. */
 gboolean vr_fd_lines_send(int fd, const json_t *document, const int *fds, guint n, gint64 wait_ms, GError **error);
 
 /* "INT" of SIGINT, and back; NULL and 0: none of the four. */

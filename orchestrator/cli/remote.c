@@ -5,6 +5,7 @@
  */
 #include "orchestrator/cli/remote.h"
 
+#include "base/child.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/fd.h"
@@ -144,7 +145,7 @@ static VrFdLinesGot next_line(Remote *remote, gint64 until_ms, json_t **document
     return got;
 }
 
-/* The daemon's own words, which come when it cannot start the job. */
+/* The daemon's own words, which come when it cannot start the job, and ours when its unit did not begin. */
 static VrRemote refused(const VrCli *cli, const char *message, GError **error)
 {
     if (geteuid() == 0) {
@@ -209,6 +210,11 @@ static VrRemote end_as(Remote *remote, gint64 status, GError **error)
                     remote->cli->command->name, killed, g_strsignal(killed));
         return VR_REMOTE_FAILED;
     }
+    if (status == VR_CHILD_NOT_BEGUN) {
+        g_set_error(error, VR_ERROR, VR_ERROR_CHILD, "the daemon could not start '%s' for us, and nothing was done",
+                    remote->cli->command->name);
+        return VR_REMOTE_FAILED;
+    }
     return VR_REMOTE_DONE;
 }
 
@@ -236,6 +242,9 @@ static VrRemote wait_end(Remote *remote, int *status, GError **error)
         }
         if (got != VR_FD_LINES_LINE)
             return nobody_knows(remote->cli, "the daemon", error);
+        if (exit_status && json_integer_value(exit_status) == VR_JOB_NOT_BEGUN)
+            return refused(remote->cli, "its unit did not begin, which 'journalctl -u virt-reimage-job@*' may explain",
+                           error);
         if (exit_status && json_integer_value(exit_status) < 0)
             return nobody_knows(remote->cli, "the unit of the job", error);
         if (!json_is_integer(exit_status))

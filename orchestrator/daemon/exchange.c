@@ -138,8 +138,7 @@ void vr_exchange_run(VrExchange *exchange, const char *const *words, const char 
                             .cwd = -1,
                             .timeout_ms = g_str_equal(route->method, MHD_HTTP_METHOD_GET) ? READING_MS : 0,
                             .uid = peer->uid,
-                            .read_only = peer->read_only,
-                            .detached = route->kind == VR_ROUTE_LONG};
+                            .read_only = peer->read_only};
     g_autoptr(GError) error = NULL;
     vr_autofd in = input ? make_input(input, &error) : -1;
 

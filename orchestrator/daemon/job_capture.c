@@ -18,6 +18,8 @@
 #define ERRORS_READ (16 * 1024) /* the last bytes, where the error is */
 #define ERROR_LINE "error: "
 #define CODE_LINE "error-code: "
+#define NOT_BEGUN                                                                                                      \
+    "the unit of the job did not begin, so nothing was done; 'journalctl -u virt-reimage-job@*' may say why"
 #define ASK_FOR_CODE "VIRT_REIMAGE_ERROR_CODE=1"
 
 struct VrJobCapture {
@@ -94,6 +96,10 @@ static void on_ended(VrJob *job, int exit_status, void *data)
 
     output.message = last_of(errors, ERROR_LINE);
     output.code = last_of(errors, CODE_LINE);
+    if (exit_status == VR_JOB_NOT_BEGUN) {
+        output.message = g_strdup(NOT_BEGUN);
+        output.code = g_strdup(vr_error_name(VR_ERROR_DISCONNECTED));
+    }
     (void)lseek(capture->out, 0, SEEK_SET);
     output.out = vr_fd_steal(&capture->out);
     if (capture->captured)

@@ -20,12 +20,15 @@
 #include <unistd.h>
 
 #define PROGRAM_NAME "virt-reimage"
+#define BEGIN_MS 90000
 
 struct VrJobLaunch {
     GPid pid; /* of a child; 0: a unit */
     int fd;   /* the child's pidfd, or the connection */
     guint source;
     VrFdLines *lines; /* of a connection */
+    guint deadline;   /* for the unit to begin; 0: none, or it has */
+    gboolean begun;
     VrJobLaunchEnded ended;
     void *data;
 };
@@ -35,6 +38,7 @@ void vr_job_launch_free(VrJobLaunch *launch)
     if (!launch)
         return;
     g_clear_handle_id(&launch->source, g_source_remove);
+    g_clear_handle_id(&launch->deadline, g_source_remove);
     g_clear_pointer(&launch->lines, vr_fd_lines_free);
     vr_fd_clear(&launch->fd);
     g_free(launch);
@@ -92,26 +96,57 @@ static gboolean launch_child(VrJobLaunch *launch, const VrJobLaunchRequest *requ
 
 /* ---- a unit ---- */
 
+/* TRUE: it has ended. */
+static gboolean take_line(VrJobLaunch *launch, const json_t *document, int *status)
+{
+    json_t *exit_status = json_object_get(document, "exit");
+
+    if (json_is_true(json_object_get(document, "started"))) {
+        launch->begun = TRUE;
+        g_clear_handle_id(&launch->deadline, g_source_remove);
+    }
+    *status = json_is_integer(exit_status) ? (int)json_integer_value(exit_status) : VR_JOB_UNKNOWN;
+    return exit_status != NULL;
+}
+
 static gboolean on_line(int fd, GIOCondition condition, gpointer data)
 {
     VrJobLaunch *launch = data;
-    json_t *document, *exit_status;
     int status = VR_JOB_UNKNOWN;
+    json_t *document;
+    VrFdLinesGot got;
 
-    switch (vr_fd_lines_take(launch->lines, &document)) {
-    case VR_FD_LINES_NONE:
-        return G_SOURCE_CONTINUE;
-    case VR_FD_LINES_LINE:
-        exit_status = json_object_get(document, "exit");
-        if (json_is_integer(exit_status))
-            status = (int)json_integer_value(exit_status);
+    while ((got = vr_fd_lines_take(launch->lines, &document)) == VR_FD_LINES_LINE) {
+        gboolean ended = take_line(launch, document, &status);
         json_decref(document);
-        if (exit_status)
+        if (ended)
             return end_with(launch, status);
-        return G_SOURCE_CONTINUE;
-    default:
-        return end_with(launch, VR_JOB_UNKNOWN);
     }
+    if (got == VR_FD_LINES_NONE)
+        return G_SOURCE_CONTINUE;
+    return end_with(launch, launch->begun ? VR_JOB_UNKNOWN : VR_JOB_NOT_BEGUN);
+}
+
+/* From here on the unit cannot say that it begins, so it does not. What it has said already is read still, and then comes the end. */
+static gboolean on_late(gpointer data)
+{
+    VrJobLaunch *launch = data;
+
+    launch->deadline = 0;
+    (void)shutdown(launch->fd, SHUT_RD);
+    return G_SOURCE_REMOVE;
+}
+
+static void set_connect_error(GError **error, const char *path, int failed)
+{
+    if (failed == ECONNREFUSED || failed == ENOENT)
+        g_set_error(error, VR_ERROR, VR_ERROR_DISCONNECTED,
+                    "nobody listens at %s, by which jobs begin; 'systemctl restart virt-reimage-job.socket' mends that",
+                    path);
+    else if (failed == EAGAIN)
+        g_set_error(error, VR_ERROR, VR_ERROR_BUSY, "too many jobs wait at %s for their begin; try again", path);
+    else
+        vr_set_error_errno(error, failed, "cannot start a job by %s", path);
 }
 
 static int connect_to(const char *path, GError **error)
@@ -119,10 +154,12 @@ static int connect_to(const char *path, GError **error)
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     vr_autofd fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
-    g_strlcpy(address.sun_path, path, sizeof(address.sun_path));
-    if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0)
+    if (g_strlcpy(address.sun_path, path, sizeof(address.sun_path)) >= sizeof(address.sun_path))
+        set_connect_error(error, path, ENAMETOOLONG);
+    else if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0)
         return vr_fd_steal(&fd);
-    vr_set_error_errno(error, errno, "cannot start a job by %s", path);
+    else
+        set_connect_error(error, path, errno);
     return -1;
 }
 
@@ -140,6 +177,7 @@ static gboolean launch_unit(VrJobLaunch *launch, const VrJobLaunchRequest *reque
     vr_autofd root = request->cwd < 0 ? open("/", O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
     const int fds[VR_FD_LINES_COMMAND_FDS] = {request->fds[0], request->fds[1], request->fds[2],
                                               request->cwd < 0 ? root : request->cwd};
+    g_autoptr(GError) local = NULL;
     json_t *document;
     gboolean sent;
 
@@ -147,14 +185,21 @@ static gboolean launch_unit(VrJobLaunch *launch, const VrJobLaunchRequest *reque
     if (launch->fd < 0)
         return FALSE;
     document = json_pack("{s:o, s:o}", "argv", array_of(request->argv), "env", array_of(request->env));
-    sent = vr_fd_lines_send(launch->fd, document, fds, VR_FD_LINES_COMMAND_FDS, 0, error);
+    sent = vr_fd_lines_send(launch->fd, document, fds, VR_FD_LINES_COMMAND_FDS, 0, &local);
     json_decref(document);
+    if (g_error_matches(local, VR_ERROR, VR_ERROR_USAGE)) {
+        g_propagate_error(error, g_steal_pointer(&local));
+        return FALSE;
+    }
     if (!sent) {
-        g_prefix_error(error, "cannot start a job by %s: ", request->socket);
+        g_set_error(error, VR_ERROR, VR_ERROR_DISCONNECTED,
+                    "the unit of the job did not begin (%s), which 'journalctl -u virt-reimage-job@*' may explain",
+                    local->message);
         return FALSE;
     }
     launch->lines = vr_fd_lines_new(launch->fd, 0);
     launch->source = g_unix_fd_add(launch->fd, G_IO_IN | G_IO_HUP | G_IO_ERR, on_line, launch);
+    launch->deadline = g_timeout_add(request->begin_ms ? request->begin_ms : BEGIN_MS, on_late, launch);
     return TRUE;
 }
 

@@ -10,6 +10,8 @@
  */
 #pragma once
 
+#include "orchestrator/fd_lines.h"
+
 #include <glib.h>
 #include <sys/types.h>
 
@@ -36,12 +38,9 @@ typedef struct {
     uid_t uid;         /* of the peer, for the limits */
     gboolean read_only; /* came by the read-only socket */
     gboolean own;       /* the daemon's own: counts for no limit, and is started while it stops */
-    gboolean detached;  /* begins a run that goes on when the job has ended */
 } VrJobRequest;
 
-#define VR_JOB_UNKNOWN (-1) /* its exit status is not known: what started it is gone */
-
-/* exit_status: 0..255, 128+N where signal N killed it, or VR_JOB_UNKNOWN. The job is freed after it. */
+/* exit_status: 0..255, 128+N where signal N killed it, VR_JOB_UNKNOWN or VR_JOB_NOT_BEGUN (orchestrator/fd_lines.h). The job is freed after it. */
 typedef void (*VrJobEnded)(VrJob *job, int exit_status, void *data);
 
 /* Copies what config says. */

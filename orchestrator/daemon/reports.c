@@ -27,18 +27,20 @@ struct VrReports {
 static void begin(Report *report);
 
 /* That it fails each minute is said once. */
+static void take_result(Report *report, gboolean failed, int exit_status, const char *why)
+{
+    if (failed && !report->failed && !vr_service_stopping(report->reports->service))
+        vr_warning(NULL, "%s (exit status %d): %s", report->what, exit_status, why ? why : "it said nothing");
+    report->failed = failed;
+}
+
 static void on_ended(VrJobOutput *output, void *data)
 {
     Report *report = data;
-    gboolean failed = output->exit_status != 0;
+    gboolean no_store = g_strcmp0(output->code, "NotFound") == 0; /* yet */
 
     report->job = NULL;
-    if (failed && g_strcmp0(output->code, "NotFound") == 0)
-        failed = FALSE; /* there is no store yet */
-    if (failed && !report->failed && !vr_service_stopping(report->reports->service))
-        vr_warning(NULL, "%s (exit status %d): %s", report->what, output->exit_status,
-                   output->message ? output->message : "it said nothing");
-    report->failed = failed;
+    take_result(report, output->exit_status != 0 && !no_store, output->exit_status, output->message);
     if (report->again)
         begin(report);
 }
@@ -58,7 +60,7 @@ static void begin(Report *report)
         return;
     report->job = vr_jobs_capture(reports->jobs, &request, on_ended, report, &local);
     if (!report->job)
-        vr_warning(NULL, "%s: %s", report->what, local->message);
+        take_result(report, TRUE, VR_JOB_NOT_BEGUN, local->message);
 }
 
 static gboolean on_every(gpointer data)

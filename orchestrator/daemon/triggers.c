@@ -62,7 +62,7 @@ static void on_begun(VrJobOutput *output, void *data)
 static void begin(VrTriggers *triggers, Begun *begun)
 {
     const char *const argv[] = {"upgrade", "--automatic", "--detach", begun->set, NULL};
-    const VrJobRequest request = {.argv = argv, .fds = {-1, -1, -1}, .cwd = -1, .own = TRUE, .detached = TRUE};
+    const VrJobRequest request = {.argv = argv, .fds = {-1, -1, -1}, .cwd = -1, .own = TRUE};
     g_autoptr(GError) local = NULL;
 
     begun->not_before_ms = vr_clock_now_ms() + begun->brake_ms;

@@ -4,7 +4,7 @@
  * says over that connection what is to be run, with which descriptors (orchestrator/fd_lines.h); we run it as our child, hand signals on and tell its exit
  * status. So the daemon can be shut in far more than what it starts, and a job is in nobody's unit but its own.
  *
- *   the daemon is gone          the job goes on; nobody hears of its end
+ *   the daemon is gone          before the job has begun: it does not; after that it goes on, and nobody hears of its end
  *   the job has ended           said; we stay until what it left to go on by itself has ended as well
  *   SIGTERM (a host goes down)  handed on to all of them: runs are left open at their batch border
  *
@@ -111,6 +111,34 @@ static gboolean start(Unit *unit, char *const *argv, char *const *env, const int
     return vr_child_hand_over(&given, &unit->pid, error);
 }
 
+static void tell(const Unit *unit, json_t *line)
+{
+    (void)vr_fd_lines_send(unit->connection, line, NULL, 0, 0, NULL);
+    json_decref(line);
+}
+
+/* Before the job: a daemon that did not wait for it says that nothing was done. */
+static gboolean tell_start(const Unit *unit, GError **error)
+{
+    json_t *line = json_pack("{s:b}", "started", 1);
+    gboolean sent = !vr_fd_lines_is_over(unit->lines) && vr_fd_lines_send(unit->connection, line, NULL, 0, 0, NULL);
+
+    json_decref(line);
+    if (!sent)
+        g_set_error(error, VR_ERROR, VR_ERROR_DISCONNECTED, "nobody waits for this job any more, so it is not begun");
+    return sent;
+}
+
+static gboolean start_told(Unit *unit, char *const *argv, char *const *env, const int *fds, GError **error)
+{
+    if (!tell_start(unit, error))
+        return FALSE;
+    if (start(unit, argv, env, fds, error))
+        return TRUE;
+    tell(unit, json_pack("{s:i}", "exit", VR_CHILD_NOT_BEGUN));
+    return FALSE;
+}
+
 static gboolean start_given(Unit *unit, GError **error)
 {
     g_auto(GStrv) argv = NULL, env = NULL;
@@ -132,7 +160,7 @@ static gboolean start_given(Unit *unit, GError **error)
         g_set_error(error, VR_ERROR, VR_ERROR_INVALID, "a job came without its descriptors");
         return FALSE;
     }
-    ok = start(unit, argv, env, fds, error);
+    ok = start_told(unit, argv, env, fds, error);
     for (guint i = 0; i < G_N_ELEMENTS(fds); i++)
         vr_fd_clear(&fds[i]);
     return ok;
@@ -170,15 +198,11 @@ static void hear_daemon(Unit *unit)
 
 static void tell_end(Unit *unit, int status)
 {
-    json_t *line;
-
     unit->pid = 0;
     unit->exit_status = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
     if (unit->connection < 0)
         return;
-    line = json_pack("{s:i}", "exit", unit->exit_status);
-    (void)vr_fd_lines_send(unit->connection, line, NULL, 0, 0, NULL);
-    json_decref(line);
+    tell(unit, json_pack("{s:i}", "exit", unit->exit_status));
     vr_fd_clear(&unit->connection);
 }
 

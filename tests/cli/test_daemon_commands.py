@@ -19,7 +19,7 @@ import traceback
 
 import pytest
 
-from lib import cheap_guest
+from lib import cheap_guest, unix_http
 from lib.daemon import Daemon
 from program import BINARY, DONE, FAILED, IMAGE, OWNED, REFUSED, USAGE, Program, Result, wait_for
 
@@ -80,7 +80,7 @@ def holder_of(lab):
 
 def shown(result):
     """But for how much room there is by now, and when it was asked."""
-    return result.status, re.sub(r'("freeBytes": |"time": )("[^"]*"|\d+)', r"\1#", result.out), result.err
+    return result.status, re.sub(r'("freeBytes": |"time": |store_free_bytes\S* )("[^"]*"|\d+)', r"\1#", result.out), result.err
 
 
 def both(lab, there, daemon, *arguments, **options):
@@ -105,7 +105,9 @@ def readings(lab):
             ["instance-view", name, "nope"], ["instance-view", name, one, "--json"], ["history", name], ["history", name, "--json"],
             ["history", name, "--azure"], ["history", name, "--run", "nope"], ["generations", name, one],
             ["generations", name, one, "--json"], ["recover", "--dry-run"], ["gc", name, "--dry-run"],
-            ["upgrade", name, "--dry-run"], ["rollback", name, one, "--dry-run"], ["cancel", name], ["status", name, "--debug"]]
+            ["upgrade", name, "--dry-run"], ["rollback", name, one, "--dry-run"], ["cancel", name], ["status", name, "--debug"],
+            ["metrics"], ["triggers"], ["triggers", name], ["triggers", "nope"], ["notices"], ["notices", name],
+            ["notices", name, "--json"], ["notices", "nope"]]
 
 
 def test_reading_commands_are_the_same_both_ways(lab, there, daemon):
@@ -667,10 +669,10 @@ def test_signals_without_an_end_end_the_connection(lab, there, daemon):
 # ---- in units of their own ----
 
 class JobSocket:
-    """virt-reimage-job.socket and its units: Accept=yes, and what is in a unit outlives who asked for it."""
+    """virt-reimage-job.socket and its units: Accept=yes, and what is in a unit outlives who asked for it. before: called before each of them."""
 
-    def __init__(self, path):
-        self.path, self.units = path, []
+    def __init__(self, path, before=None):
+        self.path, self.units, self.full, self.before = path, [], False, before
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.bind(path)
         os.chmod(path, 0o600)
@@ -684,6 +686,11 @@ class JobSocket:
                 connection, _ = self.socket.accept()
             except OSError:
                 return
+            if self.full:  # MaxConnections=
+                connection.close()
+                continue
+            if self.before:
+                self.before()
             self.units.append(subprocess.Popen([JOB_UNIT, "--program", BINARY], stdin=connection, stdout=subprocess.DEVNULL,
                                                env={**os.environ, "LANG": "xx", "SUDO_USER": "xx"}, start_new_session=True, cwd="/"))
             connection.close()
@@ -738,6 +745,42 @@ def test_a_unit_that_is_killed_says_nothing(there, units):
         assert process.wait(20) == FAILED
         process.stdin.close()
         assert "the unit of the job ended" in process.stderr.read()
+
+
+def check_that_none_begins(lab, there, daemon, nobody, reason):
+    """Root does it alone, with a note; others are told why; over HTTP it is 503."""
+    done = there("set-list")
+    assert done.out == lab.program("set-list").out and reason in done.err and "it is done here" in done.err
+    status, out, err = nobody.run("set-list")
+    assert status == OWNED and not out and reason in err and "virt-reimage-job" in err
+    answer = unix_http.request(daemon.path("virt-reimage.sock"), "GET", "/virtualMachineScaleSets")
+    assert answer.status == 503 and answer.error[0] == "Disconnected" and "virt-reimage-job" in answer.error[1]
+
+
+def test_nobody_listens_where_jobs_begin(lab, there, daemon, nobody):
+    """K5: no job runs in the daemon's own unit, which is shut in too far, and what to type is said."""
+    with socket.socket(socket.AF_UNIX) as left_over:
+        left_over.bind(daemon.path("job.sock"))
+    check_that_none_begins(lab, there, daemon, nobody, "nobody listens at")
+
+
+def test_a_unit_that_does_not_begin(lab, there, daemon, nobody, units):
+    """K5: nothing was done then, and that is known."""
+    cheap_guest.wait_for(lambda: units.units and all(unit.poll() is not None for unit in units.units), 30, "the daemon's own jobs have ended")
+    units.full = True
+    check_that_none_begins(lab, there, daemon, nobody, "did not begin")
+
+
+def test_in_units_what_http_begins(lab, daemon, units, version):
+    """K3, K5: the job of a route is in a unit, and so is the run that it leaves behind."""
+    answer = unix_http.request(daemon.path("virt-reimage.sock"), "POST", f"/virtualMachineScaleSets/{lab.set_name}/osRollingUpgrade", {"version": version})
+    assert answer.status == 202, answer.body
+    pid = holder_of(lab)
+    assert pid in [child for unit in units.units if unit.poll() is None for child in children(unit.pid)]
+    assert wait_end(lab)["runningStatus"]["code"] == "Completed" and lab.versions() == lab.all_on(version)
+    answer = unix_http.request(daemon.path("virt-reimage.sock"), "POST", f"/virtualMachineScaleSets/{lab.set_name}/osRollingUpgrade", {"version": "7.7.7"})
+    assert answer.status == 404 and answer.error[0] == "NotFound", answer.body
+    lab.program("rollback", lab.set_name, "--all")
 
 
 def test_in_units_a_run_outlives_the_daemon(lab, there, daemon, units, version):

@@ -88,6 +88,8 @@ static void test_nonsense(void **state)
     static const char *const bad[] = {
         "\n", "[]\n", "1\n", "{\"a\":1,\"a\":2}\n", "{\n", "\xff{}\n", "{\"a\":\"\\u0000\"}\n"};
     g_autofree char *endless = g_strnfill(VR_FD_LINES_MAX + 1, 'x');
+    g_autoptr(GError) error = NULL;
+    json_t *line = json_pack("{s:s}", "word", endless);
     Pair pair;
 
     for (guint i = 0; i < G_N_ELEMENTS(bad); i++) {
@@ -97,9 +99,13 @@ static void test_nonsense(void **state)
         pair_close(&pair);
     }
     pair_open(&pair, 0);
+    assert_false(vr_fd_lines_send(pair.theirs, line, NULL, 0, 0, &error)); /* nor is one sent */
+    assert_true(g_error_matches(error, VR_ERROR, VR_ERROR_USAGE));
+    assert_int_equal(take(&pair), VR_FD_LINES_NONE);
     put(&pair, endless);
     assert_int_equal(take(&pair), VR_FD_LINES_BAD);
     pair_close(&pair);
+    json_decref(line);
 }
 
 static void give(const Pair *pair, guint n)

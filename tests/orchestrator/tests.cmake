@@ -84,6 +84,8 @@ vr_test(orchestrator peers LINK vr_daemon)
 vr_test(orchestrator route_table LINK vr_daemon)
 vr_test(orchestrator model_merge LINK vr_daemon)
 vr_test(orchestrator wakes LINK vr_daemon)
+vr_test(orchestrator job_launch LINK vr_daemon)
+vr_test(orchestrator reports LINK vr_daemon)
 add_test(NAME orchestrator/openapi
   COMMAND /usr/bin/python3 ${CMAKE_CURRENT_SOURCE_DIR}/orchestrator/openapi.py ${PROJECT_SOURCE_DIR}/docs/openapi.yaml $<TARGET_FILE:test_route_table> $<TARGET_FILE:virt-reimage>)
 set_tests_properties(orchestrator/openapi PROPERTIES TIMEOUT 60)
