@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "orchestrator/daemon/drop.h"
 
+#include "base/child.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/fd.h"
@@ -119,7 +120,7 @@ static gboolean is_hosts_fault(const VrJobOutput *output)
 {
     static const char *const codes[] = {"NoSpace", "Busy", "Cancelled", "Child", "Database", "Io", "Timeout", NULL};
 
-    return output->exit_status == VR_JOB_UNKNOWN || output->exit_status >= 128 ||
+    return output->exit_status < 0 || output->exit_status >= VR_CHILD_NOT_BEGUN ||
            (output->code && g_strv_contains(codes, output->code));
 }
 
@@ -170,14 +171,18 @@ static void on_published(VrJobOutput *output, void *data)
     scan_in(drop, SOON_MS);
 }
 
-static gboolean publish(VrDrop *drop, const VrDropName *name, GError **error)
+/* The job stands in the directory that we have moved it to: by a path it might come to one that others have put there since. */
+static gboolean publish(VrDrop *drop, int dir, const VrDropName *name, GError **error)
 {
-    g_autofree char *path = g_build_filename(drop->directory, drop->image, VR_DROP_TAKEN, drop->file, NULL);
+    vr_autofd taken = vr_drop_open_taken(dir, error);
+    g_autofree char *path = g_strconcat("./", drop->file, NULL);
     g_autofree char *sums = vr_drop_sums(path);
     const char *const argv[] = {"image-publish", drop->image,  name->version, path, "--digest-file", sums,
                                 "--format",      name->format, NULL};
-    const VrJobRequest request = {.argv = argv, .fds = {-1, -1, -1}, .cwd = -1, .own = TRUE};
+    const VrJobRequest request = {.argv = argv, .fds = {-1, -1, -1}, .cwd = taken, .own = TRUE};
 
+    if (taken < 0)
+        return FALSE;
     drop->job = vr_jobs_capture(drop->jobs, &request, on_published, drop, error);
     return drop->job != NULL;
 }
@@ -193,7 +198,7 @@ static void take(VrDrop *drop, int dir, const char *image, const char *file, con
     }
     drop->image = g_strdup(image);
     drop->file = g_strdup(file);
-    if (publish(drop, name, &local))
+    if (publish(drop, dir, name, &local))
         return;
     vr_warning(image, "drop folder: %s: %s", file, local->message);
     found->not_before_ms = vr_clock_now_ms() + AGAIN_MS;
@@ -251,7 +256,7 @@ static void look_at_image(VrDrop *drop, int directory, gid_t gid, const char *im
 {
     g_autoptr(GError) local = NULL;
     vr_autofd fd = vr_drop_open_image(directory, image, &local);
-    DIR *dir = fd >= 0 ? fdopendir(dup(fd)) : NULL;
+    DIR *dir = fd >= 0 ? vr_drop_list(fd) : NULL;
     guint files = 0;
 
     if (!dir) {
@@ -264,7 +269,7 @@ static void look_at_image(VrDrop *drop, int directory, gid_t gid, const char *im
     if (!drop->began)
         vr_drop_put_back(fd);
     watch(drop, image);
-    rewinddir(dir);
+    rewinddir(dir); /* what was put back is seen */
     for (const struct dirent *entry = readdir(dir); entry && files < MOST_FILES; entry = readdir(dir), files++)
         if (entry->d_name[0] != '.')
             look_at_file(drop, fd, gid, image, entry->d_name);
@@ -281,7 +286,7 @@ static gboolean is_gone(gpointer key, gpointer value, gpointer data)
 
 static void scan_images(VrDrop *drop, int directory, gid_t gid)
 {
-    DIR *dir = fdopendir(dup(directory));
+    DIR *dir = vr_drop_list(directory);
     guint images = 0;
 
     for (const struct dirent *entry = dir ? readdir(dir) : NULL; entry && images < MOST_IMAGES; entry = readdir(dir)) {

@@ -110,6 +110,21 @@ static int open_place(int image_dir, const char *place, mode_t mode, GError **er
     return -1;
 }
 
+int vr_drop_open_taken(int image_dir, GError **error)
+{
+    return open_place(image_dir, VR_DROP_TAKEN, 0700, error);
+}
+
+DIR *vr_drop_list(int dir)
+{
+    vr_autofd fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *list = fd < 0 ? NULL : fdopendir(fd);
+
+    if (list)
+        (void)vr_fd_steal(&fd); /* closedir() closes it */
+    return list;
+}
+
 /* ---- to look ---- */
 
 gboolean vr_drop_sight_equal(const VrDropSight *a, const VrDropSight *b)
@@ -227,7 +242,7 @@ static gboolean is_same(int dir, const char *name, const struct stat *seen)
 gboolean vr_drop_take(int image_dir, const char *file, const VrDropSight *sight, GError **error)
 {
     g_autofree char *sums = vr_drop_sums(file);
-    vr_autofd taken = open_place(image_dir, VR_DROP_TAKEN, 0700, error);
+    vr_autofd taken = vr_drop_open_taken(image_dir, error);
 
     if (taken < 0 || !move_both(image_dir, taken, file, TRUE, error))
         return FALSE;
@@ -257,8 +272,10 @@ void vr_drop_note(int image_dir, const char *file, const char *text)
 
 gboolean vr_drop_put(int image_dir, const char *file, const char *place, const char *text, GError **error)
 {
-    vr_autofd taken = open_place(image_dir, VR_DROP_TAKEN, 0700, error);
-    vr_autofd to = taken < 0 ? -1 : place ? open_place(image_dir, place, 0755, error) : dup(image_dir);
+    vr_autofd taken = vr_drop_open_taken(image_dir, error);
+    vr_autofd to = taken < 0 ? -1
+                   : place   ? open_place(image_dir, place, 0755, error)
+                             : fcntl(image_dir, F_DUPFD_CLOEXEC, 3);
 
     if (to < 0 || !move_both(taken, to, file, place != NULL, error))
         return FALSE;
@@ -271,7 +288,7 @@ gboolean vr_drop_put(int image_dir, const char *file, const char *place, const c
 void vr_drop_put_back(int image_dir)
 {
     vr_autofd taken = vr_open_beneath(image_dir, VR_DROP_TAKEN, O_RDONLY | O_DIRECTORY, 0, NULL);
-    DIR *dir = taken >= 0 ? fdopendir(dup(taken)) : NULL;
+    DIR *dir = taken >= 0 ? vr_drop_list(taken) : NULL;
 
     for (const struct dirent *entry = dir ? readdir(dir) : NULL; entry; entry = readdir(dir))
         if (entry->d_name[0] != '.')

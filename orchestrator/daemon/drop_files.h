@@ -12,6 +12,7 @@
  */
 #pragma once
 
+#include <dirent.h>
 #include <glib.h>
 #include <sys/stat.h>
 
@@ -49,6 +50,12 @@ VrDropState vr_drop_look(int image_dir, const char *file, gid_t gid, VrDropSight
 /* A directory of the drop folder, which nobody may write to but its owner and its group. -1 with an error. */
 int vr_drop_open(const char *directory, gid_t *gid, GError **error);
 int vr_drop_open_image(int directory, const char *name, GError **error);
+
+/* What is in a directory that is open; it stays so. NULL with errno. closedir() it. */
+DIR *vr_drop_list(int dir);
+
+/* Where vr_drop_take() moves to, which is ours alone; it is made. -1 with an error. */
+int vr_drop_open_taken(int image_dir, GError **error);
 
 /* Moves both into .taken; they are what was seen. */
 gboolean vr_drop_take(int image_dir, const char *file, const VrDropSight *sight, GError **error);

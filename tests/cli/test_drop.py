@@ -15,6 +15,7 @@ from lib.application import Applications
 from lib.daemon import Daemon
 from program import BINARY, Program
 from test_automatic import AutoLab
+from test_daemon_commands import JobSocket
 
 DAEMON = os.path.join(os.path.dirname(BINARY), "virt-reimaged")
 TAKEN_S = 15  # to settle and to be published, on a busy host
@@ -230,6 +231,30 @@ def test_places_that_are_traps(drop):
     os.symlink(drop.program.work, drop.at(".taken"))
     time.sleep(3)
     assert drop.versions() == [] and drop.own_jobs() == []
+
+
+def test_what_was_taken_is_what_is_published(drop):
+    """A9: who may write to the folder puts no other file in the place of one that was looked at, not even before its job has opened it."""
+    content, other = drop.image("1.0.0"), drop.image("1.0.1")
+
+    def swap():
+        if os.path.exists(drop.at(".taken", "1.0.0.qcow2")) and not os.path.exists(drop.at("away")):
+            os.rename(drop.at(".taken"), drop.at("away"))
+            os.mkdir(drop.at(".taken"), 0o700)
+            drop.write(".taken/1.0.0.qcow2", other)
+            drop.write(".taken/1.0.0.qcow2.sha256", f"{hashlib.sha256(other).hexdigest()}  1.0.0.qcow2\n".encode())
+
+    drop.daemon.stop()
+    units = JobSocket(drop.daemon.path("job.sock"), swap)
+    try:
+        drop.daemon.start()
+        drop.put("1.0.0", content)
+        drop.warned("1.0.0.qcow2 is published")
+        assert os.path.exists(drop.at("away"))
+        assert hashlib.sha256(content).hexdigest() in drop.program("image-info", "cheap", "1.0.0", "--json").out
+    finally:
+        drop.daemon.stop()
+        units.close()
 
 
 def test_a_folder_that_everybody_may_write_to(drop):
