@@ -94,15 +94,31 @@ static gboolean is_failure(VrJournal *journal, const VrSet *set, const Row *row,
 static gboolean moved_away(VrJournal *journal, const Row *row, const char *image, const char *version, gboolean *did,
                            GError **error)
 {
-    g_autoptr(GPtrArray) swaps = vr_journal_run_swaps(journal, row->id, error);
+    VrDb *db = vr_journal_db(journal);
+    int more = -1;
 
-    for (guint i = 0; swaps && i < swaps->len && !*did; i++) {
-        const VrSwapRow *swap = g_ptr_array_index(swaps, i);
-        g_autoptr(VrGeneration) from = vr_journal_generation(journal, swap->uuid, swap->from, NULL);
-        *did = swap->state == VR_SWAP_COMMITTED && from && from->version && g_strcmp0(from->image, image) == 0 &&
-               vr_version_compare(from->version, version) == 0;
+    if (!vr_db_begin_read(db, error))
+        return FALSE;
+    {
+        g_autoptr(sqlite3_stmt) stmt = vr_db_prepare(
+            db, error,
+            "SELECT DISTINCT g.version FROM swaps s JOIN generations g ON g.uuid = s.uuid AND g.number = s.from_number "
+            "WHERE s.run_id = ? AND s.state = ? AND g.image = ? AND g.version IS NOT NULL",
+            "sis", row->id, (gint64)VR_SWAP_COMMITTED, image);
+        while (stmt && (more = vr_db_step(db, stmt, error)) == 1)
+            *did = *did || vr_version_compare((const char *)sqlite3_column_text(stmt, 0), version) == 0;
     }
-    return swaps != NULL;
+    vr_db_rollback(db);
+    return more == 0;
+}
+
+/* A rollback; or a person's upgrade or reimage to a lower version. */
+static gboolean goes_back(const Row *row, const char *image, const char *version)
+{
+    if (row->kind == VR_RUN_ROLLBACK)
+        return TRUE;
+    return (row->kind == VR_RUN_UPGRADE || row->kind == VR_RUN_REIMAGE) && !row->automatic && row->version &&
+           g_strcmp0(row->image, image) == 0 && vr_version_compare(row->version, version) < 0;
 }
 
 static gboolean goes_to(const Row *row, const char *image, const char *version)
@@ -155,7 +171,7 @@ static gboolean read_ends(VrJournal *journal, const VrSet *set, const GPtrArray 
             note_end(row, past);
             return TRUE;
         }
-        if (row->kind != VR_RUN_ROLLBACK || past->taken_back_run)
+        if (past->taken_back_run || !goes_back(row, image, version))
             continue;
         if (!moved_away(journal, row, image, version, &away, error))
             return FALSE;

@@ -12,7 +12,8 @@ typedef struct {
     char *ended_run;
     gboolean ended_automatic;
     VrRunStatus ended_status;
-    char *taken_back_run; /* a rollback since then that moved an instance away from the version; NULL: none */
+    char *
+        taken_back_run; /* a rollback since then, or a person's run to a lower version, that moved an instance away from it; NULL: none */
 } VrVersionPast;
 void vr_version_past_clear(VrVersionPast *past);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VrVersionPast, vr_version_past_clear)
