@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* How long swaps took, out of the steps of the journal. */
-#include "engine/journal.h"
+#include "engine/run_log.h"
 
 #include <stddef.h>
 
@@ -19,25 +19,12 @@ static const struct {
     {"stop-asked", "healthy", offsetof(VrSwapTimes, os_down_ms)},
 };
 
-typedef struct {
-    char *name, *boot_id;
-    gint64 at_ms;
-} Step;
-
-static void step_clear(gpointer data)
-{
-    Step *step = data;
-
-    g_free(step->name);
-    g_free(step->boot_id);
-}
-
 static gint64 span_of(const GArray *steps, const char *from, const char *to)
 {
-    const Step *first = NULL;
+    const VrLogStep *first = NULL;
 
     for (guint i = 0; i < steps->len; i++) {
-        const Step *step = &g_array_index(steps, Step, i);
+        const VrLogStep *step = &g_array_index(steps, VrLogStep, i);
         if (!first && g_str_equal(step->name, from))
             first = step;
         else if (first && g_str_equal(step->name, to))
@@ -52,51 +39,25 @@ static void times_of(const GArray *steps, VrSwapTimes *times)
         G_STRUCT_MEMBER(gint64, times, spans[i].offset) = span_of(steps, spans[i].from, spans[i].to);
 }
 
-static GArray *new_steps(void)
-{
-    GArray *steps = g_array_new(FALSE, FALSE, sizeof(Step));
-
-    g_array_set_clear_func(steps, step_clear);
-    return steps;
-}
-
-/* From the first of three columns on: name, boot id, time. */
-static void add_step(GArray *steps, sqlite3_stmt *stmt, int column)
-{
-    Step step = {vr_db_text(stmt, column), vr_db_text(stmt, column + 1), sqlite3_column_int64(stmt, column + 2)};
-
-    g_array_append_val(steps, step);
-}
-
 gboolean vr_journal_swap_times(VrJournal *journal, const char *swap_id, VrSwapTimes *times, GError **error)
 {
-    VrDb *db = vr_journal_db(journal);
-    g_autoptr(GArray) steps = new_steps();
-    int row = -1;
+    g_autoptr(GArray) steps = vr_run_log_steps(journal, swap_id, error);
 
-    if (!vr_db_begin_read(db, error))
-        return FALSE;
-    {
-        g_autoptr(sqlite3_stmt) stmt = vr_db_prepare(
-            db, error, "SELECT name, boot_id, at_ms FROM steps WHERE swap_id = ? ORDER BY seq", "s", swap_id);
-        while (stmt && (row = vr_db_step(db, stmt, error)) == 1)
-            add_step(steps, stmt, 0);
-    }
-    vr_db_rollback(db);
-    times_of(steps, times);
-    return row == 0;
+    if (steps)
+        times_of(steps, times);
+    return steps != NULL;
 }
 
 /* One pass over the steps of all swaps, those of one after those of another. */
 GArray *vr_journal_run_times(VrJournal *journal, const char *run_id, GError **error)
 {
     VrDb *db = vr_journal_db(journal);
-    g_autoptr(GArray) all = g_array_new(FALSE, TRUE, sizeof(VrSwapSpans)), steps = new_steps();
-    g_autoptr(sqlite3_stmt) stmt =
-        vr_db_prepare(db, error,
-                      "SELECT swaps.seq, state, name, boot_id, at_ms FROM swaps JOIN steps ON swap_id = swaps.id "
-                      "WHERE run_id = ? ORDER BY swaps.seq, steps.seq",
-                      "s", run_id);
+    g_autoptr(GArray) all = g_array_new(FALSE, TRUE, sizeof(VrSwapSpans)), steps = vr_log_steps_new();
+    g_autoptr(sqlite3_stmt) stmt = vr_db_prepare(
+        db, error,
+        "SELECT swaps.seq, state, name, NULL, boot_id, at_us, at_ms FROM swaps JOIN steps ON swap_id = swaps.id "
+        "WHERE run_id = ? ORDER BY swaps.seq, steps.seq",
+        "s", run_id);
     gint64 current = -1;
     int row = -1;
 
@@ -110,7 +71,7 @@ GArray *vr_journal_run_times(VrJournal *journal, const char *run_id, GError **er
             g_array_append_val(all, one);
             current = swap;
         }
-        add_step(steps, stmt, 2);
+        vr_log_steps_add(steps, stmt, 2);
     }
     if (all->len > 0)
         times_of(steps, &g_array_index(all, VrSwapSpans, all->len - 1).times);

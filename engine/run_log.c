@@ -19,23 +19,35 @@ static void event_clear(gpointer data)
     g_free(event->uuid);
 }
 
-GArray *vr_run_log_steps(VrJournal *journal, const char *swap_id, GError **error)
+GArray *vr_log_steps_new(void)
 {
-    g_autoptr(GArray) steps = g_array_new(FALSE, FALSE, sizeof(VrLogStep));
-    int row = -1;
+    GArray *steps = g_array_new(FALSE, FALSE, sizeof(VrLogStep));
 
     g_array_set_clear_func(steps, step_clear);
+    return steps;
+}
+
+void vr_log_steps_add(GArray *steps, sqlite3_stmt *stmt, int column)
+{
+    VrLogStep step = {vr_db_text(stmt, column), vr_db_text(stmt, column + 1), vr_db_text(stmt, column + 2),
+                      sqlite3_column_int64(stmt, column + 3), sqlite3_column_int64(stmt, column + 4)};
+
+    g_array_append_val(steps, step);
+}
+
+GArray *vr_run_log_steps(VrJournal *journal, const char *swap_id, GError **error)
+{
+    g_autoptr(GArray) steps = vr_log_steps_new();
+    int row = -1;
+
     if (!vr_db_begin_read(vr_journal_db(journal), error))
         return NULL;
     {
         g_autoptr(sqlite3_stmt) stmt = vr_db_prepare(
             vr_journal_db(journal), error,
             "SELECT name, detail, boot_id, at_us, at_ms FROM steps WHERE swap_id = ? ORDER BY seq", "s", swap_id);
-        while (stmt && (row = vr_db_step(vr_journal_db(journal), stmt, error)) == 1) {
-            VrLogStep step = {vr_db_text(stmt, 0), vr_db_text(stmt, 1), vr_db_text(stmt, 2),
-                              sqlite3_column_int64(stmt, 3), sqlite3_column_int64(stmt, 4)};
-            g_array_append_val(steps, step);
-        }
+        while (stmt && (row = vr_db_step(vr_journal_db(journal), stmt, error)) == 1)
+            vr_log_steps_add(steps, stmt, 0);
     }
     vr_db_rollback(vr_journal_db(journal));
     return row == 0 ? g_steal_pointer(&steps) : NULL;

@@ -15,6 +15,10 @@ typedef struct {
     gint64 at_us;
 } VrLogEvent;
 
+/* An empty list of VrLogStep, and one more for it, from five columns on: name, detail, boot_id, at_us, at_ms. */
+GArray *vr_log_steps_new(void);
+void vr_log_steps_add(GArray *steps, sqlite3_stmt *stmt, int column);
+
 /* Element: VrLogStep, freed with the array. */
 GArray *vr_run_log_steps(VrJournal *journal, const char *swap_id, GError **error);
 
