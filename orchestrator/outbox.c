@@ -93,11 +93,18 @@ static json_t *error_json(const char *code, const char *message)
     return code ? json_pack("{s:o, s:o}", "code", text_or_null(code), "message", text_or_null(message)) : json_null();
 }
 
+/* Azure's word for who (J4). */
+static const char *starter(gboolean automatic)
+{
+    return automatic ? "Platform" : "User";
+}
+
 /* What a run says of the request that it came of. */
 static json_t *of_run(const VrRun *run)
 {
-    return json_pack("{s:s, s:o, s:o}", "operation", vr_run_kind_name(run->kind), "userName",
-                     text_or_null(run->started_by), "reason", text_or_null(run->reason));
+    return json_pack("{s:s, s:s, s:o, s:o}", "operation", vr_run_kind_name(run->kind), "startedBy",
+                     starter(run->automatic), "userName", text_or_null(run->started_by), "reason",
+                     text_or_null(run->reason));
 }
 
 static json_t *reference_of(const VrRun *run)
@@ -195,10 +202,10 @@ static int is_there(VrDb *db, const char *sql, const char *argument, GError **er
 
 static json_t *asked_json(const VrOutboxRequest *request)
 {
-    return json_pack("{s:o, s:o, s:o, s:{s:o, s:o, s:o, s:b}}", "operation", text_or_null(request->operation),
-                     "userName", text_or_null(request->user), "reason", text_or_null(request->reason), "request",
-                     "version", text_or_null(request->version), "role", text_or_null(request->role), "instances",
-                     list_of(request->instances), "all", request->all);
+    return json_pack("{s:o, s:s, s:o, s:o, s:{s:o, s:o, s:o, s:b}}", "operation", text_or_null(request->operation),
+                     "startedBy", starter(request->automatic), "userName", text_or_null(request->user), "reason",
+                     text_or_null(request->reason), "request", "version", text_or_null(request->version), "role",
+                     text_or_null(request->role), "instances", list_of(request->instances), "all", request->all);
 }
 
 static gboolean submit(VrDb *db, const VrOutboxRequest *request, char **id, GError **error)
@@ -227,7 +234,7 @@ gboolean vr_outbox_submit(VrDb *db, const VrOutboxRequest *request, char **id, G
 /* The answer says again what was asked. submitted: the JSON of the request. */
 static json_t *answer_json(const char *submitted, const char *result, const char *code, const char *message)
 {
-    static const char *const again[] = {"operation", "userName", "reason"};
+    static const char *const again[] = {"operation", "startedBy", "userName", "reason"};
     g_autoptr(json_t) asked = json_loads(submitted, 0, NULL);
     json_t *answer = json_object();
 

@@ -52,6 +52,7 @@ typedef struct {
     const char *version, *role, *reason; /* NULL: it says none */
     const char *const *instances;        /* by the names that were typed; may be NULL */
     gboolean all;
+    gboolean automatic; /* it begins by itself */
 } VrOutboxRequest;
 
 /* In a transaction of its own. *id: of the request, for VrRun.request_id and vr_outbox_settle(); free with g_free. NULL: there is no such set, so

@@ -43,7 +43,8 @@ static gboolean submit(const VrCli *cli, char **id, GError **error)
                                      .role = cli->options.role,
                                      .reason = cli->options.reason,
                                      .instances = cli->n_args > 1 ? (const char *const *)cli->args + 1 : NULL,
-                                     .all = cli->options.all};
+                                     .all = cli->options.all,
+                                     .automatic = cli->options.automatic};
     g_autoptr(VrStore) store = open_store(cli, error);
 
     return store && vr_outbox_submit(vr_store_db(store), &request, id, error);

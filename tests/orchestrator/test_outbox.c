@@ -29,6 +29,7 @@ static void test_a_whole_run(void **state)
     assert_text(asked, "operation", "upgrade");
     assert_text(asked, "set", "shop");
     assert_text(asked, "userName", "ada");
+    assert_text(asked, "startedBy", "User");
     assert_text(asked, "reason", "CVE");
     assert_text(json_object_get(asked, "request"), "version", "2.0.0");
     assert_text(begun, "kind", "RequestResult");
