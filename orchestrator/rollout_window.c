@@ -50,8 +50,10 @@ static char *warn(const VrRollout *rollout, char *text)
     g_autofree char *longest = vr_clock_format_duration(rollout->longest_batch_ms);
     g_autofree char *opening = vr_clock_format_duration(rollout->window_ms);
     return g_strdup_printf(
-        "%s; the longest batch took %s, which is more than the %s of an opening: 'cancel' ends the run", said, longest,
-        opening);
+        "%s; the longest batch took %s, which is more than the %s of an opening: 'cancel' ends the run, and then "
+        "'upgrade' "
+        "moves what is left at once, or a longer maintenanceWindow.duration ('set-edit') lets it begin by itself again",
+        said, longest, opening);
 }
 
 /* D23: the run has so much time of its own, and the window is not its own. */

@@ -164,8 +164,9 @@ static gboolean decide_ended(const VrTriggerFacts *facts, VrTrigger *trigger)
 static gboolean decide_past(const VrTriggerFacts *facts, VrTrigger *trigger)
 {
     if (facts->open_run)
-        return BLOCKED(RUN, "run %s, which %s, is open", facts->open_run,
-                       facts->open_run_automatic ? "began by itself" : "a person began");
+        return BLOCKED(RUN, "run %s, which %s, is open%s%s", facts->open_run,
+                       facts->open_run_automatic ? "began by itself" : "a person began",
+                       facts->open_run_hold ? ": " : "", facts->open_run_hold ? facts->open_run_hold : "");
     if (facts->unknown_domain)
         return BLOCKED(PERSON, "'%s' is UNKNOWN, and a person must look: 'virt-reimage recover %s' says at what",
                        facts->unknown_domain, facts->set);

@@ -63,6 +63,7 @@ typedef struct {
     guint places[VR_TRIGGER_PLACES_]; /* how many instances of each */
     const char *open_run;
     gboolean open_run_automatic;
+    const char *open_run_hold;  /* what it waits for, as status says it; NULL: nothing */
     const char *unknown_domain; /* the instance that is UNKNOWN; NULL: none */
     const char *failed_run, *failed_code;
     const char *taken_back_run;

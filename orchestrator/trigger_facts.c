@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "orchestrator/run_state.h"
 #include "orchestrator/version_past.h"
 #include "orchestrator/window.h"
 
@@ -15,6 +16,7 @@ typedef struct {
     VrImage *image;
     char *image_error, *unknown_domain, *window_error;
     VrRun *open;
+    VrRunState open_state;
     VrVersionPast past;
 } Look;
 
@@ -25,6 +27,7 @@ static void look_clear(Look *look)
     g_clear_pointer(&look->unknown_domain, g_free);
     g_clear_pointer(&look->window_error, g_free);
     g_clear_pointer(&look->open, vr_run_free);
+    vr_run_state_clear(&look->open_state);
     vr_version_past_clear(&look->past);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Look, look_clear)
@@ -90,6 +93,8 @@ static gboolean read_open(Look *look, GError **error)
     }
     look->facts.open_run = look->open ? look->open->id : NULL;
     look->facts.open_run_automatic = look->open && look->open->automatic;
+    if (look->open && look->open->state && vr_run_state_read(&look->open_state, look->open->state, NULL))
+        look->facts.open_run_hold = look->open_state.hold_text;
     return TRUE;
 }
 

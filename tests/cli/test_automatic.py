@@ -81,6 +81,8 @@ def test_due_then_nothing(lab):
     assert lab.versions() == lab.all_on("3.0.0")
     run, = lab.runs()
     assert (run["startedBy"], run["userName"]) == ("Platform", None)
+    told = lab.program.json("notices", lab.set_name)["notices"]
+    assert [one["startedBy"] for one in told] == ["Platform"] * 3
     azure, = lab.program("history", lab.set_name, "--azure").json["value"]
     assert azure["properties"]["startedBy"] == "Platform"
     assert " itself " in lab.program("history", lab.set_name).out
@@ -130,7 +132,7 @@ def test_opt_out_during_a_run(one):
     program, name = one.program, one.set_name
     one.redefine(policy=ON + "  approval: true\n")
     program(*AUTO, name, "--detach")
-    assert one.state() == ("blocked", "run") and "began by itself" in one.trigger()["reason"]
+    assert one.state() == ("blocked", "run") and "began by itself, is open: nothing was touched: 'approve' begins" in one.trigger()["reason"]
     told = program("set-auto", name, "off")
     assert f"'virt-reimage cancel {name}' ends it" in told.err and one.state() == ("off", None)
     program("set-auto", name, "on")
@@ -240,6 +242,17 @@ def test_taken_back_is_not_begun_again(one):
     one.program("rollback", one.set_name, "--all")
     assert one.state()[0] == "blocked"
     one.program.publish("3.0.1")
+    assert one.state() == ("due", None)
+
+
+def test_taken_back_by_an_upgrade_is_not_begun_again(one):
+    """A person's upgrade to a lower version is a way back, too: nobody finds the newest one there again ten minutes later."""
+    one.program("upgrade", one.set_name)
+    one.program("upgrade", one.set_name, "--version", "2.0.0")
+    assert one.versions() == one.all_on("2.0.0")
+    assert one.state() == ("blocked", "takenBack")
+    assert "went back from 3.0.0" in one.program.fails(REFUSED, *AUTO, one.set_name)
+    one.program("set-auto", one.set_name, "on")
     assert one.state() == ("due", None)
 
 

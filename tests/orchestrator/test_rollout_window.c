@@ -163,8 +163,11 @@ static void test_what_is_left_is_too_short(void **state)
 /* It could wait for ever, and says so. */
 static void test_a_batch_is_longer_than_an_opening(void **state)
 {
-    static const char warning[] =
-        "; the longest batch took 20 min 00 s, which is more than the 15 min 00 s of an opening: 'cancel' ends the run";
+    static const char warning[] = "; the longest batch took 20 min 00 s, which is more than the 15 min 00 s of an "
+                                  "opening: 'cancel' ends the run, "
+                                  "and then 'upgrade' moves what is left at once, or a longer "
+                                  "maintenanceWindow.duration ('set-edit') lets it begin "
+                                  "by itself again";
 
     for (guint minutes = 20; minutes >= 15; minutes -= 5) {
         g_auto(Run) run = {0};
