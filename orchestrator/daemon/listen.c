@@ -103,16 +103,32 @@ static int open_dir(const char *dir, GError **error)
     return vr_fd_steal(&fd);
 }
 
+static void name_socket(struct sockaddr_un *address, int dir_fd, guint kind)
+{
+    *address = (struct sockaddr_un){.sun_family = AF_UNIX};
+    g_snprintf(address->sun_path, sizeof address->sun_path, "/proc/self/fd/%d/%s", dir_fd, kinds[kind].name);
+}
+
+/* The service manager listens for a daemon that it starts, and holds no lock of ours. A socket that a killed one left refuses. */
+static gboolean is_served(int dir_fd, guint kind)
+{
+    struct sockaddr_un address;
+    vr_autofd fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+    name_socket(&address, dir_fd, kind);
+    return fd >= 0 && (connect(fd, (struct sockaddr *)&address, sizeof address) == 0 || errno == EAGAIN);
+}
+
 /* By way of /proc, so that the length of the directory's name does not matter. Nobody can connect before it has its mode and its group:
  * it is made with no permissions at all. */
 static int make_socket(int dir_fd, guint kind, gid_t group, GError **error)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct sockaddr_un address;
     vr_autofd fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     mode_t before = umask(0777);
     gboolean made;
 
-    g_snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d/%s", dir_fd, kinds[kind].name);
+    name_socket(&address, dir_fd, kind);
     made = fd >= 0 && (unlinkat(dir_fd, kinds[kind].name, 0) == 0 || errno == ENOENT) &&
            bind(fd, (struct sockaddr *)&address, sizeof address) == 0;
     umask(before);
@@ -137,6 +153,14 @@ static gboolean make_own(VrListens *listens, const char *dir, GError **error)
         return FALSE;
     }
     for (guint i = 0; i < G_N_ELEMENTS(kinds); i++) {
+        if (is_served(listens->dir_fd, i)) {
+            g_set_error(
+                error, VR_ERROR, VR_ERROR_BUSY,
+                "somebody listens on %s/%s already: 'systemctl status virt-reimaged virt-reimage.socket' shows it; "
+                "one beside it needs a --socket-dir of its own",
+                dir, kinds[i].name);
+            return FALSE;
+        }
         listens->sockets[i].fd = make_socket(listens->dir_fd, i, group, error);
         if (listens->sockets[i].fd < 0)
             return FALSE;

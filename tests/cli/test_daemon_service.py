@@ -136,6 +136,24 @@ def test_sockets_of_the_service_manager(work, program):
     assert os.path.exists(activated.rw) and os.path.exists(activated.ro)
 
 
+def test_sockets_of_the_service_manager_are_not_taken_away(work, program):
+    """It holds no lock that another daemon could see; and a connection of who looks does no harm."""
+    activated = Activated(work, program)
+    try:
+        place = os.path.join(work, "sockets")
+        os.mkdir(place)
+        names = [os.path.join(place, name) for name in ("virt-reimage.sock", "virt-reimage-ro.sock")]
+        for path, name in zip((activated.rw, activated.ro), names):
+            os.link(path, name)
+        other = run("--socket-dir", place, "--root", program.root)
+        assert other.returncode == OWNED and "somebody listens on" in other.stderr and "systemctl status" in other.stderr
+        assert all(os.path.samefile(path, name) for path, name in zip((activated.rw, activated.ro), names))
+        assert unix_http.request(activated.rw, "GET", "/").status == 200
+    finally:
+        status, said = activated.stop()
+    assert status == 0, said
+
+
 def test_sockets_of_the_service_manager_have_names(work, program):
     activated = Activated(work, program, "rw:what")
     activated.process.wait(20)
