@@ -179,6 +179,21 @@ void vr_route_match(const char *method, const char *path, VrRouteMatch *match)
         match->path_known = TRUE;
 }
 
+char *vr_route_methods(const char *path)
+{
+    static const char *const methods[] = {"GET", "PUT", "PATCH", "DELETE", "POST"};
+    g_autoptr(GString) text = g_string_new(NULL);
+
+    for (guint i = 0; i < G_N_ELEMENTS(methods); i++) {
+        g_auto(VrRouteMatch) match;
+
+        vr_route_match(methods[i], path, &match);
+        if (match.route)
+            g_string_append_printf(text, "%s%s", text->len ? ", " : "", methods[i]);
+    }
+    return g_string_free(g_steal_pointer(&text), FALSE);
+}
+
 const char *vr_route_value(const VrRouteMatch *match, const char *name)
 {
     for (guint i = 0; i < match->n_values; i++)

@@ -66,6 +66,8 @@ typedef struct {
 
 /* path: as it came, escaped, without the query. */
 void vr_route_match(const char *method, const char *path, VrRouteMatch *match);
+/* The methods that a path is there for, as "GET, PUT"; "" for none. Free with g_free. */
+char *vr_route_methods(const char *path);
 const char *vr_route_value(const VrRouteMatch *match, const char *name); /* NULL: it has none */
 void vr_route_match_clear(VrRouteMatch *match);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VrRouteMatch, vr_route_match_clear)

@@ -6,7 +6,10 @@
 #include "orchestrator/daemon/exchange.h"
 #include "orchestrator/daemon/route_words.h"
 
+#include <string.h>
 #include <unistd.h>
+
+#define PATH_SHOWN 200 /* bytes of a path that is not there */
 
 struct VrRoutes {
     VrRoutesConfig config; /* its strings are owned */
@@ -98,15 +101,29 @@ static gboolean is_known_version(GHashTable *query)
 
 /* ---- routes that are jobs ---- */
 
+static void fail_without_route(VrExchange *exchange)
+{
+    g_autofree char *path =
+                        vr_printable(exchange->request->path, (gssize)MIN(strlen(exchange->request->path), PATH_SHOWN)),
+                    *message = NULL;
+
+    if (exchange->match.path_known) {
+        g_autofree char *methods = vr_route_methods(exchange->request->path);
+        message = g_strdup_printf("%s is there, and is for %s only", path, methods);
+        vr_exchange_fail(exchange, MHD_HTTP_METHOD_NOT_ALLOWED, "MethodNotAllowed", message);
+        return;
+    }
+    message = g_strdup_printf("there is no path %s; docs/http.md lists those that are", path);
+    vr_exchange_fail(exchange, MHD_HTTP_NOT_FOUND, "NotFound", message);
+}
+
 static gboolean has_no_route(VrExchange *exchange)
 {
     const VrRouteMatch *match = &exchange->match;
     const VrPeer *peer = exchange->request->peer;
 
-    if (!match->route && match->path_known)
-        vr_exchange_fail(exchange, MHD_HTTP_METHOD_NOT_ALLOWED, "MethodNotAllowed", "that cannot be done with this");
-    else if (!match->route)
-        vr_exchange_fail(exchange, MHD_HTTP_NOT_FOUND, "NotFound", "there is no such path");
+    if (!match->route)
+        fail_without_route(exchange);
     else if (peer->read_only && !match->route->read_only)
         vr_exchange_fail(exchange, MHD_HTTP_FORBIDDEN, "Forbidden",
                          "this socket only reads; " VR_SOCKET_NAME " is for root and the group " VR_SOCKET_GROUP);

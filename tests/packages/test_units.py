@@ -39,6 +39,10 @@ def test_stopped_before_libvirt_guests(installed, unit):
     assert {"libvirtd.service", "virtqemud.service", "libvirt-guests.service"} <= set(after)
 
 
+def test_a_configuration_that_is_wrong_stays_so(installed):
+    assert "2" in dict(show(installed, "virt-reimaged.service"))["RestartPreventExitStatus"].split()
+
+
 @pytest.mark.parametrize("unit", EXPOSURE)
 def test_every_right_that_stays_has_its_reason(installed, unit):
     text = installed.read("/lib/systemd/system/" + re.sub("@[^.]*", "@", unit))
