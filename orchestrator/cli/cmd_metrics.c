@@ -19,6 +19,8 @@ static gboolean write_file(const char *path, const char *text, GError **error)
 
     if (fd < 0 || !vr_durable_replace(fd, name, text, strlen(text), MODE, error)) {
         g_prefix_error(error, "the metrics are not written to '%s': ", path);
+        if (error && g_error_matches(*error, VR_ERROR, VR_ERROR_NOT_FOUND))
+            (*error)->code = VR_ERROR_IO; /* that is said of a store that is not there yet */
         return FALSE;
     }
     return TRUE;

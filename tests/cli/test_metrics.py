@@ -325,11 +325,16 @@ def test_readers_never_see_half_of_it(moved, collector):
     Metrics(target.read_text())
 
 
-def test_a_file_that_cannot_be_written(moved, collector):
+def test_a_file_that_cannot_be_written(moved, collector, monkeypatch):
     assert "is not a regular file" in moved("metrics", "--output", str(collector), status=USAGE).error()
     assert "is not a regular file" in moved("metrics", "--output", "/dev/null", status=USAGE).error()
     assert "is empty" in moved("metrics", "--output", "", status=USAGE).error()
-    assert "/nonexistent" in moved("metrics", "--output", "/nonexistent/x.prom", status=FAILED).error()
+    nowhere = moved("metrics", "--output", "/nonexistent/x.prom", status=FAILED)
+    assert "/nonexistent" in nowhere.error()
+    monkeypatch.setenv("VIRT_REIMAGE_ERROR_CODE", "1")
+    said = moved("metrics", "--output", "/nonexistent/x.prom", status=FAILED).err
+    assert "error-code: Io" in said, said  # of NotFound the daemon says nothing: there is no store yet
+    monkeypatch.undo()
     target = collector / "x.prom"
     os.symlink("/etc/passwd", collector / ".x.prom.virt-reimage")
     before = os.stat("/etc/passwd").st_mtime_ns
