@@ -14,6 +14,7 @@
 #include <glib-unix.h>
 #include <string.h>
 #include <sys/inotify.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define SETTLE_MS 2000  /* for so long nothing may have changed */
@@ -187,12 +188,24 @@ static gboolean publish(VrDrop *drop, int dir, const VrDropName *name, GError **
     return drop->job != NULL;
 }
 
+static gboolean is_read_only(int dir)
+{
+    struct statvfs file_system;
+
+    return fstatvfs(dir, &file_system) == 0 && (file_system.f_flag & ST_RDONLY);
+}
+
 static void take(VrDrop *drop, int dir, const char *image, const char *file, const VrDropName *name, Found *found)
 {
     g_autoptr(GError) local = NULL;
 
     if (!vr_drop_take(dir, file, &found->sight, &local)) {
-        vr_warning(image, "drop folder: %s: %s", file, local->message);
+        vr_warning(image, "drop folder: %s: %s%s%s%s", file, local->message,
+                   is_read_only(dir)
+                       ? "; the unit of the daemon must let it write there: 'systemctl edit virt-reimaged' "
+                         "with [Service] ReadWritePaths="
+                       : "",
+                   is_read_only(dir) ? drop->directory : "", is_read_only(dir) ? ", then restart it" : "");
         found->not_before_ms = vr_clock_now_ms() + DOUBT_MS;
         return;
     }

@@ -158,7 +158,7 @@ static void on_sets(VrJobOutput *output, void *data)
     gsize i;
 
     takeover->job = NULL;
-    if (output->exit_status != 0 && g_strcmp0(output->code, "NotFound") != 0)
+    if (output->exit_status != 0 && g_strcmp0(output->code, "NotFound") != 0 && !vr_service_stopping(takeover->service))
         vr_warning(NULL, "what is open was not looked at: %s",
                    output->message ? output->message : "no reason was given");
     json_array_foreach(list, i, set)
