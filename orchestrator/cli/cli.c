@@ -10,6 +10,7 @@
 #include "orchestrator/cli/job.h"
 #include "orchestrator/cli/notices.h"
 #include "orchestrator/cli/remote.h"
+#include "orchestrator/cli/who.h"
 
 #include <stdio.h>
 #include <unistd.h>
@@ -158,6 +159,8 @@ static gboolean run_command(VrCli *cli, char ***words, int *status, GError **err
         return FALSE;
     default:
         ok = cli->command->run(cli, error);
+        if (!ok && error && *error)
+            vr_who_advise(cli, *error);
         vr_notices_leave(cli);
         return ok;
     }

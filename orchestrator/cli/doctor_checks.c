@@ -2,6 +2,7 @@
 #include "orchestrator/cli/doctor.h"
 
 #include "base/child.h"
+#include "base/clock.h"
 #include "base/confine.h"
 #include "base/durable.h"
 #include "base/error.h"
@@ -9,6 +10,8 @@
 #include "disk/personalize.h"
 #include "hv/connection.h"
 #include "orchestrator/cli/output.h"
+#include "orchestrator/cli/remote.h"
+#include "orchestrator/cli/remote_socket.h"
 #include "orchestrator/cli/session.h"
 #include "orchestrator/kvm_proof.h"
 #include "orchestrator/os_content.h"
@@ -312,6 +315,34 @@ static void check_notices(VrDoctor *doctor, VrCheck *check)
         answer(check, VR_CHECK_OK, g_strdup_printf("runs are told to: %s", names->str), NULL);
 }
 
+/* Asks as a command does, and goes before anything is begun. */
+static void check_daemon(VrDoctor *doctor, VrCheck *check)
+{
+    g_autofree char *message = NULL;
+    gboolean read_only = FALSE;
+    vr_autofd fd = -1;
+
+    switch (vr_remote_socket_open(doctor->cli, vr_clock_now_ms() + VR_REMOTE_PATIENCE_MS, &fd, &read_only, &message)) {
+    case VR_REMOTE_SOCKET_READY:
+        answer(check, VR_CHECK_OK, g_strdup("virt-reimaged does the commands that you give"), NULL);
+        break;
+    case VR_REMOTE_SOCKET_NONE:
+        answer(check, VR_CHECK_OK,
+               g_strdup_printf("no virt-reimaged does your commands here: it does not run, serves another libvirt or "
+                               "store, or not %s; they are done without it",
+                               g_get_user_name()),
+               NULL);
+        break;
+    case VR_REMOTE_SOCKET_SILENT:
+        answer(check, VR_CHECK_WARN, g_strdup("virt-reimaged does not answer, so nothing begins by itself"),
+               "'systemctl status virt-reimaged' shows it");
+        break;
+    default:
+        answer(check, VR_CHECK_WARN, g_strdup_printf("virt-reimaged does not take commands: %s", message),
+               "'systemctl status virt-reimaged' shows it");
+    }
+}
+
 const VrDoctorCheck vr_doctor_checks[] = {{"libvirt", check_libvirt},
                                           {"user", check_user},
                                           {"kvm", check_kvm},
@@ -327,4 +358,5 @@ const VrDoctorCheck vr_doctor_checks[] = {{"libvirt", check_libvirt},
                                           {"pools", check_pools},
                                           {"security", check_security},
                                           {"notices", check_notices},
+                                          {"daemon", check_daemon},
                                           {NULL, NULL}};

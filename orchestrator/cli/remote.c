@@ -37,7 +37,7 @@ typedef struct {
 } Remote;
 
 /* Of other hosts' files, of a person's editor, and of this host as this process sees it. */
-static gboolean is_local(const VrCliCommand *command)
+gboolean vr_remote_is_local(const VrCliCommand *command)
 {
     static const char *const names[] = {"image-check", "set-edit", "doctor", NULL};
 
@@ -290,7 +290,7 @@ static gboolean may_go(const VrCli *cli)
 
     free(text);
     json_decref(words);
-    return fits && !vr_job_is() && !vr_worker_is(cli) && !is_local(cli->command) && !vr_complete_is_ours(cli);
+    return fits && !vr_job_is() && !vr_worker_is(cli) && !vr_remote_is_local(cli->command) && !vr_complete_is_ours(cli);
 }
 
 /* Who presses Tab waits for nobody. */

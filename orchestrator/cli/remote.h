@@ -16,6 +16,9 @@
 
 typedef enum { VR_REMOTE_ALONE, VR_REMOTE_DONE, VR_REMOTE_FAILED } VrRemote;
 
+/* It is done by its own process whatever daemon there is. */
+gboolean vr_remote_is_local(const VrCliCommand *command);
+
 /* ALONE: the command is to be run here. DONE: it was run, and *status is its exit status. FAILED: error. Does not return when the job died of a signal that
  * we had passed on: so do we. */
 VrRemote vr_remote_run(const VrCli *cli, int *status, GError **error);

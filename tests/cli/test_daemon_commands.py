@@ -429,6 +429,27 @@ def test_everybody_may_read(lab, nobody, daemon):
     assert len(daemon.jobs()) == len(listed)
 
 
+def test_who_may_not_is_told_what_to_type(lab, nobody, daemon):
+    assert "adduser nobody virt-reimage" in nobody.run("upgrade", lab.set_name)[2]
+    daemon.kill()
+    assert "systemctl status virt-reimaged" in nobody.run("status", lab.set_name)[2]
+    assert "adduser" not in nobody.run("status", lab.set_name)[2]
+
+
+def test_who_means_the_host_is_told_how(lab, nobody):
+    done = subprocess.run([nobody.binary, "status", lab.set_name], env={**nobody.environment, "XDG_DATA_HOME": nobody.home + "/data"}, user=NOBODY, group=NOBODY,
+                          extra_groups=[], cwd="/", capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == FAILED and "'-c qemu:///system' is about the host's" in done.stderr
+
+
+def test_doctor_says_who_does_the_commands(there, daemon):
+    def said():
+        return next(one for one in there.json("doctor")["checks"] if one["check"] == "daemon")
+    assert said()["text"] == "virt-reimaged does the commands that you give" and daemon.jobs() == []
+    daemon.kill()
+    assert "done without it" in said()["text"]
+
+
 def test_everybody_may_do_no_more_than_read(lab, nobody, daemon):
     before = lab.program.snapshot()
     name, one = lab.set_name, lab.names[0]
