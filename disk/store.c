@@ -351,8 +351,10 @@ static gboolean check_known(VrStore *store, const char *name, GError **error)
     if (fstatat(store->root_fd, relpath, &st, AT_SYMLINK_NOFOLLOW) == 0)
         return TRUE;
     g_autofree char *known = known_names(store);
-    g_set_error(error, VR_ERROR, VR_ERROR_NOT_FOUND, "there is no image %s in %s; there are: %s", name, store->root,
-                known);
+    g_set_error(error, VR_ERROR, VR_ERROR_NOT_FOUND,
+                "there is no image %s in %s; there are: %s; 'image-publish %s "
+                "VERSION FILE' makes it",
+                name, store->root, known, name);
     return FALSE;
 }
 

@@ -105,7 +105,8 @@ static gboolean accept_existing(const VrImage *existing, const char *digest, GEr
     if (strcmp(existing->source_digest, digest) == 0)
         return TRUE;
     g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT,
-                "%s %s is there already with other content: sha256:%s is published, sha256:%s was given",
+                "%s %s is there already with other content: sha256:%s is published, sha256:%s was given; "
+                "a version never changes, so publish this as a higher one",
                 existing->name, existing->version, existing->source_digest, digest);
     return FALSE;
 }

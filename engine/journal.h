@@ -41,7 +41,7 @@ typedef struct {
  * giving the set back, or that the lock file was removed, is logged and goes into the audit as "took-over". */
 VrOwner *vr_owner_acquire(VrJournal *journal, int root_fd, const char *set_name, const char *what, GError **error);
 /* What to do about the holder of a lock, by his line: wait, or where its process is stopped, let it go on or end it. Free with g_free. */
-char *vr_owner_advice(const char *holder);
+char *vr_owner_advice(const char *set_name, const char *holder);
 
 void vr_owner_release(VrOwner *owner);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrOwner, vr_owner_release)

@@ -31,7 +31,7 @@ static char *holder_line(const char *what)
     return g_strdup_printf("%s (pid %d, by %s, since %s)", what, (int)getpid(), user ? user->pw_name : "?", since);
 }
 
-char *vr_owner_advice(const char *holder)
+char *vr_owner_advice(const char *set_name, const char *holder)
 {
     const char *at = strstr(holder, "(pid ");
     int pid = at ? atoi(at + strlen("(pid ")) : 0;
@@ -41,7 +41,7 @@ char *vr_owner_advice(const char *holder)
             "its process is stopped: 'kill -CONT %d' lets it go on; 'kill -KILL %d' ends it, and the next "
             "command recovers what it left",
             pid, pid);
-    return g_strdup("wait until it ends; cancel ends a run");
+    return g_strdup_printf("wait until it ends; 'virt-reimage cancel %s' ends a run at its batch border", set_name);
 }
 
 /* A set that has had an owner has a lock file, which we never remove. */
@@ -94,10 +94,12 @@ VrOwner *vr_owner_acquire(VrJournal *journal, int root_fd, const char *set_name,
     owner->set_name = g_strdup(set_name);
     owner->lock = vr_lock_acquire(locks, set_name, holder, &local);
     if (!owner->lock) {
-        g_autofree char *advice = vr_owner_advice(local->message);
-        gboolean busy = local->code == VR_ERROR_BUSY;
-        g_set_error(error, VR_ERROR, local->code, "set '%s': %s%s%s", set_name, local->message, busy ? "; " : "",
-                    busy ? advice : "");
+        g_autofree char *advice = vr_owner_advice(set_name, local->message);
+        const char *held = g_str_has_prefix(local->message, set_name) ? local->message + strlen(set_name) : NULL;
+        if (held && local->code == VR_ERROR_BUSY)
+            g_set_error(error, VR_ERROR, VR_ERROR_BUSY, "set '%s'%s; %s", set_name, held, advice);
+        else
+            g_set_error(error, VR_ERROR, local->code, "set '%s': %s", set_name, local->message);
         return NULL;
     }
     if (!vr_db_begin(db, error))

@@ -89,7 +89,8 @@ static gboolean decide_enabled(const VrTriggerFacts *facts, VrTrigger *trigger)
         return decided(trigger, VR_TRIGGER_OFF, VR_TRIGGER_WHY_NONE, "switched off by 'set-auto %s off'", facts->set);
     if (!facts->enabled)
         return decided(trigger, VR_TRIGGER_OFF, VR_TRIGGER_WHY_NONE,
-                       "the model does not ask for it (enableAutomaticOSUpgrade)");
+                       "the model does not ask for it (enableAutomaticOSUpgrade); 'set-auto %s on' switches it on",
+                       facts->set);
     if (!facts->has_health)
         return BLOCKED(HEALTH, "it needs a healthProfile with an applicationHealth in the model: an upgrade that "
                                "nobody watches must see for itself whether the new version works");

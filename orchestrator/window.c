@@ -105,7 +105,7 @@ static gboolean ask(const char *schedule, gint64 base_us, GArray *openings, GErr
     if (strstr(result.err, "Failed to parse calendar specification") != NULL) {
         g_set_error(error, VR_ERROR, VR_ERROR_INVALID,
                     "maintenanceWindow.schedule: \"%s\" is no calendar expression of systemd: try "
-                    "'systemd-analyze calendar \"%s\"'",
+                    "'systemd-analyze calendar \"%s\"'; a good one is \"Sat *-*-* 02:00 Europe/Berlin\"",
                     shown, shown);
         return FALSE;
     }

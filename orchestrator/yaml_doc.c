@@ -38,6 +38,8 @@ static gboolean next_event(const Loader *loader, yaml_event_t *event, GError **e
         return TRUE;
     if (parser->error == YAML_READER_ERROR) /* the reader counts bytes, not lines */
         return refuse(loader, parser->mark.line, "is not UTF-8 text, or has control characters", error);
+    if (g_strcmp0(parser->context, "while scanning an alias") == 0) /* as a calendar expression does */
+        return refuse(loader, parser->problem_mark.line, "a value that begins with * must stand in quotes", error);
     return refuse(loader, parser->problem_mark.line, parser->problem != NULL ? parser->problem : "cannot be parsed",
                   error);
 }

@@ -36,7 +36,7 @@ static gboolean dry_run(VrSession *session, const char *name, GError **error)
     if (!session->set)
         return FALSE;
     if (vr_session_is_owned(session, name, &holder)) {
-        g_autofree char *advice = vr_owner_advice(holder);
+        g_autofree char *advice = vr_owner_advice(name, holder);
         vr_say(cli, "set %s: owned now by %s; there is nothing to recover while it works; %s", name, holder, advice);
         return TRUE;
     }

@@ -150,7 +150,7 @@ gboolean vr_run_say(const VrSession *session, int dir, const char *set_name, VrE
         g_propagate_error(error, g_steal_pointer(&local));
         return FALSE;
     }
-    advice = vr_owner_advice(holder);
+    advice = vr_owner_advice(set_name, holder);
     g_set_error(error, VR_ERROR, VR_ERROR_TIMEOUT,
                 "set '%s' is held by %s, which does not answer, and may hear this later; %s", set_name, holder, advice);
     return FALSE;

@@ -166,6 +166,11 @@ def test_a_schedule_that_is_none(program, fleet, schedule, text):  # H4
     assert program.snapshot() == {}
 
 
+def test_a_schedule_that_needs_quotes(program, fleet):  # H4
+    model = program.model("shop", [guest.name for guest in fleet]) + "maintenanceWindow: {schedule: *-*-* 02:00, duration: PT4H}\n"
+    assert "must stand in quotes" in program("set-define", "-", stdin=model, status=USAGE).error()
+
+
 def test_a_window_is_part_of_the_model(defined, fleet):  # H4
     model = defined.model("shop", names(fleet)) + WINDOW.format("Sat *-*-* 02:00 Europe/Berlin")
     said = changes(define(defined, model))

@@ -161,7 +161,7 @@ def wait_point(lab, point, moved):
 def assert_others_refused(lab):
     """G11: no second run beside the first, and no change beneath it."""
     for command in (["upgrade", "ten"], ["reimage", "ten", "--all"], ["rollback", "ten", "ten-3"]):
-        assert "cancel ends a run" in lab.run(*command, status=5).stderr
+        assert "ends a run at its batch border" in lab.run(*command, status=5).stderr
     define(lab, unhealthy=30, status=5)
 
 
