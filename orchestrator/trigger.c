@@ -194,6 +194,12 @@ static void decide_time(const VrTriggerFacts *facts, VrTrigger *trigger)
 
     if (facts->window_error) {
         BLOCKED(WINDOW, "its maintenance window: %s", facts->window_error);
+    } else if (!facts->window_closed && facts->settles_us > 0) {
+        trigger->at_us = facts->settles_us;
+        decided(trigger, VR_TRIGGER_WAIT, VR_TRIGGER_WHY_NONE,
+                "this host has just booted, and its guests may still be starting (healthTimeout); then %u of its "
+                "instances are moved to %s%s",
+                facts->places[VR_TRIGGER_MOVES], facts->version, others);
     } else if (!facts->window_closed) {
         decided(trigger, VR_TRIGGER_DUE, VR_TRIGGER_WHY_NONE, "%u of its instances are moved to %s%s",
                 facts->places[VR_TRIGGER_MOVES], facts->version, others);

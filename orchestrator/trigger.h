@@ -15,8 +15,8 @@ typedef enum {
     VR_TRIGGER_OFF,     /* the set is not upgraded by itself */
     VR_TRIGGER_NOTHING, /* all that go with the set are where they would be brought to */
     VR_TRIGGER_BLOCKED, /* a person must do something first */
-    VR_TRIGGER_WAIT,    /* begins when its maintenance window opens */
-    VR_TRIGGER_DUE      /* begins now */
+    VR_TRIGGER_WAIT, /* begins when its maintenance window opens, or the guests of a host that has booted are up again */
+    VR_TRIGGER_DUE   /* begins now */
 } VrTriggerState;
 const char *vr_trigger_state_name(VrTriggerState state); /* "off", "nothing", "blocked", "wait", "due"; static */
 
@@ -76,6 +76,8 @@ typedef struct {
     const char *window_error; /* NULL */
     gboolean window_closed;   /* there is one, and it is not open now */
     gint64 window_next_us;    /* when it opens next, wall clock; 0: never again */
+    gint64
+        settles_us; /* the host has booted: its guests have until then to be healthy again, wall clock; 0: that is over */
 } VrTriggerFacts;
 
 typedef struct {

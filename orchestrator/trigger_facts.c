@@ -135,6 +135,14 @@ static void read_window(Look *look)
     look->facts.window_next_us = view.next_us;
 }
 
+/* Guests that are still starting would be ill at the first border, and the version would have had its one try. */
+static void read_boot(Look *look)
+{
+    gint64 left_ms = look->set->model->health.timeout_ms - vr_clock_now_ms(); /* of the clock that begins at the boot */
+
+    look->facts.settles_us = left_ms > 0 ? vr_clock_wall_us() + left_ms * 1000 : 0;
+}
+
 gboolean vr_trigger_look(VrStore *store, VrJournal *journal, const VrSet *set, VrTrigger *trigger, GError **error)
 {
     g_auto(Look) look = {.store = store, .journal = journal, .set = set};
@@ -145,6 +153,7 @@ gboolean vr_trigger_look(VrStore *store, VrJournal *journal, const VrSet *set, V
     look.facts.enabled = vr_set_is_automatic(set);
     if (set->model && look.facts.enabled) {
         look.facts.has_health = set->model->health.source != VR_HEALTH_SOURCE_POWER;
+        read_boot(&look);
         read_image(&look);
         if (!read_places(&look, error) || !read_open(&look, error) || !read_past(&look, error))
             return FALSE;

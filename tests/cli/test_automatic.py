@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What begins by itself: triggers, set-auto, upgrade --automatic. H1, H2, G6, A14, J4, decision 5."""
 import datetime
+import json
 import os
 import re
 import signal
+import subprocess
 
 import pytest
 
@@ -13,6 +15,7 @@ from lib.daemon import Daemon
 from program import BINARY, DONE, FAILED, PARTIAL, POLICY, REFUSED, USAGE, Program, events
 from conftest import PREFIX, Lab
 
+HEALTH_TIMEOUT_S = 20  # of every model here
 ON = "  automaticOSUpgradePolicy: {enableAutomaticOSUpgrade: true}\n"
 AUTO = ("upgrade", "--automatic")
 
@@ -343,6 +346,25 @@ def test_at_the_window(one, monkeypatch):
     assert one.state() == ("due", None)
     one.auto()
     assert one.versions() == one.all_on("3.0.0")
+
+
+def test_just_after_a_boot(one):
+    """E7: guests that are still starting would be taken for ill, and the version would have had its one try."""
+    with open("/proc/uptime", encoding="ascii") as uptime:
+        since_s = int(float(uptime.read().split()[0]))
+    words = ["unshare", "--time", "--fork", "--boottime"]
+
+    def booted(seconds, *command):
+        return subprocess.run([*words, str(seconds - since_s), *one.program.command(*command)], env=one.program.environment,
+                              capture_output=True, text=True, check=False)
+
+    shown, = json.loads(booted(5, "triggers", one.set_name, "--json").stdout)["triggers"]
+    assert shown["state"] == "wait" and "has just booted" in shown["reason"]
+    assert 0 < (datetime.datetime.fromisoformat(shown["at"]) - datetime.datetime.now(datetime.timezone.utc)).total_seconds() <= HEALTH_TIMEOUT_S
+    early = booted(5, *AUTO, one.set_name)
+    assert early.returncode == REFUSED and "has just booted" in early.stderr and one.runs() == []
+    shown, = json.loads(booted(HEALTH_TIMEOUT_S + 5, "triggers", one.set_name, "--json").stdout)["triggers"]
+    assert shown["state"] == "due"
 
 
 def test_what_define_and_plan_say(one):
