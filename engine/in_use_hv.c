@@ -112,16 +112,26 @@ static gboolean note_kept(VrInUse *in_use, VrHv *hv, const char *uuid, GError **
     return kept != NULL;
 }
 
+/* What was undefined while it was looked at, and its storage pool after it, uses nothing. */
+static gboolean is_gone(VrHv *hv, const char *uuid)
+{
+    g_autoptr(GError) local = NULL;
+    g_autofree char *xml = vr_hv_inactive_xml(hv, uuid, &local);
+
+    return !xml && g_error_matches(local, VR_ERROR, VR_ERROR_NOT_FOUND);
+}
+
 gboolean vr_in_use_read_hv(VrInUse *in_use, VrHv *hv, GError **error)
 {
     g_autoptr(GPtrArray) uuids = vr_hv_list(hv, error);
 
     for (guint i = 0; uuids && i < uuids->len; i++) {
         const char *uuid = uuids->pdata[i];
-        if (!note_domain(in_use, hv, uuid, error) || !note_kept(in_use, hv, uuid, error)) {
-            g_prefix_error(error, "what domain %s uses cannot be told: ", uuid);
-            return FALSE;
-        }
+        g_autoptr(GError) local = NULL;
+        if ((note_domain(in_use, hv, uuid, &local) && note_kept(in_use, hv, uuid, &local)) || is_gone(hv, uuid))
+            continue;
+        g_propagate_prefixed_error(error, g_steal_pointer(&local), "what domain %s uses cannot be told: ", uuid);
+        return FALSE;
     }
     return uuids != NULL;
 }

@@ -441,6 +441,45 @@ static void a_domain_that_is_started_meanwhile(void **state)
     world->fake->hv.ops = before;
 }
 
+/* A domain of which something cannot be told: it is there `there_for` times, and then it is no more. */
+static guint there_for;
+
+static char *undefined_meanwhile(VrHv *hv, const char *uuid, GError **error)
+{
+    if (there_for == 0) {
+        g_set_error(error, VR_ERROR, VR_ERROR_NOT_FOUND, "no domain %s", uuid);
+        return NULL;
+    }
+    there_for--;
+    return g_strdup("<domain type='qemu'><name>fake</name><devices/></domain>");
+}
+
+static GPtrArray *nobody_can_tell(VrHv *hv, const char *uuid, GError **error)
+{
+    g_set_error(error, VR_ERROR, VR_ERROR_HYPERVISOR, "what is kept of %s cannot be read", uuid);
+    return NULL;
+}
+
+static void a_domain_that_is_undefined_meanwhile(void **state)
+{
+    World *world = *state;
+    VrHvOps ops = *world->fake->hv.ops;
+    const VrHvOps *before = world->fake->hv.ops;
+    g_autoptr(GError) error = NULL;
+
+    ops.inactive_xml = undefined_meanwhile;
+    ops.kept_xml = nobody_can_tell;
+    world->fake->hv.ops = &ops;
+    there_for = 1;
+    g_autoptr(VrInUse) in_use = vr_in_use_read(world->store, &world->fake->hv, world->journal, &error);
+    assert_non_null(in_use);
+    there_for = 2; /* it stays: nobody can tell */
+    g_autoptr(VrInUse) none = vr_in_use_read(world->store, &world->fake->hv, world->journal, &error);
+    assert_null(none);
+    assert_non_null(strstr(error->message, "cannot be read"));
+    world->fake->hv.ops = before;
+}
+
 #define world_test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -461,6 +500,7 @@ int main(void)
         world_test(a_planned_swap_keeps_its_base),
         world_test(a_base_that_is_no_more_gets_no_overlay),
         world_test(a_domain_that_is_started_meanwhile),
+        world_test(a_domain_that_is_undefined_meanwhile),
         cmocka_unit_test(a_race_has_one_winner),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
