@@ -25,6 +25,7 @@ vr_test(engine retire LINK vr_engine engine_support)
 vr_test(fault kill_gc LINK vr_engine engine_support SOURCES fault/cuts.c)
 vr_test(engine manifest LINK vr_engine engine_support)
 vr_test(engine recover LINK vr_engine engine_support)
+set_tests_properties(engine/recover PROPERTIES TIMEOUT 600) # it waits for calls that are under way, and flushes
 vr_test(engine rebuild LINK vr_engine engine_support)
 vr_test(engine release LINK vr_engine engine_support)
 vr_test(fault kill_release LINK vr_engine engine_support SOURCES fault/cuts.c)
