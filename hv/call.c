@@ -117,6 +117,7 @@ static void call_free(VrCall *call)
     g_clear_pointer(&call->strings, g_ptr_array_unref);
     vr_domain_info_clear(&call->info);
     g_clear_error(&call->error);
+    g_clear_pointer(&call->console, vr_console_unref);
     /* Last, as closing a connection may take its time. */
     g_clear_pointer(&call->opened, vr_session_unref);
     g_clear_pointer(&call->session, vr_session_unref);

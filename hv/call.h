@@ -15,6 +15,7 @@
  */
 #pragma once
 
+#include "hv/console.h"
 #include "hv/hv.h"
 #include <libvirt/libvirt.h>
 #include <pthread.h>
@@ -47,12 +48,14 @@ typedef gboolean (*VrCallFunc)(VrCall *call, GError **error);
 struct VrCall {
     /* Arguments. */
     VrCallFunc func;
-    VrSession *session; /* a reference, NULL for the call that opens one */
-    virConnectPtr conn; /* the session's */
-    VrWatch *watch;     /* a reference, for the call that opens one */
-    char *subject;      /* UUID, name or URI */
-    char *text;         /* XML, command, volume, target of a disk */
-    int number;         /* mode, seconds; of "state": how often it was asked */
+    VrSession *session;  /* a reference, NULL for the call that opens one */
+    virConnectPtr conn;  /* the session's */
+    VrWatch *watch;      /* a reference, for the call that opens one */
+    char *subject;       /* UUID, name or URI */
+    char *text;          /* XML, command, volume, target of a disk */
+    int number;          /* mode, seconds; of "state": how often it was asked */
+    VrConsole *console;  /* a reference, for the call that opens it */
+    virStreamPtr stream; /* for the call that ends it: its own until then */
 
     /* Results. */
     char *string;

@@ -139,6 +139,14 @@ gboolean vr_hv_drop_live_record(VrHv *hv, const char *uuid, GError **error)
     return changed(hv, ok, local, error);
 }
 
+gboolean vr_hv_console(VrHv *hv, const char *uuid, VrConsole *console, GError **error)
+{
+    if (hv->ops->console != NULL)
+        return hv->ops->console(hv, uuid, console, error);
+    g_set_error_literal(error, VR_ERROR, VR_ERROR_HYPERVISOR, "this hypervisor has no consoles");
+    return FALSE;
+}
+
 void vr_hv_close(VrHv *hv)
 {
     if (hv != NULL)

@@ -11,7 +11,7 @@
  */
 #pragma once
 
-#include <glib.h>
+#include "hv/console.h"
 
 #define VR_UUID_LENGTH 36
 
@@ -93,6 +93,9 @@ typedef struct {
     gboolean (*block_job)(VrHv *hv, const char *uuid, const char *target, VrBlockJob *job, GError **error);
     /* Takes our record out of the metadata of a domain that runs, as it is until it stops. One that has none is success. */
     gboolean (*drop_live_record)(VrHv *hv, const char *uuid, GError **error);
+    /* From now on what the domain says on its console, a pseudo terminal that is free, goes into `console`, until that is closed. Nobody is
+     * driven away. VR_ERROR_HYPERVISOR: it is off, has no such console, or somebody has it. NULL: no console can be read. */
+    gboolean (*console)(VrHv *hv, const char *uuid, VrConsole *console, GError **error);
     void (*close)(VrHv *hv);
 } VrHvOps;
 
@@ -115,6 +118,7 @@ gboolean vr_hv_destroy(VrHv *hv, const char *uuid, GError **error);
 gboolean vr_hv_block_pull(VrHv *hv, const char *uuid, const char *target, GError **error);
 gboolean vr_hv_block_job(VrHv *hv, const char *uuid, const char *target, VrBlockJob *job, GError **error);
 gboolean vr_hv_drop_live_record(VrHv *hv, const char *uuid, GError **error);
+gboolean vr_hv_console(VrHv *hv, const char *uuid, VrConsole *console, GError **error);
 /* Calls so far that change a domain (define, start, shutdown, destroy, block_pull, drop_live_record) and whose outcome nobody heard: any of them may still take
  * effect. */
 guint vr_hv_lost_calls(VrHv *hv);

@@ -315,5 +315,6 @@ const VrHvOps vr_libvirt_ops = {
     .block_pull = vr_libvirt_op_block_pull,
     .block_job = vr_libvirt_op_block_job,
     .drop_live_record = vr_libvirt_op_drop_live_record,
+    .console = vr_libvirt_op_console,
     .close = op_close,
 };

@@ -37,6 +37,9 @@ gboolean vr_libvirt_op_block_pull(VrHv *hv, const char *uuid, const char *target
 gboolean vr_libvirt_op_block_job(VrHv *hv, const char *uuid, const char *target, VrBlockJob *job, GError **error);
 gboolean vr_libvirt_op_drop_live_record(VrHv *hv, const char *uuid, GError **error);
 
+/* Of the table: libvirt_console.c. */
+gboolean vr_libvirt_op_console(VrHv *hv, const char *uuid, VrConsole *console, GError **error);
+
 /* Of the table: libvirt_nvram.c. */
 char *vr_libvirt_op_nvram(VrHv *hv, const char *uuid, const char *xml, GError **error);
 /* The NVRAM's file in a QEMU command line as a shell takes it; NULL when there is none. Free with g_free. */

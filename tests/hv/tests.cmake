@@ -2,6 +2,7 @@
 vr_test(hv domain_xml LINK vr_hv)
 vr_test(hv domain_nvram LINK vr_hv)
 vr_test(hv domain_seed LINK vr_hv)
+vr_test(hv console LINK vr_hv)
 vr_test(hv preflight LINK vr_hv)
 vr_test(hv domain LINK vr_hv)
 vr_test(hv guest_agent LINK vr_hv)
