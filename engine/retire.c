@@ -5,7 +5,7 @@
  *   1. it is asked who uses the disk: domains, overlays, processes; and whether it is the recorded file
  *   2. journal: the generation is GOING, if it still is what it was when it was judged and no swap of its instance is open
  *   3. the disk is unlinked, the directory flushed
- *   4. g<n>.nvram, g<n>.seed.iso and g<n>.xml are unlinked likewise
+ *   4. g<n>.nvram, g<n>.seed.iso, g<n>.xml and g<n>.console.log are unlinked likewise
  *   5. journal: DELETED
  *
  * The second step is the point of no return. A rollback that was journaled before it makes it fail (its swap is open), and one that
@@ -197,14 +197,27 @@ static gboolean unlink_beside(VrStore *store, int dir_fd, const VrGeneration *ge
     return TRUE;
 }
 
+/* No record is kept of which file it is, and nothing hangs on it: what is no file of that name stays, and gc lists it. */
+static void unlink_console(int dir_fd, const VrGeneration *generation)
+{
+    g_autofree char *name = g_strdup_printf("g%u.console.log", generation->number);
+    g_autoptr(GError) local = NULL;
+
+    if (!vr_durable_unlink(dir_fd, name, &local))
+        vr_warning(generation->uuid, "%s stays: %s", name, local->message);
+}
+
 static gboolean unlink_files(const VrEngine *engine, const VrGeneration *generation, GError **error)
 {
     g_autoptr(GError) local = NULL;
     vr_autofd dir_fd = open_directory(engine->store, generation, &local);
 
+    if (dir_fd >= 0 && !unlink_disk(dir_fd, generation, error))
+        return FALSE;
     if (dir_fd >= 0)
-        return unlink_disk(dir_fd, generation, error) &&
-               unlink_beside(engine->store, dir_fd, generation, generation->nvram, &generation->nvram_file, error) &&
+        unlink_console(dir_fd, generation);
+    if (dir_fd >= 0)
+        return unlink_beside(engine->store, dir_fd, generation, generation->nvram, &generation->nvram_file, error) &&
                unlink_beside(engine->store, dir_fd, generation, generation->seed, &generation->seed_file, error) &&
                unlink_xml(dir_fd, generation, error);
     if (g_error_matches(local, VR_ERROR, VR_ERROR_NOT_FOUND))

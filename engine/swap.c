@@ -128,6 +128,7 @@ static gboolean commit_with(VrSwap *swap, const char *step, const char *detail, 
 {
     VrSwapRow next = *swap->row;
 
+    vr_swap_console_end(swap);
     if (swap->row->state != VR_SWAP_STARTED) {
         g_set_error(error, VR_ERROR, VR_ERROR_FAILED, "'%s': a swap in %s cannot be committed", swap->row->domain,
                     vr_swap_state_name(swap->row->state));
@@ -140,6 +141,7 @@ static gboolean commit_with(VrSwap *swap, const char *step, const char *detail, 
         return FALSE;
     swap->row->state = swap->row->reached = VR_SWAP_COMMITTED;
     vr_swap_seal(swap, swap->from);
+    vr_swap_console_keep(swap);
     return TRUE;
 }
 
@@ -290,18 +292,11 @@ static gboolean put_back(VrSwap *swap, GError **error)
     }
 }
 
-gboolean vr_swap_undo(VrSwap *swap, const char *reason, GError **error)
+static gboolean undo(VrSwap *swap, const char *reason, GError **error)
 {
     GError *cause = NULL;
     gboolean journaled;
 
-    if (vr_swap_state_is_final(swap->row->state)) {
-        if (swap->row->state != VR_SWAP_COMMITTED)
-            return TRUE;
-        g_set_error(error, VR_ERROR, VR_ERROR_FAILED, "'%s': a committed swap is not undone; roll it back",
-                    swap->row->domain);
-        return FALSE;
-    }
     vr_store_reserve(swap->engine.store);
     journaled = begin_backward(swap, reason, &cause);
     swap->journal_fails = !journaled;
@@ -312,4 +307,23 @@ gboolean vr_swap_undo(VrSwap *swap, const char *reason, GError **error)
     if (!journaled && !g_error_matches(cause, VR_ERROR, VR_ERROR_FENCED))
         put_back(swap, NULL);
     return give_up_on_undo(swap, cause, error);
+}
+
+/* The console ends before the guest goes off: what it says while it is switched off is no reason, and the old system is about to
+ * write to the same log. */
+gboolean vr_swap_undo(VrSwap *swap, const char *reason, GError **error)
+{
+    gboolean ok;
+
+    if (vr_swap_state_is_final(swap->row->state)) {
+        if (swap->row->state != VR_SWAP_COMMITTED)
+            return TRUE;
+        g_set_error(error, VR_ERROR, VR_ERROR_FAILED, "'%s': a committed swap is not undone; roll it back",
+                    swap->row->domain);
+        return FALSE;
+    }
+    vr_swap_console_end(swap);
+    ok = undo(swap, reason, error);
+    vr_swap_console_keep(swap);
+    return ok;
 }

@@ -73,6 +73,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrSwap, vr_swap_free)
 
 const VrSwapRow *vr_swap_row(const VrSwap *swap);
 
+/* For who judges a swap that was resumed in STARTED: its guest's console is kept from now on, as that of any other swap is from the start on. */
+void vr_swap_listen(VrSwap *swap);
+
 /* Moves forward, step by step, until the state is `to` (PREPARED, STOPPED, SWITCHED, STARTED). stop is needed to pass PREPARED.
  * After an error it stands in the last state that it reached. */
 gboolean vr_swap_advance(VrSwap *swap, VrSwapState to, const VrStopPolicy *stop, GError **error);

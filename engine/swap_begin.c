@@ -18,6 +18,7 @@ void vr_swap_free(VrSwap *swap)
 {
     if (!swap)
         return;
+    vr_capture_free(swap->capture);
     vr_swap_row_free(swap->row);
     vr_generation_free(swap->from);
     vr_generation_free(swap->to);

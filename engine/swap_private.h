@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What the files of a swap share: swap.c (the table), swap_begin.c (from nothing or the journal to a swap), swap_steps.c (what each
- * step does), swap_back.c (the way back), swap_files.c (disks and XML files of a generation), swap_nvram.c (its NVRAM), swap_seed.c (its seed), swap_carry.c (what is written into it), swap_late.c (what takes effect
+ * step does), swap_back.c (the way back), swap_files.c (disks and XML files of a generation), swap_nvram.c (its NVRAM), swap_seed.c (its seed), swap_carry.c (what is written into it), swap_console.c (what it says as it boots), swap_late.c (what takes effect
  * after the end). */
 #pragma once
 
+#include "engine/capture.h"
 #include "engine/swap.h"
 #include "hv/domain_xml.h"
 
@@ -30,7 +31,10 @@ struct VrSwap {
     VrProofContent data_proof; /* likewise; one that is resumed has it in its manifest */
     gboolean resumed;          /* begun by a process that ended: a call of its may still be under way */
     guint lost_before;         /* vr_hv_lost_calls() when this process took it up */
-    gboolean journal_fails;    /* on this way back a write failed, perhaps after a long wait */
+    VrCapture *capture;        /* of the console; NULL: the guest was not started, or has none to read */
+    gint64 capture_us;         /* since when */
+    gboolean capture_kept;
+    gboolean journal_fails; /* on this way back a write failed, perhaps after a long wait */
 };
 
 /* The preflight of this swap's guest: blockers are VR_ERROR_REFUSED. *passed (may be NULL): what a person lets pass, "[id] text" each (char *,
@@ -110,6 +114,17 @@ gboolean vr_swap_disks_readable(VrSwap *swap, const char *os_target, GError **er
 gboolean vr_swap_disks_read(VrSwap *swap, VrManifestPhase phase, const char *xml, GError **error);
 /* The same disks as at the first reading, or VR_ERROR_CONFLICT. A swap of an older program has none: that is TRUE. */
 gboolean vr_swap_disks_prove(VrSwap *swap, VrManifestPhase phase, const char *xml, GError **error);
+
+/* The console (swap_console.c). None of these fails, and none waits for more than a second, but the end of the swap (vr_swap_free). */
+
+/* Before the start; or where the guest runs already. */
+void vr_swap_console_ready(VrSwap *swap, gboolean runs);
+/* It was started. */
+void vr_swap_console_begin(VrSwap *swap);
+/* Before it goes off, or when it is healthy. */
+void vr_swap_console_end(VrSwap *swap);
+/* Once the swap has ended, or was given up: it is written. */
+void vr_swap_console_keep(VrSwap *swap);
 
 /* What a person looks at and types, for a swap that could not be finished because of `cause`. Free with g_free. */
 char *vr_swap_advice(const VrSwap *swap, const GError *cause);

@@ -411,6 +411,7 @@ gboolean vr_swap_start(VrSwap *swap, const char *intent, GError **error)
 
     if (!vr_domain_start(swap->engine.hv, swap->row->uuid, &may, NULL, error))
         return FALSE;
+    vr_swap_console_begin(swap);
     live = vr_hv_live_xml(swap->engine.hv, swap->row->uuid, &local);
     if ((live && vr_domain_xml_live_matches(live, intent, swap->row->os_target, &local)) || is_off_again(swap))
         return TRUE;
@@ -470,6 +471,8 @@ gboolean vr_swap_step_start(VrSwap *swap, const VrStopPolicy *stop, GError **err
     /* Of a swap that is recovered: its health counts from when it began to run. */
     if (runs && !vr_journal_mark_time(swap->engine.journal, swap->row->id, "running", &running_ms, error))
         return FALSE;
+    if (!swap->resumed)
+        vr_swap_console_ready(swap, FALSE);
     if (running_ms > 0)
         return TRUE;
     if (!runs && !vr_swap_confirm_off(swap, swap->intent_xml, VR_HOLDERS_ALL, error))

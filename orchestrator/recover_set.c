@@ -92,6 +92,7 @@ static void judge_started(const Judges *judges, VrRecovered *recovered)
         recovered->told = g_strdup_printf("%s, but %s", before, local->message);
         return;
     }
+    vr_swap_listen(swap);
     if (!row->was_running || is_healthy(judges, row, &answer)) {
         if (vr_swap_commit(swap, answer.boot_id, &local))
             end = g_strdup_printf("%s: committed", row->was_running ? "healthy" : "stays off");
