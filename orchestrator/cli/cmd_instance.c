@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* One instance: instance-view with everything about it, generations with its kept disks. */
 #include "base/clock.h"
+#include "orchestrator/cli/console_view.h"
 #include "orchestrator/cli/extension_view.h"
 #include "orchestrator/cli/instance_state.h"
 #include "orchestrator/cli/targets.h"
@@ -218,6 +219,21 @@ static void print_disks(const VrCli *cli, const VrDataProof *proof)
         vr_label(cli, "Data disks", text);
 }
 
+#define SHOWN_LINES 10
+
+/* What it said at its last start by us: where that is, and its end where it did not become healthy. */
+static void print_console(const VrCli *cli, const VrSession *session, const VrInstanceState *state)
+{
+    g_autoptr(GPtrArray) lines = vr_console_tail(session->store, state->swap, SHOWN_LINES);
+    g_autofree char *path = lines ? vr_console_log_path(session->store, state->swap->uuid, state->swap->to) : NULL;
+
+    if (!lines)
+        return;
+    vr_label(cli, "Console", path);
+    for (guint i = 0; vr_console_tells_why(state->swap) && i < lines->len; i++)
+        vr_say(cli, "  | %s", (const char *)lines->pdata[i]);
+}
+
 /* What a running guest says beside its health (E12); NULL: nobody can be asked. */
 static GPtrArray *signals_of(const VrSession *session, const VrInstanceState *state)
 {
@@ -273,9 +289,9 @@ static gboolean read_extensions(const VrSession *session, const VrInstanceState 
     return (!current || extensions->now) && (!has_tried || extensions->tried);
 }
 
-static void print_lines(const VrCli *cli, const VrInstanceState *state, const GPtrArray *signals, GPtrArray *all,
-                        const GPtrArray *verdicts, const VrDataProof *proof, const Recovery *recovery,
-                        const Extensions *extensions)
+static void print_lines(const VrCli *cli, const VrSession *session, const VrInstanceState *state,
+                        const GPtrArray *signals, GPtrArray *all, const GPtrArray *verdicts, const VrDataProof *proof,
+                        const Recovery *recovery, const Extensions *extensions)
 {
     const VrLook *look = state->look;
     g_autofree char *current = vr_generation_text(state->current);
@@ -301,6 +317,7 @@ static void print_lines(const VrCli *cli, const VrInstanceState *state, const GP
         print_swap(cli, state);
     else
         vr_label(cli, "Last swap", "none yet");
+    print_console(cli, session, state);
     vr_extension_results_print(cli, extensions->tried);
     print_recovery(cli, recovery);
     print_disks(cli, proof);
@@ -346,11 +363,13 @@ static gboolean view(const VrCli *cli, VrSession *session, guint index, GError *
         json_object_set_new(document, "set", vr_json_text(session->set->name));
         json_object_set_new(document, "generations", generations_json(all, verdicts));
         json_object_set_new(document, "dataDisks", vr_data_proof_json(proof));
+        json_object_set_new(document, "consoleLog", vr_console_path_json(session->store, state.swap));
+        json_object_set_new(document, "console", vr_console_json(session->store, state.swap));
         json_object_set_new(document, "extensions", vr_extension_results_json(extensions.now));
         json_object_set_new(document, "triedExtensions", vr_extension_results_json(extensions.tried));
         vr_json_print(document);
     } else {
-        print_lines(cli, &state, signals, all, verdicts, proof, &recovery, &extensions);
+        print_lines(cli, session, &state, signals, all, verdicts, proof, &recovery, &extensions);
     }
     return TRUE;
 }

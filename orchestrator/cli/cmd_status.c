@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* status: the set as it is now, and its last run (J12: what Azure calls get-latest). */
 #include "orchestrator/cli/automatic.h"
+#include "orchestrator/cli/console_view.h"
 #include "orchestrator/cli/instance_state.h"
 #include "orchestrator/cli/run_process.h"
 #include "orchestrator/cli/targets.h"
@@ -286,6 +287,18 @@ static char *version_cell(const VrInstanceState *state)
     return g_strdup_printf("%s, pinned to %s", version ? version : "?", pin);
 }
 
+/* The last swap is of the last run, unless a later one was skipped by it or ended without a row. */
+static void say_why(const VrCli *cli, const Status *status, const VrInstanceState *state)
+{
+    const VrRunInstance *run = state->in_run;
+
+    if (!run || run->phase == VR_PHASE_SKIPPED)
+        return;
+    vr_say_why(cli, state->instance->domain, run->reason);
+    if (state->swap && g_strcmp0(state->swap->id, run->swap_id) == 0)
+        vr_console_say_last(cli, status->session.store, state->swap, status->session.set->name);
+}
+
 static void print_instances(const VrCli *cli, const Status *status)
 {
     static const char *const headings[] = {"INSTANCE", "POWER", "HEALTH",   ">GEN", "VERSION",
@@ -310,11 +323,8 @@ static void print_instances(const VrCli *cli, const Status *status)
         vr_table_row(table, cells);
     }
     vr_table_print(table);
-    for (guint i = 0; i < status->states->len; i++) {
-        const VrInstanceState *state = &g_array_index(status->states, VrInstanceState, i);
-        if (state->in_run && state->in_run->phase != VR_PHASE_SKIPPED)
-            vr_say_why(cli, state->instance->domain, state->in_run->reason);
-    }
+    for (guint i = 0; i < status->states->len; i++)
+        say_why(cli, status, &g_array_index(status->states, VrInstanceState, i));
     vr_say_protected(cli, status->session.set);
 }
 

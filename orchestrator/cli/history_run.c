@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "engine/run_log.h"
+#include "orchestrator/cli/console_view.h"
 #include "orchestrator/cli/extension_view.h"
 #include "orchestrator/cli/output.h"
 #include "orchestrator/cli/report.h"
@@ -155,6 +156,8 @@ static void run_table(const VrCli *cli, const RunView *view)
     for (guint i = 0; i < view->run->instances->len; i++) {
         const VrRunInstance *instance = g_ptr_array_index(view->run->instances, i);
         vr_say_why(cli, instance->domain, instance->reason);
+        vr_console_say_last(cli, view->session->store, g_hash_table_lookup(view->by_uuid, instance->uuid),
+                            view->run->set_name);
     }
 }
 
@@ -196,6 +199,12 @@ static json_t *timeline_json(const RunView *view, const VrSwapRow *row)
     return list;
 }
 
+/* Of those that did not become what they should; empty for all others. */
+static json_t *console_json(const RunView *view, const VrSwapRow *row)
+{
+    return row && vr_console_tells_why(row) ? vr_console_json(view->session->store, row) : json_array();
+}
+
 /* The version of a generation; null where it is not known. */
 static json_t *version_json(const RunView *view, const VrSwapRow *row, guint number)
 {
@@ -223,10 +232,10 @@ static json_t *run_instances_json(const RunView *view)
                       row ? json_integer(row->to) : json_null(), "swapState",
                       row ? json_string(vr_swap_state_name(row->state)) : json_null(), "times", vr_times_json(&times),
                       "dataDisks", vr_data_proof_json(proof), "extensions", vr_extension_results_json(extensions));
-        json_object_update_new(one, json_pack("{s:o, s:o, s:o}", "fromVersion",
+        json_object_update_new(one, json_pack("{s:o, s:o, s:o, s:o}", "fromVersion",
                                               row ? version_json(view, row, row->from) : json_null(), "toVersion",
                                               row ? version_json(view, row, row->to) : json_null(), "timeline",
-                                              timeline_json(view, row)));
+                                              timeline_json(view, row), "console", console_json(view, row)));
         json_array_append_new(list, one);
     }
     return list;
