@@ -52,8 +52,11 @@ typedef struct {
     /* What its guest's agent answers, a text of its own; NULL: it has no agent. */
     char *(*agent)(const char *command, void *data);
     void *agent_data;
-    GPtrArray *others; /* not owned: FakeHv * on the same host, itself too; NULL: it is alone */
-    guint late_by;     /* of FAKE_LATE */
+    const char *console; /* what its guest says on its pseudo terminal; NULL: somebody else has that */
+    gint console_hangs;  /* atomic: libvirt does not answer who wants to hear it */
+    gint consoles;       /* atomic: how often it was asked */
+    GPtrArray *others;   /* not owned: FakeHv * on the same host, itself too; NULL: it is alone */
+    guint late_by;       /* of FAKE_LATE */
     struct {
         char what;          /* d, s, x for destroy; 0: none */
         char *xml;          /* of d */
