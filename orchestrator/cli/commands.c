@@ -263,7 +263,10 @@ const VrCliCommand vr_cli_commands[] = {
      "now,\n"
      "where virt-reimaged runs.",
      "triggers shop", FALSE, VR_OPT_JSON, 0, 1, vr_cmd_triggers},
-    {"instance-view", VR_GROUP_VIEWS, "SET INSTANCE", "Show all about one instance, with its last error", "",
+    {"instance-view", VR_GROUP_VIEWS, "SET INSTANCE", "Show all about one instance, with its last error",
+     "What it said on its serial console at its last start by us is kept, if it has a console that can be read: "
+     "Console names\n"
+     "the file, and below it are the last lines where it did not become healthy.\n",
      "instance-view shop web-0", FALSE, VR_OPT_JSON, 2, 2, vr_cmd_instance_view},
     {"history", VR_GROUP_VIEWS, "SET", "List the runs of a set; with --run, the times of each instance",
      "What is kept is for retention in the model to say; by default the last 1,000 runs of two years. --azure gives "
