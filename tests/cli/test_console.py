@@ -9,7 +9,7 @@ import pytest
 
 from conftest import PREFIX, Lab
 from lib import cheap_guest
-from program import IMAGE, POLICY, crashing_image
+from program import IMAGE, POLICY
 
 BANNER = "cheap guest version 9.0.0"
 SHOWN = "cheap guest version <script?red"  # a backspace takes the last of its letters
@@ -35,7 +35,7 @@ class Fleet(cheap_guest.Fleet):
 
 @pytest.fixture(name="make")
 def fixture_make():
-    """A lab of guests that run 1.0.0, with an image that crashes as 9.0.0."""
+    """A lab of guests that run 1.0.0, with a 9.0.0 that says its last words for two seconds, and ends."""
     fleets = []
 
     def make(name, device=Fleet.device, count=1):
@@ -45,7 +45,7 @@ def fixture_make():
         fleet.__enter__()
         fleet.start_all()
         lab = Lab(fleet)
-        lab.program("image-publish", IMAGE, "9.0.0", crashing_image(lab.program, "9.0.0"))
+        lab.program("image-publish", IMAGE, "9.0.0", lab.program.image("9.0.0", name="last.qcow2", last_words=True))
         return lab
 
     yield make
@@ -85,17 +85,19 @@ def test_of_one_that_fails(make, kind):
     lab = make(kind, DEVICES[kind])
     program, name = lab.program, lab.names[0]
     program("upgrade", lab.set_name, "--version", "9.0.0", status=POLICY)
-    assert kept(lab, 1) == [BANNER] and kept(lab, 0) is None
+    lines = kept(lab, 1)
+    assert lines.count(BANNER) > 5 and kept(lab, 0) is None
+    assert kind == "pty" or lines == [BANNER] * cheap_guest.COUNT  # of a pseudo terminal the first and last bytes may be lost
     run, document = last_run(lab)
-    assert [one["console"] for one in document["instances"]] == [[BANNER]]
+    assert [one["console"] for one in document["instances"]] == [lines[-40:]]
     page = program("history", lab.set_name, "--run", run, "--html", "-").out
-    assert page.count(f"<p>The last lines of its serial console:</p>\n<pre tabindex=\"0\">{BANNER}\n</pre>") == 1
-    line = f"  {name}: the last line of its console: {BANNER} ('virt-reimage instance-view {lab.set_name} {name}' shows more)\n"
+    assert page.count("<p>The last lines of its serial console:</p>\n<pre tabindex=\"0\">" + "\n".join(lines[-40:]) + "\n</pre>") == 1
+    line = f"  {name}: the last line of its console: {lines[-1]} ('virt-reimage instance-view {lab.set_name} {name}' shows more)\n"
     assert line in program("status", lab.set_name).out and line in program("history", lab.set_name, "--run", run).out
     view = program.json("instance-view", lab.set_name, name)
-    assert view["console"] == [BANNER] and view["consoleLog"].endswith("/g1.console.log") and os.path.exists(view["consoleLog"])
+    assert view["console"] == lines[-40:] and view["consoleLog"].endswith("/g1.console.log") and os.path.exists(view["consoleLog"])
     out = program("instance-view", lab.set_name, name).out
-    assert re.search(rf"^Console: +/.*/g1\.console\.log\n  \| {BANNER}$", out, re.MULTILINE), out
+    assert re.search(r"^Console: +/.*/g1\.console\.log\n" + "".join(f"  \\| {re.escape(one)}\n" for one in lines[-10:]), out, re.MULTILINE), out
     assert "console" not in program("gc", "--dry-run").out
     program("set-define", "-", stdin=program.model(lab.set_name, lab.names, more="retention: {failedDisks: 0}\n"))
     program("gc", lab.set_name)
@@ -109,11 +111,11 @@ def test_hostile_bytes_and_a_log_that_leads_elsewhere(make):
     """What reaches a terminal, JSON or the page is text; and a path of the domain is not what root reads if it is no log."""
     lab = make("hostile", DEVICES["fileon"])
     program = lab.program
-    hostile = program.image("\x1b]0;gone\x07<script>\x1b[31m\x08\u202ered", name="hostile.qcow2", ends=True)
+    hostile = program.image("\x1b]0;gone\x07<script>\x1b[31m\x08\u202ered", name="hostile.qcow2", last_words=True)
     program("image-publish", IMAGE, "9.1.0", hostile)
     program("upgrade", lab.set_name, "--version", "9.1.0", status=POLICY)
     run, document = last_run(lab)
-    assert document["instances"][0]["console"] == [SHOWN]
+    assert document["instances"][0]["console"] == [SHOWN] * cheap_guest.COUNT
     assert f"{SHOWN.replace('<', '&lt;')}\n</pre>" in program("history", lab.set_name, "--run", run, "--html", "-").out
     for out in (program("status", lab.set_name).out, program("instance-view", lab.set_name, lab.names[0]).out):
         assert SHOWN in out and "\x1b" not in out and "\x07" not in out

@@ -74,6 +74,13 @@ REBOOT = bytes.fromhex(
     "ebfd"        # 31         jmp  dead
     "9090"
 )
+COUNT_AT, COUNT = 0x5F, 40
+LAST_WORDS = bytes.fromhex(
+    "fe0e5f7c"    # 23         dec  byte [0x7c5f]
+    "7403"        # 27         jz   0x2c
+    "ebe0"        # 29         jmp  0x0b            the banner again
+    "90"
+)
 BANNER_AT = 0x60
 BANNER_MAX = 0x1B8 - BANNER_AT - 1
 
@@ -83,10 +90,12 @@ def banner(version):
     return f"cheap guest version {version}\r\n"
 
 
-def boot_sector(version, ignore_acpi=False, boots=True, reboots=False, ends=False):
+def boot_sector(version, ignore_acpi=False, boots=True, reboots=False, ends=False, last_words=False):
     """The 512 bytes of the guest's operating system.  reboots: it does that when it should power itself off; ends: it powers itself
-    off at the first tick of its clock."""
+    off at the first tick of its clock; last_words: it prints its banner at each tick, for two seconds, and then does so."""
     code = bytearray(CODE)
+    if last_words:
+        code[0x23 : 0x23 + len(LAST_WORDS)] = LAST_WORDS
     if ends:
         code[JZ_WAIT : JZ_WAIT + 2] = b"\x90\x90"  # it looks at the button, and does not care
     if reboots:
@@ -98,6 +107,7 @@ def boot_sector(version, ignore_acpi=False, boots=True, reboots=False, ends=Fals
         raise ValueError("the version is too long for a boot sector")
     sector = bytearray(512)
     sector[: len(code)] = code
+    sector[COUNT_AT] = COUNT
     sector[BANNER_AT : BANNER_AT + len(text)] = text
     if boots:
         sector[510:] = b"\x55\xaa"  # without it the BIOS finds nothing to boot
@@ -155,12 +165,12 @@ def windows_file(disk, path):
 
 
 def write_os_disk(path, version, disk_format="raw", ignore_acpi=False, boots=True, size=MIB, reboots=False, ends=False, linux=None,
-                  windows=False):
+                  windows=False, last_words=False):
     """Makes an OS disk of the version; a qcow2 one has no backing file. linux: files of the Linux that is on it, too. windows: its
     directories are."""
     raw = path if disk_format == "raw" else path + ".raw"
     with open(raw, "wb") as disk:
-        disk.write(boot_sector(version, ignore_acpi, boots, reboots, ends))
+        disk.write(boot_sector(version, ignore_acpi, boots, reboots, ends, last_words))
         disk.truncate(size if linux is None and not windows else LINUX_AT + LINUX_BYTES)
     if linux is not None:
         add_linux(raw, linux)
