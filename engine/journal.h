@@ -252,6 +252,15 @@ typedef struct {
 /* Of all swaps of a run, in order; within a transaction. Element: VrSwapSpans, freed with the array. */
 GArray *vr_journal_run_times(VrJournal *journal, const char *run_id, GError **error);
 
+/* One step of a swap that is open. */
+typedef struct {
+    char uuid[VR_UUID_LENGTH + 1];
+    char *step;
+    gint64 ago_ms; /* by the boot-time clock; -1: it was on another boot of the host */
+} VrSwapStep;
+/* Of the open swaps of a run, each one's in order. Element: VrSwapStep, freed with the array. */
+GArray *vr_journal_open_steps(VrJournal *journal, const char *run_id, GError **error);
+
 /* For history that is no longer kept; both within a transaction of an owner (vr_owner_begin). */
 
 /* *moved: a swap of the run was committed. *open: one of them has not ended, or is UNKNOWN. */

@@ -2,6 +2,8 @@
 /* How long swaps took, out of the steps of the journal. */
 #include "engine/run_log.h"
 
+#include "base/clock.h"
+
 #include <stddef.h>
 
 /* A span from the first step of one name to the first later step of another. */
@@ -75,5 +77,49 @@ GArray *vr_journal_run_times(VrJournal *journal, const char *run_id, GError **er
     }
     if (all->len > 0)
         times_of(steps, &g_array_index(all, VrSwapSpans, all->len - 1).times);
+    return row == 0 ? g_steal_pointer(&all) : NULL;
+}
+
+/* ---- where open swaps stand ---- */
+
+static void open_step_clear(gpointer data)
+{
+    g_free(((VrSwapStep *)data)->step);
+}
+
+static VrSwapStep read_open_step(sqlite3_stmt *stmt, gint64 now_ms)
+{
+    g_autofree char *boot_id = vr_db_text(stmt, 2);
+    VrSwapStep step = {.step = vr_db_text(stmt, 1), .ago_ms = -1};
+
+    g_strlcpy(step.uuid, (const char *)sqlite3_column_text(stmt, 0), sizeof(step.uuid));
+    if (g_strcmp0(boot_id, vr_clock_boot_id()) == 0)
+        step.ago_ms = MAX(0, now_ms - sqlite3_column_int64(stmt, 3));
+    return step;
+}
+
+GArray *vr_journal_open_steps(VrJournal *journal, const char *run_id, GError **error)
+{
+    VrDb *db = vr_journal_db(journal);
+    g_autoptr(GArray) all = g_array_new(FALSE, FALSE, sizeof(VrSwapStep));
+    gint64 now_ms = vr_clock_now_ms();
+    int row = -1;
+
+    g_array_set_clear_func(all, open_step_clear);
+    if (!vr_db_begin_read(db, error))
+        return NULL;
+    {
+        /* 5, 6, 7 = COMMITTED, DISCARDED, UNDONE */
+        g_autoptr(sqlite3_stmt) stmt = vr_db_prepare(
+            db, error,
+            "SELECT uuid, name, boot_id, at_ms FROM swaps JOIN steps ON swap_id = swaps.id WHERE run_id = ? "
+            "AND state NOT IN (5, 6, 7) ORDER BY swaps.seq, steps.seq",
+            "s", run_id);
+        while (stmt && (row = vr_db_step(db, stmt, error)) == 1) {
+            VrSwapStep step = read_open_step(stmt, now_ms);
+            g_array_append_val(all, step);
+        }
+    }
+    vr_db_rollback(db);
     return row == 0 ? g_steal_pointer(&all) : NULL;
 }
