@@ -10,6 +10,7 @@
  */
 #include "disk/clone.h"
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/fd.h"
 #include "base/gather.h"
@@ -27,13 +28,15 @@
 
 struct VrCloneSeat {
     VrGatherSeat *seat;
+    VrCloneProgress *progress; /* may be NULL */
 };
 
 typedef struct {
     VrStore *store;
     const VrImage *image;
     guint64 size;
-    int fd; /* the file is whole and flushed when the request was granted */
+    int fd;                    /* the file is whole and flushed when the request was granted */
+    VrCloneProgress *progress; /* may be NULL */
 } Request;
 
 /* ---- the copy ---- */
@@ -74,16 +77,62 @@ static int open_image(VrStore *store, const VrImage *image, GError **error)
     return fd;
 }
 
-/* To n files of one size. */
-static gboolean copy_to(const Request *like, const int *targets, guint n, const gint *cancelled, GError **error)
+/* ---- how far it is ---- */
+
+static const Request *request_of(const GPtrArray *asks, guint i)
 {
+    return vr_gather_what(g_ptr_array_index(asks, i));
+}
+
+/* To all that share the copy: data is their asks. */
+static void note_progress(const VrCopyProgress *progress, void *data)
+{
+    const GPtrArray *alike = data;
+    for (guint i = 0; i < alike->len; i++) {
+        VrCloneProgress *one = request_of(alike, i)->progress;
+        if (!one)
+            continue;
+        if (__atomic_load_n(&one->begun_ms, __ATOMIC_RELAXED) == 0)
+            __atomic_store_n(&one->begun_ms, vr_clock_now_ms(), __ATOMIC_RELAXED);
+        __atomic_store_n(&one->bytes_done, progress->bytes_done, __ATOMIC_RELAXED);
+        __atomic_store_n(&one->bytes_total, progress->bytes_total, __ATOMIC_RELEASE);
+    }
+}
+
+void vr_clone_seat_watch(VrCloneSeat *seat, VrCloneProgress *progress)
+{
+    __atomic_store_n(&progress->bytes_total, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&progress->bytes_done, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&progress->begun_ms, 0, __ATOMIC_RELAXED);
+    seat->progress = progress;
+}
+
+gboolean vr_clone_progress_read(const VrCloneProgress *progress, VrCloneProgress *now, guint64 *rate)
+{
+    gint64 took_ms;
+    now->bytes_total = __atomic_load_n(&progress->bytes_total, __ATOMIC_ACQUIRE);
+    now->bytes_done = __atomic_load_n(&progress->bytes_done, __ATOMIC_RELAXED);
+    now->begun_ms = __atomic_load_n(&progress->begun_ms, __ATOMIC_RELAXED);
+    took_ms = vr_clock_now_ms() - now->begun_ms;
+    *rate = took_ms > 0 ? now->bytes_done * 1000 / (guint64)took_ms : 0;
+    return now->bytes_total > 0 && now->bytes_done < now->bytes_total;
+}
+
+/* To n files of one size. */
+static gboolean copy_to(const GPtrArray *alike, const int *targets, guint n, const gint *cancelled, GError **error)
+{
+    const Request *like = request_of(alike, 0);
     vr_autofd source = open_image(like->store, like->image, error);
     const VrConvertLink link = {source, like->image->format};
     const VrConvertJob job = {.links = &link,
                               .n_links = 1,
                               .format = VR_FORMAT_QCOW2,
                               .virtual_size = like->size,
-                              .copy = {.targets = targets, .n_targets = n, .cancelled = cancelled}};
+                              .copy = {.targets = targets,
+                                       .n_targets = n,
+                                       .cancelled = cancelled,
+                                       .progress = note_progress,
+                                       .progress_data = (void *)alike}};
     return source >= 0 && vr_image_require(like->store, like->image, error) && check_space(like->store, &job, error) &&
            vr_convert(&job, NULL, NULL, error);
 }
@@ -91,11 +140,6 @@ static gboolean copy_to(const Request *like, const int *targets, guint n, const 
 static gboolean is_alike(const Request *a, const Request *b)
 {
     return a->size == b->size && strcmp(a->image->path, b->image->path) == 0;
-}
-
-static const Request *request_of(const GPtrArray *asks, guint i)
-{
-    return vr_gather_what(g_ptr_array_index(asks, i));
 }
 
 /* Takes those that are like the first out of the round, as many as one read can write. Element: VrGatherAsk *. */
@@ -118,7 +162,7 @@ static void copy_alike(VrGather *gather, const GPtrArray *alike, const gint *can
     g_autoptr(GError) error = NULL;
     for (guint i = 0; i < alike->len; i++)
         targets[i] = request_of(alike, i)->fd;
-    (void)copy_to(request_of(alike, 0), targets, alike->len, cancelled, &error);
+    (void)copy_to(alike, targets, alike->len, cancelled, &error);
     for (guint i = 0; i < alike->len; i++)
         vr_gather_settle(gather, g_ptr_array_index(alike, i), error ? g_error_copy(error) : NULL);
 }
@@ -139,7 +183,7 @@ void vr_clone_seats_new(VrCloneSeat **seats, guint n, const gint *cancelled)
     g_autofree VrGatherSeat **gathered = g_new0(VrGatherSeat *, n);
     vr_gather_new(gathered, n, &rules);
     for (guint i = 0; i < n; i++) {
-        seats[i] = g_new(VrCloneSeat, 1);
+        seats[i] = g_new0(VrCloneSeat, 1);
         seats[i]->seat = gathered[i];
     }
 }
@@ -162,9 +206,11 @@ gboolean vr_clone_make(VrCloneSeat *seat, VrStore *store, const char *uuid, cons
         vr_gather_leave(seat->seat);
         return FALSE;
     }
-    Request request = {store, image, vr_new_disk_size(image, min_size), fd};
-    if (vr_gather_ask(seat->seat, &request, error) && vr_new_disk_stands_alone(fd, request.size, error) &&
-        vr_new_disk_end(&disk, fd, before, data, error))
+    Request request = {store, image, vr_new_disk_size(image, min_size), fd, seat->progress};
+    gboolean copied = vr_gather_ask(seat->seat, &request, error);
+    if (seat->progress)
+        __atomic_store_n(&seat->progress->bytes_total, 0, __ATOMIC_RELEASE); /* nothing is under way any more */
+    if (copied && vr_new_disk_stands_alone(fd, request.size, error) && vr_new_disk_end(&disk, fd, before, data, error))
         return TRUE;
     g_prefix_error(error, "cannot make %s/%s as a full clone of %s %s: ", disk.dir_path, name, image->name,
                    image->version);

@@ -15,6 +15,18 @@ typedef struct VrCloneSeat VrCloneSeat;
 /* Fills seats[0..n-1]. cancelled: NULL, or set to non-zero by another thread at any time; it outlives the seats. */
 void vr_clone_seats_new(VrCloneSeat **seats, guint n, const gint *cancelled);
 
+/* Of the copy that makes it; written and read by several threads, each field by itself and atomically (vr_clone_progress_read). */
+typedef struct {
+    guint64 bytes_done, bytes_total; /* total 0: it has not begun */
+    gint64 begun_ms;                 /* boot-time clock */
+} VrCloneProgress;
+
+/* From now on the copy is noted there; it outlives the seat. Before the seat is used. */
+void vr_clone_seat_watch(VrCloneSeat *seat, VrCloneProgress *progress);
+
+/* As it is now, from any thread; rate: bytes a second since it began. FALSE: nothing is copied, or all is. */
+gboolean vr_clone_progress_read(const VrCloneProgress *progress, VrCloneProgress *now, guint64 *rate);
+
 /* Leaves, if it has not asked. */
 void vr_clone_seat_free(VrCloneSeat *seat);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrCloneSeat, vr_clone_seat_free)

@@ -121,12 +121,24 @@ typedef struct {
     gint *cancel;              /* set at the first write */
     void (*meanwhile)(void *); /* called at the first write */
     void *data;
+    const VrCloneProgress *progress; /* looked at with each write; may be NULL */
+    VrCloneProgress seen;            /* what was seen of it with the most bytes */
 } Watch;
+
+static void look(Watch *watch)
+{
+    VrCloneProgress now;
+    guint64 rate;
+    if (watch->progress && vr_clone_progress_read(watch->progress, &now, &rate) &&
+        now.bytes_done >= watch->seen.bytes_done)
+        watch->seen = now;
+}
 
 static int note(Watch *watch, VrCopySide side, int result)
 {
     gboolean first = FALSE;
     pthread_mutex_lock(&watch->lock);
+    look(watch);
     if (side == VR_SIDE_SOURCE && result > 0)
         watch->read += (guint64)result;
     if (side == VR_SIDE_TARGET && result > 0) {
@@ -299,6 +311,34 @@ static void empty_groups_end(void **state)
         vr_clone_seat_free(seats[i]);
     vr_clone_seats_new(seats, 0, NULL);
     vr_clone_seat_free(NULL);
+}
+
+/* J8: one copy for all, and each hears of it while it is under way, and not any more when it is over. */
+static void each_hears_how_far_it_is(void **state)
+{
+    TestDir *dir = *state;
+    Guest guests[3];
+    VrCloneProgress progress[3] = {0}, now;
+    guint64 rate;
+    make_raw(dir, "a.raw", 64 * MIB, 1);
+    g_auto(World) world = world_of(dir, "a.raw");
+    for (guint watched = 0; watched < 3; watched++) {
+        Watch watch = {.progress = &progress[watched]};
+        seat_guests(guests, 3, world.store, world.image, NULL);
+        for (guint i = 0; i < 3; i++) {
+            g_snprintf(guests[i].uuid, sizeof guests[i].uuid, "0c1e8f6a-1111-4222-8333-%012u", 10 * watched + i);
+            vr_clone_seat_watch(guests[i].seat, &progress[i]);
+            assert_false(vr_clone_progress_read(&progress[i], &now, &rate));
+        }
+        make_all_watched(guests, 3, &watch);
+        assert_true(watch.seen.bytes_total > 63 * MIB && watch.seen.bytes_total < 66 * MIB);
+        assert_true(watch.seen.bytes_done > 0 && watch.seen.bytes_done < watch.seen.bytes_total);
+        assert_true(watch.seen.begun_ms > 0);
+        for (guint i = 0; i < 3; i++) {
+            expect_no_error(guests[i].error);
+            assert_false(vr_clone_progress_read(&progress[i], &now, &rate));
+        }
+    }
 }
 
 static void take_name(void *data)
@@ -523,6 +563,7 @@ int main(void)
         dir_test(a_large_batch_is_made_too),
         dir_test(who_leaves_is_not_waited_for),
         cmocka_unit_test(empty_groups_end),
+        dir_test(each_hears_how_far_it_is),
         dir_test(an_error_of_one_is_its_own),
         dir_test(an_error_of_the_copy_is_everybodys),
         dir_test(a_cancel_is_heard_while_it_waits),
