@@ -75,6 +75,22 @@ static char *peer_of(struct MHD_Connection *connection)
 
 /* ---- routes ---- */
 
+/* What is not worth writing down: it is another the next moment. */
+static void add_moment(const VrControlServer *server, json_t *document)
+{
+    g_autoptr(GArray) copies = vr_executor_copies(server->executor);
+    json_t *list = json_array();
+
+    for (guint i = 0; i < copies->len; i++) {
+        const VrExecutorCopy *copy = &g_array_index(copies, VrExecutorCopy, i);
+        json_array_append_new(list,
+                              json_pack("{s:s, s:I, s:I, s:I}", "uuid", copy->uuid, "done", (json_int_t)copy->done,
+                                        "total", (json_int_t)copy->total, "bytesPerSecond", (json_int_t)copy->rate));
+    }
+    json_object_set_new(document, "copies", list);
+    json_object_set_new(document, "wakesAt", json_integer(vr_executor_wakes_us(server->executor)));
+}
+
 static enum MHD_Result get_latest(VrControlServer *server, struct MHD_Connection *connection)
 {
     g_autofree char *state = vr_executor_state(server->executor);
@@ -83,6 +99,7 @@ static enum MHD_Result get_latest(VrControlServer *server, struct MHD_Connection
     if (!document)
         return send_error(connection, MHD_HTTP_SERVICE_UNAVAILABLE, "NotReady", "the run has not begun");
     json_object_set_new(document, "runId", json_string(server->run_id));
+    add_moment(server, document);
     return send_json(connection, MHD_HTTP_OK, document);
 }
 

@@ -150,6 +150,7 @@ static void obey(VrExecutor *executor, const VrCommand *command, const char *boo
         break;
     case VR_COMMAND_BATCH_BEGIN:
         executor->batch = command->batch_number;
+        __atomic_store_n(&executor->wakes_us, 0, __ATOMIC_RELAXED);
         vr_executor_audit(executor, "batch-begin", NULL, command->text);
         vr_executor_tell(executor, VR_PROGRESS_BATCH, NULL, command->text);
         break;
@@ -159,6 +160,7 @@ static void obey(VrExecutor *executor, const VrCommand *command, const char *boo
         break;
     case VR_COMMAND_WAKE:
         executor->wake_ms = command->at_ms;
+        vr_executor_note_wake(executor);
         if (!vr_executor_is_held_by_window(executor))
             vr_executor_tell(executor, VR_PROGRESS_WAIT, NULL, command->text);
         break;
@@ -312,6 +314,7 @@ static VrMessage *next_message(VrExecutor *executor)
     if (message || vr_clock_now_ms() < executor->wake_ms)
         return message;
     executor->wake_ms = 0;
+    vr_executor_note_wake(executor);
     return vr_message_new(VR_EVENT_WAKE, 0, VR_OUTCOME_OK, NULL);
 }
 

@@ -102,6 +102,17 @@ gboolean vr_executor_control(VrExecutor *executor, VrEventType type, guint domai
 /* The state document of the run as it was last written. From any thread; free with g_free. */
 char *vr_executor_state(VrExecutor *executor);
 
+/* A copy that is under way, of the new disk of an instance. */
+typedef struct {
+    const char *uuid;          /* the set's */
+    guint64 done, total, rate; /* bytes, bytes a second */
+} VrExecutorCopy;
+/* Those now. From any thread; element: VrExecutorCopy, freed with the array. */
+GArray *vr_executor_copies(const VrExecutor *executor);
+
+/* When the run looks again, where it waits for its next batch: wall clock; 0: it does not. From any thread. */
+gint64 vr_executor_wakes_us(const VrExecutor *executor);
+
 /* What was asked for when an open run began: targets[count] of the set and, into *request, kind, automatic_rollback and walk. VR_ERROR_REFUSED: the
  * set has other instances now, or what was kept cannot be read. The strings are the run's. */
 gboolean vr_executor_past(const VrSet *set, VrRun *run, VrRunTarget *targets, VrRunRequest *request, GError **error);

@@ -75,6 +75,35 @@ char *vr_executor_state(VrExecutor *executor)
     return state;
 }
 
+void vr_executor_note_wake(VrExecutor *executor)
+{
+    gint64 in_ms = executor->wake_ms - vr_clock_now_ms();
+
+    __atomic_store_n(&executor->wakes_us, executor->wake_ms == 0 ? 0 : vr_clock_wall_us() + MAX(in_ms, 0) * 1000,
+                     __ATOMIC_RELAXED);
+}
+
+gint64 vr_executor_wakes_us(const VrExecutor *executor)
+{
+    return __atomic_load_n(&executor->wakes_us, __ATOMIC_RELAXED);
+}
+
+GArray *vr_executor_copies(const VrExecutor *executor)
+{
+    GArray *copies = g_array_new(FALSE, FALSE, sizeof(VrExecutorCopy));
+
+    for (guint i = 0; i < executor->count; i++) {
+        VrExecutorCopy copy = {.uuid = vr_executor_instance(executor, i)->uuid};
+        VrCloneProgress now;
+        if (!vr_clone_progress_read(&executor->work[i].copy, &now, &copy.rate))
+            continue;
+        copy.done = now.bytes_done;
+        copy.total = now.bytes_total;
+        g_array_append_val(copies, copy);
+    }
+    return copies;
+}
+
 /* ---- on the executor's thread ---- */
 
 static void answer(VrExecutor *executor, VrControlCall *call, gboolean ok, char *text)

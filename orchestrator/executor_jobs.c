@@ -116,6 +116,8 @@ static void do_prepare(VrExecutor *executor, VrJob *job)
 
     g_clear_pointer(&work->swap, vr_swap_free); /* prepared ahead, and discarded */
     g_clear_pointer(&work->notice, vr_notice_free);
+    if (job->seat)
+        vr_clone_seat_watch(job->seat, &work->copy);
     if (make_seed(executor, job->instance, &seed, &local) &&
         make_personal(executor, job->instance, &personal, &local)) {
         request.seed = seed;

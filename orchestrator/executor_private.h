@@ -37,14 +37,15 @@ typedef struct {
 } VrMessage;
 
 typedef struct {
-    VrSwap *swap;       /* made by the PREPARE job, then used by one job at a time */
-    gint64 started_ms;  /* written by the SWAP job */
-    char *left_text;    /* why it was left on its new disk; NULL: it was not, or that is written already */
-    gboolean awaited;   /* it ran before the host was rebooted, and is not on again; a survey's */
-    char *survey_text;  /* why the last survey found it unhealthy; NULL: it did not */
-    gint probe_aborted; /* atomic */
-    gint recalled;      /* atomic; its notice is called off */
-    VrNotice *notice;   /* used by one job at a time; NULL: it has had none */
+    VrSwap *swap;         /* made by the PREPARE job, then used by one job at a time */
+    gint64 started_ms;    /* written by the SWAP job */
+    char *left_text;      /* why it was left on its new disk; NULL: it was not, or that is written already */
+    gboolean awaited;     /* it ran before the host was rebooted, and is not on again; a survey's */
+    char *survey_text;    /* why the last survey found it unhealthy; NULL: it did not */
+    VrCloneProgress copy; /* of its new disk */
+    gint probe_aborted;   /* atomic */
+    gint recalled;        /* atomic; its notice is called off */
+    VrNotice *notice;     /* used by one job at a time; NULL: it has had none */
 } VrWork;
 
 typedef struct {
@@ -74,6 +75,7 @@ struct VrExecutor {
     gint cancelled;                   /* atomic; ends copies that are under way */
     gint called_off; /* atomic; ends a survey and a gate that are under way: nobody waits for their answers */
     gint64 wake_ms;  /* 0: none */
+    gint64 wakes_us; /* the same by the wall clock, atomic: for those who look */
     guint batch;
     gint leaving;  /* atomic */
     gboolean over; /* under control_lock, as the two below: nobody answers any more */
@@ -136,6 +138,9 @@ void vr_executor_tell_person(VrExecutor *executor, const VrMessage *message);
 void vr_executor_close(VrExecutor *executor);
 /* The process of the run shall end: from here on the run outlives it. As soon as that is known, as who asked may not wait for the border. */
 void vr_executor_keep_open(VrExecutor *executor);
+
+/* wake_ms was changed. */
+void vr_executor_note_wake(VrExecutor *executor);
 
 /* Loads what the run had kept into the new rollout. */
 gboolean vr_executor_go_on(VrExecutor *executor, GError **error);
