@@ -39,6 +39,8 @@ typedef enum {
     VR_OPT_TEMP_DISK = 1 << 30,
     VR_OPT_OUTPUT = 1 << 23, /* --output --prometheus */
     VR_OPT_AUTOMATIC = 1 << 12,
+    VR_OPT_WATCH = 1 << 13,
+    VR_OPT_PLAIN = 1 << 14,
     VR_OPT_RECOVER = 1 << 22 /* --forget --rebuild */
 } VrCliOptionSet;
 
@@ -53,6 +55,7 @@ typedef struct {
     int to_generation; /* VR_GENERATION_NOT_GIVEN, or from 0 */
     gboolean all, dry_run, no_auto_rollback, azure, walk, replace, detach, now, no_apply;
     gboolean left;
+    gboolean watch, plain;
     gboolean automatic;
     gboolean temp_disk;
     char **canary, **ignore;

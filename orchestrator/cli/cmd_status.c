@@ -3,6 +3,7 @@
 #include "orchestrator/cli/automatic.h"
 #include "orchestrator/cli/console_view.h"
 #include "orchestrator/cli/instance_state.h"
+#include "orchestrator/cli/live_view.h"
 #include "orchestrator/cli/run_process.h"
 #include "orchestrator/cli/targets.h"
 #include "orchestrator/trigger_facts.h"
@@ -383,6 +384,8 @@ gboolean vr_cmd_status(const VrCli *cli, GError **error)
 {
     g_auto(Status) status = {0};
 
+    if (cli->options.watch)
+        return vr_live_view_watch(cli, error);
     if (!read_status(&status, cli, error))
         return FALSE;
     if (cli->options.json)

@@ -13,6 +13,7 @@
     "back now."
 
 #define DETACH_TEXT                                                                                                    \
+    "On a terminal the run is shown as it goes; without one, or with --plain, it is a line an event with its time.\n"  \
     "--detach returns when the run has begun, and the run goes on by itself: 'status' shows it, 'pause', 'cancel' "    \
     "and\n"                                                                                                            \
     "the others reach it, ROOT/run/SET/log has its words. It outlives a crash of its process and of the host: "        \
@@ -171,8 +172,8 @@ const VrCliCommand vr_cli_commands[] = {
      "alone of which nobody knows what they run, and keeps to the maintenance window.\n"
      "\n" DETACH_TEXT RUN_STATUSES,
      "upgrade shop", TRUE,
-     VR_OPT_VERSION | VR_OPT_ROLE | VR_OPT_ROLL | VR_OPT_AUTOMATIC | VR_OPT_DETACH | VR_OPT_NO_AUTO_ROLLBACK |
-         VR_OPT_IGNORE | VR_OPT_REASON | VR_OPT_DRY_RUN | VR_OPT_JSON,
+     VR_OPT_VERSION | VR_OPT_ROLE | VR_OPT_ROLL | VR_OPT_AUTOMATIC | VR_OPT_DETACH | VR_OPT_PLAIN |
+         VR_OPT_NO_AUTO_ROLLBACK | VR_OPT_IGNORE | VR_OPT_REASON | VR_OPT_DRY_RUN | VR_OPT_JSON,
      1, 1, vr_cmd_upgrade},
     {"reimage", VR_GROUP_RUNS, "SET INSTANCE…|--all", "Give instances a fresh OS disk of the version that they run",
      "Each gets the version that it runs now, be it the newest or not; one of which that is not known, such as one\n"
@@ -185,8 +186,8 @@ const VrCliCommand vr_cli_commands[] = {
      "rollback\n"
      "brings back what was on it.\n\n" RUN_STATUSES,
      "reimage shop web-0 web-1", TRUE,
-     VR_OPT_TEMP_DISK | VR_OPT_VERSION | VR_OPT_ALL | VR_OPT_DETACH | VR_OPT_NO_AUTO_ROLLBACK | VR_OPT_IGNORE |
-         VR_OPT_REASON | VR_OPT_DRY_RUN | VR_OPT_JSON,
+     VR_OPT_TEMP_DISK | VR_OPT_VERSION | VR_OPT_ALL | VR_OPT_DETACH | VR_OPT_PLAIN | VR_OPT_NO_AUTO_ROLLBACK |
+         VR_OPT_IGNORE | VR_OPT_REASON | VR_OPT_DRY_RUN | VR_OPT_JSON,
      1, MANY, vr_cmd_reimage},
     {"apply", VR_GROUP_RUNS, "SET INSTANCE…|--all",
      "Bring instances to the model that was edited, on the version they run",
@@ -196,16 +197,17 @@ const VrCliCommand vr_cli_commands[] = {
      "that are protected and those of which no version is known. For a new image version: "
      "'upgrade'.\n\n" RUN_STATUSES,
      "apply shop --all", TRUE,
-     VR_OPT_ALL | VR_OPT_DETACH | VR_OPT_NO_AUTO_ROLLBACK | VR_OPT_IGNORE | VR_OPT_REASON | VR_OPT_DRY_RUN |
-         VR_OPT_JSON,
+     VR_OPT_ALL | VR_OPT_DETACH | VR_OPT_PLAIN | VR_OPT_NO_AUTO_ROLLBACK | VR_OPT_IGNORE | VR_OPT_REASON |
+         VR_OPT_DRY_RUN | VR_OPT_JSON,
      1, MANY, vr_cmd_apply},
     {"retry", VR_GROUP_RUNS, "SET", "Try again the instances that the last run left failed",
      "To the version, or the generations, that the run went to; the others are left alone. A version that is blocked "
      "since\n"
      "it failed on this set is free again when the retry comes good.\n\n" RUN_STATUSES,
      "retry shop", TRUE,
-     VR_OPT_DETACH | VR_OPT_NO_AUTO_ROLLBACK | VR_OPT_IGNORE | VR_OPT_REASON | VR_OPT_DRY_RUN | VR_OPT_JSON, 1, 1,
-     vr_cmd_retry},
+     VR_OPT_DETACH | VR_OPT_PLAIN | VR_OPT_NO_AUTO_ROLLBACK | VR_OPT_IGNORE | VR_OPT_REASON | VR_OPT_DRY_RUN |
+         VR_OPT_JSON,
+     1, 1, vr_cmd_retry},
     {"rollback", VR_GROUP_RUNS, "SET INSTANCE…|--all", "Go back to kept OS disks",
      "For an instance: what it ran before its current generation, and again one further back; --to-generation goes to\n"
      "any kept one, forward too. With --all: every instance that the last run (or --run ID) moved goes back to what\n"
@@ -216,8 +218,8 @@ const VrCliCommand vr_cli_commands[] = {
      "that it\n"
      "had moved; what it had not touched is not touched.\n\n" RUN_STATUSES,
      "rollback shop --all", TRUE,
-     VR_OPT_ALL | VR_OPT_TO_GENERATION | VR_OPT_RUN | VR_OPT_DETACH | VR_OPT_NO_AUTO_ROLLBACK | VR_OPT_IGNORE |
-         VR_OPT_REASON | VR_OPT_DRY_RUN | VR_OPT_JSON,
+     VR_OPT_ALL | VR_OPT_TO_GENERATION | VR_OPT_RUN | VR_OPT_DETACH | VR_OPT_PLAIN | VR_OPT_NO_AUTO_ROLLBACK |
+         VR_OPT_IGNORE | VR_OPT_REASON | VR_OPT_DRY_RUN | VR_OPT_JSON,
      1, MANY, vr_cmd_rollback},
     {"pause", VR_GROUP_RUNS, "SET", "Hold the run of a set at its batch border", CONTROL_TEXT, "pause shop", TRUE,
      VR_OPT_DRY_RUN | VR_OPT_JSON, 1, 1, vr_cmd_pause},
@@ -254,8 +256,10 @@ const VrCliCommand vr_cli_commands[] = {
      "says how its health is judged cannot be read. (A dry run tells it, and ends with 0.)",
      "recover shop --dry-run", TRUE, VR_OPT_DRY_RUN | VR_OPT_RECOVER, 0, MANY, vr_cmd_recover},
 
-    {"status", VR_GROUP_VIEWS, "SET", "Show versions, the last run, and each instance", "", "status shop --json", FALSE,
-     VR_OPT_JSON, 1, 1, vr_cmd_status},
+    {"status", VR_GROUP_VIEWS, "SET", "Show versions, the last run, and each instance",
+     "--watch shows the run in flight until it has ended, whoever began it, and of a set without one how the last one\n"
+     "ended. Ctrl-C ends the view, and not the run. Without a terminal, or with --plain, it is a line a change.",
+     "status shop --watch", FALSE, VR_OPT_WATCH | VR_OPT_PLAIN | VR_OPT_JSON, 1, 1, vr_cmd_status},
     {"triggers", VR_GROUP_VIEWS, "[SET]", "Show what begins by itself, when, and why not (default: all sets)",
      "off: the set is not upgraded by itself. nothing: its instances are on the newest version. blocked: a person "
      "must\n"

@@ -62,6 +62,8 @@ static const Option table[] = {
     {VR_OPT_AUTOMATIC, "automatic", 0, G_OPTION_ARG_NONE, AT(automatic),
      "as it begins by itself: refused unless 'triggers' says that it is due", NULL},
     {VR_OPT_DETACH, "detach", 0, G_OPTION_ARG_NONE, AT(detach), "return when it has begun; it goes on by itself", NULL},
+    {VR_OPT_WATCH, "watch", 0, G_OPTION_ARG_NONE, AT(watch), "show the run until it has ended", NULL},
+    {VR_OPT_PLAIN, "plain", 0, G_OPTION_ARG_NONE, AT(plain), "lines with their time, on a terminal too", NULL},
     {VR_OPT_NOW, "now", 0, G_OPTION_ARG_NONE, AT(now), "put the guests in flight back, and do not finish the batch",
      NULL},
     {VR_OPT_NO_APPLY, "no-apply", 0, G_OPTION_ARG_NONE, AT(no_apply),

@@ -105,7 +105,7 @@ static void show_end(const VrProgressView *view, const VrProgress *progress, con
 static void show_lines(const VrProgressView *view, const VrProgress *progress)
 {
     g_autoptr(GDateTime) now = g_date_time_new_from_unix_local(progress->wall_us / G_USEC_PER_SEC);
-    g_autofree char *clock = g_date_time_format(now, "%T");
+    g_autofree char *clock = g_date_time_format(now, "%F %T");
     g_autofree char *title = vr_run_title(progress->run);
     g_autofree char *text = vr_printable(progress->text ? progress->text : "", -1);
 

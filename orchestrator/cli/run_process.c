@@ -4,6 +4,7 @@
 #include "base/durable.h"
 #include "base/error.h"
 #include "base/fd.h"
+#include "orchestrator/cli/live_view.h"
 #include "orchestrator/cli/notices.h"
 #include "orchestrator/cli/output.h"
 #include "orchestrator/cli/progress.h"
@@ -20,6 +21,8 @@ typedef struct {
     const VrSession *session;
     VrExecutor *executor;
     VrControlServer *server;
+    gboolean is_live; /* there is a terminal to draw the run on */
+    VrLiveView *live; /* that; NULL: there is none, or it is not drawn now */
     gboolean goes_on; /* with a run that is older than this process */
     GError *failed;   /* why a worker cannot go on */
 } Process;
@@ -80,15 +83,22 @@ static void begun(Process *process, const VrRun *run)
     process->failed = g_steal_pointer(&local);
 }
 
+/* As a view, or as lines. What there is to say at the end of a run comes below the view's last frame. */
 static void show(const VrProgress *progress, void *data)
 {
     Process *process = data;
+    gboolean begins = progress->kind == VR_PROGRESS_RUN;
 
-    vr_progress_show(progress, &process->view);
-    if (progress->kind == VR_PROGRESS_RUN) {
-        begun(process, progress->run);
-        vr_notices_leave(process->session->cli); /* that it has begun is told now, and not at its end */
-    }
+    if (progress->kind == VR_PROGRESS_END)
+        g_clear_pointer(&process->live, vr_live_view_end);
+    if (!process->live && !(begins && process->is_live))
+        vr_progress_show(progress, &process->view);
+    if (!begins)
+        return;
+    begun(process, progress->run);
+    vr_notices_leave(process->session->cli); /* that it has begun is told now, and not at its end */
+    if (process->is_live)
+        process->live = vr_live_view_begin(process->session, progress->run);
 }
 
 gboolean vr_run_process(const VrSession *session, const VrTargets *targets, const VrRunRequest *asked, VrEventType say,
@@ -96,6 +106,7 @@ gboolean vr_run_process(const VrSession *session, const VrTargets *targets, cons
 {
     Process process = {.view = {.cli = session->cli, .session = session, .targets = targets},
                        .session = session,
+                       .is_live = vr_live_view_can(session->cli),
                        .goes_on = asked->goes_on != NULL};
     g_autoptr(VrRun) run = NULL;
     g_autoptr(VrExtensions) extensions = NULL;
@@ -125,6 +136,7 @@ gboolean vr_run_process(const VrSession *session, const VrTargets *targets, cons
         vr_executor_say(process.executor, say, domain);
     vr_signals_set_run(process.executor, request.detached);
     ok = vr_executor_run(process.executor, &run, error);
+    vr_live_view_end(process.live); /* of one that has not ended */
     vr_signals_set_run(NULL, FALSE);
     vr_control_server_free(process.server);
     vr_executor_free(process.executor);

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""J8: the live view of real guests, in a real terminal (tmux)."""
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import time
+
+import pytest
+
+from lib import cheap_guest
+from program import BINARY, crashing_image
+
+PAUSE = "    pauseTimeBetweenBatches: PT3S\n"
+DOWN = r"^Now +batch \d+: \d (stops?|is off|are off|boots?|is probed|are probed)"
+STAMP = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d "
+
+
+class Terminal:
+    """A terminal of its own server, with a shell in it that says how each command ended."""
+
+    def __init__(self, path, width, height, environment=None):
+        self.socket = os.path.join(path, f"tmux-{width}x{height}-{time.monotonic_ns()}")
+        clean = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "TMUX")}
+        self.environment = {**clean, "LC_ALL": "C.UTF-8", "PS1": "$ ", "VIRT_REIMAGE_SOCKET_DIR": "", **(environment or {})}
+        self.tmux("-f", "/dev/null", "new-session", "-d", "-x", str(width), "-y", str(height), "/bin/sh")
+
+    def tmux(self, *words):
+        done = subprocess.run(["tmux", "-S", self.socket, *words], check=True, capture_output=True, text=True, timeout=30,
+                              env=self.environment)
+        return done.stdout
+
+    def type(self, *keys):
+        self.tmux("send-keys", *keys)
+
+    def run(self, command):
+        """command: words. Its end can be waited for."""
+        self.type("-l", shlex.join(command) + "; echo ended-with=$?")
+        self.type("Enter")
+
+    def screen(self, *options):
+        return self.tmux("capture-pane", "-p", *options)
+
+    def all(self):
+        """With what has scrolled away."""
+        return self.screen("-S", "-")
+
+    def wait(self, pattern, seconds=60, look=None):
+        """The screen on which the pattern is."""
+        end = time.monotonic() + seconds
+        while True:
+            seen = (look or self.screen)()
+            if re.search(pattern, seen, re.MULTILINE):
+                return seen
+            assert time.monotonic() < end, f"{pattern!r} is not on the screen:\n{seen}"
+            time.sleep(0.05)
+
+    def wait_end(self, seconds=90):
+        return int(re.search(r"^ended-with=(\d+)", self.wait(r"^ended-with=\d+", seconds, self.all), re.MULTILINE)[1])
+
+    def close(self):
+        subprocess.run(["tmux", "-S", self.socket, "kill-server"], check=False, capture_output=True, timeout=30)
+
+
+@pytest.fixture(name="terminal")
+def fixture_terminal(work):
+    opened = []
+
+    def make(width=80, height=24, environment=None):
+        opened.append(Terminal(work, width, height, environment))
+        return opened[-1]
+    yield make
+    for one in opened:
+        one.close()
+
+
+@pytest.fixture(scope="module", name="lab")
+def fixture_lab(make_lab):
+    return make_lab(5, "live", batch=40, upgrade_domains=2, policy=PAUSE)
+
+
+@pytest.fixture(name="version")
+def fixture_version(lab, request):
+    """A version of the test's own, which no guest runs."""
+    number = f"{10 + list(request.session.items).index(request.node)}.0.0"
+    lab.program.publish(number)
+    return number
+
+
+def upgrade(lab, version, *options):
+    return lab.program.command("upgrade", lab.set_name, "--version", version, *options)
+
+
+def frames_of(text, lab):
+    """How many frames, each with its title, are on what was captured."""
+    return len(re.findall(rf"^upgrade of {lab.set_name} to cheap", text, re.MULTILINE))
+
+
+@pytest.mark.parametrize("width, height", [(80, 24), (160, 50)])
+def test_a_run_from_its_beginning_to_its_end(lab, version, terminal, width, height):
+    """What runs, what it waits for and what to type are on one screen; its last frame stays, and nothing else of it."""
+    shell = terminal(width, height)
+    shell.run(upgrade(lab, version))
+    moving = shell.wait(DOWN)
+    print(moving)
+    assert re.search(rf"^upgrade of {lab.set_name} to cheap {version} +run \d{{8}}-\d{{6}}-[0-9a-f]{{4}}$", moving, re.MULTILINE)
+    assert re.search(r"^batch \d+ +[✓pPnsob?<]+  ", moving, re.MULTILINE)
+    assert re.search(rf"^  {lab.set_name}-\d +\w+( off)? +\d\d:\d\d$", moving, re.MULTILINE)
+    assert "Type     Ctrl-C  finishes the batch and ends the run; twice puts its guests back" in moving
+    waiting = shell.wait(r"^Now +pause between two batches: goes on in 00:0[0-3]")
+    print(waiting)
+    assert re.search(r"\d of 5 done, 00:\d\d elapsed, (about \d+ s|some seconds) left", waiting)
+    assert shell.wait_end() == 0
+    text = shell.all()
+    print(text)
+    assert frames_of(text, lab) == 1, text
+    assert "█" * 20 in text and "Ended    Completed: 5 done" in text and f"virt-reimage history {lab.set_name} --run" in text
+    assert re.search(rf"^{STAMP}run \S+ Completed: 5 successful", text, re.MULTILINE)
+    assert lab.versions() == lab.all_on(version)
+    assert shell.tmux("display-message", "-p", "#{cursor_flag}").strip() == "1"
+
+
+def test_another_process_sees_the_same(lab, version, terminal):
+    """--watch of a run that was detached, on a terminal and without one; Ctrl-C ends the view and not the run."""
+    shell, other = terminal(), terminal(100, 30)
+    lab.program("upgrade", lab.set_name, "--version", version, "--detach")
+    lines = lab.program.start("status", lab.set_name, "--watch")
+    for one in (shell, other):
+        one.run(lab.program.command("status", lab.set_name, "--watch"))
+        one.wait(r"^Now +(batch \d|pause)")
+    assert "Ctrl-C  ends this view only" in shell.wait(rf"virt-reimage pause {lab.set_name}  stops it at the end of the batch")
+    other.type("C-c")
+    assert other.wait_end(10) == 0
+    lab.program("pause", lab.set_name)
+    held = shell.wait(r"^Now +waits: paused: 'resume' goes on")
+    print(held)
+    assert re.search(rf"^Type +virt-reimage resume {lab.set_name}  it goes on", held, re.MULTILINE)
+    assert "left" not in held.splitlines()[next(i for i, one in enumerate(held.splitlines()) if " of 5 done" in one)]
+    lab.program("resume", lab.set_name)
+    assert shell.wait_end() == 0
+    assert "Ended    Completed: 5 done" in shell.screen()
+    out, err = lines.communicate(timeout=60)
+    assert lines.returncode == 0 and "Sanitizer" not in err, err
+    assert all(re.match(STAMP, line) for line in out.splitlines()), out
+    assert f"  {lab.names[2]:16} done" in out and "waits: paused" in out and "Completed" in out.splitlines()[-1]
+    assert "\033" not in out
+    shown = lab.program("status", lab.set_name, "--watch").out  # it has ended: how
+    assert "5 done" in shown and "Completed" in shown
+
+
+def test_ctrl_c_says_what_the_choices_are(lab, version, terminal):
+    """Once: the batch is finished. What is said of it stands above the frame, which stays whole."""
+    shell = terminal()
+    shell.run(upgrade(lab, version))
+    shell.wait(DOWN)
+    shell.type("C-c")
+    text = shell.wait(r"^Type +Ctrl-C  again puts the guests in flight back")
+    print(text)
+    assert "then the run ends" in text and "finishing the batch in flight; Ctrl-C again puts its guests back now" in text
+    assert shell.wait_end() == 1
+    text = shell.all()
+    print(text)
+    assert frames_of(text, lab) == 1 and "Ended    Cancelled: 3 wait, 2 done" in text
+    assert "error: upgrade of" in text
+
+
+def test_what_failed_is_on_the_screen(lab, version, terminal):
+    """The guest, its reason, and what to type then."""
+    number = version.replace(".0.0", ".1.0")
+    lab.program("image-publish", "cheap", number, crashing_image(lab.program, number))
+    shell = terminal()
+    shell.run(upgrade(lab, number))
+    status = shell.wait_end()
+    text = shell.all()
+    print(text)
+    assert status == 3
+    assert re.search(rf"^Failed +{lab.set_name}-\d \(put back\): ", text, re.MULTILINE)
+    assert "Ended    Faulted: 3 wait, 2 put back" in text
+    assert f"virt-reimage retry {lab.set_name}" in text and f"virt-reimage history {lab.set_name} --run" in text
+
+
+def test_it_follows_a_resize(lab, version, terminal):
+    """Narrower, lower, wider: there is one frame, and it fits."""
+    shell = terminal(100, 30)
+    shell.run(upgrade(lab, version))
+    shell.wait(r"^Now +batch \d")
+    for width, height in ((50, 20), (40, 12), (120, 40)):
+        shell.tmux("resize-window", "-x", str(width), "-y", str(height))
+        time.sleep(1)
+        text = shell.wait(r"^Now +\S")
+        assert frames_of(text, lab) == 1, text
+    assert shell.wait_end() == 0
+    assert frames_of(shell.screen(), lab) == 1
+
+
+@pytest.mark.parametrize("options, environment", [([], {"TERM": "dumb"}), ([], {"TERM": "no-such-terminal"}), (["--plain"], {}),
+                                                  (["--quiet"], {}), (["--json"], {})])
+def test_lines_where_no_frame_can_be_drawn(lab, version, terminal, options, environment):
+    """A dumb terminal, an unknown one, --plain: lines with date and time. Nothing moves the cursor."""
+    shell = terminal(120, 40)
+    shell.run(["env", *(f"{name}={value}" for name, value in environment.items()), *upgrade(lab, version, *options)])
+    assert shell.wait_end() == 0
+    text = shell.all()
+    assert "Now  " not in text and "░" not in text
+    if not options or "--plain" in options:
+        assert re.search(rf"^{STAMP}batch 1 ", text, re.MULTILINE) and re.search(rf"^{STAMP}run \S+ Completed", text, re.MULTILINE)
+
+
+def test_no_color(lab, version, terminal):
+    """no-color.org: any value but the empty one."""
+    coloured, plain = terminal(), terminal()
+    coloured.run(["env", "NO_COLOR=", *lab.program.command("status", lab.set_name, "--watch")])
+    plain.run(["env", "NO_COLOR=0", *lab.program.command("status", lab.set_name, "--watch")])
+    for one in (coloured, plain):
+        assert one.wait_end() == 0
+    assert "\033[32m" in coloured.screen("-e") and "\033[" not in plain.screen("-e")
+
+
+def test_a_terminal_that_stops_or_goes_does_not_stop_the_run(lab, version, terminal):
+    """Ctrl-S: nobody reads any more, and the run ends all the same; a terminal that is closed is a Ctrl-C, as it was."""
+    shell = terminal()
+    shell.run(upgrade(lab, version))
+    shell.wait(r"^Now +batch 1")
+    shell.type("C-s")
+    cheap_guest.wait_for(lambda: lab.status()["runningStatus"]["code"] == "Completed", 90, "the run ends unseen")
+    shell.type("C-q")
+    assert shell.wait_end() == 0
+    assert frames_of(shell.screen(), lab) == 1
+    assert lab.versions() == lab.all_on(version)
