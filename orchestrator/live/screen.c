@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #define END_MS 1000
+#define PIECE 256 /* a terminal that says it takes something takes so much; for one whose writes may block */
 #define USUAL_WIDTH 80
 #define USUAL_HEIGHT 24
 #define WIDTH_MAX 500
@@ -119,7 +120,8 @@ static gboolean can_write(const VrScreen *screen, int timeout_ms)
 static void flush(VrScreen *screen)
 {
     while (screen->pending->len > 0 && !screen->gone && can_write(screen, 0)) {
-        ssize_t n = write(screen->fd, screen->pending->str, screen->pending->len);
+        gsize most = screen->own_fd >= 0 ? screen->pending->len : MIN(screen->pending->len, PIECE);
+        ssize_t n = write(screen->fd, screen->pending->str, most);
         if (n > 0)
             g_string_erase(screen->pending, 0, n);
         else if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))

@@ -15,6 +15,7 @@
 #include <jansson.h>
 
 #define RUNS_ASKED 5
+#define SILENT_LOOKS 4 /* from then on it does not answer; a socket that is just made, or is going, is no matter */
 
 struct VrLiveSource {
     VrStore *store;
@@ -24,6 +25,7 @@ struct VrLiveSource {
     VrExpect expect;
     VrExpectBasis basis;
     gboolean looked_back;
+    guint silent;   /* looks in a row in which the process has said nothing */
     guint measured; /* of this run's guests, those in the basis */
 };
 
@@ -390,7 +392,8 @@ VrSnapshot *vr_live_source_read(VrLiveSource *source, GError **error)
     if (snapshot->ended)
         return g_steal_pointer(&snapshot);
     snapshot->has_process = owned;
-    snapshot->answers = said || !run->state; /* before its first step there is nothing to say */
+    source->silent = said ? 0 : source->silent + 1;
+    snapshot->answers = source->silent < SILENT_LOOKS; /* it has nothing to say before its first step */
     take_where(snapshot, said ? answer : run->state);
     if (said)
         take_said(snapshot, answer, by_uuid);

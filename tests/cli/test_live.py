@@ -3,15 +3,17 @@
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import time
 
 import pytest
 
 from lib import cheap_guest
-from program import BINARY, crashing_image
+from lib.daemon import Daemon
+from program import BINARY, crashing_image, wait_for
 
+MIB = 1024 * 1024
+BIG = 512 * MIB  # so much is copied that it can be seen
 PAUSE = "    pauseTimeBetweenBatches: PT3S\n"
 DOWN = r"^Now +batch \d+: \d (stops?|is off|are off|boots?|is probed|are probed)"
 STAMP = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d "
@@ -80,12 +82,27 @@ def fixture_lab(make_lab):
     return make_lab(5, "live", batch=40, upgrade_domains=2, policy=PAUSE)
 
 
+@pytest.fixture(scope="module", name="pair")
+def fixture_pair(make_lab):
+    """Two that go together: where it does not matter what a run looks like for long."""
+    return make_lab(2, "pair")
+
+
+def number_of(request):
+    return f"{10 + list(request.session.items).index(request.node)}.0.0"
+
+
 @pytest.fixture(name="version")
 def fixture_version(lab, request):
     """A version of the test's own, which no guest runs."""
-    number = f"{10 + list(request.session.items).index(request.node)}.0.0"
-    lab.program.publish(number)
-    return number
+    lab.program.publish(number_of(request))
+    return number_of(request)
+
+
+@pytest.fixture(name="pair_version")
+def fixture_pair_version(pair, request):
+    pair.program.publish(number_of(request))
+    return number_of(request)
 
 
 def upgrade(lab, version, *options):
@@ -194,12 +211,55 @@ def test_it_follows_a_resize(lab, version, terminal):
     assert frames_of(shell.screen(), lab) == 1
 
 
+def test_through_the_daemon(pair, pair_version, terminal):
+    """The job draws on its client's terminal, follows its size, and hears its Ctrl-C."""
+    daemon = Daemon(os.path.join(os.path.dirname(BINARY), "virt-reimaged"), pair.program.root)
+    try:
+        daemon.start()
+        shell = terminal(environment={"VIRT_REIMAGE_SOCKET_DIR": daemon.dir})
+        shell.run(upgrade(pair, pair_version))
+        shell.wait(r"^Now +batch 1")
+        shell.tmux("resize-window", "-x", "60", "-y", "20")
+        time.sleep(1)
+        text = shell.wait(r"^Now +\S")
+        assert frames_of(text, pair) == 1, text
+        shell.type("C-c")
+        shell.wait("finishing the batch in flight")
+        assert shell.wait_end() == 0
+        assert "Ended    Completed: 2 done" in shell.screen() and frames_of(shell.screen(), pair) == 1
+        shell.run(pair.program.command("status", pair.set_name, "--watch"))
+        shell.wait(r"ended-with=0[\s\S]*Ended[\s\S]*^ended-with=0")
+        assert any("upgrade" in job for job in daemon.jobs()) and any("--watch" in job for job in daemon.jobs())
+    finally:
+        daemon.clean_up()
+
+
+def test_a_copy_is_shown_with_its_rate(pair, pair_version, terminal):
+    """The new disks are full clones: how much of them is there, and how fast it comes."""
+    number = pair_version.replace(".0.0", ".1.0")
+    raw = cheap_guest.write_os_disk(pair.program.path(f"{number}.raw"), number, size=BIG)
+    with open(raw, "r+b") as disk:
+        for at in range(MIB, BIG, MIB):
+            disk.seek(at)
+            disk.write(os.urandom(MIB))
+    pair.program("image-publish", "cheap", number, raw)
+    os.unlink(raw)
+    pair.define(kind="full")
+    shell = terminal()
+    shell.run(upgrade(pair, number))
+    text = shell.wait(r"^  \S+ +prepares +\d\d:\d\d  copied \d+\.\d MiB of \d+\.\d MiB, \d+\.\d [KM]iB/s$")
+    print(text)
+    assert shell.wait_end() == 0
+    pair.define()
+    pair.program("image-exclude", "cheap", number)
+
+
 @pytest.mark.parametrize("options, environment", [([], {"TERM": "dumb"}), ([], {"TERM": "no-such-terminal"}), (["--plain"], {}),
                                                   (["--quiet"], {}), (["--json"], {})])
-def test_lines_where_no_frame_can_be_drawn(lab, version, terminal, options, environment):
+def test_lines_where_no_frame_can_be_drawn(pair, pair_version, terminal, options, environment):
     """A dumb terminal, an unknown one, --plain: lines with date and time. Nothing moves the cursor."""
     shell = terminal(120, 40)
-    shell.run(["env", *(f"{name}={value}" for name, value in environment.items()), *upgrade(lab, version, *options)])
+    shell.run(["env", *(f"{name}={value}" for name, value in environment.items()), *upgrade(pair, pair_version, *options)])
     assert shell.wait_end() == 0
     text = shell.all()
     assert "Now  " not in text and "░" not in text
@@ -207,24 +267,35 @@ def test_lines_where_no_frame_can_be_drawn(lab, version, terminal, options, envi
         assert re.search(rf"^{STAMP}batch 1 ", text, re.MULTILINE) and re.search(rf"^{STAMP}run \S+ Completed", text, re.MULTILINE)
 
 
-def test_no_color(lab, version, terminal):
+def test_no_color(pair, pair_version, terminal):
     """no-color.org: any value but the empty one."""
     coloured, plain = terminal(), terminal()
-    coloured.run(["env", "NO_COLOR=", *lab.program.command("status", lab.set_name, "--watch")])
-    plain.run(["env", "NO_COLOR=0", *lab.program.command("status", lab.set_name, "--watch")])
+    pair.program("upgrade", pair.set_name, "--version", pair_version)
+    coloured.run(["env", "NO_COLOR=", *pair.program.command("status", pair.set_name, "--watch")])
+    plain.run(["env", "NO_COLOR=0", *pair.program.command("status", pair.set_name, "--watch")])
     for one in (coloured, plain):
         assert one.wait_end() == 0
     assert "\033[32m" in coloured.screen("-e") and "\033[" not in plain.screen("-e")
 
 
-def test_a_terminal_that_stops_or_goes_does_not_stop_the_run(lab, version, terminal):
-    """Ctrl-S: nobody reads any more, and the run ends all the same; a terminal that is closed is a Ctrl-C, as it was."""
+def test_a_terminal_that_stops_does_not_stop_the_run(pair, pair_version, terminal):
+    """Ctrl-S: nobody reads any more, and the run ends all the same."""
     shell = terminal()
-    shell.run(upgrade(lab, version))
+    shell.run(upgrade(pair, pair_version))
     shell.wait(r"^Now +batch 1")
     shell.type("C-s")
-    cheap_guest.wait_for(lambda: lab.status()["runningStatus"]["code"] == "Completed", 90, "the run ends unseen")
+    cheap_guest.wait_for(lambda: pair.status()["runningStatus"]["code"] == "Completed", 90, "the run ends unseen")
     shell.type("C-q")
     assert shell.wait_end() == 0
-    assert frames_of(shell.screen(), lab) == 1
-    assert lab.versions() == lab.all_on(version)
+    assert frames_of(shell.screen(), pair) == 1
+    assert pair.versions() == pair.all_on(pair_version)
+
+
+def test_a_terminal_that_goes_is_a_ctrl_c(pair, pair_version, terminal):
+    """As it was: the batch comes to its end, and nobody hangs."""
+    shell = terminal()
+    shell.run(upgrade(pair, pair_version))
+    shell.wait(r"^Now +batch 1")
+    shell.close()
+    status = wait_for(pair, lambda status: status["openRun"] is None and status["lockHolder"] is None)
+    assert status["progress"]["successfulInstanceCount"] == 2
