@@ -288,7 +288,8 @@ static void take(VrExecutor *executor, const VrMessage *message)
     if (message->type >= VR_EVENT_PREPARED && message->type <= VR_EVENT_DISCARDED)
         sync_instance(executor, message->instance, boot_id ? NULL : message->text);
     for (guint i = 0; i < executor->count && message->wishes; i++)
-        sync_instance(executor, i, NULL); /* those that a guest's word leaves out */
+        if (vr_rollout_phase(executor->rollout, i) == VR_PHASE_SKIPPED) /* the guest's word leaves it out */
+            sync_instance(executor, i, NULL); /* the others once their batch is known, by the commands */
     if (message->answers)
         vr_executor_note_survey(executor, message);
     vr_executor_save(executor);
