@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #define END_MS 1000
+#define PENDING_MAX (1024 * 1024)
 #define PIECE 256 /* a terminal that says it takes something takes so much; for one whose writes may block */
 #define USUAL_WIDTH 80
 #define USUAL_HEIGHT 24
@@ -272,7 +273,7 @@ gboolean vr_screen_draw(VrScreen *screen, const GPtrArray *lines, const char *ab
     if (screen->gone)
         return FALSE;
     vr_screen_look(screen, &look);
-    if (screen->pending->len > 0 && !above)
+    if (screen->pending->len > (above ? PENDING_MAX : 0))
         return TRUE;
     if (!is_same(screen, lines, look.width) || (above && *above))
         draw(screen, lines, above, look.width);

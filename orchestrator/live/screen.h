@@ -28,7 +28,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrScreen, vr_screen_free)
 /* The terminal as it is now: its size, NO_COLOR, and whether the locale is UTF-8. */
 void vr_screen_look(const VrScreen *screen, VrFrameLook *look);
 
-/* Draws the lines (char *, with marks) in place of those before. above: lines that are to stay above the frame, or NULL; taken over in any case. FALSE: the terminal is
+/* Draws the lines (char *, with marks) in place of those before. above: lines that are to stay above the frame, or NULL; they are kept for a terminal that takes nothing now, up to a megabyte. FALSE: the terminal is
  * gone. */
 gboolean vr_screen_draw(VrScreen *screen, const GPtrArray *lines, const char *above);
 

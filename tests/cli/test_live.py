@@ -10,7 +10,7 @@ import pytest
 
 from lib import cheap_guest
 from lib.daemon import Daemon
-from program import BINARY, crashing_image, wait_for
+from program import BINARY, REFUSED, USAGE, crashing_image, wait_for
 
 MIB = 1024 * 1024
 BIG = 512 * MIB  # so much is copied that it can be seen
@@ -225,13 +225,22 @@ def test_through_the_daemon(pair, pair_version, terminal):
         assert frames_of(text, pair) == 1, text
         shell.type("C-c")
         shell.wait("finishing the batch in flight")
-        assert shell.wait_end() == 0
-        assert "Ended    Completed: 2 done" in shell.screen() and frames_of(shell.screen(), pair) == 1
+        assert shell.wait_end() == 1
+        assert "Ended    Cancelled: 2 done" in shell.screen() and frames_of(shell.screen(), pair) == 1
         shell.run(pair.program.command("status", pair.set_name, "--watch"))
-        shell.wait(r"ended-with=0[\s\S]*Ended[\s\S]*^ended-with=0")
+        shell.wait(r"^ended-with=1[\s\S]*^Ended [\s\S]*^ended-with=0")
         assert any("upgrade" in job for job in daemon.jobs()) and any("--watch" in job for job in daemon.jobs())
     finally:
         daemon.clean_up()
+
+
+def test_who_only_reads_keeps_no_job(pair):
+    """The daemon has few jobs for them, and a run may take days."""
+    environment = {**pair.program.environment, "VIRT_REIMAGE_JOB": "ro", "VIRT_REIMAGE_JOB_ROOT": pair.program.root}
+    done = subprocess.run([BINARY, "status", pair.set_name, "--watch"], env=environment, capture_output=True, text=True, check=False,
+                          timeout=60)
+    assert done.returncode == REFUSED and "--watch is not for the read-only socket" in done.stderr
+    assert "JSON" in pair.program("status", pair.set_name, "--watch", "--json", status=USAGE).error().upper()
 
 
 def test_a_copy_is_shown_with_its_rate(pair, pair_version, terminal):
