@@ -135,8 +135,8 @@ static gboolean leave_to_worker(const VrCli *cli, GError **error)
 
     if (!vr_worker_start(cli, error))
         return FALSE;
-    vr_tell(cli, "it goes on by itself: '%s status %s' shows it, '%s pause %s' and '%s cancel %s' stop it", VR_PROGRAM,
-            set, VR_PROGRAM, set, VR_PROGRAM, set);
+    vr_tell(cli, "it goes on by itself: '%s status %s --watch' shows it, '%s pause %s' and '%s cancel %s' stop it",
+            VR_PROGRAM, set, VR_PROGRAM, set, VR_PROGRAM, set);
     return TRUE;
 }
 

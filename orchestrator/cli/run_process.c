@@ -99,6 +99,8 @@ static void show(const VrProgress *progress, void *data)
     vr_notices_leave(process->session->cli); /* that it has begun is told now, and not at its end */
     if (process->is_live)
         process->live = vr_live_view_begin(process->session, progress->run);
+    if (process->is_live && !process->live)
+        vr_progress_show(progress, &process->view);
 }
 
 gboolean vr_run_process(const VrSession *session, const VrTargets *targets, const VrRunRequest *asked, VrEventType say,

@@ -258,6 +258,7 @@ def test_a_copy_is_shown_with_its_rate(pair, pair_version, terminal):
     shell.run(upgrade(pair, number))
     text = shell.wait(r"^  \S+ +prepares +\d\d:\d\d  copied \d+\.\d MiB of \d+\.\d MiB, \d+\.\d [KM]iB/s$")
     print(text)
+    assert re.search(r"^batch 1  pp  2 prepare$", text, re.MULTILINE)
     assert shell.wait_end() == 0
     pair.define()
     pair.program("image-exclude", "cheap", number)
