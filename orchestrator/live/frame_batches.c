@@ -165,11 +165,21 @@ static guint name_columns(const VrSnapshot *snapshot)
     return MIN(columns, LONGEST_NAME);
 }
 
+/* GLib has a space between number and unit that is not ASCII. Free with g_free. */
+static char *size_text(guint64 bytes)
+{
+    g_autofree char *text = g_format_size_full(bytes, G_FORMAT_SIZE_IEC_UNITS);
+    g_autoptr(GString) plain = g_string_new(text);
+
+    g_string_replace(plain, "\u00a0", " ", 0);
+    return g_string_free(g_steal_pointer(&plain), FALSE);
+}
+
 static void add_copy(VrLine *line, const VrLiveGuest *guest)
 {
-    g_autofree char *done = g_format_size_full(guest->copy_done, G_FORMAT_SIZE_IEC_UNITS);
-    g_autofree char *total = g_format_size_full(guest->copy_total, G_FORMAT_SIZE_IEC_UNITS);
-    g_autofree char *rate = g_format_size_full(guest->copy_rate, G_FORMAT_SIZE_IEC_UNITS);
+    g_autofree char *done = size_text(guest->copy_done);
+    g_autofree char *total = size_text(guest->copy_total);
+    g_autofree char *rate = size_text(guest->copy_rate);
 
     vr_line_format(line, VR_MARK_PLAIN, "  copied %s of %s", done, total);
     if (guest->copy_rate > 0)

@@ -136,6 +136,7 @@ static void frames_are_as_they_were(void **state)
         {"five-160x50", five, 160, 50},
         {"five-ascii-80x24", five, 80, 24, .ascii = TRUE},
         {"five-copying-80x24", copying, 80, 24},
+        {"five-copying-ascii-80x24", copying, 80, 24, .ascii = TRUE},
         {"five-failed-80x24", five_failed, 80, 24},
         {"five-attached-80x24", five, 80, 24, .attached = TRUE},
         {"five-unknown-80x24", unknown, 80, 24},
