@@ -15,6 +15,16 @@ typedef struct {
     guint domain;
 } Word;
 
+/* The one document of these commands. text: what became of the word, or would. */
+static void answer(const VrCli *cli, const char *name, const char *text)
+{
+    if (cli->options.json)
+        vr_json_print(
+            json_pack("{s:s, s:b, s:o}", "set", name, "dryRun", cli->options.dry_run, "message", vr_json_text(text)));
+    else
+        vr_say(cli, "set %s: %s", name, text);
+}
+
 /* ---- to the process that works on it ---- */
 
 static gboolean say_there(const VrSession *session, const char *name, const Word *word, GError **error)
@@ -26,10 +36,7 @@ static gboolean say_there(const VrSession *session, const char *name, const Word
     if (dir < 0)
         return FALSE;
     if (vr_run_say(session, dir, name, word->event, word->domain, &text, &local)) {
-        if (session->cli->options.json)
-            vr_json_print_line(json_pack("{s:s, s:s}", "set", name, "message", text));
-        else
-            vr_say(session->cli, "set %s: %s", name, text);
+        answer(session->cli, name, text);
         return TRUE;
     }
     if (!g_error_matches(local, VR_ERROR, VR_ERROR_DISCONNECTED)) {
@@ -69,13 +76,15 @@ static gboolean end_here(const VrCli *cli, GError **error)
 {
     g_auto(VrSession) session = {.open_run = VR_OPEN_RUN_KEEP};
     g_autoptr(VrRun) run = NULL;
+    g_autofree char *text = NULL;
 
     if (!vr_session_open_write(&session, cli, error) || !vr_session_take_any_set(&session, cli->args[0], error))
         return FALSE;
     run = open_run(&session, error);
     if (!run || !note_word(&session, run->id, VR_EVENT_CANCEL, error) || !vr_session_close_run(&session, run, error))
         return FALSE;
-    vr_say(cli, "set %s: run %s, which had no process any more, is cancelled", run->set_name, run->id);
+    text = g_strdup_printf("run %s, which had no process any more, is cancelled", run->id);
+    answer(cli, run->set_name, text);
     return TRUE;
 }
 
@@ -144,12 +153,17 @@ static gboolean open_any(VrSession *session, const VrCli *cli, GError **error)
 static gboolean restart(const VrCli *cli, const VrRun *run, const Word *word, GError **error)
 {
     g_auto(VrSession) session = {0};
+    g_autofree char *text =
+        g_strdup_printf("run %s goes on; '%s status %s' shows it", run->id, VR_PROGRAM, run->set_name);
 
     if (!vr_worker_start(cli, error))
         return FALSE;
-    vr_say(cli, "set %s: run %s goes on; '%s status %s' shows it", run->set_name, run->id, VR_PROGRAM, run->set_name);
-    return comes_first(word->event) ||
-           (open_any(&session, cli, error) && say_there(&session, cli->args[0], word, error));
+    if (comes_first(word->event)) {
+        answer(cli, run->set_name, text);
+        return TRUE;
+    }
+    vr_say(cli, "set %s: %s", run->set_name, text);
+    return open_any(&session, cli, error) && say_there(&session, cli->args[0], word, error);
 }
 
 static gboolean say_interrupted(const VrCli *cli, const VrRun *run, const Word *word, GError **error)
@@ -175,18 +189,20 @@ static gboolean say_what_would_be(const VrSession *session, const VrRun *run, Vr
 {
     VrOperation operation = vr_operation_of_event(event);
     g_auto(VrRunState) state = {.point = VR_POINT_INTERRUPTED};
-    VrAnswer answer;
+    g_autofree char *text = NULL;
+    VrAnswer given;
 
     if (vr_session_is_owned(session, run->set_name, NULL) && !vr_run_where(session, run, &state, NULL, error))
         return FALSE;
-    answer = vr_run_answer(operation, state.point);
-    if (answer == VR_ANSWER_REFUSED) {
+    given = vr_run_answer(operation, state.point);
+    if (given == VR_ANSWER_REFUSED) {
         g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "set '%s': run %s: %s", run->set_name, run->id,
                     vr_run_refusal(operation, state.point));
         return FALSE;
     }
-    vr_say(session->cli, "set %s: run %s (%s): %s: %s", run->set_name, run->id, vr_run_point_name(state.point),
-           vr_operation_name(operation), vr_answer_name(answer));
+    text = g_strdup_printf("run %s (%s): %s: %s", run->id, vr_run_point_name(state.point), vr_operation_name(operation),
+                           vr_answer_name(given));
+    answer(session->cli, run->set_name, text);
     return TRUE;
 }
 

@@ -283,11 +283,12 @@ static void answer_json(const VrSession *session, const Definition *definition, 
 
     for (guint i = 0; behind && i < behind->len; i++)
         json_array_append_new(names, vr_json_text(g_ptr_array_index(behind, i)));
-    vr_json_print_line(json_pack("{s:s, s:o, s:b, s:b, s:i, s:o, s:o, s:O}", "event", "define", "set",
-                                 vr_json_text(definition->model->name), "defined", behind != NULL, "dryRun",
-                                 session->cli->options.dry_run, "instanceCount", (int)definition->model->instances->len,
-                                 "modelRevision", behind ? json_integer(session->set->revision) : json_null(),
-                                 "changes", changes_json(definition), "behind", names));
+    vr_json_print_line(json_pack("{s:s, s:o, s:o, s:b, s:b, s:i, s:o, s:o, s:O}", "event", "define", "time",
+                                 vr_json_time(vr_clock_wall_us()), "set", vr_json_text(definition->model->name),
+                                 "defined", behind != NULL, "dryRun", session->cli->options.dry_run, "instanceCount",
+                                 (int)definition->model->instances->len, "modelRevision",
+                                 behind ? json_integer(session->set->revision) : json_null(), "changes",
+                                 changes_json(definition), "behind", names));
 }
 
 static void say_defined(const VrSession *session, const Definition *definition, const char *what)
@@ -547,6 +548,8 @@ static gboolean edit(const VrCli *cli, Definition *definition, GError **error)
         return FALSE;
     if (!g_str_equal(definition->text, definition->edited))
         return define_text(cli, definition, cli->args[0], error);
+    if (cli->options.json)
+        vr_json_print_nothing(cli->args[0], NULL, 0);
     vr_say(cli, "set %s: not edited", cli->args[0]);
     return TRUE;
 }

@@ -26,8 +26,8 @@ static json_t *users_json(const GPtrArray *users)
 /* Of a damaged version nothing but its name is known. */
 static void blank(json_t *document)
 {
-    static const char *const unknown[] = {"path",         "format",       "fileSize",     "virtualSize",
-                                          "sourceDigest", "storedDigest", "rulesVersion", "publishedAt"};
+    static const char *const unknown[] = {"path",         "format",       "fileSizeBytes", "virtualSizeBytes",
+                                          "sourceDigest", "storedDigest", "rulesVersion",  "publishedAt"};
 
     for (gsize i = 0; i < G_N_ELEMENTS(unknown); i++)
         json_object_set_new(document, unknown[i], json_null());
@@ -42,10 +42,10 @@ static json_t *state_json(const VrVersionState *state, const VrInUse *in_use)
 
     if (state->damage)
         blank(document);
-    json_object_update_new(document,
-                           json_pack("{s:o, s:o, s:I, s:I}", "signatureKeyId", vr_json_text(image->signature_key),
-                                     "signatureComment", vr_json_text(image->signed_comment), "realSize",
-                                     (json_int_t)state->real_bytes, "sharedSize", (json_int_t)state->shared_bytes));
+    json_object_update_new(
+        document, json_pack("{s:o, s:o, s:I, s:I}", "signatureKeyId", vr_json_text(image->signature_key),
+                            "signatureComment", vr_json_text(image->signed_comment), "realSizeBytes",
+                            (json_int_t)state->real_bytes, "sharedSizeBytes", (json_int_t)state->shared_bytes));
     json_object_update_new(document,
                            json_pack("{s:b, s:o, s:i, s:o}", "eligible", reason == NULL, "reason", vr_json_text(reason),
                                      "useCount", (int)users->len, "usedBy", users_json(users)));
@@ -157,6 +157,18 @@ static char *fallback_of(const VrImageBoot *boot)
     return g_strdup(text->len ? text->str : "none");
 }
 
+/* As image.json has it, but for a name without its unit. */
+static json_t *boot_json(const VrImageBoot *boot)
+{
+    json_t *document = boot ? vr_image_boot_to_json(boot) : json_null();
+
+    if (boot) {
+        json_object_set(document, "sectorSizeBytes", json_object_get(document, "sectorSize"));
+        json_object_del(document, "sectorSize");
+    }
+    return document;
+}
+
 /* boot NULL: it could not be read. */
 static void info_lines(const VrCli *cli, const VrVersionState *state, const VrInUse *in_use, const VrImageBoot *boot)
 {
@@ -216,7 +228,7 @@ gboolean vr_cmd_image_info(const VrCli *cli, GError **error)
     boot = vr_image_boot_read(session.store, image, &read, NULL) ? &read : NULL;
     if (cli->options.json) {
         json_t *document = state_json(state, in_use);
-        json_object_set_new(document, "boot", boot ? vr_image_boot_to_json(boot) : json_null());
+        json_object_set_new(document, "boot", boot_json(boot));
         vr_json_print(document);
     } else {
         info_lines(cli, state, in_use, boot);

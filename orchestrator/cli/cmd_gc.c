@@ -25,7 +25,7 @@ static json_t *disk_json(const VrGcDisk *disk)
 {
     return json_pack("{s:o, s:o, s:s, s:i, s:o, s:I, s:o, s:o}", "set", vr_json_text(disk->set_name), "domain",
                      vr_json_text(disk->domain), "uuid", disk->uuid, "generation", (int)disk->generation->number,
-                     "path", vr_json_text(disk->generation->path), "sizeOnDisk", (json_int_t)disk->bytes, "reason",
+                     "path", vr_json_text(disk->generation->path), "sizeOnDiskBytes", (json_int_t)disk->bytes, "reason",
                      vr_json_text(disk->why), "keptBecause", vr_json_text(disk->obstacle));
 }
 

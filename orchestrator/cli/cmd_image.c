@@ -41,6 +41,11 @@ static int open_image(const char *file, GError **error)
     return vr_fd_steal(&fd);
 }
 
+static json_t *of_qcow2(const VrImageVerdict *verdict, guint64 number)
+{
+    return verdict->qcow2_version ? json_integer((json_int_t)number) : json_null();
+}
+
 /* What the file is, as far as it was looked at: also of one that is refused. */
 static void add_image_json(json_t *document, const VrImageVerdict *verdict)
 {
@@ -50,12 +55,12 @@ static void add_image_json(json_t *document, const VrImageVerdict *verdict)
     for (char **name = features; *name; name++)
         json_array_append_new(names, json_string(*name));
     json_object_update_new(document, json_pack("{s:s, s:I, s:I}", "format", vr_image_format_name(verdict->format),
-                                               "fileSize", (json_int_t)verdict->file_size, "virtualSize",
+                                               "fileSizeBytes", (json_int_t)verdict->file_size, "virtualSizeBytes",
                                                (json_int_t)MIN(verdict->virtual_size, (guint64)G_MAXINT64)));
-    if (verdict->qcow2_version)
-        json_object_update_new(document,
-                               json_pack("{s:i, s:i, s:i}", "qcow2Version", (int)verdict->qcow2_version, "clusterSize",
-                                         (int)verdict->cluster_size, "refcountBits", (int)verdict->refcount_bits));
+    json_object_update_new(document,
+                           json_pack("{s:o, s:o, s:o}", "qcow2Version", of_qcow2(verdict, verdict->qcow2_version),
+                                     "clusterSizeBytes", of_qcow2(verdict, verdict->cluster_size), "refcountBits",
+                                     of_qcow2(verdict, verdict->refcount_bits)));
     json_object_set_new(document, "features", names);
 }
 

@@ -63,7 +63,7 @@ static json_t *generations_json(GPtrArray *all, const GPtrArray *verdicts)
         gboolean sealed;
         gint64 size = size_on_disk(generation, &sealed);
         json_object_set_new(one, "sealed", json_boolean(sealed));
-        json_object_set_new(one, "sizeOnDisk", size < 0 ? json_null() : json_integer(size));
+        json_object_set_new(one, "sizeOnDiskBytes", size < 0 ? json_null() : json_integer(size));
         json_object_set_new(one, "replacedAt", vr_json_time(generation->left_us));
         json_object_set_new(one, "retention",
                             verdict_of(verdicts, i) ? retention_json(verdict_of(verdicts, i)) : json_null());

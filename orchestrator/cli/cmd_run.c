@@ -7,6 +7,7 @@
 #include "orchestrator/cli/plan.h"
 #include "orchestrator/cli/run.h"
 #include "orchestrator/cli/run_process.h"
+#include "orchestrator/cli/run_view.h"
 #include "orchestrator/cli/worker.h"
 #include "orchestrator/current_version.h"
 
@@ -60,8 +61,7 @@ static void say_left_alone(const VrSession *session, const VrTargets *targets)
 static gboolean nothing_to_do(const VrSession *session, const VrTargets *targets)
 {
     if (session->cli->options.json)
-        vr_json_print_line(json_pack("{s:s, s:s, s:i}", "event", "nothingToDo", "set", session->set->name,
-                                     "skippedInstanceCount", (int)targets->count));
+        vr_json_print_nothing(session->set->name, NULL, targets->count);
     else if (g_str_equal(session->cli->command->name, "retry") && targets->guarded == 0)
         vr_say(session->cli, "set %s: nothing failed in its last run, so there is nothing to try again",
                session->set->name);
@@ -213,6 +213,8 @@ static gboolean rollback_in_flight(const VrCli *cli, VrRun *ended, GError **erro
         return FALSE;
     if (moved)
         return vr_run_targets(&session, &targets, error);
+    if (cli->options.json)
+        vr_json_print_nothing(ended->set_name, ended->id, targets.count);
     vr_say(cli, "set %s: run %s is ended, and had moved no instance", ended->set_name, ended->id);
     return TRUE;
 }

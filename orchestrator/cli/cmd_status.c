@@ -208,8 +208,7 @@ static void print_json(const Status *status)
     if (status->last)
         json_object_update_new(document, vr_run_json(session, status->last));
     else
-        json_object_update_new(document, json_pack("{s:n, s:n, s:n, s:n, s:n}", "runId", "runningStatus", "progress",
-                                                   "rollbackInfo", "error"));
+        json_object_update_new(document, vr_no_run_json());
     for (guint i = 0; i < status->states->len; i++)
         json_array_append_new(instances, vr_instance_state_json(&g_array_index(status->states, VrInstanceState, i)));
     json_object_set_new(document, "trigger", automatic_json(status));

@@ -14,19 +14,23 @@ char *vr_data_proof_line(const VrDataProof *proof)
                            proof->proven_in ? proof->proven_in : "-");
 }
 
+/* Null for what is no file of this host. */
+static json_t *number_json(const VrFileProof *local, guint64 number)
+{
+    return local ? json_integer((json_int_t)number) : json_null();
+}
+
 static json_t *disk_json(const VrManifestEntry *entry)
 {
-    const VrFileProof *proof = entry->proof;
-    json_t *document = json_pack("{s:o, s:i, s:o, s:b, s:b}", "target", vr_json_text(entry->target), "depth",
-                                 (int)entry->depth, "path", vr_json_text(proof ? proof->path : NULL), "shareable",
-                                 entry->shared, "madeAnew", entry->made_anew);
+    const VrFileProof *proof = entry->proof, *local = proof && proof->is_local ? proof : NULL;
 
-    if (proof && proof->is_local)
-        json_object_update_new(
-            document, json_pack("{s:I, s:I, s:I, s:s, s:o}", "device", (json_int_t)proof->file.device, "inode",
-                                (json_int_t)proof->file.inode, "sizeBytes", (json_int_t)proof->file.size, "headSha256",
-                                proof->head, "contentSha256", vr_json_text(proof->content[0] ? proof->content : NULL)));
-    return document;
+    return json_pack(
+        "{s:o, s:i, s:o, s:b, s:b, s:o, s:o, s:o, s:o, s:o}", "target", vr_json_text(entry->target), "depth",
+        (int)entry->depth, "path", vr_json_text(proof ? proof->path : NULL), "shareable", entry->shared, "madeAnew",
+        entry->made_anew, "device", number_json(local, local ? local->file.device : 0), "inode",
+        number_json(local, local ? local->file.inode : 0), "sizeBytes",
+        number_json(local, local ? local->file.size : 0), "headSha256", vr_json_text(local ? local->head : NULL),
+        "contentSha256", vr_json_text(local && local->content[0] ? local->content : NULL));
 }
 
 json_t *vr_data_proof_json(const VrDataProof *proof)

@@ -194,7 +194,8 @@ static json_t *timeline_json(const RunView *view, const VrSwapRow *row)
         const VrLogSpan *span = &g_array_index(done, VrLogSpan, i);
         json_array_append_new(list, json_pack("{s:s, s:o, s:I, s:o}", "phase", span->phase, "startTime",
                                               vr_json_time(span->at_us), "offsetMs",
-                                              (json_int_t)since_start(view, span->at_us), "ms", vr_json_ms(span->ms)));
+                                              (json_int_t)since_start(view, span->at_us), "durationMs",
+                                              vr_json_ms(span->ms)));
     }
     return list;
 }
@@ -224,8 +225,8 @@ static json_t *run_instances_json(const RunView *view)
         g_autoptr(VrDataProof) proof = proof_of(view, row);
         g_autoptr(GPtrArray) extensions = extensions_of(view, row);
         json_t *one =
-            json_pack("{s:o, s:s, s:i, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "domain",
-                      vr_json_text(instance->domain), "uuid", instance->uuid, "batch", (int)instance->batch, "phase",
+            json_pack("{s:o, s:s, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "domain",
+                      vr_json_text(instance->domain), "uuid", instance->uuid, "batch", vr_batch_json(instance), "phase",
                       vr_instance_phase_name(instance->phase), "reason", vr_json_text(instance->reason),
                       "targetVersion", vr_json_text(instance->version ? instance->version : view->run->version),
                       "fromGeneration", row ? json_integer(row->from) : json_null(), "toGeneration",

@@ -109,8 +109,8 @@ static json_t *in_run_json(const VrRunInstance *instance)
 {
     if (!instance)
         return json_null();
-    return json_pack("{s:s, s:i, s:o}", "phase", vr_instance_phase_name(instance->phase), "batch", (int)instance->batch,
-                     "reason", vr_json_text(instance->reason));
+    return json_pack("{s:s, s:o, s:o}", "phase", vr_instance_phase_name(instance->phase), "batch",
+                     vr_batch_json(instance), "reason", vr_json_text(instance->reason));
 }
 
 json_t *vr_instance_state_json(const VrInstanceState *state)

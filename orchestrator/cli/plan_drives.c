@@ -23,12 +23,19 @@ static const struct {
     {"upgrade", "UPGRADE", TRUE},
 };
 
+typedef enum { KEPT, REPLACED, MADE_ANEW } Effect;
+
+static const struct {
+    const char *text, *name; /* for a person, and in JSON */
+} effects[] = {
+    [KEPT] = {"kept", "kept"}, [REPLACED] = {"replaced", "replaced"}, [MADE_ANEW] = {"made anew", "madeAnew"}};
+
 /* anew: the reimage is asked to make temp disks anew. */
-static const char *effect(guint scenario, DriveKind kind, gboolean anew)
+static Effect effect(guint scenario, DriveKind kind, gboolean anew)
 {
     if (anew && kind == DRIVE_TEMP && g_str_equal(scenarios[scenario].key, "reimage"))
-        return "made anew";
-    return scenarios[scenario].replaces_os && kind == DRIVE_OS ? "replaced" : "kept";
+        return MADE_ANEW;
+    return scenarios[scenario].replaces_os && kind == DRIVE_OS ? REPLACED : KEPT;
 }
 
 static DriveKind kind_of(const VrModel *model, const VrDomainDisk *disk, const VrDomainDisk *os_disk)
@@ -94,7 +101,7 @@ void vr_plan_print_drives(const VrPlan *plan)
         const char *cells[3 + G_N_ELEMENTS(scenarios)] = {drive->target, kind_names[drive->kind], instances};
 
         for (guint k = 0; k < G_N_ELEMENTS(scenarios); k++)
-            cells[3 + k] = effect(k, drive->kind, plan->session->cli->options.temp_disk);
+            cells[3 + k] = effects[effect(k, drive->kind, plan->session->cli->options.temp_disk)].text;
         vr_table_row(table, cells);
     }
     vr_table_print(table);
@@ -111,8 +118,9 @@ json_t *vr_plan_drives_json(const VrPlan *plan)
                                 kind_names[drive->kind], "instanceCount", (int)drive->instances);
 
         for (guint k = 0; k < G_N_ELEMENTS(scenarios); k++)
-            json_object_set_new(one, scenarios[k].key,
-                                json_string(effect(k, drive->kind, plan->session->cli->options.temp_disk)));
+            json_object_set_new(
+                one, scenarios[k].key,
+                json_string(effects[effect(k, drive->kind, plan->session->cli->options.temp_disk)].name));
         json_array_append_new(list, one);
     }
     return list;

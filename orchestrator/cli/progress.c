@@ -23,14 +23,14 @@ static json_t *counts_of(const VrRolloutView *view)
 static void add_instance(json_t *line, const VrProgressView *view, const VrRunInstance *instance)
 {
     VrSwapTimes times;
+    gboolean known = instance->phase == VR_PHASE_COMMITTED && instance->swap_id &&
+                     vr_journal_swap_times(view->session->journal, instance->swap_id, &times, NULL);
 
     json_object_set_new(line, "domain", vr_json_text(instance->domain));
     json_object_set_new(line, "uuid", json_string(instance->uuid));
     json_object_set_new(line, "phase", json_string(vr_instance_phase_name(instance->phase)));
     json_object_set_new(line, "reason", vr_json_text(instance->reason));
-    if (instance->phase == VR_PHASE_COMMITTED && instance->swap_id &&
-        vr_journal_swap_times(view->session->journal, instance->swap_id, &times, NULL))
-        json_object_set_new(line, "times", vr_times_json(&times));
+    json_object_set_new(line, "times", known ? vr_times_json(&times) : json_null());
 }
 
 static void show_json(const VrProgressView *view, const VrProgress *progress)
@@ -40,14 +40,11 @@ static void show_json(const VrProgressView *view, const VrProgress *progress)
                                         [VR_PROGRESS_INSTANCE] = "instance",
                                         [VR_PROGRESS_WAIT] = "wait",
                                         [VR_PROGRESS_END] = "end"};
-    json_t *line =
-        json_pack("{s:s, s:o, s:o, s:o}", "event", names[progress->kind], "time", vr_json_time(progress->wall_us),
-                  "runId", vr_json_text(progress->run->id), "set", vr_json_text(progress->run->set_name));
+    json_t *line = json_pack(
+        "{s:s, s:o, s:o, s:o, s:o, s:o}", "event", names[progress->kind], "time", vr_json_time(progress->wall_us),
+        "set", vr_json_text(progress->run->set_name), "runId", vr_json_text(progress->run->id), "batch",
+        progress->batch > 0 ? json_integer(progress->batch) : json_null(), "text", vr_json_text(progress->text));
 
-    if (progress->batch > 0)
-        json_object_set_new(line, "batch", json_integer(progress->batch));
-    if (progress->text)
-        json_object_set_new(line, "text", vr_json_text(progress->text));
     if (progress->instance)
         add_instance(line, view, progress->instance);
     if (progress->kind == VR_PROGRESS_RUN || progress->kind == VR_PROGRESS_END)
@@ -135,6 +132,8 @@ void vr_progress_show(const VrProgress *progress, void *data)
 {
     const VrProgressView *view = data;
 
+    if (view->cli->options.json && view->goes_on && progress->kind == VR_PROGRESS_RUN)
+        return; /* the answer of 'resume' is one document, and no stream */
     if (view->cli->options.json)
         show_json(view, progress);
     else if (!view->cli->options.quiet)

@@ -8,6 +8,7 @@ typedef struct {
     const VrCli *cli;
     const VrSession *session;
     const VrTargets *targets;
+    gboolean goes_on; /* with a run that has begun before: in JSON its begin is not told again */
 } VrProgressView;
 
 /* A VrProgressFunc; data: VrProgressView. */

@@ -35,7 +35,7 @@ static gint64 length_of(const json_t *document)
 
     json_array_foreach(json_object_get(document, "instances"), i, instance)
         json_array_foreach(json_object_get(instance, "timeline"), j, span) length =
-            MAX(length, vr_report_number(span, "offsetMs") + MAX(vr_report_number(span, "ms"), 0));
+            MAX(length, vr_report_number(span, "offsetMs") + MAX(vr_report_number(span, "durationMs"), 0));
     return MAX(length, 1);
 }
 
@@ -99,7 +99,7 @@ static void draw_batches(GString *page, const json_t *document, gint64 length, g
 static void draw_span(GString *page, const json_t *span, gint64 length, guint y)
 {
     const char *phase = vr_report_text(span, "phase");
-    gint64 from = vr_report_number(span, "offsetMs"), ms = vr_report_number(span, "ms");
+    gint64 from = vr_report_number(span, "offsetMs"), ms = vr_report_number(span, "durationMs");
     double left = at(from, length), right = at(ms < 0 ? length : from + ms, length);
     g_autofree char *took = vr_report_duration(ms);
     g_autofree char *text = g_markup_printf_escaped("<title>%s: %s</title>", phase, ms < 0 ? "not over" : took);

@@ -124,6 +124,7 @@ gboolean vr_run_process(const VrSession *session, const VrTargets *targets, cons
             return FALSE;
         }
     }
+    process.view.goes_on = process.goes_on;
     request.request_id = session->cli->request;
     request.extensions = extensions;
     request.os_content = os_content;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "orchestrator/cli/run_view.h"
 
+#include "base/clock.h"
+
 json_t *vr_counts_json(const VrRunCounts *counts)
 {
     return json_pack("{s:i, s:i, s:i, s:i, s:i}", "successfulInstanceCount", (int)counts->successful,
@@ -24,12 +26,17 @@ json_t *vr_image_json(const VrImage *image)
 
     json_object_update_new(document,
                            json_pack("{s:s, s:I, s:I, s:s, s:s, s:i, s:o, s:b, s:o}", "format",
-                                     vr_image_format_name(image->format), "fileSize", (json_int_t)image->file_size,
-                                     "virtualSize", (json_int_t)image->virtual_size, "sourceDigest",
+                                     vr_image_format_name(image->format), "fileSizeBytes", (json_int_t)image->file_size,
+                                     "virtualSizeBytes", (json_int_t)image->virtual_size, "sourceDigest",
                                      image->source_digest, "storedDigest", image->stored_digest, "rulesVersion",
                                      image->rules_version, "publishedAt", vr_json_text(image->published_at), "excluded",
                                      image->excluded, "excludedReason", vr_json_text(image->excluded_reason)));
     return document;
+}
+
+json_t *vr_batch_json(const VrRunInstance *instance)
+{
+    return instance->batch > 0 ? json_integer(instance->batch) : json_null();
 }
 
 json_t *vr_times_json(const VrSwapTimes *times)
@@ -113,6 +120,20 @@ json_t *vr_run_json(const VrSession *session, const VrRun *run)
                                      vr_json_text(run->reason), "role", vr_json_text(run->role), "targetImageReference",
                                      vr_reference_json(session->store, run->image, run->version)));
     return document;
+}
+
+json_t *vr_no_run_json(void)
+{
+    return json_pack("{s:n, s:n, s:n, s:n, s:n, s:n, s:n, s:n, s:n, s:n, s:n}", "runId", "operation", "runningStatus",
+                     "progress", "rollbackInfo", "error", "startedBy", "userName", "reason", "role",
+                     "targetImageReference");
+}
+
+void vr_json_print_nothing(const char *set, const char *run_id, guint skipped)
+{
+    vr_json_print_line(json_pack("{s:s, s:o, s:o, s:o, s:i}", "event", "nothingToDo", "time",
+                                 vr_json_time(vr_clock_wall_us()), "set", vr_json_text(set), "runId",
+                                 vr_json_text(run_id), "skippedInstanceCount", (int)skipped));
 }
 
 GArray *vr_run_times(const VrSession *session, const VrRun *run, GError **error)

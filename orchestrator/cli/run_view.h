@@ -25,6 +25,13 @@ const char *vr_run_starter(const VrRun *run);
 
 /* A run without its instances. */
 json_t *vr_run_json(const VrSession *session, const VrRun *run);
+/* The same keys where there was no run yet: null. */
+json_t *vr_no_run_json(void);
+/* Number of an instance's batch; null: it came to none. */
+json_t *vr_batch_json(const VrRunInstance *instance);
+
+/* A line of the stream of a command that has begun no run. runId NULL: there was none; else it was ended before. */
+void vr_json_print_nothing(const char *set, const char *run_id, guint skipped);
 
 /* The answer of history --azure, out of all runs, newest first. */
 json_t *vr_history_azure(const VrSession *session, GPtrArray *runs);

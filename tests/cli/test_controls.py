@@ -59,6 +59,8 @@ def test_a_pause_survives_its_process(lab, version):
     """G3, F5, G11, point 8: paused at the border; who is refused meanwhile; killed, and gone on with, still paused."""
     run = detach(lab, version)
     assert run in lab.program("pause", lab.set_name).out
+    told = lab.program.json("pause", lab.set_name)  # K4: one document, also where it changes nothing
+    assert told["set"] == lab.set_name and not told["dryRun"]
     status = wait_point(lab, "paused")
     assert status["openRun"]["hold"] == "paused" and status["openRun"]["detached"] and status["openRun"]["processAnswers"]
     assert not status["locked"] and status["rollbackAllowed"] and status["runningStatus"]["code"] == "RollingForward"
@@ -73,6 +75,8 @@ def test_a_pause_survives_its_process(lab, version):
     assert "does not wait for 'walk'" in lab.program.fails(REFUSED, "walk", lab.set_name, "1")
     assert "already" in lab.program("pause", lab.set_name, "--dry-run").out
     assert "now" in lab.program("resume", lab.set_name, "--dry-run").out
+    dry = lab.program.json("resume", lab.set_name, "--dry-run")
+    assert dry["dryRun"] and run in dry["message"]
 
     kill(lab)
     status = lab.status()
@@ -80,7 +84,7 @@ def test_a_pause_survives_its_process(lab, version):
     assert f"resume {lab.set_name}" in lab.program("status", lab.set_name).out
     assert f"resume {lab.set_name}" in lab.program("upgrade", lab.set_name, status=OWNED).error()
     assert "is open" in lab.program("recover", lab.set_name).out
-    lab.program("pause", lab.set_name)  # it goes on, and stays paused
+    assert f"run {run} goes on" in lab.program.json("pause", lab.set_name)["message"]  # it goes on, and stays paused
     assert wait_point(lab, "paused")["runId"] == run
     time.sleep(0.5)
     assert lab.status()["openRun"]["point"] == "paused"
@@ -109,7 +113,7 @@ def test_terminated_it_ends_at_the_border_and_stays_open(lab, version):
     status = kill(lab, signal.SIGTERM)
     assert status["openSwapCount"] == 0 and status["openRun"]["point"] == "interrupted"
     assert status["progress"]["successfulInstanceCount"] == 1
-    assert "is cancelled" in lab.program("cancel", lab.set_name).out
+    assert "is cancelled" in lab.program.json("cancel", lab.set_name)["message"]
     status = lab.status()
     assert status["runId"] == run and status["runningStatus"]["code"] == "Cancelled" and status["openRun"] is None
 
@@ -257,9 +261,10 @@ def test_approval(lab, version):
     """D20: nothing is touched before it, also when it comes to a process that is gone; and what is ended before it has moved nothing."""
     before = lab.versions()
     lab.define(batch=100, policy="  approval: true\n")
-    detach(lab, version)
+    run = detach(lab, version)
     wait_point(lab, "approval")
-    assert "had moved no instance" in lab.program("rollback", lab.set_name, "--all").out  # and not what an older run had moved
+    told = lab.program.json("rollback", lab.set_name, "--all")  # and not what an older run had moved
+    assert (told["event"], told["runId"]) == ("nothingToDo", run)
     assert lab.versions() == before and lab.status()["runningStatus"]["code"] == "Cancelled"
     run = detach(lab, version)
     status = wait_point(lab, "approval")

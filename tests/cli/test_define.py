@@ -119,6 +119,7 @@ def fixture_edit(defined, monkeypatch, tmp_path):
 def test_set_edit(defined, edit):
     before = defined.snapshot()
     assert edit("true").out == "set shop: not edited\n"
+    assert [line["event"] for line in edit("true", "--json").lines] == ["nothingToDo"]
     assert "osDisk.kind" in edit("sed -i 's/kind: overlay/kind: full/'", "--dry-run").out
     assert defined.snapshot() == before
     assert "osDisk.kind" in edit("sed -i 's/kind: overlay/kind: full/'").out

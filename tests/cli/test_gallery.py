@@ -216,7 +216,7 @@ def test_a_bomb(published):
     for size in ("0", "-1", "x", "5Q", "1Ki", "99999999999999999999", "16E"):
         published.fails(USAGE, "image-publish", IMAGE, "4.0.0", packed, "--max-size", size)
     published("image-publish", IMAGE, "4.0.0", packed, "--max-size", "1GiB")
-    assert state_of(published, "4.0.0")["realSize"] < 1 << 20
+    assert state_of(published, "4.0.0")["realSizeBytes"] < 1 << 20
 
 
 def test_standard_input(published):
@@ -314,7 +314,7 @@ def test_the_list_says_what_is_eligible_and_why_not(published):
     assert [states[version]["eligible"] for version in ("3.0.0", "2.0.0", "1.0.0")] == [False, False, True]
     assert states["3.0.0"]["reason"] == "excluded: no network" and states["1.0.0"]["reason"] is None
     assert states["2.0.0"]["reason"].startswith("damaged: ") and states["2.0.0"]["path"] is None
-    assert states["1.0.0"]["realSize"] > 0 and states["1.0.0"]["useCount"] == 0
+    assert states["1.0.0"]["realSizeBytes"] > 0 and states["1.0.0"]["useCount"] == 0
     lines = published("image-list", IMAGE).out.splitlines()
     assert "excluded: no network" in lines[1] and "damaged" in lines[2] and lines[3].split()[-1] == "yes"
     published("image-exclude", IMAGE, "2.0.0")  # a damaged one is taken out

@@ -64,13 +64,13 @@ def test_a_run_applies_it_at_its_end(lab):
 def test_generations_says_what_goes_and_when(lab):
     shown = generations(lab)
     assert shown[0]["retention"] == {"goes": False, "goesAt": None, "why": "not of our making"}
-    assert shown[1]["sizeOnDisk"] is None
+    assert shown[1]["sizeOnDiskBytes"] is None
     assert shown[2]["retention"]["why"] == "one of 2 that are kept"
     goes_at = time.strptime(shown[2]["retention"]["goesAt"][:19], "%Y-%m-%dT%H:%M:%S")
     assert 13 < (time.mktime(goes_at) - time.timezone - time.time()) / DAY < 14.1
     assert shown[3]["retention"]["why"] == "'rollback' goes to it"
     assert shown[4]["retention"]["why"] == "the guest's own" and shown[4]["replacedAt"] is None
-    assert shown[3]["sizeOnDisk"] > 0 and shown[3]["sealed"] and shown[3]["replacedAt"]
+    assert shown[3]["sizeOnDiskBytes"] > 0 and shown[3]["sealed"] and shown[3]["replacedAt"]
     table = lab.program("generations", lab.set_name, lab.names[0]).out
     assert "deleted" not in table
     assert re.search(r"until \d{4}-.*: one of 2 that are kept", table) and "stays: 'rollback' goes to it" in table

@@ -24,7 +24,7 @@ def order(document, key):
     batches = {}
     for instance in document[key]:
         batches.setdefault(instance["batch"], []).append(int(instance["domain"].rsplit("-", 1)[1]))
-    return [batches[number] for number in sorted(batches) if number]
+    return [batches[number] for number in sorted(filter(None, batches))]
 
 
 def test_the_guests_say_the_order_and_who_stays(lab, applications):

@@ -23,7 +23,7 @@ def test_check_accepts_a_good_image(program):
     path = program.image("1.0.0")
     assert "accepted: qcow2" in program("image-check", path).out
     verdict = program.json("image-check", path)
-    assert verdict["accepted"] and verdict["format"] == "qcow2" and verdict["virtualSize"] == 1024 * 1024
+    assert verdict["accepted"] and verdict["format"] == "qcow2" and verdict["virtualSizeBytes"] == 1024 * 1024
     assert not os.path.exists(program.root)
 
 
@@ -39,7 +39,7 @@ def test_check_says_what_the_image_is(program):
     assert "version 3, clusters of 128.0 KiB, refcounts of 16 bits" in out
     assert "features: zstd, extended-l2, lazy-refcounts" in out
     verdict = program.json("image-check", path)
-    assert verdict["features"] == ["zstd", "extended-l2", "lazy-refcounts"] and verdict["clusterSize"] == 128 * 1024
+    assert verdict["features"] == ["zstd", "extended-l2", "lazy-refcounts"] and verdict["clusterSizeBytes"] == 128 * 1024
     assert verdict["qcow2Version"] == 3 and verdict["refcountBits"] == 16 and verdict["warning"] is None
     assert verdict["rulesVersion"] >= 2
 

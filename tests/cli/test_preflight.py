@@ -207,9 +207,9 @@ def test_an_image_that_cannot_boot_here(lab):
                          "type=B921B045-1DF0-41C3-AF44-4C6F280D3FAE\n")
     program("image-publish", "cheap", "7.0.0", path)
     info = program.json("image-info", "cheap", "7.0.0")["boot"]
-    assert info == {"bios": False, "uefi": True, "architecture": "aarch64", "sectorSize": 512, "fallbackLoaders": None}
+    assert info == {"bios": False, "uefi": True, "architecture": "aarch64", "sectorSizeBytes": 512, "fallbackLoaders": None}
     assert program.json("image-info", "cheap", "2.0.0")["boot"] == {"bios": True, "uefi": False, "architecture": None,
-                                                                  "sectorSize": None, "fallbackLoaders": None}
+                                                                  "sectorSizeBytes": None, "fallbackLoaders": None}
     assert "UEFI" in program("image-info", "cheap", "7.0.0").out
     plan = program("--json", "plan", lab.set_name, "--version", "7.0.0", status=REFUSED).json
     found = findings(plan, lab.names[0])

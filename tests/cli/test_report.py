@@ -95,9 +95,9 @@ def test_it_says_what_the_json_says(lab, number):
         assert row[5:] == [shown(times[key]) for key in ("prepareMs", "stopMs", "switchMs", "startMs", "healthyMs", "offMs",
                                                          "osDownMs")]
         assert [span["phase"] for span in one["timeline"]][:6] == ["prepare", "wait", "stop", "switch", "start", "health"]
-        assert [span["ms"] is not None for span in one["timeline"]] == [True] * len(one["timeline"])
+        assert [span["durationMs"] is not None for span in one["timeline"]] == [True] * len(one["timeline"])
         for span in one["timeline"]:
-            assert f"<title>{span['phase']}: {shown(span['ms'])}</title>" in text
+            assert f"<title>{span['phase']}: {shown(span['durationMs'])}</title>" in text
     assert page.bars[:-7] == [span["phase"] for one in document["instances"] for span in one["timeline"]]  # then the legend
     assert [row[1] for row in page.rows["events"][1:]] == [event["kind"] for event in document["events"]]
     disks = [(one["domain"], disk["target"], disk["path"], str(disk["sizeBytes"])) for one in document["instances"]

@@ -70,7 +70,7 @@ def test_a_dry_run_says_so_and_changes_nothing(lab):
     assert "made anew" in told.out and "no rollback brings back what is on it" in told.err
     drives = lab.program.json("reimage", lab.set_name, lab.names[0], "--temp-disk", "--dry-run")["drives"]
     effects = {one["target"]: (one["reimage"], one["upgrade"]) for one in drives}
-    assert effects == {"vda": ("replaced", "replaced"), "vdb": ("kept", "kept"), "vdc": ("made anew", "kept")}
+    assert effects == {"vda": ("replaced", "replaced"), "vdb": ("kept", "kept"), "vdc": ("madeAnew", "kept")}
     assert "made anew" not in lab.program("reimage", lab.set_name, lab.names[0], "--dry-run").out
     assert lab.program.snapshot() == before and temp == [digest(guest.temp) for guest in lab.fleet]
 

@@ -95,7 +95,7 @@ def test_an_image_without_a_fallback_loader(lab):
     program("image-publish", "cheap", "9.0.0", path)
     assert program.json("image-info", "cheap", "9.0.0")["boot"]["fallbackLoaders"] == []
     assert program.json("image-info", "cheap", "2.0.0")["boot"] == {
-        "bios": False, "uefi": True, "architecture": "x86_64", "sectorSize": None,
+        "bios": False, "uefi": True, "architecture": "x86_64", "sectorSizeBytes": None,
         "fallbackLoaders": [{"path": "\\EFI\\BOOT\\BOOTX64.EFI", "architecture": "x86_64"}]}
     assert re.search(r"UEFI fallback: +\\EFI\\BOOT\\BOOTX64.EFI \(x86_64\)", program("image-info", "cheap", "2.0.0").out)
     assert re.search(r"UEFI fallback: +none", program("image-info", "cheap", "9.0.0").out)
