@@ -9,8 +9,10 @@
 #include "orchestrator/cli/targets.h"
 #include "orchestrator/cli/window_view.h"
 #include "orchestrator/health.h"
+#include "orchestrator/model_json.h"
 
 #include <stdio.h>
+#include <string.h>
 
 /* --- set-list ---------------------------------------------------------------------------------------- */
 
@@ -296,12 +298,25 @@ gboolean vr_cmd_set_info(const VrCli *cli, GError **error)
 
 /* --- set-dump, set-undefine -------------------------------------------------------------------------- */
 
+static gboolean dump_json(const VrSet *set, GError **error)
+{
+    json_t *model = vr_model_to_json(set->text, strlen(set->text), error);
+
+    if (model)
+        vr_json_print(json_pack("{s:o, s:i, s:o, s:o, s:o}", "set", vr_json_text(set->name), "modelRevision",
+                                (int)set->revision, "definedAt", vr_json_time(set->defined_us), "text",
+                                vr_json_text(set->text), "model", model));
+    return model != NULL;
+}
+
 gboolean vr_cmd_set_dump(const VrCli *cli, GError **error)
 {
     g_auto(VrSession) session = {0};
 
     if (!vr_session_open_read(&session, cli, error) || !vr_session_read_any_set(&session, cli->args[0], error))
         return FALSE;
+    if (cli->options.json)
+        return dump_json(session.set, error);
     fputs(session.set->text, stdout);
     return TRUE;
 }

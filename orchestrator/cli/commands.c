@@ -106,8 +106,8 @@ const VrCliCommand vr_cli_commands[] = {
     {"set-list", VR_GROUP_SETS, "", "List the scale sets", "", "set-list", FALSE, VR_OPT_JSON, 0, 0, vr_cmd_set_list},
     {"set-info", VR_GROUP_SETS, "SET", "Show image, policy and instances of a set", "", "set-info shop", FALSE,
      VR_OPT_JSON, 1, 1, vr_cmd_set_info},
-    {"set-dump", VR_GROUP_SETS, "SET", "Print the model as it was given", "", "set-dump shop > shop.yaml", FALSE, 0, 1,
-     1, vr_cmd_set_dump},
+    {"set-dump", VR_GROUP_SETS, "SET", "Print the model as it was given", "", "set-dump shop > shop.yaml", FALSE,
+     VR_OPT_JSON, 1, 1, vr_cmd_set_dump},
     {"set-auto", VR_GROUP_SETS, "SET on|off|model", "Say whether a set is upgraded by itself",
      "Beats enableAutomaticOSUpgrade in the model, also when the set is defined anew; 'model' lets the model say it\n"
      "again. A run in flight goes on. Said once more, it lets an upgrade begin by itself again that was begun for the\n"

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "orchestrator/daemon/model_merge.h"
 #include "orchestrator/daemon/route_words.h"
+#include "orchestrator/model_json.h"
 
 #include <stdlib.h>
 

@@ -1,13 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The model of a set as JSON: what PUT gives, and what PATCH merges into the one that is there. Pure: no I/O. */
+/* What PATCH merges into the model that is there, and what PUT gives. Pure: no I/O. */
 #pragma once
 
 #include <glib.h>
 #include <jansson.h>
-
-/* A model as set-dump prints it (YAML, so JSON too). What was written without quotes is a number, a boolean or null where it looks like one.
- * Errors as vr_yaml_parse(). */
-json_t *vr_model_to_json(const char *text, gsize length, GError **error);
 
 /* RFC 7396: members of patch replace those of target, null removes one, objects are merged, lists replaced. Names are matched without regard to case, as in
  * a model, and keep the spelling of target. */

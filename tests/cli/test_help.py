@@ -13,7 +13,7 @@ ALL = ("doctor image-check image-publish image-list image-info image-exclude ima
        "triggers history generations notices metrics recover gc").split()
 MUTATING = "image-publish image-exclude image-include image-delete image-prune adopt protect unprotect release set-define set-edit set-auto set-undefine upgrade reimage apply rollback "\
            "retry pause resume cancel walk promote approve recover gc"
-IN_JSON = ("doctor image-check image-list image-info image-verify image-prune set-define set-edit set-undefine set-list set-info triggers release plan upgrade reimage apply retry rollback status "
+IN_JSON = ("doctor image-check image-list image-info image-verify image-prune set-define set-edit set-undefine set-list set-info set-dump triggers release plan upgrade reimage apply retry rollback status "
            "pause resume cancel walk promote approve instance-view history generations notices gc").split()
 
 
@@ -62,7 +62,7 @@ def test_version_and_global_options_before_and_after(program):
     (["status", "a", "b"], "too many arguments"),
     (["status", "a", "--walk"], "--walk"),
     (["--nonsense", "status"], "--nonsense"),
-    (["set-dump", "a", "--json"], "no answer in JSON"),
+    (["metrics", "--json"], "no answer in JSON"),
     (["rollback", "a", "b", "--to-generation", "x"], "to-generation"),
 ])
 def test_a_wrong_command_line_is_usage(program, arguments, text):

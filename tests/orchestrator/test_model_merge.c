@@ -2,6 +2,7 @@
 /* A model as JSON, and what a PATCH makes of it (K3, RFC 7396). */
 #include "base/error.h"
 #include "orchestrator/daemon/model_merge.h"
+#include "orchestrator/model_json.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
