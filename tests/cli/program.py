@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import time
 
-from lib import cheap_guest
+from lib import cheap_guest, schemas
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BINARY = os.environ.get("VIRT_REIMAGE", os.path.join(TOP, "build/dev/virt-reimage"))
@@ -20,8 +20,10 @@ DONE, FAILED, USAGE, POLICY, REFUSED, OWNED, PARTIAL, PERSON = range(8)
 
 
 class Result:
-    def __init__(self, status, out, err):
+    def __init__(self, status, out, err, words=()):
+        """words: that were given, to know what the output must be like (K4)."""
         self.status, self.out, self.err = status, out, err
+        schemas.check_output(words, out)
 
     @property
     def json(self):
@@ -56,7 +58,7 @@ class Program:
     def run(self, *arguments, stdin="", timeout=120, **options):
         done = subprocess.run(self.command(*arguments), input=stdin, capture_output=True, text=True, timeout=timeout,
                               check=False, env=self.environment, **options)
-        return Result(done.returncode, done.stdout, done.stderr)
+        return Result(done.returncode, done.stdout, done.stderr, arguments)
 
     def __call__(self, *arguments, status=DONE, **options):
         result = self.run(*arguments, **options)

@@ -18,7 +18,7 @@ TOP = HERE.parent.parent
 sys.path[:0] = [str(HERE), str(TOP / "tests"), str(TOP / "tests/cli")]
 
 from guest import Guest, file_facts, wait_for  # noqa: E402
-from lib import cheap_guest, libvirtd  # noqa: E402
+from lib import cheap_guest, libvirtd, schemas  # noqa: E402
 from proof import facts_of  # noqa: E402
 
 BINARY = os.environ.get("VIRT_REIMAGE", str(TOP / "build/dev/virt-reimage"))
@@ -49,7 +49,9 @@ class Lab:
         return done
 
     def json(self, *arguments):
-        return json.loads(self.run("--json", *arguments).stdout)
+        text = self.run("--json", *arguments).stdout
+        schemas.check_output(["--json", *arguments], text)
+        return json.loads(text)
 
     def start(self, *arguments):
         return subprocess.Popen(self.command(*arguments), env=self.env, stdout=subprocess.PIPE,

@@ -20,12 +20,17 @@ class UnixConnection(http.client.HTTPConnection):
 
 
 class Answer:
-    def __init__(self, status, headers, body):
-        self.status, self.headers, self.body = status, headers, body
+    def __init__(self, status, headers, body, asked=None):
+        """asked: method and URL, to know what the answer must be like (K4)."""
+        self.status, self.headers, self.body, self.asked = status, headers, body, asked
 
     @property
     def json(self):
-        return json.loads(self.body)
+        document = json.loads(self.body)
+        if self.asked:
+            from lib import schemas  # not at the top: another user runs this file alone
+            schemas.check_answer(*self.asked, self.status, document)
+        return document
 
     @property
     def error(self):
@@ -54,7 +59,7 @@ def request(path, method, url, body=None, headers=None, timeout=90):
         except BrokenPipeError:
             pass  # it has answered already
         answer = connection.getresponse()
-        return Answer(answer.status, dict(answer.getheaders()), answer.read().decode())
+        return Answer(answer.status, dict(answer.getheaders()), answer.read().decode(), (method, url))
     finally:
         connection.close()
 
@@ -66,7 +71,7 @@ def request_as(user, groups, path, method, url, body=""):
         done = subprocess.run(command, stdin=source, capture_output=True, text=True, user=user, group=user, extra_groups=groups,
                               cwd="/", timeout=90, check=True)
     status, rest = done.stdout.split("\n", 1)
-    return Answer(int(status), {}, rest)
+    return Answer(int(status), {}, rest, (method, url))
 
 
 def read_all(connection):

@@ -1,10 +1,11 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""K3: docs/openapi.yaml is OpenAPI 3.0 that hangs together, and says of each route what the table of routes says; and each route is a command.
+"""K3: docs/openapi.yaml is OpenAPI 3.1 that hangs together, and says of each route what the table of routes says; and each route is a command, whose schema is its answer's (K4).
 
 usage: openapi.py docs/openapi.yaml TEST_ROUTE_TABLE VIRT_REIMAGE    (the first program prints the table when called with --list)
 """
 import functools
+import os
 import re
 import subprocess
 import sys
@@ -16,7 +17,7 @@ METHODS = {"get", "put", "post", "delete", "patch"}
 KINDS = ("about", "commands", "document", "lines", "text", "long", "put", "patch")
 ANSWERS = {"about": {"200"}, "commands": {"101"}, "document": {"200"}, "lines": {"200"}, "text": {"200"}, "long": {"202"},
            "put": {"200", "202"}, "patch": {"200", "202"}}
-# What of OpenAPI 3.0 a document of ours is made of; a key that is not here is a typing error.
+# What of OpenAPI 3.1 a document of ours is made of; a key that is not here is a typing error.
 KNOWN = {
     "document": {"openapi", "info", "servers", "paths", "components"},
     "path": METHODS | {"parameters", "summary", "description"},
@@ -43,6 +44,7 @@ OnlyOnce.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping
 
 class Document:
     def __init__(self, path):
+        self.folder = os.path.dirname(path)
         with open(path, encoding="utf-8") as file:
             self.root = yaml.load(file, OnlyOnce)
         self.used = set()
@@ -53,12 +55,19 @@ class Document:
     def resolve(self, node):
         while "$ref" in node:
             assert set(node) == {"$ref"}, node
+            if node["$ref"].startswith("schemas/"):
+                return self.outside(node["$ref"])
             self.used.add(node["$ref"])
             target = self.root
             for part in node["$ref"].removeprefix("#/").split("/"):
                 target = target[part]
             node = target
         return node
+
+    def outside(self, name):
+        """One of docs/schemas, which tests/cli/test_schemas.py looks into."""
+        assert os.path.isfile(os.path.join(self.folder, name)), name
+        return {}
 
     def schema(self, node):
         """With what it refers to in its place."""
@@ -67,7 +76,7 @@ class Document:
         return [self.schema(one) for one in node] if isinstance(node, list) else node
 
     def check_schema(self, node):
-        jsonschema.Draft4Validator.check_schema(self.schema(node))  # which OpenAPI 3.0 is nearest to
+        jsonschema.Draft202012Validator.check_schema(self.schema(node))
 
     def content(self, node):
         assert node["content"], node
@@ -95,13 +104,17 @@ class Document:
             assert node["description"]
             if "content" in node:
                 self.content(node)
-        return set(nodes) - {"default"}
+        return {status: self.answer_of(node) for status, node in nodes.items() if status != "default"}
+
+    def answer_of(self, node):
+        """The file with the schema of an answer; None: it is said here."""
+        return self.resolve(node).get("content", {}).get("application/json", {}).get("schema", {}).get("$ref")
 
     def operations(self):
         """(method, path) -> read-only, statuses, query parameters, members of the body (None: any object, or no body)."""
         self.known("document", self.root)
         self.known("components", self.root["components"])
-        assert re.fullmatch(r"3\.0\.[0-9]", self.root["openapi"]) and {"title", "version"} <= set(self.root["info"])
+        assert re.fullmatch(r"3\.1\.[0-9]", self.root["openapi"]) and {"title", "version"} <= set(self.root["info"])
         found, names = {}, set()
         for path, item in self.root["paths"].items():
             self.known("path", item)
@@ -168,7 +181,10 @@ def main():
         if words:
             check_command(sys.argv[3], words)
         assert of_socket == read_only, where
-        assert statuses == ANSWERS[kind], f"{where}: {statuses}"
+        assert set(statuses) == ANSWERS[kind], f"{where}: {statuses}"
+        documented = statuses if kind in ("document", "put", "patch") else ()
+        for status in documented:
+            assert statuses[status] == f"schemas/{words.split()[0]}.schema.json", f"{where}: {statuses[status]}"
         assert set(query) == fields, f"{where}: {set(query) ^ fields}"
         if method == "POST":
             assert body == query, f"{where}: what the body may say is not what the query may"

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 
-from lib import cheap_guest
+from lib import cheap_guest, schemas
 from throwaway import Throwaway
 
 ROOT = "/var/lib/virt-reimage"
@@ -43,6 +43,7 @@ class Host(Throwaway):
     def reimage_json(self, *words, user=None):
         done = self.run(*self.program(user), "--json", *words, user=user)
         assert done.status == 0, (words, done.status, done.out, done.err)
+        schemas.check_output(["--json", *words], done.out)
         return json.loads(done.out)
 
     def write_image(self, version, **options):
