@@ -41,7 +41,7 @@ static gboolean is_left_out(const char *name)
                                         "VIRT_REIMAGE_JOB",
                                         "VIRT_REIMAGE_JOB_ROOT",
                                         VR_JOB_UID,
-                                        "VIRT_REIMAGE_ERROR_CODE",
+                                        "VIRT_REIMAGE_ERROR_JSON",
                                         "VIRT_REIMAGE_SOCKET_DIR",
                                         NULL};
 

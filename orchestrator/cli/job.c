@@ -19,9 +19,9 @@ gboolean vr_job_is(void)
     return kind() != NULL;
 }
 
-gboolean vr_job_wants_code(void)
+gboolean vr_job_wants_json(void)
 {
-    return g_strcmp0(g_getenv("VIRT_REIMAGE_ERROR_CODE"), "1") == 0;
+    return g_strcmp0(g_getenv("VIRT_REIMAGE_ERROR_JSON"), "1") == 0;
 }
 
 const char *vr_job_root(void)

@@ -5,7 +5,7 @@
  *   VIRT_REIMAGE_JOB         1, or ro for one who came by the read-only socket; not set: this is no job
  *   VIRT_REIMAGE_JOB_ROOT    the store that the daemon serves; its libvirt is LIBVIRT_DEFAULT_URI, or the usual one
  *   VIRT_REIMAGE_JOB_UID     the user on whose behalf it is; not set: root's, or the daemon's own
- *   VIRT_REIMAGE_ERROR_CODE  1: an error is followed by a line "error-code: NAME" (vr_error_name()) on standard error
+ *   VIRT_REIMAGE_ERROR_JSON  1: an error is one line of JSON on standard error (orchestrator/error_json.h), as with --json
  *
  * What the words of a peer may be is judged here and not in the daemon: by the parser that then obeys them.
  */
@@ -16,7 +16,7 @@
 #include <glib.h>
 
 gboolean vr_job_is(void);
-gboolean vr_job_wants_code(void);
+gboolean vr_job_wants_json(void);
 
 /* The store that the daemon serves; NULL: this is no job, or was not told. */
 const char *vr_job_root(void);

@@ -5,6 +5,7 @@
 #include "orchestrator/cli/cli.h"
 #include "orchestrator/cli/job.h"
 #include "orchestrator/cli/signals.h"
+#include "orchestrator/error_json.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,19 +18,28 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* The one place that prints an error. What it quotes may come from anywhere. */
-static int report(const GError *error)
+/* Asked for by an option, or by the daemon. The words are looked at as they came: what is wrong with them may be the error. */
+static gboolean wants_json(char **argv)
 {
-    g_autofree char *shown = vr_printable(error->message, -1);
+    for (char **word = argv; *word && !g_str_equal(*word, "--"); word++)
+        if (g_str_equal(*word, "--json"))
+            return TRUE;
+    return vr_job_wants_json();
+}
 
+/* The one place that prints an error. What it quotes may come from anywhere. */
+static int report(const GError *error, char **argv)
+{
     fflush(stdout);
-    fprintf(stderr, "error: %s\n", shown);
-    if (g_error_matches(error, VR_ERROR, VR_ERROR_NO_SPACE))
-        fprintf(stderr,
-                "hint: 'virt-reimage image-list' shows what each version takes, and 'virt-reimage image-prune' and "
-                "'image-delete' take away what nothing needs\n");
-    if (vr_job_wants_code())
-        fprintf(stderr, "error-code: %s\n", vr_error_name(error->domain == VR_ERROR ? error->code : VR_ERROR_FAILED));
+    if (wants_json(argv)) {
+        json_t *document = vr_error_json(error);
+        (void)json_dumpf(document, stderr, JSON_COMPACT);
+        fputc('\n', stderr);
+        json_decref(document);
+    } else {
+        g_autofree char *text = vr_error_text(error);
+        fputs(text, stderr);
+    }
     return vr_error_exit_status(error);
 }
 
@@ -43,7 +53,8 @@ static gboolean flush_stdout(GError **error)
         return TRUE;
     if (fstat(STDOUT_FILENO, &st) == 0 && (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode)))
         return TRUE;
-    g_set_error(error, VR_ERROR, VR_ERROR_IO, "cannot write the output: %s", g_strerror(errno));
+    g_set_error_literal(error, VR_ERROR, VR_ERROR_IO, "cannot write the output");
+    vr_error_cause(error, "%s", g_strerror(errno));
     return FALSE;
 }
 
@@ -92,8 +103,8 @@ static int run(int argc, char **argv)
     raise_open_files();
     vr_signals_begin(); /* before any thread, so that all of them leave these signals to the one that waits */
     if (!vr_cli_main(argc, argv, &status, &error))
-        return report(error);
-    return flush_stdout(&error) ? status : report(error);
+        return report(error, argv);
+    return flush_stdout(&error) ? status : report(error, argv);
 }
 
 int main(int argc, char **argv)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* HTTP answers: JSON documents, and errors in Azure's shape: {"error": {"code": "NotFound", "message": "..."}}. */
+/* HTTP answers: JSON documents, and errors in Azure's shape: {"error": {"code": "NotFound", "message": "..."}}; what a command says of an error has more keys
+ * (orchestrator/error_json.h). */
 #pragma once
 
 #include <glib.h>

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "orchestrator/daemon/answers.h"
 #include "orchestrator/daemon/server.h"
+#include "orchestrator/error_json.h"
 #include "orchestrator/fd_lines.h"
 #include "orchestrator/job_environment.h"
 
@@ -209,15 +210,13 @@ static gboolean begin(Command *command, const json_t *document, GError **error)
 static gboolean take_first(Command *command, const json_t *document)
 {
     g_autoptr(GError) local = NULL;
-    g_autofree char *shown = NULL;
 
     g_clear_handle_id(&command->deadline, g_source_remove);
     if (vr_fd_lines_is_over(command->lines)) /* it did not wait, and may do by itself what it wanted */
         return FALSE;
     if (begin(command, document, &local))
         return TRUE;
-    shown = vr_printable(local->message, -1);
-    tell(command, json_pack("{s:{s:s, s:s}}", "error", "code", vr_error_name(local->code), "message", shown), NULL, 0);
+    tell(command, vr_error_json(local), NULL, 0);
     return FALSE;
 }
 

@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/fd.h"
 #include "orchestrator/daemon/answers.h"
+#include "orchestrator/error_json.h"
 
 #include <errno.h>
 #include <string.h>
@@ -39,6 +40,7 @@ void vr_exchange_free(VrExchange *exchange)
     g_free(exchange->patched);
     g_free(exchange->code);
     g_free(exchange->message);
+    g_clear_error(&exchange->error);
     g_free(exchange->location);
     g_free(exchange);
 }
@@ -85,12 +87,13 @@ static guint status_of(const char *code, int exit_status)
 
 void vr_exchange_fail_error(VrExchange *exchange, const GError *error)
 {
-    const char *code = error->domain == VR_ERROR ? vr_error_name(error->code) : vr_error_name(VR_ERROR_FAILED);
+    const char *code = vr_error_name(vr_error_code(error));
     guint status = status_of(code, vr_error_exit_status(error));
 
     /* it is we who are busy, not the set */
     if (g_error_matches(error, VR_ERROR, VR_ERROR_BUSY))
         status = MHD_HTTP_SERVICE_UNAVAILABLE;
+    exchange->error = g_error_copy(error);
     vr_exchange_fail(exchange, status, code, error->message);
 }
 
@@ -99,6 +102,8 @@ enum MHD_Result vr_exchange_send(VrExchange *exchange)
     struct MHD_Connection *connection = exchange->request->connection;
     gboolean text = exchange->match.route && exchange->match.route->kind == VR_ROUTE_TEXT;
 
+    if (exchange->error)
+        return vr_answer_json(connection, exchange->status, NULL, vr_error_json(exchange->error));
     if (exchange->code)
         return vr_answer_error(connection, exchange->status, exchange->code, exchange->message);
     if (exchange->out >= 0)
@@ -157,12 +162,15 @@ gboolean vr_exchange_check(VrExchange *exchange, const VrJobOutput *output, cons
 
     if (output->exit_status == 0)
         return TRUE;
-    if (output->message)
-        message = g_strconcat(before ? before : "", output->message, NULL);
-    else if (output->exit_status == VR_JOB_UNKNOWN)
+    if (output->error) {
+        exchange->error = g_error_copy(output->error);
+        g_prefix_error(&exchange->error, "%s", before ? before : "");
+        message = g_strdup(exchange->error->message);
+    } else if (output->exit_status == VR_JOB_UNKNOWN) {
         message = g_strdup("what became of the command is not known; 'virt-reimage status' shows the set");
-    else
+    } else {
         message = g_strdup_printf("%sthe command ended with status %d", before ? before : "", output->exit_status);
+    }
     vr_exchange_fail(exchange, status_of(code, output->exit_status), code, message);
     return FALSE;
 }

@@ -32,6 +32,7 @@ struct VrExchange {
     gboolean settled;
     guint status;
     char *code, *message; /* of an error; NULL: it is none */
+    GError *error;        /* ... with all that it says, where it is one of ours; NULL: it has these two only */
     char *location;
     int out; /* a file; -1: none */
     guint64 out_size;

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/fd.h"
 #include "orchestrator/daemon/jobs.h"
+#include "orchestrator/error_json.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,11 +17,8 @@
 
 #define OUTPUT_MAX (64 * 1024 * 1024)
 #define ERRORS_READ (16 * 1024) /* the last bytes, where the error is */
-#define ERROR_LINE "error: "
-#define CODE_LINE "error-code: "
-#define NOT_BEGUN                                                                                                      \
-    "the unit of the job did not begin, so nothing was done; 'journalctl -u virt-reimage-job@*' may say why"
-#define ASK_FOR_CODE "VIRT_REIMAGE_ERROR_CODE=1"
+#define ERROR_LINE "{\"error\":"
+#define ASK_FOR_JSON "VIRT_REIMAGE_ERROR_JSON=1"
 
 struct VrJobCapture {
     int out, err;
@@ -77,15 +75,28 @@ static char *read_end(int fd)
     return text;
 }
 
-/* Of the last line that begins so. Free with g_free. */
-static char *last_of(const char *text, const char *begin)
+/* What the last line says that is an error. */
+static GError *last_error(const char *text)
 {
     g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
 
     for (guint i = g_strv_length(lines); i > 0; i--)
-        if (g_str_has_prefix(lines[i - 1], begin))
-            return vr_printable(lines[i - 1] + strlen(begin), -1);
+        if (g_str_has_prefix(lines[i - 1], ERROR_LINE)) {
+            json_t *document = json_loads(lines[i - 1], 0, NULL);
+            GError *error = vr_error_of_json(document);
+            json_decref(document);
+            return error;
+        }
     return NULL;
+}
+
+static GError *not_begun(void)
+{
+    GError *error = g_error_new_literal(VR_ERROR, VR_ERROR_DISCONNECTED, "the unit of the job did not begin");
+
+    vr_error_now(&error, "so nothing was done");
+    vr_error_next(&error, "'journalctl -u virt-reimage-job@*' may say why");
+    return error;
 }
 
 static void on_ended(VrJob *job, int exit_status, void *data)
@@ -94,19 +105,15 @@ static void on_ended(VrJob *job, int exit_status, void *data)
     g_autofree char *errors = read_end(capture->err);
     VrJobOutput output = {.exit_status = exit_status, .out_size = size_of(capture->out)};
 
-    output.message = last_of(errors, ERROR_LINE);
-    output.code = last_of(errors, CODE_LINE);
-    if (exit_status == VR_JOB_NOT_BEGUN) {
-        output.message = g_strdup(NOT_BEGUN);
-        output.code = g_strdup(vr_error_name(VR_ERROR_DISCONNECTED));
-    }
+    output.error = exit_status == VR_JOB_NOT_BEGUN ? not_begun() : last_error(errors);
+    output.message = output.error ? output.error->message : NULL;
+    output.code = output.error ? vr_error_name(output.error->code) : NULL;
     (void)lseek(capture->out, 0, SEEK_SET);
     output.out = vr_fd_steal(&capture->out);
     if (capture->captured)
         capture->captured(&output, capture->data);
     vr_fd_clear(&output.out);
-    g_free(output.message);
-    g_free(output.code);
+    g_clear_error(&output.error);
 }
 
 /* ---- its begin ---- */
@@ -118,7 +125,7 @@ static const char **with_asking(const char *const *env)
 
     for (guint i = 0; i < n; i++)
         all[i] = env[i];
-    all[n] = ASK_FOR_CODE;
+    all[n] = ASK_FOR_JSON;
     return all;
 }
 

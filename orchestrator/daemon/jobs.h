@@ -77,9 +77,10 @@ void vr_jobs_stop(VrJobs *jobs);
 typedef struct {
     int exit_status; /* as VrJobEnded */
     int out; /* a file in memory with all of its standard output, at its begin; the callback may steal it (vr_fd_steal()) */
-    guint64 out_size; /* bytes */
-    char *message;    /* the text of its last "error: " line, printable; NULL: there is none */
-    char *code;       /* the name of its error (vr_error_name()), from "error-code: "; NULL: it said none */
+    guint64 out_size;    /* bytes */
+    GError *error;       /* what it said on standard error at its end; NULL: nothing; of the callback to steal */
+    const char *message; /* of error, printable; NULL: there is none */
+    const char *code;    /* the name of its error (vr_error_name()); NULL: it said none */
 } VrJobOutput;
 
 typedef void (*VrJobCaptured)(VrJobOutput *output, void *data);
@@ -87,8 +88,8 @@ typedef void (*VrJobCaptured)(VrJobOutput *output, void *data);
 typedef struct VrJobCapture VrJobCapture;
 
 /* vr_jobs_start(), with standard output and error collected in files in memory, of 64 MiB at most each: what says more has exit status 1 and
- * nothing in out. fds[1] and fds[2] are ignored. The job's environment has VIRT_REIMAGE_ERROR_CODE=1, which asks main()'s report() for
- * a last line "error-code: NAME" on standard error. */
+ * nothing in out. fds[1] and fds[2] are ignored. The job's environment has VIRT_REIMAGE_ERROR_JSON=1, which asks main()'s report() for
+ * its error in one line of JSON (orchestrator/error_json.h). */
 VrJobCapture *vr_jobs_capture(VrJobs *jobs, const VrJobRequest *request, VrJobCaptured captured, void *data,
                               GError **error);
 

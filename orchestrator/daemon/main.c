@@ -251,7 +251,7 @@ int main(int argc, char **argv)
     raise_open_files();
     if (run(argc, argv, &error))
         return 0;
-    g_autofree char *shown = vr_printable(error->message, -1);
-    fprintf(stderr, "error: %s\n", shown);
+    g_autofree char *text = vr_error_text(error);
+    fputs(text, stderr);
     return vr_error_exit_status(error);
 }

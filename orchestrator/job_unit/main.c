@@ -285,9 +285,9 @@ static char **parse(int argc, char **argv, char **program, GError **error)
 
 static int fail(const GError *error)
 {
-    g_autofree char *shown = vr_printable(error->message, -1);
+    g_autofree char *text = vr_error_text(error);
 
-    fprintf(stderr, "error: %s\n", shown);
+    fputs(text, stderr);
     return 1;
 }
 

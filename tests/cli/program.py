@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -17,6 +18,31 @@ IMAGE = "cheap"
 
 # What the exit statuses mean (DESIGN, command line).
 DONE, FAILED, USAGE, POLICY, REFUSED, OWNED, PARTIAL, PERSON = range(8)
+
+
+def error_parts(err):
+    """The one error of a command: {"error": what was being done, "now": ..., "next": ..., "cause": ...} of what it says; with --json its object."""
+    documents = [json.loads(line)["error"] for line in err.splitlines() if line.startswith('{"error":')]
+    begins = [number for number, line in enumerate(err.splitlines()) if line.startswith("error: ")]
+    assert len(documents) + len(begins) == 1, err
+    if documents:
+        return documents[0]
+    parts = {}
+    for line in err.splitlines()[begins[0]:]:
+        found = re.fullmatch(r"(error|  now|  next|  cause): +(.+)", line)
+        if not found or found[1].strip() in parts:
+            break
+        parts[found[1].strip()] = found[2]
+    return parts
+
+
+def error_line(err):
+    """The parts in one line, as the history has them."""
+    parts = error_parts(err)
+    if "message" in parts:
+        return f"error: {parts['message']}"
+    tail = "".join(f"; {parts[key]}" for key in ("now", "next") if key in parts)
+    return "error: " + parts["error"] + (f": {parts['cause']}" if "cause" in parts else "") + tail
 
 
 class Result:
@@ -35,10 +61,8 @@ class Result:
         return [json.loads(line) for line in self.out.splitlines()]
 
     def error(self):
-        """The one line that says what went wrong."""
-        lines = [line for line in self.err.splitlines() if line.startswith("error: ")]
-        assert len(lines) == 1, self.err
-        return lines[0]
+        """What went wrong, in one line."""
+        return error_line(self.err)
 
 
 class Program:

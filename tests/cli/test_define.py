@@ -163,7 +163,7 @@ def test_a_schedule_that_is_none(program, fleet, schedule, text):  # H4
     model = program.model("shop", names(fleet)) + WINDOW.format(schedule)
     line = len(model.splitlines())
     refused = define(program, model, status=USAGE)
-    assert f"standard input:{line}: maintenanceWindow.schedule: \"{schedule}\" " in refused.err and text in refused.err
+    assert f"standard input:{line}: maintenanceWindow.schedule: \"{schedule}\" " in refused.error() and text in refused.error()
     assert program.snapshot() == {}
 
 

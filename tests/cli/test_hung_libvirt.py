@@ -12,7 +12,7 @@ import time
 import pytest
 
 from lib import libvirtd
-from program import DONE, FAILED, PERSON, POLICY
+from program import DONE, FAILED, PERSON, POLICY, error_line
 
 GIVEN_UP_S = 20
 MANY_STEPS_S = 240  # of a way back whose every step is given up
@@ -68,7 +68,7 @@ def all_at_once(program, commands):
 
 
 def says_so(err, uri):
-    (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
+    line = error_line(err)
     assert f"libvirt did not answer at {uri} within {GIVEN_UP_S} s" in line and "systemctl restart libvirtd" in line, err
     return line
 

@@ -16,7 +16,7 @@ SCHEMA = os.path.join(TOP, "docs/model.schema.json")
 DATE = "2026-11-23"
 PAGES = ("virt-reimage.1", "virt-reimage.conf.5", "virt-reimage-set.5", "virt-reimaged.8")
 # Between the daemon and its jobs, and for tests: nobody sets these by hand.
-INTERNAL = {"VIRT_REIMAGE_ERROR_CODE", "VIRT_REIMAGE_JOB", "VIRT_REIMAGE_JOB_ROOT", "VIRT_REIMAGE_TEST_CLOCK", "PATH"}
+INTERNAL = {"VIRT_REIMAGE_ERROR_JSON", "VIRT_REIMAGE_JOB", "VIRT_REIMAGE_JOB_ROOT", "VIRT_REIMAGE_TEST_CLOCK", "PATH"}
 
 
 def run(*command, **options):

@@ -331,9 +331,9 @@ def test_a_file_that_cannot_be_written(moved, collector, monkeypatch):
     assert "is empty" in moved("metrics", "--output", "", status=USAGE).error()
     nowhere = moved("metrics", "--output", "/nonexistent/x.prom", status=FAILED)
     assert "/nonexistent" in nowhere.error()
-    monkeypatch.setenv("VIRT_REIMAGE_ERROR_CODE", "1")
+    monkeypatch.setenv("VIRT_REIMAGE_ERROR_JSON", "1")
     said = moved("metrics", "--output", "/nonexistent/x.prom", status=FAILED).err
-    assert "error-code: Io" in said, said  # of NotFound the daemon says nothing: there is no store yet
+    assert '"code":"Io"' in said, said  # of NotFound the daemon says nothing: there is no store yet
     monkeypatch.undo()
     target = collector / "x.prom"
     os.symlink("/etc/passwd", collector / ".x.prom.virt-reimage")

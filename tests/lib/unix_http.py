@@ -19,6 +19,9 @@ class UnixConnection(http.client.HTTPConnection):
         self.sock = raw(self.path, self.timeout)
 
 
+ERROR_KEYS = {"code", "message", "what", "cause", "now", "next"}
+
+
 class Answer:
     def __init__(self, status, headers, body, asked=None):
         """asked: method and URL, to know what the answer must be like (K4)."""
@@ -34,9 +37,11 @@ class Answer:
 
     @property
     def error(self):
-        """(code, message)"""
+        """(code, message); the message has all that the parts say."""
         error = self.json["error"]
-        assert set(self.json) == {"error"} and set(error) == {"code", "message"}, self.body
+        parts = [error[key] for key in ("what", "cause", "now", "next") if key in error]
+        assert set(self.json) == {"error"} and {"code", "message"} <= set(error) <= ERROR_KEYS, self.body
+        assert all(part and part in error["message"] for part in parts), self.body
         return error["code"], error["message"]
 
 

@@ -202,13 +202,13 @@ static void test_failures(void **state)
 {
     World *world = *state;
 
-    put(world, "fail", "error: no store\nerror-code: NotFound\n");
+    put(world, "fail", "{\"error\":{\"code\":\"NotFound\",\"message\":\"no store\"}}\n");
     begin(world, "/somewhere/metrics.prom", FALSE);
     assert_true(begins(world, METRICS, 2, WAIT_MS));
     settle(world);
     assert_int_equal(said(world, "warning"), 0);
     for (guint i = 1; i <= 2; i++) {
-        put(world, "fail", "error: the disk is full\nerror-code: NoSpace\n");
+        put(world, "fail", "{\"error\":{\"code\":\"NoSpace\",\"message\":\"the disk is full\"}}\n");
         assert_true(begins(world, METRICS, begun(world, METRICS) + 3, WAIT_MS));
         settle(world);
         assert_int_equal(said(world, "the file of metrics is not written (exit status 1): the disk is full"), i);
