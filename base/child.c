@@ -120,8 +120,10 @@ static gboolean pipes_open(Pipes *pipes, const char *input, GError **error)
 static char *find_program(const char *name, GError **error)
 {
     char *path = strchr(name, '/') ? g_strdup(name) : g_find_program_in_path(name);
-    if (!path)
+    if (!path) {
         g_set_error(error, VR_ERROR, VR_ERROR_CHILD, "cannot run %s: it is not installed (not found in PATH)", name);
+        vr_error_next(error, "install it; 'virt-reimage doctor' shows what this host lacks");
+    }
     return path;
 }
 
@@ -317,7 +319,8 @@ static gboolean judge(const Child *child, int status, gboolean any_status, GErro
 {
     int failed = 0;
     if (read(child->pipes.fail_read, &failed, sizeof failed) == (ssize_t)sizeof failed) {
-        g_set_error(error, VR_ERROR, VR_ERROR_CHILD, "cannot run %s: %s", child->name, g_strerror(failed));
+        g_set_error(error, VR_ERROR, VR_ERROR_CHILD, "cannot run %s", child->name);
+        vr_error_cause(error, "%s", g_strerror(failed));
         return FALSE;
     }
     if (WIFSIGNALED(status)) {

@@ -110,34 +110,42 @@ static void set_busy(VrDb *db, GError **error)
 {
     int pid = writer_of(db);
     g_autofree char *who = pid > 0 ? g_strdup_printf("process %d", pid) : g_strdup("another process");
-    g_autofree char *advice =
-        pid > 0 && vr_process_is_stopped(pid)
-            ? g_strdup_printf(", which is stopped: 'kill -CONT %d' lets it go on, 'kill -KILL %d' ends it", pid, pid)
-            : NULL;
+    gboolean stopped = pid > 0 && vr_process_is_stopped(pid);
 
     g_set_error(error, VR_ERROR, VR_ERROR_DATABASE, "%s is locked by %s for more than %d s%s", db->path, who,
-                BUSY_MS / 1000, advice ? advice : "");
-}
-
-static gboolean fail(VrDb *db, int rc, GError **error)
-{
-    if ((rc & 0xff) == SQLITE_NOTADB)
-        g_set_error(error, VR_ERROR, VR_ERROR_DATABASE, "%s is not a database of virt-reimage", db->path);
-    else if ((rc & 0xff) == SQLITE_CORRUPT)
-        g_set_error(error, VR_ERROR, VR_ERROR_DATABASE, "%s is damaged: %s", db->path, sqlite3_errmsg(db->handle));
-    else if ((rc & 0xff) == SQLITE_BUSY)
-        set_busy(db, error);
-    else if (is_no_space(db, rc))
-        g_set_error(error, VR_ERROR, VR_ERROR_NO_SPACE,
-                    "%s cannot be written: its file system is full, or a quota is used up; make room there", db->path);
-    else
-        g_set_error(error, VR_ERROR, code_of_sqlite(rc), "%s: %s", db->path, sqlite3_errmsg(db->handle));
-    return FALSE;
+                BUSY_MS / 1000, stopped ? ", which is stopped" : "");
+    if (stopped)
+        vr_error_next(error, "'kill -CONT %d' lets it go on, 'kill -KILL %d' ends it", pid, pid);
 }
 
 static gboolean refuse(VrDb *db, GError **error, const char *why)
 {
     g_set_error(error, VR_ERROR, VR_ERROR_DATABASE, "%s %s", db->path, why);
+    return FALSE;
+}
+
+/* A file that is no use as it is. cause: "" for none. */
+static gboolean useless(VrDb *db, GError **error, const char *why, const char *cause)
+{
+    refuse(db, error, why);
+    vr_error_cause(error, "%s", cause);
+    vr_error_next(error, "put the right one there, or move it away and run 'virt-reimage recover --rebuild'");
+    return FALSE;
+}
+
+static gboolean fail(VrDb *db, int rc, GError **error)
+{
+    if ((rc & 0xff) == SQLITE_NOTADB)
+        return useless(db, error, "is not a database of virt-reimage", "");
+    if ((rc & 0xff) == SQLITE_CORRUPT)
+        return useless(db, error, "is damaged", sqlite3_errmsg(db->handle));
+    if ((rc & 0xff) == SQLITE_BUSY)
+        set_busy(db, error);
+    else if (is_no_space(db, rc))
+        g_set_error(error, VR_ERROR, VR_ERROR_NO_SPACE,
+                    "%s cannot be written: its file system is full, or a quota is used up", db->path);
+    else
+        g_set_error(error, VR_ERROR, code_of_sqlite(rc), "%s: %s", db->path, sqlite3_errmsg(db->handle));
     return FALSE;
 }
 
@@ -226,7 +234,7 @@ static gboolean recognise(VrDb *db, gboolean *is_new, GError **error)
     *is_new = strcmp(id, "0") == 0 && strcmp(tables, "0") == 0;
     if (*is_new || g_ascii_strtoll(id, NULL, 10) == APPLICATION_ID)
         return TRUE;
-    return refuse(db, error, "is a database of another program");
+    return useless(db, error, "is a database of another program", "");
 }
 
 static gboolean check_content(VrDb *db, guint64 size, GError **error)
@@ -236,11 +244,8 @@ static gboolean check_content(VrDb *db, guint64 size, GError **error)
     g_autofree char *found = query_text(db, "PRAGMA quick_check(1)", error);
     if (!found)
         return FALSE;
-    if (strcmp(found, "ok") == 0)
-        return TRUE;
     g_autofree char *shown = vr_printable(found, -1);
-    g_set_error(error, VR_ERROR, VR_ERROR_DATABASE, "%s is damaged: %s", db->path, shown);
-    return FALSE;
+    return strcmp(found, "ok") == 0 || useless(db, error, "is damaged", shown);
 }
 
 /* Two first openers may meet here; SQLite does not wait in this change, so we do. */
@@ -566,9 +571,9 @@ static gboolean bring_to(VrDb *db, const char *folder, const char *const *steps,
         return FALSE;
     if (current > version) {
         g_set_error(error, VR_ERROR, VR_ERROR_DATABASE,
-                    "%s was written by a newer virt-reimage (tables of %s have version %d, this program knows %d): "
-                    "install the newer program",
+                    "%s was written by a newer virt-reimage (tables of %s have version %d, this program knows %d)",
                     db->path, folder, current, version);
+        vr_error_next(error, "install the newer program");
         return FALSE;
     }
     if (current == version)
@@ -576,9 +581,9 @@ static gboolean bring_to(VrDb *db, const char *folder, const char *const *steps,
     if (!db->read_only)
         return raise_schema(db, folder, steps, current, version, error);
     g_set_error(error, VR_ERROR, VR_ERROR_DATABASE,
-                "%s was written by an older virt-reimage (tables of %s have version %d of %d): "
-                "run a command that changes something, such as \"virt-reimage recover\", first",
-                db->path, folder, current, version);
+                "%s was written by an older virt-reimage (tables of %s have version %d of %d)", db->path, folder,
+                current, version);
+    vr_error_next(error, "run a command that changes something, such as \"virt-reimage recover\", first");
     return FALSE;
 }
 

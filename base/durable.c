@@ -285,7 +285,8 @@ static gboolean check_own(int fd, const char *name, GError **error)
     struct stat st;
     if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid == geteuid() && st.st_nlink == 1)
         return TRUE;
-    g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "%s is not a file of ours; remove it", name);
+    g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "%s is not a file of ours", name);
+    vr_error_next(error, "remove it");
     return FALSE;
 }
 

@@ -78,8 +78,8 @@ static const VrErrorCodeInfo codes[VR_ERROR_LAST_] = {
                         "{\"execute\":\"guest-ping\"}'"},
     [VR_ERROR_DATABASE] = {"Database", 1,
                            "the store's state.db is damaged, foreign, newer than this program, or locked",
-                           "stop what else uses the store; what is damaged is rebuilt by 'virt-reimage recover "
-                           "--rebuild'"},
+                           "stop what else uses the store; when a damaged state.db was moved away, 'virt-reimage "
+                           "recover --rebuild' restores what can be known without it"},
     [VR_ERROR_FENCED] = {"Fenced", 5, "another process took the set over while this one was working on it",
                          "'virt-reimage status SET' shows who has it now, and what is true"},
 };

@@ -100,7 +100,8 @@ static gboolean require(VrStore *store, const VrImage *image, GError **error)
         return FALSE;
     if (strcmp(now->stored_digest, image->stored_digest) != 0) {
         g_set_error_literal(error, VR_ERROR, VR_ERROR_CONFLICT,
-                            "it was deleted and published with other bytes since the version was chosen; begin again");
+                            "it was deleted and published with other bytes since the version was chosen");
+        vr_error_next(error, "begin again");
         return FALSE;
     }
     vr_autofd fd = vr_image_open_disk(store, image, error);

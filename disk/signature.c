@@ -243,9 +243,11 @@ gboolean vr_keys_find(const char *dir, const VrSignature *signature, guint8 key[
     }
     if (fd >= 0 && !look_for(fd, shown, signature->key_id, key, &count, known, error))
         return FALSE;
-    if (count == 0)
-        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "the signature is by key %s, which is not in %s; there are: %s",
-                    signature->key_id, shown, known->len ? known->str : "none");
+    if (count == 0) {
+        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "the signature is by key %s, which is not in %s",
+                    signature->key_id, shown);
+        vr_error_now(error, "there are: %s", known->len ? known->str : "none");
+    }
     return count > 0;
 }
 

@@ -20,7 +20,8 @@
 
 static gboolean nothing_yet(const char *root, GError **error)
 {
-    g_set_error(error, VR_ERROR, VR_ERROR_NOT_FOUND, "nothing was published in %s yet: begin with image-publish", root);
+    g_set_error(error, VR_ERROR, VR_ERROR_NOT_FOUND, "nothing was published in %s yet", root);
+    vr_error_next(error, "begin with image-publish");
     return FALSE;
 }
 
@@ -78,11 +79,11 @@ static gboolean is_lost(VrStore *store, const char *path, GError **error)
         g_autoptr(GPtrArray) names = vr_store_names(store, places[i], NULL);
         if (!names || names->len == 0)
             continue;
-        g_set_error(error, VR_ERROR, VR_ERROR_DATABASE,
-                    "%s is missing or empty, but %s/%s is not: put the right state.db back, or restore what can be "
-                    "known without "
-                    "it with 'virt-reimage recover --rebuild'; nothing was changed",
-                    path, store->root, places[i]);
+        g_set_error(error, VR_ERROR, VR_ERROR_DATABASE, "%s is missing or empty, but %s/%s is not", path, store->root,
+                    places[i]);
+        vr_error_next(error, "put the right state.db back, or restore what can be known without it with 'virt-reimage "
+                             "recover --rebuild'");
+        vr_error_now(error, "nothing was changed");
         return TRUE;
     }
     return FALSE;
@@ -351,10 +352,9 @@ static gboolean check_known(VrStore *store, const char *name, GError **error)
     if (fstatat(store->root_fd, relpath, &st, AT_SYMLINK_NOFOLLOW) == 0)
         return TRUE;
     g_autofree char *known = known_names(store);
-    g_set_error(error, VR_ERROR, VR_ERROR_NOT_FOUND,
-                "there is no image %s in %s; there are: %s; 'image-publish %s "
-                "VERSION FILE' makes it",
-                name, store->root, known, name);
+    g_set_error(error, VR_ERROR, VR_ERROR_NOT_FOUND, "there is no image %s in %s", name, store->root);
+    vr_error_now(error, "there are: %s", known);
+    vr_error_next(error, "'image-publish %s VERSION FILE' makes it", name);
     return FALSE;
 }
 
@@ -384,8 +384,9 @@ static gboolean none_of(VrStore *store, const char *name, const char *wanted, GE
         const VrImage *image = images->pdata[i];
         g_string_append_printf(text, "%s%s%s", i ? ", " : "", image->version, image->excluded ? " (excluded)" : "");
     }
-    g_set_error(error, VR_ERROR, VR_ERROR_NOT_FOUND, "image %s has no %s%s; it has: %s", name, wanted ? "version " : "",
-                wanted ? wanted : "version that is not excluded", text->len ? text->str : "none");
+    g_set_error(error, VR_ERROR, VR_ERROR_NOT_FOUND, "image %s has no %s%s", name, wanted ? "version " : "",
+                wanted ? wanted : "version that is not excluded");
+    vr_error_now(error, "it has: %s", text->len ? text->str : "none");
     return FALSE;
 }
 
@@ -453,8 +454,9 @@ char *vr_store_find_name(VrStore *store, const char *publisher, const char *offe
     }
     if (images) {
         g_autofree char *known = known_names(store);
-        g_set_error(error, VR_ERROR, VR_ERROR_NOT_FOUND,
-                    "no image has publisher %s, offer %s and sku %s; there are: %s", publisher, offer, sku, known);
+        g_set_error(error, VR_ERROR, VR_ERROR_NOT_FOUND, "no image has publisher %s, offer %s and sku %s", publisher,
+                    offer, sku);
+        vr_error_now(error, "there are: %s", known);
     }
     return NULL;
 }

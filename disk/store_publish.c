@@ -53,14 +53,15 @@ static gboolean same_offer(const VrImage *a, const char *publisher, const char *
 
 static gboolean offer_conflict(const Publication *p, const VrImage *other, gboolean same_name, GError **error)
 {
-    if (same_name)
-        g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT,
-                    "image %s has publisher %s, offer %s and sku %s; all its versions have the same", other->name,
+    if (same_name) {
+        g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "image %s has publisher %s, offer %s and sku %s", other->name,
                     other->publisher ? other->publisher : "(none)", other->offer ? other->offer : "(none)",
                     other->sku ? other->sku : "(none)");
-    else
+        vr_error_now(error, "all its versions have the same");
+    } else {
         g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "publisher %s, offer %s and sku %s are those of image %s",
                     p->asked->publisher, p->asked->offer, p->asked->sku, other->name);
+    }
     return FALSE;
 }
 
@@ -105,9 +106,9 @@ static gboolean accept_existing(const VrImage *existing, const char *digest, GEr
     if (strcmp(existing->source_digest, digest) == 0)
         return TRUE;
     g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT,
-                "%s %s is there already with other content: sha256:%s is published, sha256:%s was given; "
-                "a version never changes, so publish this as a higher one",
+                "%s %s is there already with other content: sha256:%s is published, sha256:%s was given",
                 existing->name, existing->version, existing->source_digest, digest);
+    vr_error_next(error, "a version never changes, so publish this as a higher one");
     return FALSE;
 }
 

@@ -102,9 +102,9 @@ static gboolean read_content(int fd, VrTempDisk *disk, GError **error)
     g_autofree char *table = found == 0 ? value_of(probe, "PTTYPE") : NULL;
 
     if (found < 0 || table) {
-        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED,
-                    "%s %s, so it is not made anew; only a disk that is one file system is", disk->path,
+        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "%s %s, so it is not made anew", disk->path,
                     table ? "has a partition table" : "cannot be told what it holds");
+        vr_error_now(error, "only a disk that is one file system is");
         return FALSE;
     }
     if (found > 0)

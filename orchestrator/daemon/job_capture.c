@@ -94,7 +94,7 @@ static GError *not_begun(void)
 {
     GError *error = g_error_new_literal(VR_ERROR, VR_ERROR_DISCONNECTED, "the unit of the job did not begin");
 
-    vr_error_now(&error, "so nothing was done");
+    vr_error_now(&error, "nothing was done");
     vr_error_next(&error, "'journalctl -u virt-reimage-job@*' may say why");
     return error;
 }

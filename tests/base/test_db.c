@@ -444,7 +444,7 @@ static void a_stopped_writer_is_named(void **state)
     }
     assert_int_equal(waitpid(child, &status, WUNTRACED), child);
     assert_true(WIFSTOPPED(status));
-    named = g_strdup_printf("locked by process %d for more than 10 s, which is stopped: 'kill -CONT %d'", child, child);
+    named = g_strdup_printf("locked by process %d for more than 10 s, which is stopped; 'kill -CONT %d'", child, child);
     gboolean begun = vr_db_begin(ours, &error);
     assert_int_equal(kill(child, SIGKILL), 0);
     assert_int_equal(waitpid(child, &status, 0), child);
