@@ -42,9 +42,10 @@ static gboolean open_here(VrCall *call, GError **error)
     virConnectPtr conn = virConnectOpen(call->subject);
 
     if (conn == NULL) {
-        g_set_error(error, VR_ERROR, VR_ERROR_DISCONNECTED,
-                    "libvirt cannot be reached at %s: %s; is libvirtd running? (systemctl start libvirtd)",
-                    call->subject != NULL ? call->subject : "its default URI", virGetLastErrorMessage());
+        g_set_error(error, VR_ERROR, VR_ERROR_DISCONNECTED, "libvirt cannot be reached at %s",
+                    call->subject != NULL ? call->subject : "its default URI");
+        vr_error_cause(error, "%s", virGetLastErrorMessage());
+        vr_error_next(error, "is libvirtd running? (systemctl start libvirtd)");
         return FALSE;
     }
     call->opened = vr_session_new(conn, call->watch);
@@ -87,9 +88,9 @@ static VrSession *open_session(VrConnection *self, gint64 not_before_ms, char **
     if (!vr_call_run(call, timeout)) {
         vr_call_abandon(call, NULL);
         g_set_error(error, VR_ERROR, VR_ERROR_DISCONNECTED,
-                    "libvirt did not answer at %s within %" G_GINT64_FORMAT
-                    " s; does libvirtd hang? ('systemctl restart libvirtd' leaves guests running)",
+                    "libvirt did not answer at %s within %" G_GINT64_FORMAT " s",
                     self->uri != NULL ? self->uri : "its default URI", timeout / 1000);
+        vr_error_next(error, "does libvirtd hang? ('systemctl restart libvirtd' leaves guests running)");
         return NULL;
     }
     if (!call->ok) {
@@ -195,9 +196,10 @@ static void set_overrun_error(const char *what, gint64 patience_ms, VrOverrun ov
 
     if (overrun == VR_OVERRUN_DETACH)
         g_set_error(error, VR_ERROR, VR_ERROR_TIMEOUT, "%s: no answer within %.0f s", what, seconds);
-    else
-        g_set_error(error, VR_ERROR, VR_ERROR_DISCONNECTED,
-                    "%s: libvirt did not answer within %.0f s; the outcome is unknown", what, seconds);
+    else {
+        g_set_error(error, VR_ERROR, VR_ERROR_DISCONNECTED, "%s: libvirt did not answer within %.0f s", what, seconds);
+        vr_error_now(error, "the outcome is unknown");
+    }
 }
 
 static const char *subject_of(const VrCall *call, const char *what)
@@ -214,20 +216,21 @@ static gboolean is_worth_asking(const VrCall *call, const char *what, GError **e
     guint subjects;
     guint calls = vr_call_hanging(subject, &subjects);
 
-    if (subjects >= MAX_HANGING_SUBJECTS)
+    if (subjects >= MAX_HANGING_SUBJECTS) {
         g_set_error(error, VR_ERROR, VR_ERROR_DISCONNECTED,
-                    "%s: libvirt is not asked any more, as calls of this process about %u things hang in it; look at "
-                    "libvirtd and at the guests that do not answer ('systemctl restart libvirtd' leaves guests "
-                    "running), then run 'virt-reimage recover'",
-                    what, subjects);
-    else if (calls >= MAX_HANGING_ON_ONE)
+                    "%s: libvirt is not asked any more, as calls of this process about %u things hang in it", what,
+                    subjects);
+        vr_error_next(error, "look at libvirtd and at the guests that do not answer ('systemctl restart libvirtd' "
+                             "leaves guests running), then run 'virt-reimage recover'");
+    } else if (calls >= MAX_HANGING_ON_ONE) {
         g_set_error(error, VR_ERROR, VR_ERROR_DISCONNECTED,
-                    "%s: libvirt is not asked about %s any more, as %u calls of this process hang on it; look at it "
-                    "with 'virsh dominfo', which hangs too until it is free ('systemctl restart libvirtd' frees it and "
-                    "leaves guests running), then run 'virt-reimage recover'",
-                    what, subject, calls);
-    else
+                    "%s: libvirt is not asked about %s any more, as %u calls of this process hang on it", what, subject,
+                    calls);
+        vr_error_next(error, "look at it with 'virsh dominfo', which hangs too until it is free ('systemctl restart "
+                             "libvirtd' frees it and leaves guests running), then run 'virt-reimage recover'");
+    } else {
         return TRUE;
+    }
     return FALSE;
 }
 

@@ -38,10 +38,14 @@ gboolean vr_libvirt_error(VrCall *call, GError **error)
     if (call->conn != NULL && virConnectIsAlive(call->conn) != 1)
         code = VR_ERROR_DISCONNECTED;
     call->retry = code == VR_ERROR_HYPERVISOR && last == VIR_ERR_OPERATION_TIMEOUT;
-    if (code == VR_ERROR_DISCONNECTED)
-        g_set_error(error, VR_ERROR, code, "the connection to libvirt broke: %s; the outcome is unknown", message);
-    else
+    if (code == VR_ERROR_DISCONNECTED) {
+        g_set_error_literal(error, VR_ERROR, code, "the connection to libvirt broke");
+        vr_error_cause(error, "%s", message);
+        vr_error_now(error, "the outcome is unknown");
+    } else {
         g_set_error_literal(error, VR_ERROR, code, message);
+        vr_error_is_cause(error);
+    }
     return FALSE;
 }
 
