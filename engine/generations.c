@@ -108,9 +108,10 @@ VrGeneration *vr_journal_generation(VrJournal *journal, const char *uuid, guint 
 
     if (local)
         g_propagate_error(error, g_steal_pointer(&local));
-    else if (!found)
-        g_set_error(error, VR_ERROR, VR_ERROR_NOT_FOUND,
-                    "there is no generation %u; 'virt-reimage generations' lists those that there are", number);
+    else if (!found) {
+        g_set_error(error, VR_ERROR, VR_ERROR_NOT_FOUND, "there is no generation %u", number);
+        vr_error_next(error, "'virt-reimage generations' lists those that there are");
+    }
     return found;
 }
 
@@ -327,8 +328,8 @@ static gboolean restore(VrJournal *journal, const VrOwner *owner, const char *uu
     if (!read_known(vr_journal_db(journal), uuid, &known, error))
         return FALSE;
     if (known) {
-        g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "state.db knows instance %s by now; nothing of it was changed",
-                    uuid);
+        g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "state.db knows instance %s by now", uuid);
+        vr_error_now(error, "nothing of it was changed");
         return FALSE;
     }
     for (guint i = 0; i < generations->len; i++)

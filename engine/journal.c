@@ -176,11 +176,12 @@ static gboolean insert_swap(VrJournal *journal, const VrSwapRow *row, GError **e
             (gint64)row->rollback, (gint64)row->from, (gint64)row->to, (gint64)row->state, (gint64)row->reached,
             (gint64)row->was_running, row->old_boot_id))
         return TRUE;
-    if (g_error_matches(local, VR_ERROR, VR_ERROR_CONFLICT))
-        g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "'%s' has an open swap; run 'virt-reimage recover' first",
-                    row->domain);
-    else
+    if (g_error_matches(local, VR_ERROR, VR_ERROR_CONFLICT)) {
+        g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "'%s' has an open swap", row->domain);
+        vr_error_next(error, "run 'virt-reimage recover' first");
+    } else {
         g_propagate_error(error, g_steal_pointer(&local));
+    }
     return FALSE;
 }
 

@@ -96,10 +96,13 @@ VrOwner *vr_owner_acquire(VrJournal *journal, int root_fd, const char *set_name,
     if (!owner->lock) {
         g_autofree char *advice = vr_owner_advice(set_name, local->message);
         const char *held = g_str_has_prefix(local->message, set_name) ? local->message + strlen(set_name) : NULL;
-        if (held && local->code == VR_ERROR_BUSY)
-            g_set_error(error, VR_ERROR, VR_ERROR_BUSY, "set '%s'%s; %s", set_name, held, advice);
-        else
+        if (held && local->code == VR_ERROR_BUSY) {
+            g_set_error(error, VR_ERROR, VR_ERROR_BUSY, "set '%s'%s", set_name, held);
+            vr_error_next(error, "%s", advice);
+        } else {
             g_set_error(error, VR_ERROR, local->code, "set '%s': %s", set_name, local->message);
+            vr_error_adopt(error, local);
+        }
         return NULL;
     }
     if (!vr_db_begin(db, error))
@@ -136,8 +139,8 @@ static gboolean check_fence(VrJournal *journal, const VrOwner *owner, GError **e
         return FALSE;
     if (row == 1 && sqlite3_column_int64(stmt, 0) == owner->fence)
         return TRUE;
-    g_set_error(error, VR_ERROR, VR_ERROR_FENCED,
-                "set '%s' has another owner by now; this process changes nothing any more", owner->set_name);
+    g_set_error(error, VR_ERROR, VR_ERROR_FENCED, "set '%s' has another owner by now", owner->set_name);
+    vr_error_now(error, "this process changes nothing any more");
     return FALSE;
 }
 

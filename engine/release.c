@@ -137,10 +137,10 @@ static gboolean is_recorded(const VrEngine *engine, const Subject *subject, GErr
         return FALSE;
     if (!subject->current && (released || !g_str_has_prefix(subject->path, ours)))
         return TRUE;
-    g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT,
-                "the OS disk of '%s' is %s, and what is recorded is %s: somebody changed the domain, or state.db is "
-                "an old copy; put the disk back with 'virsh edit', then try again",
+    g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "the OS disk of '%s' is %s, and what is recorded is %s",
                 subject->info.name, subject->path, subject->current ? subject->current->path : "none of ours");
+    vr_error_now(error, "somebody changed the domain, or state.db is an old copy");
+    vr_error_next(error, "put the disk back with 'virsh edit', then try again");
     return FALSE;
 }
 
@@ -180,9 +180,10 @@ static gboolean read_subject(const VrEngine *engine, const VrReleaseRequest *req
     }
     if (!is_recorded(engine, subject, error) || !has_open_swap(engine, subject, &open, error))
         return FALSE;
-    if (open)
-        g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "'%s' has an open swap; run 'virt-reimage recover' first",
-                    subject->info.name);
+    if (open) {
+        g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "'%s' has an open swap", subject->info.name);
+        vr_error_next(error, "run 'virt-reimage recover' first");
+    }
     return !open;
 }
 
@@ -308,10 +309,9 @@ static gboolean still_runs(const Pull *pull, GError **error)
         return FALSE;
     if (info.state == VR_DOMAIN_RUNNING || info.state == VR_DOMAIN_PAUSED)
         return TRUE;
-    g_set_error(
-        error, VR_ERROR, VR_ERROR_CONFLICT,
-        "'%s' was stopped while its disk was made to stand alone; nothing is lost, and releasing it again goes on",
-        pull->plan->domain);
+    g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "'%s' was stopped while its disk was made to stand alone",
+                pull->plan->domain);
+    vr_error_now(error, "nothing is lost, and releasing it again goes on");
     return FALSE;
 }
 
@@ -333,9 +333,9 @@ static gboolean ask(Pull *pull, GError **error)
 
     if (pull->asked++ == PULL_TRIES) {
         g_set_error(error, VR_ERROR, VR_ERROR_HYPERVISOR,
-                    "'%s': the block pull of %s ended before its end, perhaps for lack of space; the disk is as it "
-                    "was, and the log of its QEMU may say more",
-                    pull->plan->domain, pull->plan->target);
+                    "'%s': the block pull of %s ended before its end, perhaps for lack of space", pull->plan->domain,
+                    pull->plan->target);
+        vr_error_now(error, "the disk is as it was, and the log of its QEMU may say more");
         return FALSE;
     }
     if (!vr_owner_check(pull->engine->journal, pull->engine->owner, error))

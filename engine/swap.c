@@ -265,8 +265,9 @@ static gboolean give_up_on_undo(VrSwap *swap, GError *cause, GError **error)
             g_propagate_error(error, g_steal_pointer(&why));
         return FALSE;
     }
-    g_set_error(error, VR_ERROR, VR_ERROR_PERSON, "'%s' could not be put back and its state is UNKNOWN: %s; %s",
-                swap->row->domain, why->message, advice);
+    g_set_error(error, VR_ERROR, VR_ERROR_PERSON, "'%s' could not be put back and its state is UNKNOWN: %s",
+                swap->row->domain, why->message);
+    vr_error_next(error, "%s", advice);
     return FALSE;
 }
 
@@ -318,8 +319,8 @@ gboolean vr_swap_undo(VrSwap *swap, const char *reason, GError **error)
     if (vr_swap_state_is_final(swap->row->state)) {
         if (swap->row->state != VR_SWAP_COMMITTED)
             return TRUE;
-        g_set_error(error, VR_ERROR, VR_ERROR_FAILED, "'%s': a committed swap is not undone; roll it back",
-                    swap->row->domain);
+        g_set_error(error, VR_ERROR, VR_ERROR_FAILED, "'%s': a committed swap is not undone", swap->row->domain);
+        vr_error_next(error, "roll it back");
         return FALSE;
     }
     vr_swap_console_end(swap);

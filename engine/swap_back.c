@@ -54,9 +54,9 @@ static gboolean force_off_new(VrSwap *swap, const char *live, GError **error)
     if (!vr_swap_names_disk(swap, live, swap->to, &runs_on_new, error))
         return FALSE;
     if (!runs_on_new) {
-        g_set_error(error, VR_ERROR, VR_ERROR_PERSON,
-                    "it runs neither on the old disk %s nor on the new one %s; somebody changed it", swap->from->path,
-                    swap->to->path);
+        g_set_error(error, VR_ERROR, VR_ERROR_PERSON, "it runs neither on the old disk %s nor on the new one %s",
+                    swap->from->path, swap->to->path);
+        vr_error_now(error, "somebody changed it");
         return FALSE;
     }
     return note(swap, "new-forced-off", NULL, error) && vr_swap_force_off(swap, error);
@@ -125,9 +125,9 @@ gboolean vr_swap_old_disk_configured(VrSwap *swap, gboolean again, char **config
     }
     /* without an intent there is none, and nothing of ours can have changed it */
     if (!swap->intent_xml || !vr_domain_xml_same_os_disk(inactive, swap->intent_xml, swap->row->os_target)) {
-        g_set_error(error, VR_ERROR, VR_ERROR_PERSON,
-                    "its XML names neither the old disk %s nor the new one %s; somebody changed it", swap->from->path,
-                    swap->to->path);
+        g_set_error(error, VR_ERROR, VR_ERROR_PERSON, "its XML names neither the old disk %s nor the new one %s",
+                    swap->from->path, swap->to->path);
+        vr_error_now(error, "somebody changed it");
         return FALSE;
     }
     back = vr_domain_xml_with_kept(inactive, swap->row->os_target, swap->before_xml, NULL, error);

@@ -65,11 +65,12 @@ static gboolean is_unknown_of_ours(const VrEngine *engine, const char *uuid, con
 
     if (!g_str_has_prefix(path, ours))
         return FALSE;
-    g_set_error(
-        error, VR_ERROR, VR_ERROR_CONFLICT,
-        "'%s' runs on %s, which state.db does not know: it was lost or is an old copy; put the right state.db back "
-        "into %s, or, when there is none, run 'virt-reimage recover --rebuild'; nothing was changed",
-        domain, path, vr_store_root(engine->store));
+    g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "'%s' runs on %s, which state.db does not know", domain, path);
+    vr_error_now(error, "it was lost or is an old copy");
+    vr_error_next(error,
+                  "put the right state.db back into %s, or, when there is none, run 'virt-reimage recover --rebuild'",
+                  vr_store_root(engine->store));
+    vr_error_now(error, "nothing was changed");
     return TRUE;
 }
 
@@ -96,11 +97,10 @@ static VrGeneration *current_generation(const VrEngine *engine, const char *uuid
     }
     if (g_str_equal(current->path, found->path))
         return g_steal_pointer(&current);
-    g_set_error(
-        error, VR_ERROR, VR_ERROR_CONFLICT,
-        "the OS disk of '%s' is %s, but its generation %u is %s: somebody changed the domain; put the disk back "
-        "with 'virsh edit', then try again",
-        domain, found->path, current->number, current->path);
+    g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "the OS disk of '%s' is %s, but its generation %u is %s", domain,
+                found->path, current->number, current->path);
+    vr_error_now(error, "somebody changed the domain");
+    vr_error_next(error, "put the disk back with 'virsh edit', then try again");
     return NULL;
 }
 
@@ -234,8 +234,9 @@ static gboolean disks_exist(VrHv *hv, const VrDomainDef *def, const VrDomainDisk
         if (!vr_disk_local_path(hv, disk, &path, NULL) ? disk != os : !path || access(path, F_OK) == 0)
             continue;
         g_set_error(error, VR_ERROR, VR_ERROR_REFUSED,
-                    "'%s': its disk %s, %s, is not there, so it would not start again; put the file back%s", domain,
-                    disk->target, path ? path : disk->volume, disk == os ? ", or roll back to a kept generation" : "");
+                    "'%s': its disk %s, %s, is not there, so it would not start again", domain, disk->target,
+                    path ? path : disk->volume);
+        vr_error_next(error, "put the file back%s", disk == os ? ", or roll back to a kept generation" : "");
         return FALSE;
     }
     return TRUE;
@@ -328,7 +329,8 @@ static gboolean has_no_open_swap(const VrEngine *engine, const char *uuid, const
     }
     if (!last || vr_swap_state_is_final(last->state))
         return TRUE;
-    g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "'%s' has an open swap; run 'virt-reimage recover' first", domain);
+    g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "'%s' has an open swap", domain);
+    vr_error_next(error, "run 'virt-reimage recover' first");
     return FALSE;
 }
 

@@ -310,10 +310,9 @@ static gboolean none_is_gone(const GPtrArray *before, const GPtrArray *now, GErr
         const char *path = ((const VrGuestFile *)g_ptr_array_index(before, i))->path;
         if (find(now, path))
             continue;
-        g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT,
-                    "%s was carried over, and is gone from the guest since; nothing was changed: try again, or carry "
-                    "it over from the disk",
-                    path);
+        g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "%s was carried over, and is gone from the guest since", path);
+        vr_error_now(error, "nothing was changed");
+        vr_error_next(error, "try again, or carry it over from the disk");
         return FALSE;
     }
     return TRUE;
@@ -340,8 +339,9 @@ gboolean vr_swap_carry_again(VrSwap *swap, GError **error)
             return now != NULL;
         if (round == ROUNDS) {
             g_set_error_literal(error, VR_ERROR, VR_ERROR_CONFLICT,
-                                "the guest changes its files faster than they can be carried over; nothing was "
-                                "changed: carry them over from the disk");
+                                "the guest changes its files faster than they can be carried over");
+            vr_error_now(error, "nothing was changed");
+            vr_error_next(error, "carry them over from the disk");
             return FALSE;
         }
         if (!write_again(swap, g_steal_pointer(&now), error))
@@ -424,11 +424,10 @@ static gboolean may_be_read(const VrSwap *swap, const char *file, GError **error
         return FALSE;
     }
     g_autofree char *name = look.data_file ? NULL : vr_printable(look.backing, -1);
-    g_set_error(
-        error, VR_ERROR, VR_ERROR_REFUSED,
-        "nothing is carried over from %s: its header names %s%s%s, which is not what is known to lie below; look "
-        "who wrote that there, or carry over from the guest",
-        file, name ? "'" : "a file with its data", name ? name : "", name ? "'" : "");
+    g_set_error(error, VR_ERROR, VR_ERROR_REFUSED,
+                "nothing is carried over from %s: its header names %s%s%s, which is not what is known to lie below",
+                file, name ? "'" : "a file with its data", name ? name : "", name ? "'" : "");
+    vr_error_next(error, "look who wrote that there, or carry over from the guest");
     return FALSE;
 }
 

@@ -81,11 +81,13 @@ gboolean vr_generation_xml_is_ours(int dir_fd, const VrGeneration *generation, c
         return TRUE;
     if (local)
         g_propagate_error(error, g_steal_pointer(&local));
-    else
+    else {
         g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT,
-                    "g%u.xml in the directory of %s is not what was written for generation %u; it is left as it is: "
-                    "move it away if it is of no use, or put back what was there",
-                    generation->number, generation->uuid, generation->number);
+                    "g%u.xml in the directory of %s is not what was written for generation %u", generation->number,
+                    generation->uuid, generation->number);
+        vr_error_now(error, "it is left as it is");
+        vr_error_next(error, "move it away if it is of no use, or put back what was there");
+    }
     return FALSE;
 }
 

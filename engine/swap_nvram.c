@@ -68,10 +68,10 @@ static gboolean may_be_taken(const VrSwap *swap, const char *domain, const char 
         return TRUE;
     if (!is_beneath(&swap->engine, from->nvram) && !is_beneath(&swap->engine, path))
         return TRUE;
-    g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT,
-                "the NVRAM of '%s' is %s, but its generation %u has %s: somebody changed the domain; put it back with "
-                "'virsh edit', then try again",
-                domain, path ? path : "not named", from->number, from->nvram ? from->nvram : "none");
+    g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "the NVRAM of '%s' is %s, but its generation %u has %s", domain,
+                path ? path : "not named", from->number, from->nvram ? from->nvram : "none");
+    vr_error_now(error, "somebody changed the domain");
+    vr_error_next(error, "put it back with 'virsh edit', then try again");
     return FALSE;
 }
 
@@ -136,9 +136,9 @@ gboolean vr_swap_nvram_begin(VrSwap *swap, const VrDomainInfo *info, const VrDom
     if (swap->row->rollback || !must_be_there(swap, info))
         return TRUE;
     g_set_error(error, VR_ERROR, VR_ERROR_REFUSED,
-                "'%s': its NVRAM, %s, is not there, so a new generation would have none of its boot entries and keys; "
-                "put the file back",
+                "'%s': its NVRAM, %s, is not there, so a new generation would have none of its boot entries and keys",
                 info->name, path);
+    vr_error_next(error, "put the file back");
     return FALSE;
 }
 
@@ -149,9 +149,10 @@ gboolean vr_swap_nvram_check_kept(const VrSwap *swap, const char *domain, GError
 
     if ((to->nvram == NULL) != (swap->from->nvram == NULL)) {
         g_set_error(error, VR_ERROR, VR_ERROR_REFUSED,
-                    "'%s': generation %u was made with%s NVRAM, and the domain has %s now: its firmware was changed; "
-                    "change it back with 'virsh edit'",
-                    domain, to->number, to->nvram ? "" : "out", swap->from->nvram ? "one" : "none");
+                    "'%s': generation %u was made with%s NVRAM, and the domain has %s now", domain, to->number,
+                    to->nvram ? "" : "out", swap->from->nvram ? "one" : "none");
+        vr_error_now(error, "its firmware was changed");
+        vr_error_next(error, "change it back with 'virsh edit'");
         return FALSE;
     }
     if (!to->nvram || to->nvram_file.device == 0)

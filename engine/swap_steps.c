@@ -71,10 +71,9 @@ static gboolean is_free(const char *path, GError **error)
 
     if (!path || (lstat(path, &st) < 0 && errno == ENOENT))
         return TRUE;
-    g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT,
-                "%s exists already, and state.db does not know it: nothing was changed; if state.db was lost or is an "
-                "old copy, put the right one back",
-                path);
+    g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "%s exists already, and state.db does not know it", path);
+    vr_error_now(error, "nothing was changed");
+    vr_error_next(error, "if state.db was lost or is an old copy, put the right one back");
     return FALSE;
 }
 
@@ -147,12 +146,12 @@ gboolean vr_swap_check_moved(VrSwap *swap, const VrDomainInfo *info, GError **er
         note_moved(swap, now);
     if (info->state != VR_DOMAIN_OFF || (!now && !before))
         return TRUE;
-    g_set_error(
-        error, VR_ERROR, VR_ERROR_PERSON,
-        "the domain is off because it was %s; it is not started here: start it yourself ('virsh start %s') if it is "
-        "to run here, or, if it lives on elsewhere, undefine it here and end this swap with 'virt-reimage recover "
-        "%s --forget %s'",
-        now ? now : before, swap->row->domain, swap->row->set_name, swap->row->domain);
+    g_set_error(error, VR_ERROR, VR_ERROR_PERSON, "the domain is off because it was %s", now ? now : before);
+    vr_error_now(error, "it is not started here");
+    vr_error_next(error,
+                  "start it yourself ('virsh start %s') if it is to run here, or, if it lives on elsewhere, undefine "
+                  "it here and end this swap with 'virt-reimage recover %s --forget %s'",
+                  swap->row->domain, swap->row->set_name, swap->row->domain);
     return FALSE;
 }
 
@@ -282,8 +281,9 @@ static gboolean unchanged_since_prepared(VrSwap *swap, const char *inactive, GEr
 {
     if (vr_domain_xml_same(inactive, swap->before_xml))
         return TRUE;
-    g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT,
-                "the domain was edited by somebody since the swap was prepared; nothing was overwritten");
+    g_set_error_literal(error, VR_ERROR, VR_ERROR_CONFLICT,
+                        "the domain was edited by somebody since the swap was prepared");
+    vr_error_now(error, "nothing was overwritten");
     return FALSE;
 }
 
