@@ -150,8 +150,8 @@ static gboolean read_key(VrConfig *config, GKeyFile *file, const char *group, co
     g_autofree char *value = NULL, *shown = vr_printable(key, -1);
 
     if (i == G_N_ELEMENTS(rows)) {
-        g_set_error(error, VR_ERROR, VR_ERROR_INVALID, "[%s] %s: there is no such key; virt-reimage.conf(5) lists them",
-                    group, shown);
+        g_set_error(error, VR_ERROR, VR_ERROR_INVALID, "[%s] %s: there is no such key", group, shown);
+        vr_error_next(error, "virt-reimage.conf(5) lists them");
         return FALSE;
     }
     value = g_key_file_get_string(file, group, key, &local);
@@ -172,8 +172,8 @@ static gboolean read_group(VrConfig *config, GKeyFile *file, const char *group, 
     (void)find(group, NULL, &known);
     if (!known) {
         g_autofree char *shown = vr_printable(group, -1);
-        g_set_error(error, VR_ERROR, VR_ERROR_INVALID, "[%s]: there is no such group; virt-reimage.conf(5) lists them",
-                    shown);
+        g_set_error(error, VR_ERROR, VR_ERROR_INVALID, "[%s]: there is no such group", shown);
+        vr_error_next(error, "virt-reimage.conf(5) lists them");
         return FALSE;
     }
     names = g_key_file_get_keys(file, group, NULL, NULL);
@@ -204,13 +204,15 @@ static gboolean parse(VrConfig *config, const VrPayload *bytes, GError **error)
 /* What root runs is said by nobody else. */
 static gboolean check_writers(const char *path, const struct stat *st, GError **error)
 {
-    if (st->st_uid != 0 && st->st_uid != geteuid())
-        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "%s belongs to uid %u; 'chown root' it", path,
-                    (unsigned)st->st_uid);
-    else if (st->st_mode & 0022)
-        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "%s can be written to by others; 'chmod go-w' it", path);
-    else
+    if (st->st_uid != 0 && st->st_uid != geteuid()) {
+        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "%s belongs to uid %u", path, (unsigned)st->st_uid);
+        vr_error_next(error, "'chown root' it");
+    } else if (st->st_mode & 0022) {
+        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "%s can be written to by others", path);
+        vr_error_next(error, "'chmod go-w' it");
+    } else {
         return TRUE;
+    }
     return FALSE;
 }
 

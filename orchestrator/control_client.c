@@ -22,13 +22,13 @@ static size_t take(char *data, size_t size, size_t count, void *into)
 
 static gboolean not_answered(CURLcode code, const char *set_name, const char *why, GError **error)
 {
-    if (code == CURLE_OPERATION_TIMEDOUT)
-        g_set_error(error, VR_ERROR, VR_ERROR_TIMEOUT,
-                    "the process of the run of '%s' does not answer; 'virt-reimage status %s' shows its pid", set_name,
-                    set_name);
-    else
-        g_set_error(error, VR_ERROR, VR_ERROR_DISCONNECTED, "no process listens for the run of '%s': %s", set_name,
-                    *why ? why : curl_easy_strerror(code));
+    if (code == CURLE_OPERATION_TIMEDOUT) {
+        g_set_error(error, VR_ERROR, VR_ERROR_TIMEOUT, "the process of the run of '%s' does not answer", set_name);
+        vr_error_next(error, "'virt-reimage status %s' shows its pid", set_name);
+    } else {
+        g_set_error(error, VR_ERROR, VR_ERROR_DISCONNECTED, "no process listens for the run of '%s'", set_name);
+        vr_error_cause(error, "%s", *why ? why : curl_easy_strerror(code));
+    }
     return FALSE;
 }
 

@@ -342,12 +342,11 @@ static void set_cancelled(const VrExecutor *executor, const VrRolloutView *view,
     const char *what = vr_run_kind_name(run->kind);
     g_autofree char *names = names_of_pending(executor);
 
-    g_set_error(error, VR_ERROR, VR_ERROR_CANCELLED,
-                "%s of '%s' was cancelled: %u done, %u put back, %u not begun%s%s%s%s%s%s", what, run->set_name,
-                view->successful, view->restored, view->pending,
-                view->pending ? "; those that are left: 'virt-reimage " : "", view->pending ? what : "",
-                view->pending ? " " : "", view->pending ? run->set_name : "",
-                view->pending && run->kind != VR_RUN_UPGRADE ? names : "", view->pending ? "'" : "");
+    g_set_error(error, VR_ERROR, VR_ERROR_CANCELLED, "%s of '%s' was cancelled: %u done, %u put back, %u not begun",
+                what, run->set_name, view->successful, view->restored, view->pending);
+    if (view->pending)
+        vr_error_next(error, "those that are left: 'virt-reimage %s %s%s'", what, run->set_name,
+                      run->kind != VR_RUN_UPGRADE ? names : "");
 }
 
 /* A run that stopped because guests could not be prepared or stopped ends with the first cause; else it is the policy. A disk that cannot be written
@@ -367,25 +366,25 @@ static gboolean judge(const VrExecutor *executor, const VrRolloutView *view, GEr
     const VrRun *run = executor->run;
     const char *what = vr_run_kind_name(run->kind);
 
-    if (view->unknown > 0)
-        g_set_error(error, VR_ERROR, VR_ERROR_PERSON,
-                    "%s of '%s': the state of %u instance(s) is UNKNOWN: %s; see 'virt-reimage status %s', then run "
-                    "'virt-reimage recover %s'",
-                    what, run->set_name, view->unknown, run->error_text, run->set_name, run->set_name);
-    else if (view->status == VR_RUN_CANCELLED)
+    if (view->unknown > 0) {
+        g_set_error(error, VR_ERROR, VR_ERROR_PERSON, "%s of '%s': the state of %u instance(s) is UNKNOWN: %s", what,
+                    run->set_name, view->unknown, run->error_text);
+        vr_error_next(error, "see 'virt-reimage status %s', then run 'virt-reimage recover %s'", run->set_name,
+                      run->set_name);
+    } else if (view->status == VR_RUN_CANCELLED) {
         set_cancelled(executor, view, error);
-    else if (view->status == VR_RUN_FAULTED)
-        g_set_error(error, VR_ERROR, stop_code(executor),
-                    "%s of '%s' stopped: %s: %s; see 'virt-reimage history %s --run %s'", what, run->set_name,
-                    run->error_code, run->error_text, run->set_name, run->id);
-    else if (view->failed > 0)
-        g_set_error(
-            error, VR_ERROR, VR_ERROR_PARTIAL,
-            "%s of '%s' is done, but %u instance(s) failed, %u of them were put back; see 'virt-reimage history "
-            "%s --run %s'",
-            what, run->set_name, view->failed, view->restored, run->set_name, run->id);
-    else
+    } else if (view->status == VR_RUN_FAULTED) {
+        g_set_error(error, VR_ERROR, stop_code(executor), "%s of '%s' stopped: %s: %s", what, run->set_name,
+                    run->error_code, run->error_text);
+        vr_error_next(error, "see 'virt-reimage history %s --run %s'", run->set_name, run->id);
+    } else if (view->failed > 0) {
+        g_set_error(error, VR_ERROR, VR_ERROR_PARTIAL,
+                    "%s of '%s' is done, but %u instance(s) failed, %u of them were put back", what, run->set_name,
+                    view->failed, view->restored);
+        vr_error_next(error, "see 'virt-reimage history %s --run %s'", run->set_name, run->id);
+    } else {
         return TRUE;
+    }
     return FALSE;
 }
 
@@ -563,9 +562,9 @@ gboolean vr_executor_run(VrExecutor *executor, VrRun **run, GError **error)
     } else {
         ok = FALSE;
         put_away(executor);
-        g_set_error(error, VR_ERROR, VR_ERROR_CANCELLED,
-                    "run %s of '%s' stays open; 'virt-reimage resume %s' goes on with it", executor->run->id,
-                    executor->run->set_name, executor->run->set_name);
+        g_set_error(error, VR_ERROR, VR_ERROR_CANCELLED, "run %s of '%s' stays open", executor->run->id,
+                    executor->run->set_name);
+        vr_error_next(error, "'virt-reimage resume %s' goes on with it", executor->run->set_name);
     }
     vr_executor_close(executor);
     if (run)

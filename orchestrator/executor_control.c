@@ -250,10 +250,9 @@ gboolean vr_executor_past(const VrSet *set, VrRun *run, VrRunTarget *targets, Vr
                                    .skipped = past->reason};
     }
     if (!same) {
-        g_set_error(
-            error, VR_ERROR, VR_ERROR_REFUSED,
-            "run %s of '%s' cannot go on: the set has other instances now; end it with 'virt-reimage cancel %s'",
-            run->id, set->name, set->name);
+        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "run %s of '%s' cannot go on: the set has other instances now",
+                    run->id, set->name);
+        vr_error_next(error, "end it with 'virt-reimage cancel %s'", set->name);
         return FALSE;
     }
     request->kind = run->kind;

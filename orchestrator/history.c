@@ -312,9 +312,10 @@ VrRun *vr_history_get(VrDb *db, const char *set_name, const char *run_id, GError
 {
     g_autoptr(GPtrArray) runs = list(db, set_name, run_id, 1, error);
 
-    if (runs && runs->len == 0)
-        g_set_error(error, VR_ERROR, VR_ERROR_NOT_FOUND,
-                    "set '%s' has no run '%s'; 'virt-reimage history %s' lists them", set_name, run_id, set_name);
+    if (runs && runs->len == 0) {
+        g_set_error(error, VR_ERROR, VR_ERROR_NOT_FOUND, "set '%s' has no run '%s'", set_name, run_id);
+        vr_error_next(error, "'virt-reimage history %s' lists them", set_name);
+    }
     return runs && runs->len > 0 ? g_ptr_array_steal_index(runs, 0) : NULL;
 }
 

@@ -49,14 +49,16 @@ static int by_name(gconstpointer a, gconstpointer b)
 
 static gboolean is_ours_alone(const char *path, const struct stat *st, GError **error)
 {
-    if (st->st_uid != 0 && st->st_uid != geteuid())
-        g_set_error(error, VR_ERROR, VR_ERROR_FAILED, "%s belongs to uid %u and is not run; 'chown root' it", path,
+    if (st->st_uid != 0 && st->st_uid != geteuid()) {
+        g_set_error(error, VR_ERROR, VR_ERROR_FAILED, "%s belongs to uid %u and is not run", path,
                     (unsigned)st->st_uid);
-    else if (st->st_mode & 0022)
-        g_set_error(error, VR_ERROR, VR_ERROR_FAILED, "%s can be written to by others and is not run; 'chmod go-w' it",
-                    path);
-    else
+        vr_error_next(error, "'chown root' it");
+    } else if (st->st_mode & 0022) {
+        g_set_error(error, VR_ERROR, VR_ERROR_FAILED, "%s can be written to by others and is not run", path);
+        vr_error_next(error, "'chmod go-w' it");
+    } else {
         return TRUE;
+    }
     return FALSE;
 }
 
@@ -78,11 +80,12 @@ static gboolean check(const VrChannel *channel, GError **error)
         return FALSE;
     if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
         vr_set_error_errno(error, errno, "%s", channel->path);
-    else if (S_ISLNK(st.st_mode))
-        g_set_error(error, VR_ERROR, VR_ERROR_FAILED, "%s is a link and is not followed; put the program there",
-                    channel->path);
-    else
+    else if (S_ISLNK(st.st_mode)) {
+        g_set_error(error, VR_ERROR, VR_ERROR_FAILED, "%s is a link and is not followed", channel->path);
+        vr_error_next(error, "put the program there");
+    } else {
         return is_ours_alone(channel->path, &st, error);
+    }
     return FALSE;
 }
 

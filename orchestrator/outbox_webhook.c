@@ -78,12 +78,15 @@ static gboolean sign(Post *post, const char *path, const char *body, GError **er
     }
     for (length = secret.length; length > 0 && strchr("\r\n", secret.data[length - 1]); length--)
         continue;
-    if (mode & 0077)
-        g_set_error(error, VR_ERROR, VR_ERROR_FAILED, "others can read or write %s; 'chmod 0600' it", path);
-    else if (length == 0)
-        g_set_error(error, VR_ERROR, VR_ERROR_FAILED, "%s is empty; put the key of the signature there", path);
-    else
+    if (mode & 0077) {
+        g_set_error(error, VR_ERROR, VR_ERROR_FAILED, "others can read or write %s", path);
+        vr_error_next(error, "'chmod 0600' it");
+    } else if (length == 0) {
+        g_set_error(error, VR_ERROR, VR_ERROR_FAILED, "%s is empty", path);
+        vr_error_next(error, "put the key of the signature there");
+    } else {
         hex = g_compute_hmac_for_string(G_CHECKSUM_SHA256, secret.data, length, body, -1);
+    }
     vr_payload_clear(&secret);
     if (!hex)
         return FALSE;

@@ -326,9 +326,8 @@ static gboolean none_unknown(const VrSet *set, GPtrArray *found, GError **error)
     }
     if (names->len == 0)
         return TRUE;
-    g_set_error(error, VR_ERROR, VR_ERROR_PERSON,
-                "set '%s': a person must look at %s; mend what is said there, then run 'virt-reimage recover %s'",
-                set->name, names->str, set->name);
+    g_set_error(error, VR_ERROR, VR_ERROR_PERSON, "set '%s': a person must look at %s", set->name, names->str);
+    vr_error_next(error, "mend what is said there, then run 'virt-reimage recover %s'", set->name);
     return FALSE;
 }
 
@@ -368,12 +367,12 @@ static VrSwapRow *open_swap_of(const VrEngine *engine, const char *domain, GErro
         if (g_str_equal(row->domain, domain) || g_ascii_strcasecmp(row->uuid, domain) == 0)
             return g_ptr_array_steal_index(open, i);
     }
-    if (open)
-        g_set_error(
-            error, VR_ERROR, VR_ERROR_NOT_FOUND,
-            "set '%s': no swap of '%s' is open, so there is nothing to forget; 'virt-reimage status %s' shows its "
-            "instances",
-            engine->owner->set_name, domain, engine->owner->set_name);
+    if (open) {
+        g_set_error(error, VR_ERROR, VR_ERROR_NOT_FOUND,
+                    "set '%s': no swap of '%s' is open, so there is nothing to forget", engine->owner->set_name,
+                    domain);
+        vr_error_next(error, "'virt-reimage status %s' shows its instances", engine->owner->set_name);
+    }
     return NULL;
 }
 

@@ -157,9 +157,9 @@ static gboolean keep_what_it_has(VrDb *db, const char *set_name, guint count, Vr
     if (row <= 0)
         return row == 0;
     if (!g_str_equal((const char *)sqlite3_column_text(stmt, 0), set_name)) {
-        g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT,
-                    "'%s' belongs to set '%s'; take it out there first, a guest is in one set only", instance->domain,
+        g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "'%s' belongs to set '%s'", instance->domain,
                     (const char *)sqlite3_column_text(stmt, 0));
+        vr_error_next(error, "take it out there first, a guest is in one set only");
         return FALSE;
     }
     kept = (guint)sqlite3_column_int64(stmt, 1);
@@ -368,8 +368,13 @@ static void set_not_found(VrDb *db, const char *name, GError **error)
         return;
     g_ptr_array_add(names, NULL);
     list = g_strjoinv(", ", (char **)names->pdata);
-    g_set_error(error, VR_ERROR, VR_ERROR_NOT_FOUND, "there is no set '%s'; %s%s", name,
-                *list ? "there are: " : "none is defined yet, 'virt-reimage set-define FILE' defines one", list);
+    g_set_error(error, VR_ERROR, VR_ERROR_NOT_FOUND, "there is no set '%s'", name);
+    if (*list)
+        vr_error_now(error, "there are: %s", list);
+    else {
+        vr_error_now(error, "none is defined yet");
+        vr_error_next(error, "'virt-reimage set-define FILE' defines one");
+    }
 }
 
 /* Both are in the order in which the model lists them. */
@@ -419,10 +424,10 @@ gboolean vr_set_require_model(const VrSet *set, GError **error)
 {
     if (set->model)
         return TRUE;
-    g_set_error(error, VR_ERROR, VR_ERROR_REFUSED,
-                "this program cannot read the model of set '%s': %s; 'virt-reimage set-dump %s' prints it, "
-                "'virt-reimage set-define FILE' puts one in its place",
-                set->name, set->unreadable, set->name);
+    g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "this program cannot read the model of set '%s': %s", set->name,
+                set->unreadable);
+    vr_error_next(error, "'virt-reimage set-dump %s' prints it, 'virt-reimage set-define FILE' puts one in its place",
+                  set->name);
     return FALSE;
 }
 
@@ -478,8 +483,7 @@ int vr_set_find(const VrSet *set, const char *domain_or_uuid, GError **error)
         if (g_str_equal(instance->domain, domain_or_uuid) || g_ascii_strcasecmp(instance->uuid, domain_or_uuid) == 0)
             return (int)i;
     }
-    g_set_error(error, VR_ERROR, VR_ERROR_NOT_FOUND,
-                "set '%s' has no instance '%s'; 'virt-reimage set-info %s' lists them", set->name, domain_or_uuid,
-                set->name);
+    g_set_error(error, VR_ERROR, VR_ERROR_NOT_FOUND, "set '%s' has no instance '%s'", set->name, domain_or_uuid);
+    vr_error_next(error, "'virt-reimage set-info %s' lists them", set->name);
     return -1;
 }
