@@ -186,6 +186,38 @@ static const Entry environment[] = {
     {"VIRT_REIMAGE_DEBUG", "1: as --debug"},
 };
 
+static void put_code(const VrErrorCodeInfo *info)
+{
+    fputs(".TP\n", stdout);
+    put_bold(info->name);
+    printf(" (exit status %d)\n", info->exit_status);
+    put(info->meaning);
+    fputs(".\n.br\n", stdout);
+    put(info->next);
+    fputs(".\n", stdout);
+}
+
+static void put_errors(void)
+{
+    fputs(".SH ERRORS\n", stdout);
+    put("An error goes to standard error in up to four lines: what was being done and to which object, what is true "
+        "now,\n"
+        "what to type next, and the cause in the words of libvirt, the kernel or a program that was called.\n");
+    put_example("error: set 'web': run 4f1c (upgrade) is open\n"
+                "  now:   its process is gone\n"
+                "  next:  'virt-reimage resume web' goes on with it, 'virt-reimage cancel web' ends it");
+    put_paragraphs("With --json it is one line of JSON, {\"error\": {\"code\": ..., \"message\": ..., \"what\": ..., "
+                   "\"now\": ...,\n"
+                   "\"next\": ..., \"cause\": ...}}, where message has all of it and the last three are there when "
+                   "they are known.\n"
+                   "Answers of the daemon over HTTP have the same keys. These are the codes, and what to do where an "
+                   "error does not\n"
+                   "say it better:",
+                   "");
+    for (int code = 0; code < VR_ERROR_LAST_; code++)
+        put_code(vr_error_code_info(code));
+}
+
 static void put_page_1(const char *date)
 {
     put_header("VIRT\\-REIMAGE", "1", date, "virt-reimage - swap the OS disk of libvirt guests");
@@ -203,7 +235,7 @@ static void put_page_1(const char *date)
         "Verbs act, as those of virsh do, and none of them means all instances by itself. Every command that changes\n"
         "something takes --dry-run, which says what it would do. Reading commands write nothing. Every mutating one "
         "first\n"
-        "finishes or undoes what a crash left open. Errors go to standard error as one line.",
+        "finishes or undoes what a crash left open. Errors go to standard error, see ERRORS.",
         "");
     put_paragraphs("Where virt-reimaged(8) serves the libvirt and the store that a command means, it does the command; "
                    "the answer and\n"
@@ -215,6 +247,7 @@ static void put_page_1(const char *date)
     put_commands();
     fputs(".SH \"EXIT STATUS\"\n", stdout);
     put_entries(statuses, G_N_ELEMENTS(statuses));
+    put_errors();
     fputs(".SH ENVIRONMENT\n", stdout);
     put_entries(environment, G_N_ELEMENTS(environment));
     fputs(".SH FILES\n", stdout);

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What an error says and how: one form, on a terminal and in JSON; each code of the table, produced through the command line."""
+import os
+import re
+import signal
+import subprocess
+
+import pytest
+
+from program import (BINARY, FAILED, IMAGE, NO_LIBVIRT, OWNED, PERSON, POLICY, REFUSED, TOP, USAGE, Program, crashing_image,
+                     error_line, error_parts, wait_stopped)
+
+READ_ONLY = "qemu:///system?socket=/run/libvirt/libvirt-sock-ro"
+PRODUCED = {}  # code: exit status
+
+
+def error_of(program, status, *arguments, **options):
+    """The error of a command as the daemon reads it."""
+    os.environ["VIRT_REIMAGE_ERROR_JSON"] = "1"
+    try:
+        return checked(program(*arguments, status=status, **options).err, status)
+    finally:
+        del os.environ["VIRT_REIMAGE_ERROR_JSON"]
+
+
+def checked(err, status):
+    error = error_parts(err)
+    PRODUCED[error["code"]] = status
+    line = error["what"] + (f": {error['cause']}" if "cause" in error else "")
+    assert error["message"] == line + "".join(f"; {error[key]}" for key in ("now", "next") if key in error)
+    return error
+
+
+def end_of(run):
+    _, err = run.communicate(timeout=90)
+    assert "Sanitizer" not in err, err
+    return run.returncode, err
+
+
+def in_flight(lab, version, name="", at="swapping"):
+    """The instance, or any, has come to `at`."""
+    run = lab.program.start("--json", "upgrade", lab.set_name, "--version", version)
+    for line in run.stdout:
+        if name in line and at in line:
+            return run
+    raise AssertionError(run.stderr.read())
+
+
+@pytest.fixture(scope="module", name="table")
+def fixture_table():
+    """docs/errors.md: {code: (exit status, meaning, what to do)}."""
+    with open(os.path.join(TOP, "docs/errors.md"), encoding="utf-8") as file:
+        rows = re.findall(r"^\| `(\w+)` \| (\d) \| (.+?) \| (.+?) \|$", file.read(), re.MULTILINE)
+    return {code: (int(status), meaning, todo) for code, status, meaning, todo in rows}
+
+
+@pytest.fixture(scope="module", name="lab")
+def fixture_lab(make_lab):
+    return make_lab(2, "errors", batch=50)
+
+
+# --- the form -----------------------------------------------------------------------------------------
+
+
+def test_on_a_terminal(program):
+    """What was being done, what to type next, the kernel's words, each on a line of its own."""
+    assert program.run("nosuch").err == "error: there is no command 'nosuch'\n  next:  'virt-reimage --help' lists the commands\n"
+    what, cause = program("image-publish", IMAGE, "1.0.0", "/nonexistent", status=FAILED).err.splitlines()
+    assert what.startswith("error: ") and "/nonexistent" in what and cause == "  cause: No such file or directory"
+
+
+def test_in_json_it_says_the_same(published):
+    """libvirt's words are the cause, and come last."""
+    other = Program(published.root, published.work, uri=NO_LIBVIRT)
+    shown = other("gc", status=FAILED).err
+    assert [line.split(":")[0] for line in shown.splitlines()] == ["error", "  next", "  cause"]
+    error = checked(other("--json", "gc", status=FAILED).err, FAILED)
+    assert error["what"] == f"libvirt cannot be reached at {NO_LIBVIRT}" and "/nonexistent" in error["cause"]
+    assert error["code"] == "Disconnected" and error_line(shown) == f"error: {error['message']}"
+
+
+def test_what_is_quoted_cannot_make_a_line(published):
+    result = published("set-define", "/nonexistent/a\n  next:  rm", status=FAILED)
+    assert [line for line in result.err.splitlines() if "rm" in line] == [result.err.splitlines()[0]]
+
+
+def test_the_manual_page_has_the_table(table):
+    """... and docs/errors.md, row by row."""
+    page = subprocess.run([BINARY, "help", "--man", "virt-reimage.1", "2026-11-23"], capture_output=True, text=True, check=True).stdout
+    section = page.partition(".SH ERRORS\n")[2].partition("\n.SH ")[0].replace("\\-", "-").replace("\\&", "")
+    rows = re.findall(r"^\.TP\n\\fB(\w+)\\fR \(exit status (\d)\)\n(.+)\.\n\.br\n(.+)\.$", section, re.MULTILINE)
+    assert {code: (int(status), meaning, todo) for code, status, meaning, todo in rows} == table and len(table) == 20
+
+
+# --- each code ----------------------------------------------------------------------------------------
+
+
+def test_of_words_and_files(published, monkeypatch):
+    program = published
+    assert error_of(program, USAGE, "nosuch")["code"] == "Usage"
+    assert "set-define FILE" in error_of(program, FAILED, "status", "nosuch")["next"]
+    assert "1.0.0" in error_of(program, FAILED, "image-info", IMAGE, "9.9.9")["now"]
+    assert error_of(program, REFUSED, "image-check", program.write("text.img", "no image"))["code"] == "Refused"
+    assert error_of(program, FAILED, "doctor", "--connect", NO_LIBVIRT)["code"] == "Failed"
+    monkeypatch.setenv("VIRT_REIMAGE_CONF", program.write("bad.conf", "[metrics]\nnosuch=1\n"))
+    assert "virt-reimage.conf(5)" in error_of(program, USAGE, "notices")["next"]
+    assert PRODUCED.items() >= {"Usage": USAGE, "NotFound": FAILED, "Failed": FAILED, "Invalid": USAGE}.items()
+
+
+def test_of_the_store(published, monkeypatch):
+    program = published
+    other = program.image("1.0.0", name="other.qcow2", ends=True)
+    assert error_of(program, REFUSED, "image-publish", IMAGE, "1.0.0", other)["code"] == "Conflict"
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", "/nonexistent")
+        assert error_of(program, FAILED, "image-publish", IMAGE, "4.0.0", other)["code"] == "Child"
+    nowhere = Program(other, program.work)
+    assert error_of(nowhere, FAILED, "image-list")["cause"] == "Not a directory"
+    with open(f"{program.root}/state.db", "wb") as file:
+        file.write(b"no database" * 1000)
+    assert error_of(program, FAILED, "image-list")["code"] == "Database"
+    assert PRODUCED["Io"] == FAILED
+
+
+def test_of_a_full_disk(work):
+    mount = os.path.join(work, "small")
+    os.mkdir(mount)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", mount], check=True)
+    try:
+        program = Program(os.path.join(mount, "store"), work)
+        image = program.image("1.0.0")
+        with open(os.path.join(mount, "ballast"), "wb") as file:
+            file.write(bytes(1024 * 1024))
+        assert error_of(program, FAILED, "image-publish", IMAGE, "1.0.0", image)["code"] == "NoSpace"
+        assert "  next:  'virt-reimage image-list' shows" in program("image-publish", IMAGE, "1.0.0", image, status=FAILED).err
+    finally:
+        subprocess.run(["umount", mount], check=True)
+
+
+def test_of_libvirt(defined, fleet):
+    """It lets nobody look at a domain's secrets who came by its read-only socket."""
+    other = Program(defined.root, defined.work, uri=READ_ONLY)
+    error = error_of(other, FAILED, "adopt", "shop", fleet[0].name, "--version", "1.0.0")
+    assert error["code"] == "Hypervisor" and "forbidden" in error["cause"] and fleet[0].name in error["what"]
+
+
+def test_of_a_guest_agent(make_lab):
+    """Its channel is there, and nobody answers."""
+    lab = make_lab(1, "erragent", guest={"agent": True}, more="osProfile: {carryOver: [/etc/machine-id]}\n")
+    error = error_of(lab.program, FAILED, "upgrade", lab.set_name, "--version", "2.0.0")
+    assert error["code"] == "Agent" and lab.versions() == lab.all_on("1.0.0")
+
+
+def test_of_the_owner(lab):
+    """Another command while a run is on, one that does not answer, the run that was taken over, and one that a person ends."""
+    run = in_flight(lab, "2.0.0")
+    wait_stopped(lab.program, run)
+    error = error_of(lab.program, OWNED, "upgrade", lab.set_name)
+    assert error["code"] == "Busy" and f"kill -CONT {run.pid}" in error["next"]
+    assert error_of(lab.program, FAILED, "upgrade", lab.set_name, "--version", "2.0.0", "--replace")["code"] == "Timeout"
+    os.unlink(f"{lab.program.root}/locks/{lab.set_name}")
+    lab.program("recover", lab.set_name)
+    run.send_signal(signal.SIGCONT)
+    status, err = end_of(run)
+    assert checked(err, status)["code"] == "Fenced"
+    run = in_flight(lab, "3.0.0")
+    run.send_signal(signal.SIGINT)
+    status, err = end_of(run)
+    error = checked(err, status)
+    assert error["code"] == "Cancelled" and f"'virt-reimage upgrade {lab.set_name}'" in error["next"]
+    assert (PRODUCED["Fenced"], PRODUCED["Cancelled"]) == (OWNED, FAILED)
+
+
+def test_of_the_end_of_a_run(lab):
+    """By the policy; done but for one; and not known."""
+    program = lab.program
+    program("upgrade", lab.set_name, "--version", "3.0.0")
+    program("image-publish", IMAGE, "9.0.0", crashing_image(program, "9.0.0"))
+    error = error_of(program, POLICY, "upgrade", lab.set_name, "--version", "9.0.0")
+    assert error["code"] == "Policy" and f"history {lab.set_name} --run " in error["next"]
+    model = program.model(lab.set_name, lab.names, batch=50).replace("UpgradedInstancePercent: 20", "UpgradedInstancePercent: 100")
+    program("set-define", "-", stdin=model)
+    run = in_flight(lab, "2.0.0", lab.names[1], "probing")
+    lab.fleet[1].domain.destroy()
+    status, err = end_of(run)
+    assert checked(err, status)["code"] == "Partial" and lab.versions() == dict(zip(lab.names, ("2.0.0", "3.0.0")))
+    run = in_flight(lab, "1.0.0", lab.names[0], "probing")
+    run.kill()
+    end_of(run)
+    guest = lab.fleet[0]
+    xml = guest.domain.XMLDesc(2)  # inactive
+    guest.domain.connect().defineXML(xml.replace(guest.configured_os_disk(), guest.os_disk + ".third"))
+    error = error_of(program, PERSON, "recover", lab.set_name)
+    assert error["code"] == "Person" and f"run 'virt-reimage recover {lab.set_name}'" in error["next"]
+    guest.domain.connect().defineXML(xml)
+    program("recover", lab.set_name)
+
+
+def test_all_of_them_were_produced(table):
+    """The last test of this module, after all others of it."""
+    assert PRODUCED == {code: status for code, (status, _, _) in table.items()}
