@@ -18,11 +18,9 @@ static gboolean check_generation(const VrSession *session, const VrInstance *ins
     }
     if (!current || !current->ours)
         return TRUE;
-    g_set_error(
-        error, VR_ERROR, VR_ERROR_REFUSED,
-        "'%s' runs generation %u, which is known to be %s %s; only the disk that it had before the first swap is "
-        "adopted",
-        instance->domain, current->number, current->image, current->version);
+    g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "'%s' runs generation %u, which is known to be %s %s",
+                instance->domain, current->number, current->image, current->version);
+    vr_error_now(error, "only the disk that it had before the first swap is adopted");
     return FALSE;
 }
 
@@ -36,8 +34,8 @@ static VrGeneration *generation_found(const VrSession *session, const VrInstance
     VrGeneration *found;
 
     if (disk && !disk->source && !disk->pool)
-        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "'%s': its OS disk %s is of type '%s', which cannot be swapped",
-                    instance->domain, disk->target, disk->type);
+        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "its OS disk %s is of type '%s', which cannot be swapped",
+                    disk->target, disk->type);
     if (!disk || (!disk->source && !disk->pool))
         return NULL;
     found = g_new0(VrGeneration, 1);
@@ -80,6 +78,8 @@ gboolean vr_cmd_adopt(const VrCli *cli, GError **error)
     if (!image || !check_generation(&session, instance, error))
         return FALSE;
     found = generation_found(&session, instance, image, error);
+    if (!found)
+        g_prefix_error(error, "'%s' cannot be adopted: ", instance->domain);
     if (!found || (!cli->options.dry_run && !vr_journal_record_found(session.journal, session.owner, found, error)))
         return FALSE;
     if (cli->options.dry_run)

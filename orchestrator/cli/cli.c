@@ -28,8 +28,8 @@ static gboolean parse(GOptionContext *context, char ***rest, const char *object,
 
     if (g_option_context_parse_strv(context, rest, &local))
         return TRUE;
-    g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "%s; '%s%s%s --help' shows the options", local->message, VR_PROGRAM,
-                object ? " " : "", object ? object : "");
+    g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "%s", local->message);
+    vr_error_next(error, "'%s%s%s --help' shows the options", VR_PROGRAM, object ? " " : "", object ? object : "");
     return FALSE;
 }
 
@@ -37,12 +37,13 @@ static gboolean unknown_command(const char *name, GError **error)
 {
     const VrCliCommand *nearest = vr_cli_command_nearest(name);
 
-    if (nearest)
-        g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "there is no command '%s'; did you mean '%s'?", name,
-                    nearest->name);
-    else
-        g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "there is no command '%s'; '%s --help' lists the commands", name,
-                    VR_PROGRAM);
+    if (nearest) {
+        g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "there is no command '%s'", name);
+        vr_error_next(error, "did you mean '%s'?", nearest->name);
+    } else {
+        g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "there is no command '%s'", name);
+        vr_error_next(error, "'%s --help' lists the commands", VR_PROGRAM);
+    }
     return FALSE;
 }
 
@@ -65,9 +66,10 @@ static gboolean check_count(const VrCli *cli, GError **error)
 
     if (cli->n_args >= command->min_args && cli->n_args <= command->max_args)
         return TRUE;
-    g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "%s: usage: %s %s%s%s; '%s %s --help' says more",
+    g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "%s: usage: %s %s%s%s",
                 cli->n_args < command->min_args ? "an argument is missing" : "too many arguments", VR_PROGRAM,
-                command->name, *command->synopsis ? " " : "", command->synopsis, VR_PROGRAM, command->name);
+                command->name, *command->synopsis ? " " : "", command->synopsis);
+    vr_error_next(error, "'%s %s --help' says more", VR_PROGRAM, command->name);
     return FALSE;
 }
 
@@ -101,7 +103,8 @@ static char **from_command(char **words)
 static gboolean check_values(VrCliOptions *options, GError **error)
 {
     if (options->root && !*options->root) {
-        g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "--root is empty; name a directory, or leave it out");
+        g_set_error_literal(error, VR_ERROR, VR_ERROR_USAGE, "--root is empty");
+        vr_error_next(error, "name a directory, or leave it out");
         return FALSE;
     }
     if (options->to_generation == VR_GENERATION_NOT_GIVEN || options->to_generation >= 0)
@@ -137,7 +140,8 @@ static gboolean run_command(VrCli *cli, char ***words, int *status, GError **err
     if (cli->options.help)
         return show_help(cli->command->name, error);
     if (cli->options.json && !(cli->command->options & VR_OPT_JSON)) {
-        g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "%s has no answer in JSON; leave --json out", cli->command->name);
+        g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "%s has no answer in JSON", cli->command->name);
+        vr_error_next(error, "leave --json out");
         return FALSE;
     }
     cli->args = cli->command->raw ? g_strdupv(*words + 1) : without_dashes(*words + 1);
@@ -168,7 +172,8 @@ static gboolean run_command(VrCli *cli, char ***words, int *status, GError **err
 
 static gboolean no_command(GError **error)
 {
-    g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "no command; '%s --help' lists them", VR_PROGRAM);
+    g_set_error_literal(error, VR_ERROR, VR_ERROR_USAGE, "no command");
+    vr_error_next(error, "'%s --help' lists them", VR_PROGRAM);
     return FALSE;
 }
 

@@ -44,8 +44,9 @@ static gboolean say_there(const VrSession *session, const char *name, const Word
         return FALSE;
     }
     (void)vr_session_is_owned(session, name, &holder);
-    g_set_error(error, VR_ERROR, VR_ERROR_BUSY, "set '%s' is held by %s, and no run listens there; wait until it ends",
-                name, holder ? holder : "nobody any more");
+    g_set_error(error, VR_ERROR, VR_ERROR_BUSY, "set '%s' is held by %s, and no run listens there", name,
+                holder ? holder : "nobody any more");
+    vr_error_next(error, "wait until it ends");
     return FALSE;
 }
 
@@ -58,8 +59,10 @@ static VrRun *open_run(const VrSession *session, GError **error)
 
     if (local)
         g_propagate_error(error, g_steal_pointer(&local));
-    else if (!run)
+    else if (!run) {
         g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "set '%s': no run is open", session->set->name);
+        vr_error_next(error, "'%s history %s' lists those that there were", VR_PROGRAM, session->set->name);
+    }
     return run;
 }
 
@@ -257,9 +260,9 @@ gboolean vr_cmd_walk(const VrCli *cli, GError **error)
     guint64 domain;
 
     if (!g_ascii_string_to_unsigned(cli->args[1], 10, 0, 19, &domain, NULL)) {
-        g_set_error(error, VR_ERROR, VR_ERROR_USAGE,
-                    "'%s' is no upgrade domain: they are numbered from 0; '%s set-info %s' shows them", cli->args[1],
-                    VR_PROGRAM, cli->args[0]);
+        g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "'%s' is no upgrade domain: they are numbered from 0",
+                    cli->args[1]);
+        vr_error_next(error, "'%s set-info %s' shows them", VR_PROGRAM, cli->args[0]);
         return FALSE;
     }
     return tell_run(cli, VR_EVENT_WALK, (guint)domain, error);

@@ -142,15 +142,15 @@ static gboolean no_run_is_active(const VrSession *session, GError **error)
 
     if (local)
         g_propagate_error(error, g_steal_pointer(&local));
-    else if (!session->owner && vr_session_is_owned(session, name, &holder))
-        g_set_error(error, VR_ERROR, VR_ERROR_BUSY,
-                    "set '%s' is owned now by %s; its model can be changed when that has ended", name, holder);
-    else if (open)
-        g_set_error(error, VR_ERROR, VR_ERROR_BUSY,
-                    "run %s of set '%s' is not at its end; its model can be changed when that has ended", open->id,
-                    name);
-    else
+    else if (!session->owner && vr_session_is_owned(session, name, &holder)) {
+        g_set_error(error, VR_ERROR, VR_ERROR_BUSY, "set '%s' is owned now by %s", name, holder);
+        vr_error_next(error, "its model can be changed when that has ended");
+    } else if (open) {
+        g_set_error(error, VR_ERROR, VR_ERROR_BUSY, "run %s of set '%s' is not at its end", open->id, name);
+        vr_error_next(error, "its model can be changed when that has ended");
+    } else {
         return TRUE;
+    }
     return FALSE;
 }
 
@@ -222,10 +222,10 @@ static gboolean none_refused(const Definition *definition, GError **error)
         const VrModelChange *change = g_ptr_array_index(definition->changes, i);
         if (change->meaning != VR_CHANGE_REFUSED)
             continue;
-        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED,
-                    "set '%s': %s cannot change from %s to %s: %s; nothing was changed", definition->model->name,
-                    change->key, change->from ? change->from : "nothing", change->to ? change->to : "nothing",
-                    change->rule->note);
+        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "set '%s': %s cannot change from %s to %s: %s",
+                    definition->model->name, change->key, change->from ? change->from : "nothing",
+                    change->to ? change->to : "nothing", change->rule->note);
+        vr_error_now(error, "nothing was changed");
         return FALSE;
     }
     return TRUE;

@@ -39,13 +39,15 @@ static gboolean refuse_used(const VrInUse *in_use, const VrImage *image, GError 
     g_autofree char *text = vr_in_use_text(users);
     g_autofree char *doubt = vr_in_use_doubt(in_use, image->name, image->version);
 
-    if (users->len > 0)
-        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "%s %s is in use by %s; nothing was deleted", image->name,
-                    image->version, text);
-    else if (doubt)
-        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED,
-                    "%s %s may be in use: %s. Nothing was deleted; make the file readable, or move it out of the store",
-                    image->name, image->version, doubt);
+    if (users->len > 0) {
+        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "%s %s is in use by %s", image->name, image->version, text);
+        vr_error_now(error, "nothing was deleted");
+    } else if (doubt) {
+        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "%s %s may be in use", image->name, image->version);
+        vr_error_cause(error, "%s", doubt);
+        vr_error_now(error, "nothing was deleted");
+        vr_error_next(error, "make the file readable, or move it out of the store");
+    }
     return users->len == 0 && !doubt;
 }
 
@@ -73,8 +75,8 @@ static gboolean parse_keep(const VrCli *cli, guint *keep, GError **error)
     guint64 number = 0;
 
     if (!cli->options.keep) {
-        g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "say how many versions stay: --keep N; '%s %s --help' says more",
-                    VR_PROGRAM, cli->command->name);
+        g_set_error_literal(error, VR_ERROR, VR_ERROR_USAGE, "say how many versions stay: --keep N");
+        vr_error_next(error, "'%s %s --help' says more", VR_PROGRAM, cli->command->name);
         return FALSE;
     }
     if (g_ascii_string_to_unsigned(cli->options.keep, 10, 1, 100000, &number, NULL)) {

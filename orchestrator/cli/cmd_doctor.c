@@ -44,5 +44,6 @@ gboolean vr_cmd_doctor(const VrCli *cli, GError **error)
         return TRUE;
     g_set_error(error, VR_ERROR, VR_ERROR_FAILED, "this host is not fit yet: %u check%s failed", failed,
                 failed == 1 ? "" : "s");
+    vr_error_next(error, "do what is said there, and run '%s doctor' again", VR_PROGRAM);
     return FALSE;
 }

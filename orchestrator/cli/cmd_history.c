@@ -72,8 +72,8 @@ gboolean vr_cmd_history(const VrCli *cli, GError **error)
         return FALSE;
     }
     if (cli->options.html && (!cli->options.run || cli->options.json)) {
-        g_set_error_literal(error, VR_ERROR, VR_ERROR_USAGE,
-                            "--html shows one run: name it with --run, and leave --json out");
+        g_set_error_literal(error, VR_ERROR, VR_ERROR_USAGE, "--html shows one run");
+        vr_error_next(error, "name it with --run, and leave --json out");
         return FALSE;
     }
     if (!vr_session_open_read(&session, cli, error) || !vr_session_read_set(&session, cli->args[0], error))

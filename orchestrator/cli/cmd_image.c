@@ -27,7 +27,8 @@ static int open_image(const char *file, GError **error)
     struct stat st;
 
     if (fd < 0 && errno == ELOOP) {
-        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "image '%s' is a symbolic link; name the file itself", file);
+        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "image '%s' is a symbolic link", file);
+        vr_error_next(error, "name the file itself");
         return -1;
     }
     if (fd < 0 || fstat(fd, &st) < 0) {

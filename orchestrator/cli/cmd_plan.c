@@ -421,12 +421,11 @@ static gboolean no_blockers(const VrPlan *plan, GError **error)
     }
     if (!first)
         return TRUE;
-    g_set_error(
-        error, VR_ERROR, VR_ERROR_REFUSED,
-        "set '%s': %u instance%s that would be moved cannot be swapped as %s now: %s [%s]; %s; 'virt-reimage plan %s' "
-        "shows all",
-        plan->session->set->name, blockers, blockers == 1 ? "" : "s", blockers == 1 ? "it is" : "they are", first->text,
-        first->id, first->remedy, plan->session->set->name);
+    g_set_error(error, VR_ERROR, VR_ERROR_REFUSED,
+                "set '%s': %u instance%s that would be moved cannot be swapped as %s now: %s [%s]",
+                plan->session->set->name, blockers, blockers == 1 ? "" : "s", blockers == 1 ? "it is" : "they are",
+                first->text, first->id);
+    vr_error_next(error, "%s; 'virt-reimage plan %s' shows all", first->remedy, plan->session->set->name);
     return FALSE;
 }
 
@@ -439,10 +438,9 @@ static gboolean none_unknown(const VrPlan *plan, GError **error)
         const VrSwapRow *row = g_ptr_array_index(open, i);
         if (row->state != VR_SWAP_UNKNOWN)
             continue;
-        g_set_error(
-            error, VR_ERROR, VR_ERROR_PERSON,
-            "set '%s': the state of '%s' is UNKNOWN: %s; mend what is said there, then run 'virt-reimage recover %s'",
-            set, row->domain, row->reason ? row->reason : "no reason was kept", set);
+        g_set_error(error, VR_ERROR, VR_ERROR_PERSON, "set '%s': the state of '%s' is UNKNOWN: %s", set, row->domain,
+                    row->reason ? row->reason : "no reason was kept");
+        vr_error_next(error, "mend what is said there, then run 'virt-reimage recover %s'", set);
         return FALSE;
     }
     return open != NULL;

@@ -96,10 +96,11 @@ static gboolean none_by_model(const VrSession *session, const GArray *named, GEr
 
         if (!instance->model_protects)
             continue;
-        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED,
-                    "nothing was changed: the model of set '%s' protects '%s'; take "
-                    "protectionPolicy.protectFromScaleSetActions out of it with '%s set-edit %s' first",
-                    session->set->name, instance->domain, VR_PROGRAM, session->set->name);
+        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "the model of set '%s' protects '%s'", session->set->name,
+                    instance->domain);
+        vr_error_now(error, "nothing was changed");
+        vr_error_next(error, "take protectionPolicy.protectFromScaleSetActions out of it with '%s set-edit %s' first",
+                      VR_PROGRAM, session->set->name);
         return FALSE;
     }
     return TRUE;

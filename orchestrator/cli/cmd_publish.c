@@ -56,8 +56,8 @@ static gboolean parse_size(const char *text, guint64 *size, GError **error)
         return TRUE;
     }
     g_autofree char *shown = vr_printable(text, -1);
-    g_set_error(error, VR_ERROR, VR_ERROR_USAGE,
-                "\"%s\" is not a size; \"20G\", \"500MiB\" or a number of bytes is one", shown);
+    g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "\"%s\" is not a size", shown);
+    vr_error_next(error, "\"20G\", \"500MiB\" or a number of bytes is one");
     return FALSE;
 }
 

@@ -87,9 +87,9 @@ static gboolean none_open(const VrSession *session, const char *name, GError **e
 
     if (!open || open->len == 0)
         return open != NULL;
-    g_set_error(error, VR_ERROR, VR_ERROR_PERSON,
-                "set '%s': %u more swap%s open; '%s recover %s' says what is to be done about them", name, open->len,
-                open->len == 1 ? " is" : "s are", VR_PROGRAM, name);
+    g_set_error(error, VR_ERROR, VR_ERROR_PERSON, "set '%s': %u more swap%s open", name, open->len,
+                open->len == 1 ? " is" : "s are");
+    vr_error_next(error, "'%s recover %s' says what is to be done about them", VR_PROGRAM, name);
     return FALSE;
 }
 

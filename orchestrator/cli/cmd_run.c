@@ -175,9 +175,8 @@ static gboolean targets_of_reimage(VrTargets *targets, const VrSession *session,
         return vr_targets_of_reimage(targets, session, error);
     if (!temp[0]) {
         g_set_error(error, VR_ERROR, VR_ERROR_REFUSED,
-                    "the model of set '%s' flags no disk as temporary, so none is made anew; tempDisks in it names "
-                    "their targets",
-                    session->set->name);
+                    "the model of set '%s' flags no disk as temporary, so none is made anew", session->set->name);
+        vr_error_next(error, "tempDisks in it names their targets");
         return FALSE;
     }
     if (!vr_targets_of_reimage(targets, session, error))

@@ -129,8 +129,9 @@ const VrVersionState *vr_gallery_find(const VrSession *session, const GPtrArray 
     }
     /* There is none, and its error lists those that there are. */
     g_autoptr(VrImage) image = vr_store_get(session->store, name, version, error);
-    if (image)
-        g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "%s %s was published just now; ask again", name,
-                    image->version);
+    if (image) {
+        g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "%s %s was published just now", name, image->version);
+        vr_error_next(error, "ask again");
+    }
     return NULL;
 }

@@ -62,14 +62,16 @@ static gboolean check_place(const VrCliOptions *options, const char *own_root, G
 
     if (!own_uri)
         own_uri = vr_cli_default_uri();
-    if (options->uri && !g_str_equal(options->uri, own_uri))
-        g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "--connect %s: the daemon serves %s; leave the option out",
-                    options->uri, own_uri);
-    else if (options->root && !(own_root && same_directory(options->root, own_root)))
-        g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "--root %s: the daemon serves %s; leave the option out",
-                    options->root, own_root ? own_root : "the default one");
-    else
+    if (options->uri && !g_str_equal(options->uri, own_uri)) {
+        g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "--connect %s: the daemon serves %s", options->uri, own_uri);
+        vr_error_next(error, "leave the option out");
+    } else if (options->root && !(own_root && same_directory(options->root, own_root))) {
+        g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "--root %s: the daemon serves %s", options->root,
+                    own_root ? own_root : "the default one");
+        vr_error_next(error, "leave the option out");
+    } else {
         return TRUE;
+    }
     return FALSE;
 }
 
@@ -81,15 +83,16 @@ static gboolean check_public(const VrCli *cli, GError **error)
                          : cli->options.watch ? "watch"
                                               : vr_cli_options_file_given(&cli->options);
 
-    if (!vr_job_is_public(cli->command))
-        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED,
-                    "%s is not for the read-only socket of the daemon; root and the group virt-reimage may give it",
+    if (!vr_job_is_public(cli->command)) {
+        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "%s is not for the read-only socket of the daemon",
                     cli->command->name);
-    else if (option || cli->options.worker_fd != 0)
+        vr_error_next(error, "root and the group virt-reimage may give it");
+    } else if (option || cli->options.worker_fd != 0) {
         g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "--%s is not for the read-only socket of the daemon",
                     option ? option : "worker-fd");
-    else
+    } else {
         return TRUE;
+    }
     return FALSE;
 }
 

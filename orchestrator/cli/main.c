@@ -48,13 +48,15 @@ static int report(const GError *error, char **argv)
 static gboolean flush_stdout(GError **error)
 {
     struct stat st;
+    int failed;
 
     if (fflush(stdout) == 0 && !ferror(stdout))
         return TRUE;
     if (fstat(STDOUT_FILENO, &st) == 0 && (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode)))
         return TRUE;
+    failed = errno;
     g_set_error_literal(error, VR_ERROR, VR_ERROR_IO, "cannot write the output");
-    vr_error_cause(error, "%s", g_strerror(errno));
+    vr_error_cause(error, "%s", g_strerror(failed));
     return FALSE;
 }
 

@@ -120,11 +120,12 @@ gboolean vr_plan_reserve(const VrPlan *plan, GError **error)
 
     if (plan->free_bytes >= needed)
         return TRUE;
-    g_set_error(
-        error, VR_ERROR, VR_ERROR_REFUSED,
-        "%s has only %s free, and %s of '%s' needs %s for %u new OS disk%s%s: %s are missing; free them, nothing "
-        "was changed",
-        vr_store_root(plan->session->store), has, vr_run_kind_name(plan->targets->kind), plan->session->set->name,
-        needs, disks, disks == 1 ? "" : "s", vr_plan_is_full(plan) ? ", full clones" : "", missing);
+    g_set_error(error, VR_ERROR, VR_ERROR_REFUSED,
+                "%s has only %s free, and %s of '%s' needs %s for %u new OS disk%s%s: %s are missing",
+                vr_store_root(plan->session->store), has, vr_run_kind_name(plan->targets->kind),
+                plan->session->set->name, needs, disks, disks == 1 ? "" : "s",
+                vr_plan_is_full(plan) ? ", full clones" : "", missing);
+    vr_error_now(error, "nothing was changed");
+    vr_error_next(error, "free them");
     return FALSE;
 }

@@ -108,10 +108,9 @@ static gboolean say_end(const Rebuild *rebuild, GError **error)
     }
     if (rebuild->lost == 0)
         return TRUE;
-    g_set_error(error, VR_ERROR, VR_ERROR_PERSON,
-                "%u instance%s not restored, for the reasons above: mend what is said there, and run '%s recover "
-                "--rebuild' again",
-                rebuild->lost, rebuild->lost == 1 ? " is" : "s are", VR_PROGRAM);
+    g_set_error(error, VR_ERROR, VR_ERROR_PERSON, "%u instance%s not restored, for the reasons above", rebuild->lost,
+                rebuild->lost == 1 ? " is" : "s are");
+    vr_error_next(error, "mend what is said there, and run '%s recover --rebuild' again", VR_PROGRAM);
     return FALSE;
 }
 

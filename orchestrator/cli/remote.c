@@ -152,7 +152,8 @@ static VrRemote refused(const VrCli *cli, const char *message, GError **error)
         vr_note(cli, "the daemon does not take this command: %s; it is done here", message);
         return VR_REMOTE_ALONE;
     }
-    g_set_error(error, VR_ERROR, VR_ERROR_BUSY, "the daemon does not take this command: %s", message);
+    g_set_error_literal(error, VR_ERROR, VR_ERROR_BUSY, "the daemon does not take this command");
+    vr_error_cause(error, "%s", message);
     return VR_REMOTE_FAILED;
 }
 
@@ -186,15 +187,13 @@ static VrRemote nobody_knows(const VrCli *cli, const char *what, GError **error)
     gboolean of_images = cli->command->group == VR_GROUP_IMAGES;
     gboolean of_set = cli->n_args > 0 && !of_images && !g_str_has_prefix(name, "set-");
 
-    g_set_error(
-        error, VR_ERROR, VR_ERROR_DISCONNECTED,
-        "%s ended while it did '%s' for us; that may go on by itself or be done, and nobody here can know: look "
-        "with '%s %s%s'",
-        what, name, VR_PROGRAM,
-        of_set      ? "status "
-        : of_images ? "image-list"
-                    : "set-list",
-        of_set ? cli->args[0] : "");
+    g_set_error(error, VR_ERROR, VR_ERROR_DISCONNECTED, "%s ended while it did '%s' for us", what, name);
+    vr_error_now(error, "that may go on by itself or be done, and nobody here can know");
+    vr_error_next(error, "look with '%s %s%s'", VR_PROGRAM,
+                  of_set      ? "status "
+                  : of_images ? "image-list"
+                              : "set-list",
+                  of_set ? cli->args[0] : "");
     return VR_REMOTE_FAILED;
 }
 

@@ -214,9 +214,9 @@ static gboolean none_refused(const VrSession *session, const GString *refused, G
 {
     if (refused->len == 0)
         return TRUE;
-    g_set_error(error, VR_ERROR, VR_ERROR_REFUSED,
-                "nothing was started: %s; '%s generations %s INSTANCE' lists what is kept", refused->str, VR_PROGRAM,
-                session->set->name);
+    g_set_error_literal(error, VR_ERROR, VR_ERROR_REFUSED, refused->str);
+    vr_error_now(error, "nothing was started");
+    vr_error_next(error, "'%s generations %s INSTANCE' lists what is kept", VR_PROGRAM, session->set->name);
     return FALSE;
 }
 

@@ -167,7 +167,8 @@ gboolean vr_run_say(const VrSession *session, int dir, const char *set_name, VrE
     }
     advice = vr_owner_advice(set_name, holder);
     g_set_error(error, VR_ERROR, VR_ERROR_TIMEOUT,
-                "set '%s' is held by %s, which does not answer, and may hear this later; %s", set_name, holder, advice);
+                "set '%s' is held by %s, which does not answer, and may hear this later", set_name, holder);
+    vr_error_next(error, "%s", advice);
     return FALSE;
 }
 
@@ -211,9 +212,9 @@ gboolean vr_run_end_open(const VrCli *cli, VrEventType how, gboolean for_rollbac
     }
     if (run && for_rollback &&
         (run->kind == VR_RUN_ROLLBACK || (cli->options.run && !g_str_equal(cli->options.run, run->id)))) {
-        g_set_error(error, VR_ERROR, VR_ERROR_BUSY,
-                    "set '%s': run %s (%s) is open; wait until it ends, or end it with '%s cancel %s'", run->set_name,
-                    run->id, vr_run_kind_name(run->kind), VR_PROGRAM, run->set_name);
+        g_set_error(error, VR_ERROR, VR_ERROR_BUSY, "set '%s': run %s (%s) is open", run->set_name, run->id,
+                    vr_run_kind_name(run->kind));
+        vr_error_next(error, "wait until it ends, or end it with '%s cancel %s'", VR_PROGRAM, run->set_name);
         return FALSE;
     }
     if (run && vr_session_is_owned(&session, run->set_name, NULL) && !end_process(&session, run, how, &local) &&

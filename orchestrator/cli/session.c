@@ -168,11 +168,11 @@ static gboolean meet_open_run(VrSession *session, GError **error)
         return TRUE;
     if (session->open_run == VR_OPEN_RUN_CANCEL)
         return vr_session_close_run(session, run, error);
-    g_set_error(error, VR_ERROR, VR_ERROR_BUSY,
-                "set '%s': run %s (%s) is open, and its process is gone; '%s resume %s' goes on with it, '%s cancel "
-                "%s' ends it",
-                run->set_name, run->id, vr_run_kind_name(run->kind), VR_PROGRAM, run->set_name, VR_PROGRAM,
-                run->set_name);
+    g_set_error(error, VR_ERROR, VR_ERROR_BUSY, "set '%s': run %s (%s) is open", run->set_name, run->id,
+                vr_run_kind_name(run->kind));
+    vr_error_now(error, "its process is gone");
+    vr_error_next(error, "'%s resume %s' goes on with it, '%s cancel %s' ends it", VR_PROGRAM, run->set_name,
+                  VR_PROGRAM, run->set_name);
     return FALSE;
 }
 
@@ -200,7 +200,7 @@ gboolean vr_session_own(VrSession *session, const char *name, const char *text, 
         return FALSE;
     confine(session);
     if (!vr_session_connect(session, error)) {
-        g_prefix_error(error, "set '%s' is as it was: ", name);
+        vr_error_now(error, "set '%s' is as it was", name);
         return FALSE;
     }
     session->owner = vr_owner_acquire(session->journal, vr_store_root_fd(session->store), name, what, error);

@@ -138,11 +138,10 @@ VrImage *vr_set_eligible(const VrSession *session, const char *name, const char 
 
     if (!image || !image->excluded)
         return g_steal_pointer(&image);
-    g_set_error(
-        error, VR_ERROR, VR_ERROR_REFUSED,
-        "%s %s is excluded%s%s, and excluded versions are never rolled out; '%s image-include %s %s' undoes that",
-        image->name, image->version, image->excluded_reason ? ": " : "",
-        image->excluded_reason ? image->excluded_reason : "", VR_PROGRAM, image->name, image->version);
+    g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "%s %s is excluded%s%s, and excluded versions are never rolled out",
+                image->name, image->version, image->excluded_reason ? ": " : "",
+                image->excluded_reason ? image->excluded_reason : "");
+    vr_error_next(error, "'%s image-include %s %s' undoes that", VR_PROGRAM, image->name, image->version);
     return NULL;
 }
 
@@ -224,11 +223,10 @@ static gboolean check_not_failed(const VrSession *session, const VrImage *image,
         return FALSE;
     if (!past.failed_run)
         return TRUE;
-    g_set_error(error, VR_ERROR, VR_ERROR_REFUSED,
-                "version %s failed in run %s (%s); name it with --version %s to try again, or take it out: '%s "
-                "image-exclude %s %s'",
-                image->version, past.failed_run, past.failed_code, image->version, VR_PROGRAM, image->name,
-                image->version);
+    g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "version %s failed in run %s (%s)", image->version, past.failed_run,
+                past.failed_code);
+    vr_error_next(error, "name it with --version %s to try again, or take it out: '%s image-exclude %s %s'",
+                  image->version, VR_PROGRAM, image->name, image->version);
     return FALSE;
 }
 
@@ -294,8 +292,8 @@ static gboolean check_role(const VrSession *session, const char *role, GError **
         if (instance->role.name && g_hash_table_add(seen, (char *)instance->role.name))
             g_string_append_printf(roles, "%s%s", roles->len ? ", " : "", instance->role.name);
     }
-    g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "set '%s' has no role '%s'; %s%s", session->set->name, role,
-                roles->len ? "there are: " : "its model names none", roles->str);
+    g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "set '%s' has no role '%s'", session->set->name, role);
+    vr_error_now(error, "%s%s", roles->len ? "there are: " : "its model names none", roles->str);
     return FALSE;
 }
 
@@ -431,11 +429,9 @@ static gboolean version_not_known(const VrSession *session, guint index, GError 
 {
     const char *domain = vr_set_instance(session->set, index)->domain, *set = session->set->name;
 
-    g_set_error(
-        error, VR_ERROR, VR_ERROR_REFUSED,
-        "it is not known which version '%s' runs, and the set has not come to one as a whole; give --version V, or say "
-        "it with '%s adopt %s %s --version V'",
-        domain, VR_PROGRAM, set, domain);
+    g_set_error(error, VR_ERROR, VR_ERROR_REFUSED,
+                "it is not known which version '%s' runs, and the set has not come to one as a whole", domain);
+    vr_error_next(error, "give --version V, or say it with '%s adopt %s %s --version V'", VR_PROGRAM, set, domain);
     return FALSE;
 }
 

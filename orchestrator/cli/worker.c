@@ -29,14 +29,15 @@ static void end_as(const VrCli *cli, GPid pid, GError **error)
     fflush(stdout);
     if (WIFEXITED(status) && WEXITSTATUS(status) != VR_CHILD_NOT_BEGUN)
         _exit(WEXITSTATUS(status));
-    if (WIFEXITED(status))
-        g_set_error(error, VR_ERROR, VR_ERROR_FAILED, "the process of the run could not be started; nothing was done");
-    else
-        g_set_error(
-            error, VR_ERROR, VR_ERROR_FAILED,
-            "the process of the run was killed by signal %d (%s) before it said that the run has begun; '%s status "
-            "%s' shows whether one is open",
-            WTERMSIG(status), g_strsignal(WTERMSIG(status)), VR_PROGRAM, cli->args[0]);
+    if (WIFEXITED(status)) {
+        g_set_error_literal(error, VR_ERROR, VR_ERROR_FAILED, "the process of the run could not be started");
+        vr_error_now(error, "nothing was done");
+    } else {
+        g_set_error(error, VR_ERROR, VR_ERROR_FAILED,
+                    "the process of the run was killed by signal %d (%s) before it said that the run has begun",
+                    WTERMSIG(status), g_strsignal(WTERMSIG(status)));
+        vr_error_next(error, "'%s status %s' shows whether one is open", VR_PROGRAM, cli->args[0]);
+    }
 }
 
 gboolean vr_worker_start(const VrCli *cli, GError **error)
