@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 vr_test(orchestrator config LINK vr_orchestrator)
+vr_test(orchestrator error_json LINK vr_orchestrator PkgConfig::JANSSON)
 vr_test(orchestrator model LINK vr_orchestrator)
 vr_test(orchestrator model_change LINK vr_orchestrator)
 vr_test(orchestrator model_health LINK vr_orchestrator)
