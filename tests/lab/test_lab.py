@@ -117,7 +117,9 @@ def bad_version(lab, kind):
     before = lab.facts()
     first = {name: lab.disk_facts(lab.first_disk(name)) for name in ALL}
     lab.script("publish", "bad", kind)
+    lab.set_health_timeout(lab.SHORT)
     done = lab.run("upgrade", "test", status=3)
+    lab.set_health_timeout(lab.AMPLE)
     code = "MaxUnhealthyUpgradedInstancePercentExceededInRollingUpgrade"
     assert code in done.stderr
     assert last_run(lab)[2] == code

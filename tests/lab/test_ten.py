@@ -23,7 +23,7 @@ GUESTS = {
 }
 NAMES = sorted(GUESTS)
 BATCHES = [{"ten-0", "ten-5"}, {"ten-1", "ten-6"}, {"ten-2"}, {"ten-7"}, {"ten-3", "ten-8"}, {"ten-4"}, {"ten-9"}]
-SHORT = "PT25S"  # for the tests that wait for it to pass; two guests at once boot in 7 s on idle cores
+SHORT = "PT35S"  # for the tests that wait for it to pass; two guests at once boot in 7 s on idle cores
 TOO_MANY_UPGRADED = "MaxUnhealthyUpgradedInstancePercentExceededInRollingUpgrade"
 MODEL = """
 schemaVersion: 1
@@ -46,7 +46,7 @@ instances:
 """
 
 
-def define(lab, unhealthy=20, timeout="PT60S", status=0):
+def define(lab, unhealthy=20, timeout="PT3M", status=0):
     instances = "\n".join(f"- {{domain: {name}, role: {GUESTS[name][1]}, zone: {GUESTS[name][2]}}}" for name in NAMES)
     model = lab.root.parent / "lab.yaml"
     model.write_text(MODEL.format(unhealthy=unhealthy, timeout=timeout, instances=instances))
