@@ -181,11 +181,13 @@ def wait_for(lab, condition, seconds=60):
     """The status of the lab's set, when it is as the condition wants it."""
     deadline = time.monotonic() + seconds
     while True:
+        begin = time.monotonic()
         status = lab.status()
         if condition(status):
             return status
-        assert time.monotonic() < deadline, json.dumps(status, indent=1)
-        time.sleep(0.1)
+        now = time.monotonic()
+        assert now < deadline, json.dumps(status, indent=1)
+        time.sleep(max(0.1, cheap_guest.rest_after(now - begin)))
 
 
 def is_writing(program):

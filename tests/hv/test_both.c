@@ -45,8 +45,8 @@ static char *overlay_disk(const Side *side, const char *name, const char *base)
 static char *domain(const Side *side, guint guest, char *os_disk, const char *os, const char *memory)
 {
     char *xml = g_strdup_printf(
-        "<domain type='qemu'><name>%s</name><uuid>%s</uuid><memory unit='KiB'>%s</memory><currentMemory "
-        "unit='KiB'>%s</currentMemory>"
+        "<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'><name>%s</name><uuid>%s</uuid>"
+        "<memory unit='KiB'>%s</memory><currentMemory unit='KiB'>%s</currentMemory>"
         "<vcpu placement='static'>1</vcpu>%s<features><acpi/></features><clock "
         "offset='utc'/><on_poweroff>destroy</on_poweroff>"
         "<on_reboot>restart</on_reboot><on_crash>destroy</on_crash><devices>"
@@ -56,7 +56,9 @@ static char *domain(const Side *side, guint guest, char *os_disk, const char *os
         "<interface type='user'><mac address='52:54:00:00:00:%02u'/><model type='virtio'/></interface>"
         "<serial type='file'><source path='%s/console%u.log' append='on'/></serial>"
         "<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>"
-        "<controller type='usb' model='none'/><memballoon model='none'/></devices></domain>",
+        "<controller type='usb' model='none'/><memballoon model='none'/></devices>"
+        /* It starts three times as fast when libvirt does not ask QEMU for each feature of its CPU. */
+        "<qemu:capabilities><qemu:del capability='cpu-unavailable-features'/></qemu:capabilities></domain>",
         sweep_guest_name(guest), sweep_guest_uuid(guest), memory, memory, os, os_disk, side->dir, guest, guest,
         side->dir, guest);
 
