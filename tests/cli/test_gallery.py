@@ -358,7 +358,7 @@ def test_an_overlay_that_cannot_be_read(published):
     assert path in published("image-info", IMAGE, "1.0.0").err
     published.publish("4.0.0")
     line = published.fails(REFUSED, "image-delete", IMAGE, "1.0.0")
-    assert f"it cannot be told what {path} refers to" in line and "Nothing was deleted" in line
+    assert f"it cannot be told what {path} refers to" in line and "nothing was deleted" in line
     pruned = published("image-prune", IMAGE, "--keep", "2").out
     assert pruned.count("stays: it may be in use: it cannot be told what") == 2 and "is deleted" not in pruned
     os.unlink(path)
