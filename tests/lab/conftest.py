@@ -30,7 +30,7 @@ class Lab:
     """What the tests do to it: commands, guests, and a look at the journal."""
 
     # healthTimeout: ten other guests may boot on the same two cores, and nothing waits for it to pass; for a version that is never healthy
-    AMPLE, SHORT = "PT3M", "PT40S"
+    AMPLE, SHORT = "PT3M", "PT30S"
 
     def __init__(self, name, count):
         self.dir = Path(f"{LABS}-{name}")

@@ -23,7 +23,7 @@ GUESTS = {
 }
 NAMES = sorted(GUESTS)
 BATCHES = [{"ten-0", "ten-5"}, {"ten-1", "ten-6"}, {"ten-2"}, {"ten-7"}, {"ten-3", "ten-8"}, {"ten-4"}, {"ten-9"}]
-SHORT = "PT35S"  # for the tests that wait for it to pass; two guests at once boot in 7 s on idle cores
+SHORT = "PT30S"  # for the tests that wait for it to pass; two guests at once boot in 7 s on idle cores
 TOO_MANY_UPGRADED = "MaxUnhealthyUpgradedInstancePercentExceededInRollingUpgrade"
 MODEL = """
 schemaVersion: 1
@@ -235,7 +235,7 @@ def assert_restored(run, *names):
     phases = {one["domain"]: one for one in run["instances"]}
     for name in names:
         assert (phases[name]["phase"], phases[name]["swapState"]) == ("restored", "UNDONE")
-        assert phases[name]["reason"] == "not healthy within 25.0 s: /run/health.json says Unhealthy"
+        assert phases[name]["reason"] == "not healthy within 30.0 s: /run/health.json says Unhealthy"
     assert run["rollbackInfo"] == {"successfullyRolledbackInstanceCount": len(names), "failedRolledbackInstanceCount": 0}
 
 
