@@ -180,6 +180,7 @@ static const Entry environment[] = {
     {"LIBVIRT_DEFAULT_URI", "libvirt to talk to where --connect does not say it"},
     {"XDG_DATA_HOME", "where the store of a session lies"},
     {"VISUAL, EDITOR", "the editor of set-edit"},
+    {"NO_COLOR", "not empty: the view of a run on a terminal has no colours"},
     {"SUDO_USER", "who is named in the history as having begun a run, where sudo has set it"},
     {"VIRT_REIMAGE_CONF", "another file than /etc/virt-reimage/virt-reimage.conf"},
     {"VIRT_REIMAGE_SOCKET_DIR", "where the sockets of the daemon are; empty: it is never asked"},
