@@ -91,7 +91,7 @@ static void check_boot_order(VrPreflightCheck *check, const VrDomainDisk *os)
 {
     const VrDomainDef *def = check->def;
     const VrDomainDisk *earlier = earlier_disk(def, os);
-    g_autofree char *why = NULL;
+    g_autofree char *why = NULL, *model = NULL;
 
     if (earlier != NULL)
         why = g_strdup_printf("%s boots before it", earlier->target);
@@ -103,10 +103,14 @@ static void check_boot_order(VrPreflightCheck *check, const VrDomainDisk *os)
         why = g_strdup("<os><boot> names another device first");
     if (why == NULL)
         return;
-    vr_preflight_add(check, "os-disk-not-first-boot",
-                     g_strdup_printf("%s: its OS disk %s is not what boots first: %s", check->name, os->target, why),
-                     g_strdup_printf("virsh edit %s: give the OS disk <boot order='1'/>, or <os><boot dev='hd'/> first",
-                                     check->typed));
+    /* That the model names a wrong disk comes first: who made a data disk boot would have it replaced. */
+    if (earlier != NULL && strcmp(earlier->device, "disk") == 0)
+        model = g_strdup_printf("where %s is the OS disk, set osDisk.target to it; else ", earlier->target);
+    vr_preflight_add(
+        check, "os-disk-not-first-boot",
+        g_strdup_printf("%s: its OS disk %s is not what boots first: %s", check->name, os->target, why),
+        g_strdup_printf("%svirsh edit %s: give the OS disk <boot order='1'/>, or <os><boot dev='hd'/> first",
+                        model != NULL ? model : "", check->typed));
 }
 
 /* What its header and other domains say of it. */

@@ -92,6 +92,8 @@ static gboolean look_up(VrSession *session, Definition *definition, GError **err
     for (guint i = 0; i < definition->model->instances->len; i++) {
         const VrModelInstance *wanted = g_ptr_array_index(definition->model->instances, i);
         if (!vr_hv_lookup(session->hv, wanted->domain, uuid, error)) {
+            if (error != NULL && g_error_matches(*error, VR_ERROR, VR_ERROR_NOT_FOUND))
+                vr_error_next(error, "'virsh list --all' shows the domains that there are");
             g_prefix_error(error, "%s:%u: instance '%s': ", definition->file, wanted->line, wanted->domain);
             return FALSE;
         }

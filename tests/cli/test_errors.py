@@ -99,6 +99,8 @@ def test_of_words_and_files(published, monkeypatch):
     program = published
     assert error_of(program, USAGE, "nosuch")["code"] == "Usage"
     assert "set-define FILE" in error_of(program, FAILED, "status", "nosuch")["next"]
+    model = program.write("nobody.yaml", program.model("nobody", ["nosuch"]))
+    assert "virsh list --all" in error_of(program, FAILED, "set-define", model)["next"]
     assert "1.0.0" in error_of(program, FAILED, "image-info", IMAGE, "9.9.9")["now"]
     assert error_of(program, REFUSED, "image-check", program.write("text.img", "no image"))["code"] == "Refused"
     assert error_of(program, FAILED, "doctor", "--connect", NO_LIBVIRT)["code"] == "Failed"

@@ -58,6 +58,15 @@ static const VrFinding *find(const GPtrArray *findings, const char *id)
     return NULL;
 }
 
+static void expect_remedy(Case *c, const char *id, const char *words)
+{
+    g_autoptr(GPtrArray) findings = findings_of(c);
+    const VrFinding *finding = find(findings, id);
+
+    assert_non_null(finding);
+    assert_non_null(strstr(finding->remedy, words));
+}
+
 /* The case has this finding, with both texts; clears the case. */
 static void expect(Case *c, const char *id, VrSeverity severity)
 {
@@ -267,6 +276,8 @@ static void boot_order_of_devices(void **state)
 {
     Case second = new_case("rich.xml"); /* vdc has <boot order='2'/> */
     second.needs.os_target = "vdc";
+    expect_remedy(&second, "os-disk-not-first-boot",
+                  "where vda is the OS disk, set osDisk.target to it; else virsh edit");
     expect(&second, "os-disk-not-first-boot", VR_SEVERITY_BLOCKER);
     Case none = new_case("rich.xml");
     none.needs.os_target = "vdb";
