@@ -10,7 +10,8 @@ A block has, line by line:
 
 All blocks of a guide are typed into one shell, in order. A command must end with 0, unless `# echo $?` is what is typed next: then that
 says how it ended. What changes from run to run is taken for equal, here and there (CHANGING): ids of runs, UUIDs, digests, times, lengths of
-time, sizes. So are runs of spaces, since columns are as wide as what is in them, and empty lines.
+time, sizes. So are runs of spaces, since columns are as wide as what is in them, and empty lines. A command that has the id of a run is typed
+with the id that came where the guide shows that one.
 
 The shell is on a host of its own: another libvirtd in its own namespaces, where the guide's guests have the names that the guide gives
 them, and the store is where it is by default. It begins in a directory that has the image files.
@@ -29,8 +30,9 @@ PROMPT = re.compile(r"[#$] (.*)")
 ANY = "..."
 LIMIT_S = 300  # that a command may take
 
+RUN = r"\b\d{8}-\d{6}-[0-9a-f]{4}\b"
 CHANGING = [(re.compile(pattern), name) for pattern, name in (
-    (r"\b\d{8}-\d{6}-[0-9a-f]{4}\b", "<run>"),
+    (RUN, "<run>"),
     (r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", "<uuid>"),
     (r"\bsha256:[0-9a-f]+", "<digest>"),
     (r"\b\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?Z?", "<time>"),
@@ -85,6 +87,15 @@ def same(shown, said):
     return len(said) in fits
 
 
+def runs_of(shown, said):
+    """The ids of runs that the guide shows -> those that came in their place."""
+    found = {}
+    for line in shown:
+        came = next((other for other in said if same_line(line, other)), "")
+        found.update(zip(re.findall(RUN, line), re.findall(RUN, came)))
+    return found
+
+
 class Shell:
     """bash, which is typed to. env: more of its environment."""
 
@@ -113,7 +124,11 @@ class Shell:
 
     def close(self):
         self.bash.stdin.close()
-        self.bash.wait(timeout=30)
+        try:
+            self.bash.wait(timeout=30)
+        except subprocess.TimeoutExpired:  # what was typed last does not end: its guests go away with their libvirtd
+            self.bash.kill()
+            self.bash.wait()
         self.bash.stdout.close()
 
 
@@ -125,7 +140,6 @@ class Host:
         self.libvirtd = libvirtd.PrivateLibvirtd(network=True)
         self.count, self.images = guests, images
         self.fleet = self.shell = None
-        self.made_store = False
 
     def __enter__(self):
         self.libvirtd.__enter__()
@@ -147,7 +161,7 @@ class Host:
         for name, (version, options) in self.images.items():
             cheap_guest.write_os_disk(self.fleet.path(f"images/{name}"), version, "qcow2", **options)
         os.symlink(BINARY, self.fleet.path("bin/virt-reimage"))
-        self.made_store = not os.path.isdir(STORE)  # the place alone: what is mounted there, nobody else sees
+        # The place alone: what is mounted there, nobody else sees. It stays: to remove it would unmount the store of a test beside this one.
         os.makedirs(STORE, exist_ok=True)
         subprocess.run(self.libvirtd.command("mount", "--bind", self.fleet.path("store"), STORE), check=True)
         self.shell = Shell(self.libvirtd.command(directory=self.fleet.path("images")), VIRT_REIMAGE_SOCKET_DIR="",
@@ -161,17 +175,19 @@ class Host:
             self.fleet.clean_up()
         self.libvirtd.end()
         self.libvirtd.__exit__()
-        if self.made_store:
-            os.rmdir(STORE)
         return False
 
     def follow(self, text, without=lambda command: False):
         """Types all that the guide shows, but for what `without` names; AssertionError says where it is not as it is shown."""
         todo = [step for step in steps(text) if not without(step[0])]
         assert todo, "the guide has no command"
+        runs = {}
         for (command, shown), (following, _) in zip(todo, [*todo[1:], ("", [])]):
+            assert runs.keys() >= set(re.findall(RUN, command)), f"{command}: no line before it shows that run"
+            command = re.sub(RUN, lambda found, runs=runs: runs[found[0]], command)
             said, status = self.shell.type(command)
             where = f"{command}\n--- shown\n{chr(10).join(shown)}\n--- said\n{chr(10).join(said)}\n--- ended with {status}"
             assert "Sanitizer" not in where, where
             assert status == 0 or following == "echo $?", where
             assert same(shown, said), where
+            runs = {**runs_of(shown, said), **runs}

@@ -230,7 +230,8 @@ def test_a_guide_that_does_not_say_what_comes_fails():
     host.shell = shell
     try:
         host.follow("```console\n# printf 'a\\nb\\n'\na\nb\n# (exit 3)\n# echo $?\n3\n# cat <<'EOF'\n> c\n> EOF\nc\n```\n")
-        for wrong in ("# echo a\nb\n", "# false\n", "# echo a\n", "# true\na\n"):
+        host.follow("```console\n# id=20261124-000000; echo run $id-0000\nrun 20261123-093502-b4cd\n# test 20261123-093502-b4cd = $id-0000\n```\n")
+        for wrong in ("# : 20261123-093502-b4cd\n", "# echo a\nb\n", "# false\n", "# echo a\n", "# true\na\n"):
             with pytest.raises(AssertionError):
                 host.follow(f"```console\n{wrong}```\n")
     finally:

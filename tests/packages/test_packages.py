@@ -30,7 +30,7 @@ def test_the_program(debs):
     for path in ("bash-completion/completions/virt-reimage", "man/man1/virt-reimage.1.gz", "man/man5/virt-reimage.conf.5.gz",
                  "man/man5/virt-reimage-set.5.gz", "doc/virt-reimage/examples/virt-reimage.json",
                  "doc/virt-reimage/examples/virt-reimage.rules.yml", "virt-reimage/schemas/status.schema.json",
-                 "virt-reimage/schemas/common.schema.json", "doc/virt-reimage/schemas"):
+                 "virt-reimage/schemas/common.schema.json", "doc/virt-reimage/schemas", "doc/virt-reimage/guides/quick-start.md"):
         assert f"/usr/share/{path}" in files or f"/usr/share/{path}.gz" in files, path
     assert not [path for path in files if path.startswith(("/var", "/run", "/usr/local", "/srv"))], "the store is none of dpkg's"
     assert "libguestfs0" in debs.field("virt-reimage", "Depends")
