@@ -20,7 +20,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -89,26 +88,11 @@ static gboolean open_pipe(int *read_end, int *write_end)
     return lift(read_end) && lift(write_end) && fcntl(*read_end, F_SETFL, O_NONBLOCK) == 0;
 }
 
-/* A file in memory, so that neither side waits for the other; -1 with errno. */
-static int open_text(const char *text)
-{
-    int fd = memfd_create("input", MFD_CLOEXEC);
-    gsize length = strlen(text), done = 0;
-    while (fd >= 0 && done < length) {
-        ssize_t n = write(fd, text + done, length - done);
-        if (n < 0 && errno != EINTR)
-            vr_fd_clear(&fd);
-        done += n > 0 ? (gsize)n : 0;
-    }
-    if (fd >= 0)
-        (void)lseek(fd, 0, SEEK_SET);
-    return fd;
-}
-
 static gboolean pipes_open(Pipes *pipes, const char *input, GError **error)
 {
     *pipes = (Pipes){-1, -1, -1, -1, -1, -1, -1};
-    pipes->null = input ? open_text(input) : open("/dev/null", O_RDONLY | O_CLOEXEC);
+    /* A file, so that neither side waits for the other. */
+    pipes->null = input ? vr_fd_of_text(input) : open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (pipes->null >= 0 && lift(&pipes->null) && open_pipe(&pipes->out_read, &pipes->out_write) &&
         open_pipe(&pipes->err_read, &pipes->err_write) && open_pipe(&pipes->fail_read, &pipes->fail_write))
         return TRUE;

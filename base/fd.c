@@ -2,6 +2,8 @@
 #include "base/fd.h"
 
 #include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 void vr_fd_clear(int *fd)
@@ -20,4 +22,19 @@ int vr_fd_steal(int *fd)
     int taken = *fd;
     *fd = -1;
     return taken;
+}
+
+int vr_fd_of_text(const char *text)
+{
+    int fd = memfd_create("text", MFD_CLOEXEC);
+    gsize length = strlen(text), done = 0;
+    while (fd >= 0 && done < length) {
+        ssize_t n = write(fd, text + done, length - done);
+        if (n < 0 && errno != EINTR)
+            vr_fd_clear(&fd);
+        done += n > 0 ? (gsize)n : 0;
+    }
+    if (fd >= 0)
+        (void)lseek(fd, 0, SEEK_SET);
+    return fd;
 }

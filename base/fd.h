@@ -10,4 +10,7 @@ void vr_fd_clear(int *fd);
 /* Hands ownership on: returns *fd and leaves -1 behind. */
 int vr_fd_steal(int *fd);
 
+/* A file in memory that holds the text, read from its beginning; -1 with errno. The caller's. */
+int vr_fd_of_text(const char *text);
+
 #define vr_autofd __attribute__((cleanup(vr_fd_clear))) int

@@ -192,6 +192,20 @@ GPtrArray *vr_store_children(VrStore *store, const char *relpath, GError **error
     return vr_store_names(store, relpath, error);
 }
 
+static char *instance_relpath(const char *uuid)
+{
+    g_autofree char *lower = g_ascii_strdown(uuid, -1);
+
+    return g_build_filename("disks", lower, NULL);
+}
+
+char *vr_store_instance_path(const VrStore *store, const char *uuid)
+{
+    g_autofree char *relpath = instance_relpath(uuid);
+
+    return g_build_filename(store->root, relpath, NULL);
+}
+
 int vr_store_instance_dir(VrStore *store, const char *uuid, char **path, GError **error)
 {
     if (!g_uuid_string_is_valid(uuid)) {
@@ -199,8 +213,7 @@ int vr_store_instance_dir(VrStore *store, const char *uuid, char **path, GError 
         g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "\"%s\" is not a UUID", shown);
         return -1;
     }
-    g_autofree char *lower = g_ascii_strdown(uuid, -1);
-    g_autofree char *relpath = g_build_filename("disks", lower, NULL);
+    g_autofree char *relpath = instance_relpath(uuid);
     vr_autofd fd = vr_db_is_read_only(store->db)
                        ? vr_open_beneath(store->root_fd, relpath, O_RDONLY | O_DIRECTORY, 0, error)
                        : vr_mkdir_beneath(store->root_fd, relpath, VR_DIR_MODE, error);

@@ -112,6 +112,9 @@ gboolean vr_store_verify(VrStore *store, const VrImage *image, gboolean force, G
  * (free with g_free; may be NULL). */
 int vr_store_instance_dir(VrStore *store, const char *uuid, char **path, GError **error);
 
+/* Its path, be it there or not. Free with g_free. */
+char *vr_store_instance_path(const VrStore *store, const char *uuid);
+
 /* The names in a directory of the store, unsorted; an absent one has none. Element: char *, freed with the array. */
 GPtrArray *vr_store_children(VrStore *store, const char *relpath, GError **error);
 

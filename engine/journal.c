@@ -205,7 +205,7 @@ static gboolean number_generation(VrJournal *journal, VrSwapRow *row, VrGenerati
     number_path(&made->path, directory, made->number, "qcow2");
     number_path(&made->nvram, directory, made->number, "nvram");
     number_path(&made->seed, directory, made->number, "seed.iso");
-    return insert_made(journal, made, error);
+    return TRUE;
 }
 
 /* Whatever was seen before: a deletion may have taken it since, by another owner too. */
@@ -228,9 +228,15 @@ gboolean vr_journal_swap_begin(VrJournal *journal, const VrOwner *owner, VrSwapR
     if (!vr_owner_begin(journal, owner, error))
         return FALSE;
     return end(journal,
-               (made ? number_generation(journal, row, made, error) : is_still_kept(journal, row, error)) &&
+               (made ? number_generation(journal, row, made, error) && insert_made(journal, made, error)
+                     : is_still_kept(journal, row, error)) &&
                    insert_swap(journal, row, error) && vr_journal_add_step(journal, row->id, "begin", NULL, error),
                error);
+}
+
+gboolean vr_journal_number(VrJournal *journal, VrSwapRow *row, VrGeneration *made, GError **error)
+{
+    return vr_db_begin_read(journal->db, error) && end(journal, number_generation(journal, row, made, error), error);
 }
 
 static gboolean update_swap(VrJournal *journal, const VrSwapRow *row, const char *step, GError **error)

@@ -172,6 +172,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrSwapRow, vr_swap_row_free)
 gboolean vr_journal_swap_begin(VrJournal *journal, const VrOwner *owner, VrSwapRow *row, VrGeneration *made,
                                GError **error);
 
+/* That number and those paths alone, of a swap that is only shown: another one may come before it. Writes nothing. */
+gboolean vr_journal_number(VrJournal *journal, VrSwapRow *row, VrGeneration *made, GError **error);
+
 /* Writes the row's state, reached, backward, boot ids and reason as they are now, with a step of name `step`. */
 gboolean vr_journal_swap_write(VrJournal *journal, const VrOwner *owner, const VrSwapRow *row, const char *step,
                                GError **error);

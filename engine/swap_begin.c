@@ -43,8 +43,7 @@ char *vr_swap_disk_path(const VrDomainDisk *disk)
     return disk->source ? g_strdup(disk->source) : g_strdup_printf("%s/%s", disk->pool, disk->volume);
 }
 
-/* The OS disk as the domain names it now. */
-static VrGeneration *generation_as_found(const char *uuid, const VrDomainDisk *disk)
+VrGeneration *vr_swap_generation_as_found(const char *uuid, const VrDomainDisk *disk)
 {
     VrGeneration *found = g_new0(VrGeneration, 1);
 
@@ -74,12 +73,24 @@ static gboolean is_unknown_of_ours(const VrEngine *engine, const char *uuid, con
     return TRUE;
 }
 
+gboolean vr_swap_is_as_recorded(const VrGeneration *current, const VrGeneration *found, const char *domain,
+                                GError **error)
+{
+    if (g_str_equal(current->path, found->path))
+        return TRUE;
+    g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "the OS disk of '%s' is %s, but its generation %u is %s", domain,
+                found->path, current->number, current->path);
+    vr_error_now(error, "somebody changed the domain");
+    vr_error_next(error, "put the disk back with 'virsh edit', then try again");
+    return FALSE;
+}
+
 /* The current generation by the journal, which must be the disk that the domain names; the first time, generation 0. */
 static VrGeneration *current_generation(const VrEngine *engine, const char *uuid, const char *domain,
                                         const VrDomainDisk *disk, GError **error)
 {
     g_autoptr(GError) local = NULL;
-    g_autoptr(VrGeneration) found = generation_as_found(uuid, disk);
+    g_autoptr(VrGeneration) found = vr_swap_generation_as_found(uuid, disk);
     g_autoptr(VrGeneration) current = vr_journal_current(engine->journal, uuid, &local);
     gboolean released;
 
@@ -95,18 +106,11 @@ static VrGeneration *current_generation(const VrEngine *engine, const char *uuid
             return NULL;
         return vr_journal_current(engine->journal, uuid, error);
     }
-    if (g_str_equal(current->path, found->path))
-        return g_steal_pointer(&current);
-    g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "the OS disk of '%s' is %s, but its generation %u is %s", domain,
-                found->path, current->number, current->path);
-    vr_error_now(error, "somebody changed the domain");
-    vr_error_next(error, "put the disk back with 'virsh edit', then try again");
-    return NULL;
+    return vr_swap_is_as_recorded(current, found, domain, error) ? g_steal_pointer(&current) : NULL;
 }
 
-/* The generation that a rollback goes to: kept, and its file still the one that was recorded. */
-static VrGeneration *rollback_target(const VrEngine *engine, const char *domain, const char *uuid, guint number,
-                                     GError **error)
+VrGeneration *vr_swap_rollback_target(const VrEngine *engine, const char *domain, const char *uuid, guint number,
+                                      GError **error)
 {
     g_autoptr(VrGeneration) to = vr_journal_generation(engine->journal, uuid, number, error);
     g_autofree char *file = NULL;
@@ -161,16 +165,16 @@ static gboolean above_all_files(VrStore *store, const char *uuid, guint *number,
 }
 
 /* A disk that is flattened is of the version, and by the model, that the one before it was. */
-static VrGeneration *new_generation(const VrEngine *engine, const VrSwapRequest *request, const VrGeneration *from,
-                                    GError **error)
+VrGeneration *vr_swap_new_generation(const VrEngine *engine, const VrSwapRequest *request, const VrGeneration *from,
+                                     GError **error)
 {
     const VrImage *image = request->image;
     g_autoptr(VrGeneration) made = g_new0(VrGeneration, 1);
-    vr_autofd dir_fd = vr_store_instance_dir(engine->store, request->uuid, &made->path, error);
 
-    if (dir_fd < 0 || !above_all_files(engine->store, request->uuid, &made->number, error))
+    if (!above_all_files(engine->store, request->uuid, &made->number, error))
         return NULL;
     g_strlcpy(made->uuid, request->uuid, sizeof(made->uuid));
+    made->path = vr_store_instance_path(engine->store, request->uuid);
     made->format = g_strdup("qcow2");
     made->disk_type = g_strdup("file");
     made->image = g_strdup(image ? image->name : from->image);
@@ -202,8 +206,8 @@ static gboolean is_rollback(const VrSwapRequest *request)
     return !request->image && !request->flatten;
 }
 
-static VrSwapRow *new_row(const VrEngine *engine, const VrSwapRequest *request, const VrDomainInfo *info,
-                          const VrDomainDisk *disk)
+VrSwapRow *vr_swap_new_row(const VrEngine *engine, const VrSwapRequest *request, const VrDomainInfo *info,
+                           const VrDomainDisk *disk)
 {
     g_autofree char *id = g_uuid_string_random();
     VrSwapRow *row = g_new0(VrSwapRow, 1);
@@ -289,7 +293,7 @@ static gboolean look(VrSwap *swap, const VrSwapRequest *request, VrDomainInfo *i
     if (!vr_hv_info(engine->hv, request->uuid, info, error))
         return FALSE;
     if (is_rollback(request)) {
-        swap->to = rollback_target(engine, info->name, request->uuid, request->to_generation, error);
+        swap->to = vr_swap_rollback_target(engine, info->name, request->uuid, request->to_generation, error);
         if (!swap->to)
             return FALSE;
     }
@@ -300,7 +304,7 @@ static gboolean look(VrSwap *swap, const VrSwapRequest *request, VrDomainInfo *i
     disk = vr_domain_def_os_disk(def, request->os_target, error);
     if (!disk)
         return FALSE;
-    swap->row = new_row(engine, request, info, disk);
+    swap->row = vr_swap_new_row(engine, request, info, disk);
     swap->row->old_boot_id = boot_id_now(engine->hv, info, def);
     swap->from = current_generation(engine, info->uuid, info->name, disk, error);
     return swap->from && disks_exist(engine->hv, def, disk, info->name, !swap->row->rollback, error) &&
@@ -334,6 +338,13 @@ static gboolean has_no_open_swap(const VrEngine *engine, const char *uuid, const
     return FALSE;
 }
 
+static gboolean has_directory(const VrEngine *engine, const char *uuid, GError **error)
+{
+    vr_autofd fd = vr_store_instance_dir(engine->store, uuid, NULL, error);
+
+    return fd >= 0;
+}
+
 VrSwap *vr_swap_begin(const VrEngine *engine, const VrSwapRequest *request, GError **error)
 {
     g_autoptr(VrSwap) swap = g_new0(VrSwap, 1);
@@ -356,7 +367,10 @@ VrSwap *vr_swap_begin(const VrEngine *engine, const VrSwapRequest *request, GErr
     swap->row->from = swap->from->number;
     if (!swap->row->rollback) {
         swap->seat = request->seat;
-        swap->to = new_generation(engine, request, swap->from, error);
+        swap->alone = request->seat || request->flatten;
+        if (!has_directory(engine, request->uuid, error))
+            return NULL;
+        swap->to = vr_swap_new_generation(engine, request, swap->from, error);
         if (swap->to)
             vr_swap_seed_plan(swap, swap->to);
     }

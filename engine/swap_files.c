@@ -127,11 +127,11 @@ static char *intended_disk(VrSwap *swap, int dir_fd, GError **error)
     g_autofree char *digest = NULL;
 
     if (!swap->row->rollback) {
-        gboolean alone = swap->seat || swap->flatten;
         VrChainLink chain[2] = {{swap->to->path, "qcow2"}};
-        if (!alone)
+        if (!swap->alone)
             chain[1] = (VrChainLink){swap->image->path, vr_image_format_name(swap->image->format)};
-        return vr_domain_xml_with_chain(swap->before_xml, swap->row->os_target, chain, alone ? 1 : 2, &record, error);
+        return vr_domain_xml_with_chain(swap->before_xml, swap->row->os_target, chain, swap->alone ? 1 : 2, &record,
+                                        error);
     }
     kept = vr_generation_xml_is_ours(dir_fd, swap->to, &digest, error) ? read_xml_file(dir_fd, swap->to->number, error)
                                                                        : NULL;
@@ -139,7 +139,7 @@ static char *intended_disk(VrSwap *swap, int dir_fd, GError **error)
 }
 
 /* A rollback takes the NVRAM from the kept XML too, unless that left it to libvirt. */
-static char *make_intent(VrSwap *swap, int dir_fd, GError **error)
+char *vr_swap_make_intent(VrSwap *swap, int dir_fd, GError **error)
 {
     g_autofree char *xml = vr_swap_seed_intent(swap, intended_disk(swap, dir_fd, error), error);
     g_autoptr(VrDomainDef) def = xml ? vr_domain_def_parse(xml, error) : NULL;
@@ -156,7 +156,7 @@ gboolean vr_swap_write_xml(VrSwap *swap, GError **error)
     if (dir_fd < 0)
         return FALSE;
     g_free(swap->intent_xml);
-    swap->intent_xml = make_intent(swap, dir_fd, error);
+    swap->intent_xml = vr_swap_make_intent(swap, dir_fd, error);
     if (swap->intent_xml && write_xml_file(swap, dir_fd, swap->from, swap->before_xml, error) &&
         write_xml_file(swap, dir_fd, swap->to, swap->intent_xml, error))
         return TRUE;

@@ -20,6 +20,7 @@ struct VrSwap {
     const VrPersonalizeOptions *personalize; /* likewise; not owned */
     VrPersonalSeat *personal_seat;           /* likewise; not owned */
     GPtrArray *carried;                      /* VrGuestFile: what is on the new disk of it; NULL: it was not read yet */
+    gboolean alone;                          /* of a forward swap: its new disk refers to no other file */
     gboolean flatten;          /* of the request; one that is resumed goes back, or needs no copy any more */
     VrFileId flattened;        /* the old disk as it was copied */
     char *before_xml;          /* the domain as we read it: g<from>.xml; NULL until it was read */
@@ -138,6 +139,27 @@ char *vr_swap_disk_path(const VrDomainDisk *disk);
 /* For recovery: puts the row into the state that the world has (SWITCHED after an intent, or the furthest before
  * UNKNOWN) without doing anything. */
 gboolean vr_swap_correct_state(VrSwap *swap, VrSwapState state, GError **error);
+
+/* The domain as it shall be, from before_xml: the one place that says so. dir_fd: of the instance's files, of which a rollback reads the kept
+ * XML; -1 for a forward swap. Free with g_free. */
+char *vr_swap_make_intent(VrSwap *swap, int dir_fd, GError **error);
+
+/* --- swap_begin.c, for a swap that is only shown (swap_preview.c) --- */
+
+/* A row as a new swap gets it. */
+VrSwapRow *vr_swap_new_row(const VrEngine *engine, const VrSwapRequest *request, const VrDomainInfo *info,
+                           const VrDomainDisk *disk);
+/* The OS disk as the domain names it now, as generation 0. */
+VrGeneration *vr_swap_generation_as_found(const char *uuid, const VrDomainDisk *disk);
+/* What a forward swap makes, not numbered yet; its paths are its directory. */
+VrGeneration *vr_swap_new_generation(const VrEngine *engine, const VrSwapRequest *request, const VrGeneration *from,
+                                     GError **error);
+/* The recorded generation is the disk that the domain names, or VR_ERROR_CONFLICT. */
+gboolean vr_swap_is_as_recorded(const VrGeneration *current, const VrGeneration *found, const char *domain,
+                                GError **error);
+/* The generation that a rollback goes to: kept, and its file still the one that was recorded. */
+VrGeneration *vr_swap_rollback_target(const VrEngine *engine, const char *domain, const char *uuid, guint number,
+                                      GError **error);
 
 /* Intent from before and g<to>.xml's disk (rollback) or the new disk, both written to files, durable. */
 gboolean vr_swap_write_xml(VrSwap *swap, GError **error);

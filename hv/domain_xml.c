@@ -93,6 +93,16 @@ static xmlNode *ensure_metadata(xmlNode *root)
     return xmlAddChild(root, metadata);
 }
 
+/* What a record that was taken out leaves behind. */
+static void drop_blanks(xmlNode *parent)
+{
+    for (xmlNode *child = parent->children, *next; child != NULL; child = next) {
+        next = child->next;
+        if (xmlIsBlankNode(child))
+            vr_dom_remove(child);
+    }
+}
+
 /* As the last child, indented like the others, so that writing it again gives the same text. */
 static xmlNode *append_to_metadata(xmlNode *metadata)
 {
@@ -104,6 +114,7 @@ static xmlNode *append_to_metadata(xmlNode *metadata)
     if (last != NULL) {
         vr_dom_insert_after(last, node, 2);
     } else {
+        drop_blanks(metadata);
         xmlAddChild(metadata, node);
         vr_dom_indent(metadata, 1);
     }
@@ -268,13 +279,14 @@ char *vr_domain_xml_with_chain(const char *xml, const char *target, const VrChai
 
 #define OS_CHILD_DEPTH 2 /* domain / os / here */
 
-/* Where libvirt has it: after <loader>, else after <type>. */
+/* Where libvirt has it: after the last of these that is there. */
 static void insert_nvram(xmlNode *os, xmlNode *nvram)
 {
-    xmlNode *place = vr_dom_child(os, "loader");
+    static const char *const before[] = {"loader", "firmware", "type"};
+    xmlNode *place = NULL;
 
-    if (place == NULL)
-        place = vr_dom_child(os, "type");
+    for (gsize i = 0; i < G_N_ELEMENTS(before) && place == NULL; i++)
+        place = vr_dom_child(os, before[i]);
     if (place != NULL)
         vr_dom_insert_after(place, nvram, OS_CHILD_DEPTH);
     else

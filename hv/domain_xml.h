@@ -122,6 +122,9 @@ gboolean vr_domain_xml_below(const char *xml, const char *target, char **path);
 /* TRUE: the dump names no file below the disk `target`. */
 gboolean vr_domain_xml_is_alone(const char *xml, const char *target);
 
+/* The same domain in libvirt's own spelling (domain_print.c): a dump of libvirt's comes back as it is. For people. Free with g_free. */
+char *vr_domain_xml_as_libvirt(const char *xml, GError **error);
+
 /* Proof on two dumps of libvirt: TRUE when nothing differs but what may (above). Else VR_ERROR_CONFLICT names the first
  * element that differs. before and after may be any mix of our edit and libvirt's dump of it. */
 gboolean vr_domain_xml_prove(const char *before, const char *after, const char *target, GError **error);

@@ -45,6 +45,11 @@ char *vr_hv_live_xml(VrHv *hv, const char *uuid, GError **error)
     return hv->ops->live_xml(hv, uuid, error);
 }
 
+char *vr_hv_public_xml(VrHv *hv, const char *uuid, GError **error)
+{
+    return hv->ops->public_xml(hv, uuid, error);
+}
+
 GPtrArray *vr_hv_kept_xml(VrHv *hv, const char *uuid, GError **error)
 {
     return hv->ops->kept_xml(hv, uuid, error);

@@ -70,6 +70,9 @@ typedef struct {
     gboolean (*info)(VrHv *hv, const char *uuid, VrDomainInfo *info, GError **error);
     char *(*inactive_xml)(VrHv *hv, const char *uuid, GError **error); /* INACTIVE | SECURE */
     char *(*live_xml)(VrHv *hv, const char *uuid, GError **error);     /* VR_ERROR_HYPERVISOR when it is off */
+    char *(*public_xml)(
+        VrHv *hv, const char *uuid,
+        GError **error); /* INACTIVE alone: libvirt leaves out passwords. For people, never to be defined */
     /* XML of its snapshots, checkpoints and managed save. Element: char *, freed with the array. */
     GPtrArray *(*kept_xml)(VrHv *hv, const char *uuid, GError **error);
     gboolean (*define)(VrHv *hv, const char *uuid, const char *xml,
@@ -110,6 +113,7 @@ gboolean vr_hv_lookup(VrHv *hv, const char *name_or_uuid, char uuid[VR_UUID_LENG
 gboolean vr_hv_info(VrHv *hv, const char *uuid, VrDomainInfo *info, GError **error);
 char *vr_hv_inactive_xml(VrHv *hv, const char *uuid, GError **error);
 char *vr_hv_live_xml(VrHv *hv, const char *uuid, GError **error);
+char *vr_hv_public_xml(VrHv *hv, const char *uuid, GError **error);
 GPtrArray *vr_hv_kept_xml(VrHv *hv, const char *uuid, GError **error);
 gboolean vr_hv_define(VrHv *hv, const char *uuid, const char *xml, GError **error);
 gboolean vr_hv_start(VrHv *hv, const char *uuid, GError **error);

@@ -123,6 +123,11 @@ static char *op_inactive_xml(VrHv *hv, const char *uuid, GError **error)
     return get_xml(hv, uuid, VIR_DOMAIN_XML_INACTIVE | VIR_DOMAIN_XML_SECURE, error);
 }
 
+static char *op_public_xml(VrHv *hv, const char *uuid, GError **error)
+{
+    return get_xml(hv, uuid, VIR_DOMAIN_XML_INACTIVE, error);
+}
+
 static char *op_live_xml(VrHv *hv, const char *uuid, GError **error)
 {
     return get_xml(hv, uuid, VIR_DOMAIN_XML_SECURE, error);
@@ -303,6 +308,7 @@ const VrHvOps vr_libvirt_ops = {
     .info = op_info,
     .inactive_xml = op_inactive_xml,
     .live_xml = op_live_xml,
+    .public_xml = op_public_xml,
     .kept_xml = vr_libvirt_op_kept_xml,
     .define = op_define,
     .start = op_start,

@@ -9,6 +9,7 @@ endforeach()
 target_link_libraries(engine_support PUBLIC fake_hv)
 
 vr_test(engine swap LINK vr_engine engine_support)
+vr_test(engine swap_preview LINK vr_engine engine_support)
 vr_test(engine swap_nvram LINK vr_engine engine_support)
 vr_test(engine swap_seed LINK vr_engine engine_support)
 vr_test(engine swap_console LINK vr_engine engine_support)

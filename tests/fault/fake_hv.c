@@ -471,6 +471,15 @@ static char *do_live_xml(VrHv *hv, const char *uuid, GError **error)
     return xml_part(hv, g_str_equal(uuid, FAKE_OTHER_UUID) ? "none" : "live.xml", NULL, error);
 }
 
+/* As libvirt hides them. */
+static char *do_public_xml(VrHv *hv, const char *uuid, GError **error)
+{
+    g_autoptr(GRegex) secret = g_regex_new("passwd=('|\")[^'\"]*", 0, 0, NULL);
+    g_autofree char *xml = do_inactive_xml(hv, uuid, error);
+
+    return xml ? g_regex_replace(secret, xml, -1, 0, "passwd=\\1*****", 0, error) : NULL;
+}
+
 static FakeHv *other(FakeHv *fake, guint i)
 {
     FakeHv *one = fake->others && i < fake->others->len ? g_ptr_array_index(fake->others, i) : NULL;
@@ -755,6 +764,7 @@ static const VrHvOps ops = {.list = do_list,
                             .info = do_info,
                             .inactive_xml = do_inactive_xml,
                             .live_xml = do_live_xml,
+                            .public_xml = do_public_xml,
                             .kept_xml = do_kept_xml,
                             .define = do_define,
                             .start = do_start,

@@ -110,6 +110,8 @@ static void a_new_path_keeps_the_spelling(void **state)
         {"", AS_TEXT, "<nvram template=\"/t.fd\">" ESCAPED "</nvram>"},
         {"", AS_SOURCE, "<nvram type=\"file\" template=\"/t.fd\">\n      <source file=\""},
         {" firmware='efi'", "", "</type>\n    <nvram>" ESCAPED "</nvram>\n    <boot"},
+        {" firmware='efi'", "<firmware><feature enabled='no' name='secure-boot'/></firmware>",
+         "</firmware>\n    <nvram>" ESCAPED "</nvram>\n    <boot"},
         {" firmware='efi'", "<loader secure='yes'/>", "<loader secure=\"yes\"/>\n    <nvram>" ESCAPED "</nvram>"},
     };
 

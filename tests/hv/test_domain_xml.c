@@ -368,6 +368,38 @@ static void says_what_lies_below(void **state)
     }
 }
 
+/* G10: in libvirt's spelling, whatever a value has; what is in <metadata> is libxml2's. */
+static void prints_as_libvirt_does(void **state)
+{
+    static const char text[] = "<domain type='kvm' xmlns:q='http://q/1'>\n"
+                               "  <name>a &amp; &lt;b&gt; &quot;c&quot; &apos;d&apos; ä</name>\n"
+                               "  <metadata>\n"
+                               "    <v:x xmlns:v=\"http://v/1\" is=\"it&quot;s\"><v:y/></v:x>\n"
+                               "  </metadata>\n"
+                               "  <a b='&lt;&gt;&amp;&apos;&quot;' q:c=''/>\n"
+                               "  <!-- - -->\n"
+                               "  <q:arg value='x'></q:arg>\n"
+                               "</domain>\n";
+    static const char expected[] = "<domain type='kvm' xmlns:q='http://q/1'>\n"
+                                   "  <name>a &amp; &lt;b&gt; &quot;c&quot; &apos;d&apos; ä</name>\n"
+                                   "  <metadata>\n"
+                                   "    <v:x xmlns:v=\"http://v/1\" is=\"it&quot;s\"><v:y/></v:x>\n"
+                                   "  </metadata>\n"
+                                   "  <a b='&lt;&gt;&amp;&apos;&quot;' q:c=''/>\n"
+                                   "  <!-- - -->\n"
+                                   "  <q:arg value='x'/>\n"
+                                   "</domain>\n";
+    g_autoptr(GError) error = NULL;
+    g_autofree char *printed = vr_domain_xml_as_libvirt(text, &error);
+    g_autofree char *again = vr_domain_xml_as_libvirt(printed, NULL);
+
+    expect_no_error(error);
+    assert_string_equal(printed, expected);
+    assert_string_equal(again, expected);
+    assert_null(vr_domain_xml_as_libvirt("<domain", &error));
+    assert_non_null(error);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -386,6 +418,7 @@ int main(void)
         cmocka_unit_test(a_disk_as_text),
         cmocka_unit_test(lets_go_of_a_domain),
         cmocka_unit_test(says_what_lies_below),
+        cmocka_unit_test(prints_as_libvirt_does),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -184,9 +184,13 @@ static void rich_xml_round_trip(void **state)
     g_autofree char *back = vr_domain_xml_with_kept(after, "vda", before, NULL, NULL);
     gboolean defined = vr_hv_define(host->hv, RICH_UUID, back, NULL);
     g_autofree char *last = vr_hv_inactive_xml(host->hv, RICH_UUID, NULL);
+    g_autofree char *public = vr_hv_public_xml(host->hv, RICH_UUID, NULL);
     undefine(RICH_UUID);
     expect_no_error(error);
     assert_true(same && proven && defined);
+    g_autofree char *printed = vr_domain_xml_as_libvirt(after, NULL);
+    assert_string_equal(printed, after);
+    assert_null(strstr(public, "s3cret"));
     assert_non_null(strstr(after, "s3cret"));
     assert_non_null(strstr(after, "<seclabel model='selinux' relabel='no'/>"));
     assert_true(vr_domain_xml_same(before, last));
