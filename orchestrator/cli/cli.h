@@ -35,6 +35,7 @@ typedef enum {
     VR_OPT_AZURE = 1 << 27,
     VR_OPT_NO_APPLY = 1 << 28,
     VR_OPT_LEFT = 1 << 20,
+    VR_OPT_PRINT_DIFF = 1 << 21,
     VR_OPT_IGNORE = 1 << 29,
     VR_OPT_TEMP_DISK = 1 << 30,
     VR_OPT_OUTPUT = 1 << 23, /* --output --prometheus */
@@ -56,6 +57,7 @@ typedef struct {
     gboolean all, dry_run, no_auto_rollback, azure, walk, replace, detach, now, no_apply;
     gboolean left;
     gboolean watch, plain;
+    gboolean print_diff;
     gboolean automatic;
     gboolean temp_disk;
     char **canary, **ignore;
@@ -135,6 +137,9 @@ gboolean vr_cli_option_text(guint i, VrCliOptionText *text);
 gboolean vr_cli_option_fits(const VrCliOptionText *option, const VrCliCommand *command);
 /* One line an option that a command takes, for its help. */
 void vr_cli_options_print(guint bits);
+/* What a person types for `as` with the objects and options of this command, but for those of its answer (--json, --dry-run, ...), in words of the
+ * shell. Free with g_free. */
+char *vr_cli_command_line(const VrCli *cli, const VrCliCommand *as);
 void vr_cli_options_clear(VrCliOptions *options);
 /* The name of an option that names a file and was given, but for --root; NULL: none was. */
 const char *vr_cli_options_file_given(const VrCliOptions *options);

@@ -15,6 +15,7 @@ static void plan_clear(VrPlan *plan)
     g_clear_pointer(&plan->users, vr_disk_users_free);
     g_clear_pointer(&plan->batches, g_ptr_array_unref);
     g_clear_pointer(&plan->outside, g_ptr_array_unref);
+    g_clear_pointer(&plan->diffs, g_ptr_array_unref);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VrPlan, plan_clear)
 
@@ -231,32 +232,6 @@ static json_t *extensions_json(const VrPlan *plan)
     return list;
 }
 
-/* domain NULL: it is of the run as a whole. */
-static void add_findings(json_t *list, const GPtrArray *findings, const char *domain, gboolean chosen)
-{
-    for (guint i = 0; i < findings->len; i++) {
-        const VrFinding *finding = g_ptr_array_index(findings, i);
-        json_array_append_new(list, json_pack("{s:o, s:s, s:s, s:b, s:b, s:o, s:o}", "domain", vr_json_text(domain),
-                                              "id", finding->id, "severity",
-                                              finding->severity == VR_SEVERITY_BLOCKER ? "blocker" : "warning",
-                                              "ignored", finding->ignored, "chosen", chosen, "text",
-                                              vr_json_text(finding->text), "remedy", vr_json_text(finding->remedy)));
-    }
-}
-
-static json_t *findings_json(const VrPlan *plan)
-{
-    json_t *list = json_array();
-
-    add_findings(list, plan->outside, NULL, TRUE);
-    for (guint i = 0; i < plan->looks->len; i++) {
-        const VrLook *look = g_ptr_array_index(plan->looks, i);
-        add_findings(list, look->findings, vr_set_instance(plan->session->set, i)->domain,
-                     plan->targets->targets[i].chosen);
-    }
-    return list;
-}
-
 /* A way back has none. */
 static const VrMaintenanceWindow *window_of(const VrPlan *plan)
 {
@@ -276,7 +251,7 @@ static void print_window(const VrPlan *plan)
                window);
 }
 
-static void print_json(const VrPlan *plan)
+static void print_json(const VrPlan *plan, const GError *refusal)
 {
     const VrTargets *targets = plan->targets;
     g_autoptr(GPtrArray) warnings = vr_plan_warnings(plan);
@@ -287,25 +262,26 @@ static void print_json(const VrPlan *plan)
         json_array_append_new(list, vr_json_text(g_ptr_array_index(warnings, i)));
     vr_json_print(json_pack(
         "{s:o, s:s, s:o, s:s, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, "
-        "s:o, s:I, s:o}",
+        "s:o, s:o, s:I, s:o, s:o, s:o}",
         "set", vr_json_text(plan->session->set->name), "operation", vr_run_kind_name(targets->kind),
         "targetImageReference",
         vr_reference_json(plan->session->store, targets->image ? targets->image->name : NULL,
                           targets->image ? targets->image->version : NULL),
         "osDiskKind", vr_os_disk_kind_name(plan->session->set->model->os_disk_kind), "instanceCount",
         (int)targets->count, "chosenInstanceCount", (int)targets->chosen, "batches", batches_json(plan), "skipped",
-        skipped_json(plan), "wouldStop", vr_json_text(block), "findings", findings_json(plan), "warnings", list,
+        skipped_json(plan), "wouldStop", vr_json_text(block), "findings", vr_plan_findings_json(plan), "warnings", list,
         "space",
         json_pack("{s:I, s:I, s:I, s:I, s:o}", "freeBytes", (json_int_t)plan->free_bytes, "neededBytes",
                   (json_int_t)vr_plan_needed_bytes(plan), "initialBytesPerInstance", (json_int_t)plan->disk_bytes,
                   "maximumGrowthBytes", (json_int_t)(plan->sum_bytes + plan->others), "maximumBytesPerInstance",
                   json_integer((json_int_t)plan->most_bytes)),
-        "nvramCopy", vr_plan_nvram_json(plan), "expectedOffMs", vr_spread_json(&plan->off), "expectedDurationMs",
-        vr_json_ms(vr_plan_expected_ms(plan)), "drives", vr_plan_drives_json(plan), "dataDiskProof",
-        vr_plan_proof_json(plan), "extensions", extensions_json(plan), "seed", vr_plan_seed_json(plan),
-        "offlineConfiguration", vr_plan_offline_json(plan), "carryOver", vr_plan_carry_json(plan), "batchAtMostMs",
-        vr_json_ms(vr_plan_batch_most_ms(plan)), "extensionsAtMostMs", (json_int_t)vr_plan_extensions_most_ms(plan),
-        "maintenanceWindow", vr_window_json(window_of(plan))));
+        "nvramCopy", vr_plan_nvram_json(plan), "expectedOsDownMs", vr_spread_json(&plan->os_down), "expectedOffMs",
+        vr_spread_json(&plan->off), "expectedDurationMs", vr_json_ms(vr_plan_expected_ms(plan)), "drives",
+        vr_plan_drives_json(plan), "dataDiskProof", vr_plan_proof_json(plan), "extensions", extensions_json(plan),
+        "seed", vr_plan_seed_json(plan), "offlineConfiguration", vr_plan_offline_json(plan), "carryOver",
+        vr_plan_carry_json(plan), "batchAtMostMs", vr_json_ms(vr_plan_batch_most_ms(plan)), "extensionsAtMostMs",
+        (json_int_t)vr_plan_extensions_most_ms(plan), "maintenanceWindow", vr_window_json(window_of(plan)), "xmlDiffs",
+        vr_plan_diffs_json(plan), "command", vr_plan_command_json(plan, refusal)));
 }
 
 /* --- lines ------------------------------------------------------------------------------------------- */
@@ -345,24 +321,6 @@ static void print_skipped(const VrPlan *plan)
     }
 }
 
-static void say_findings(const VrCli *cli, const GPtrArray *findings)
-{
-    for (guint i = 0; i < findings->len; i++) {
-        const VrFinding *finding = g_ptr_array_index(findings, i);
-        const char *kind = finding->ignored                           ? "ignored"
-                           : finding->severity == VR_SEVERITY_BLOCKER ? "blocker"
-                                                                      : "warning";
-        vr_say(cli, "%s: %s [%s]; %s", kind, finding->text, finding->id, finding->remedy);
-    }
-}
-
-static void print_findings(const VrPlan *plan)
-{
-    say_findings(plan->session->cli, plan->outside);
-    for (guint i = 0; i < plan->looks->len; i++)
-        say_findings(plan->session->cli, ((const VrLook *)g_ptr_array_index(plan->looks, i))->findings);
-}
-
 static void print_extensions(const VrPlan *plan)
 {
     const GPtrArray *extensions = extensions_of(plan);
@@ -374,37 +332,65 @@ static void print_extensions(const VrPlan *plan)
         vr_say(plan->session->cli, "extensions: in each guest, once it runs from its new disk: %s", text->str);
 }
 
-static void print_lines(const VrPlan *plan)
+static void print_head(const VrPlan *plan)
 {
     const VrTargets *targets = plan->targets;
+
+    vr_say(plan->session->cli, "%s of %s%s%s%s%s: %u of %u instance%s in %u batch%s", vr_run_kind_name(targets->kind),
+           plan->session->set->name, targets->image ? " to " : "", targets->image ? targets->image->name : "",
+           targets->image ? " " : "", targets->image ? targets->image->version : "", targets->chosen, targets->count,
+           targets->count == 1 ? "" : "s", plan->batches->len, plan->batches->len == 1 ? "" : "es");
+}
+
+static void print_space(const VrPlan *plan)
+{
     const VrCli *cli = plan->session->cli;
-    g_autoptr(GPtrArray) warnings = vr_plan_warnings(plan);
     g_autofree char *free_space = vr_text_size(plan->free_bytes);
     g_autofree char *needed = vr_text_size(vr_plan_needed_bytes(plan));
     g_autofree char *at_once = vr_text_size(plan->disk_bytes);
     g_autofree char *most = vr_text_size(plan->most_bytes);
 
-    vr_say(cli, "%s of %s%s%s%s%s: %u of %u instance%s in %u batch%s", vr_run_kind_name(targets->kind),
-           plan->session->set->name, targets->image ? " to " : "", targets->image ? targets->image->name : "",
-           targets->image ? " " : "", targets->image ? targets->image->version : "", targets->chosen, targets->count,
-           targets->count == 1 ? "" : "s", plan->batches->len, plan->batches->len == 1 ? "" : "es");
-    print_batches(plan);
-    print_skipped(plan);
-    print_findings(plan);
-    for (guint i = 0; i < warnings->len; i++)
-        vr_say(cli, "warning: %s", (const char *)g_ptr_array_index(warnings, i));
-    if (targets->kind != VR_RUN_ROLLBACK)
+    if (plan->targets->chosen == 0)
+        vr_say(cli, "space: %s free", free_space);
+    else if (plan->targets->kind != VR_RUN_ROLLBACK)
         vr_say(cli, "space: %s free, %s needed before the first batch; a new OS disk %s %s and can grow to %s",
                free_space, needed, vr_plan_is_full(plan) ? "is a full clone, takes" : "begins below", at_once, most);
     else
         vr_say(cli, "space: %s free; kept disks are used again, nothing is copied", free_space);
-    vr_plan_print_expected(plan);
-    print_window(plan);
+}
+
+static void print_disks(const VrPlan *plan)
+{
+    print_space(plan);
     vr_plan_print_drives(plan);
     vr_plan_print_proof(plan);
     vr_plan_print_seed(plan);
     vr_plan_print_offline(plan);
     print_extensions(plan);
+}
+
+/* Who goes when and why, what stands against it, what it does to disks, how long it takes, and what to type; in this order, as each is asked for. */
+static void print_lines(const VrPlan *plan, const GError *refusal)
+{
+    const VrCli *cli = plan->session->cli;
+    g_autoptr(GPtrArray) warnings = vr_plan_warnings(plan);
+
+    print_head(plan);
+    print_batches(plan);
+    print_skipped(plan);
+    vr_say(cli, "%s", "");
+    vr_plan_print_findings(plan);
+    for (guint i = 0; i < warnings->len; i++)
+        vr_say(cli, "warning: %s", (const char *)g_ptr_array_index(warnings, i));
+    vr_say(cli, "%s", "");
+    print_disks(plan);
+    if (plan->batches->len > 0) {
+        vr_say(cli, "%s", "");
+        vr_plan_print_expected(plan);
+    }
+    print_window(plan);
+    vr_plan_print_diffs(plan);
+    vr_plan_print_command(plan, refusal);
 }
 
 /* --- what it comes to -------------------------------------------------------------------------------- */
@@ -468,27 +454,37 @@ static gboolean extensions_are_there(const VrPlan *plan, GError **error)
     return extensions != NULL;
 }
 
+static gboolean would_run(const VrPlan *plan, GError **error)
+{
+    return no_blockers(plan, error) && vr_plan_outside_is_good(plan, error) && extensions_are_there(plan, error) &&
+           vr_plan_check_content(plan, error) && vr_plan_reserve(plan, error);
+}
+
 gboolean vr_plan_show(VrSession *session, VrTargets *targets, GError **error)
 {
     g_auto(VrPlan) plan = {.session = session, .targets = targets};
+    g_autoptr(GError) refusal = NULL;
 
     if (!make_plan(&plan, error))
         return FALSE;
+    if (none_unknown(&plan, &refusal) && would_run(&plan, &refusal))
+        (void)room_for_all(&plan, &refusal);
+    vr_plan_make_diffs(&plan);
     if (session->cli->options.json)
-        print_json(&plan);
+        print_json(&plan, refusal);
     else
-        print_lines(&plan);
-    return none_unknown(&plan, error) && no_blockers(&plan, error) && vr_plan_outside_is_good(&plan, error) &&
-           extensions_are_there(&plan, error) && vr_plan_check_content(&plan, error) && vr_plan_reserve(&plan, error) &&
-           room_for_all(&plan, error);
+        print_lines(&plan, refusal);
+    if (!refusal)
+        return TRUE;
+    g_propagate_error(error, g_steal_pointer(&refusal));
+    return FALSE;
 }
 
 gboolean vr_plan_check(VrSession *session, VrTargets *targets, GError **error)
 {
     g_auto(VrPlan) plan = {.session = session, .targets = targets};
 
-    return make_plan(&plan, error) && no_blockers(&plan, error) && vr_plan_outside_is_good(&plan, error) &&
-           extensions_are_there(&plan, error) && vr_plan_check_content(&plan, error) && vr_plan_reserve(&plan, error);
+    return make_plan(&plan, error) && would_run(&plan, error);
 }
 
 gboolean vr_cmd_plan(const VrCli *cli, GError **error)

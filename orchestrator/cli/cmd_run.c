@@ -252,6 +252,11 @@ static gboolean begin_rollback(const VrCli *cli, GError **error)
 /* J7: whatever becomes of it, others are told that it was asked for. */
 static gboolean ask_for(const VrCli *cli, gboolean (*command)(const VrCli *cli, GError **error), GError **error)
 {
+    if (cli->options.print_diff && !cli->options.dry_run) {
+        g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "--print-diff of %s goes with --dry-run", cli->command->name);
+        vr_error_next(error, "type both, and nothing is changed");
+        return FALSE;
+    }
     return is_for_a_worker(cli) ? leave_to_worker(cli, error) : vr_as_request(cli, command, error);
 }
 

@@ -153,9 +153,14 @@ const VrCliCommand vr_cli_commands[] = {
      "Changes nothing. Exit status 3: the run would stop by its policy; 4: an instance that would be moved has a\n"
      "finding that forbids it, or there is no room for the new disks.\n"
      "\n"
+     "In this order: who goes in which batch and why, and who is left alone; findings and warnings; space, and what\n"
+     "becomes of the disks; how long guests are down by what earlier runs of the set took, where there was one; with\n"
+     "--print-diff how the XML of each domain would change, made by what will make it, without passwords; and the\n"
+     "command that does it. The UUID of a swap is not known before.\n"
+     "\n"
      "A finding has its name in brackets. " IGNORE_TEXT,
-     "plan shop --version 12.20261101.0", FALSE, VR_OPT_VERSION | VR_OPT_ROLE | VR_OPT_IGNORE | VR_OPT_JSON, 1, 1,
-     vr_cmd_plan},
+     "plan shop --version 12.20261101.0", FALSE,
+     VR_OPT_VERSION | VR_OPT_ROLE | VR_OPT_IGNORE | VR_OPT_PRINT_DIFF | VR_OPT_JSON, 1, 1, vr_cmd_plan},
     {"upgrade", VR_GROUP_RUNS, "SET", "Move a set to a new image version, batch by batch",
      "Without --version: the version of the model, or the latest that is not excluded. Instances that run it are left\n"
      "alone, those that the model pins to another one, and those that are protected. A version that failed on this\n"
@@ -173,7 +178,7 @@ const VrCliCommand vr_cli_commands[] = {
      "\n" DETACH_TEXT RUN_STATUSES,
      "upgrade shop", TRUE,
      VR_OPT_VERSION | VR_OPT_ROLE | VR_OPT_ROLL | VR_OPT_AUTOMATIC | VR_OPT_DETACH | VR_OPT_PLAIN |
-         VR_OPT_NO_AUTO_ROLLBACK | VR_OPT_IGNORE | VR_OPT_REASON | VR_OPT_DRY_RUN | VR_OPT_JSON,
+         VR_OPT_NO_AUTO_ROLLBACK | VR_OPT_IGNORE | VR_OPT_REASON | VR_OPT_DRY_RUN | VR_OPT_PRINT_DIFF | VR_OPT_JSON,
      1, 1, vr_cmd_upgrade},
     {"reimage", VR_GROUP_RUNS, "SET INSTANCE…|--all", "Give instances a fresh OS disk of the version that they run",
      "Each gets the version that it runs now, be it the newest or not; one of which that is not known, such as one\n"
@@ -187,7 +192,7 @@ const VrCliCommand vr_cli_commands[] = {
      "brings back what was on it.\n\n" RUN_STATUSES,
      "reimage shop web-0 web-1", TRUE,
      VR_OPT_TEMP_DISK | VR_OPT_VERSION | VR_OPT_ALL | VR_OPT_DETACH | VR_OPT_PLAIN | VR_OPT_NO_AUTO_ROLLBACK |
-         VR_OPT_IGNORE | VR_OPT_REASON | VR_OPT_DRY_RUN | VR_OPT_JSON,
+         VR_OPT_IGNORE | VR_OPT_REASON | VR_OPT_DRY_RUN | VR_OPT_PRINT_DIFF | VR_OPT_JSON,
      1, MANY, vr_cmd_reimage},
     {"apply", VR_GROUP_RUNS, "SET INSTANCE…|--all",
      "Bring instances to the model that was edited, on the version they run",
@@ -198,7 +203,7 @@ const VrCliCommand vr_cli_commands[] = {
      "'upgrade'.\n\n" RUN_STATUSES,
      "apply shop --all", TRUE,
      VR_OPT_ALL | VR_OPT_DETACH | VR_OPT_PLAIN | VR_OPT_NO_AUTO_ROLLBACK | VR_OPT_IGNORE | VR_OPT_REASON |
-         VR_OPT_DRY_RUN | VR_OPT_JSON,
+         VR_OPT_DRY_RUN | VR_OPT_PRINT_DIFF | VR_OPT_JSON,
      1, MANY, vr_cmd_apply},
     {"retry", VR_GROUP_RUNS, "SET", "Try again the instances that the last run left failed",
      "To the version, or the generations, that the run went to; the others are left alone. A version that is blocked "
@@ -206,7 +211,7 @@ const VrCliCommand vr_cli_commands[] = {
      "it failed on this set is free again when the retry comes good.\n\n" RUN_STATUSES,
      "retry shop", TRUE,
      VR_OPT_DETACH | VR_OPT_PLAIN | VR_OPT_NO_AUTO_ROLLBACK | VR_OPT_IGNORE | VR_OPT_REASON | VR_OPT_DRY_RUN |
-         VR_OPT_JSON,
+         VR_OPT_PRINT_DIFF | VR_OPT_JSON,
      1, 1, vr_cmd_retry},
     {"rollback", VR_GROUP_RUNS, "SET INSTANCE…|--all", "Go back to kept OS disks",
      "For an instance: what it ran before its current generation, and again one further back; --to-generation goes to\n"
@@ -219,7 +224,7 @@ const VrCliCommand vr_cli_commands[] = {
      "had moved; what it had not touched is not touched.\n\n" RUN_STATUSES,
      "rollback shop --all", TRUE,
      VR_OPT_ALL | VR_OPT_TO_GENERATION | VR_OPT_RUN | VR_OPT_DETACH | VR_OPT_PLAIN | VR_OPT_NO_AUTO_ROLLBACK |
-         VR_OPT_IGNORE | VR_OPT_REASON | VR_OPT_DRY_RUN | VR_OPT_JSON,
+         VR_OPT_IGNORE | VR_OPT_REASON | VR_OPT_DRY_RUN | VR_OPT_PRINT_DIFF | VR_OPT_JSON,
      1, MANY, vr_cmd_rollback},
     {"pause", VR_GROUP_RUNS, "SET", "Hold the run of a set at its batch border", CONTROL_TEXT, "pause shop", TRUE,
      VR_OPT_DRY_RUN | VR_OPT_JSON, 1, 1, vr_cmd_pause},

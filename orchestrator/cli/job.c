@@ -75,13 +75,14 @@ static gboolean check_place(const VrCliOptions *options, const char *own_root, G
     return FALSE;
 }
 
-/* Of what public commands take, only what names no file, says no more than the answer, and does not keep one of the few jobs of readers for as
- * long as a run takes. */
+/* Of what public commands take, only what names no file, says no more than the answer (libvirt has its own rules for who
+ * may read domain XML), and does not keep one of the few jobs of readers for as long as a run takes. */
 static gboolean check_public(const VrCli *cli, GError **error)
 {
-    const char *option = cli->options.debug   ? "debug"
-                         : cli->options.watch ? "watch"
-                                              : vr_cli_options_file_given(&cli->options);
+    const char *option = cli->options.debug        ? "debug"
+                         : cli->options.watch      ? "watch"
+                         : cli->options.print_diff ? "print-diff"
+                                                   : vr_cli_options_file_given(&cli->options);
 
     if (!vr_job_is_public(cli->command)) {
         g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "%s is not for the read-only socket of the daemon",

@@ -1,9 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Every option is described once, here; a command says by bits which it takes. */
+#include "disk/store.h"
 #include "orchestrator/cli/cli.h"
+#include "orchestrator/cli/job.h"
 
 #include <stddef.h>
 #include <stdio.h>
+#include <string.h>
+
+#define PLAIN                                                                                                          \
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789@%+=:,./_-" /* means itself to every shell */
 
 typedef struct {
     guint bit; /* 0: global */
@@ -87,6 +93,8 @@ static const Option table[] = {
      NULL},
     {VR_OPT_DELIVER, "wait", 0, G_OPTION_ARG_NONE, AT(wait), "… and try again what failed, for at most 15 minutes",
      NULL},
+    {VR_OPT_PRINT_DIFF, "print-diff", 0, G_OPTION_ARG_NONE, AT(print_diff),
+     "also how the XML of each domain would change, as diff -u shows it", NULL},
     {VR_OPT_REASON, "reason", 0, G_OPTION_ARG_STRING, AT(reason), "why, for the record", "TEXT"},
     {VR_OPT_DRY_RUN, "dry-run", 0, G_OPTION_ARG_NONE, AT(dry_run), "say what would be done, change nothing", NULL},
 };
@@ -187,6 +195,75 @@ const char *vr_cli_options_file_given(const VrCliOptions *options)
             return table[i].name;
     }
     return NULL;
+}
+
+/* --- back to words ----------------------------------------------------------------------------------- */
+
+static void add_word(GString *line, const char *name, const char *value)
+{
+    g_autofree char *quoted = value && value[strspn(value, PLAIN)] != '\0' ? g_shell_quote(value) : g_strdup(value);
+
+    if (name)
+        g_string_append_printf(line, " --%s", name);
+    if (value)
+        g_string_append_printf(line, " %s", *value ? quoted : "''");
+}
+
+static void add_option(GString *line, const Option *option, const VrCliOptions *options)
+{
+    char **values;
+    const char *value;
+    int number;
+
+    switch (option->type) {
+    case G_OPTION_ARG_NONE:
+        if (G_STRUCT_MEMBER(gboolean, options, option->offset))
+            add_word(line, option->name, NULL);
+        return;
+    case G_OPTION_ARG_INT:
+        number = G_STRUCT_MEMBER(int, options, option->offset);
+        if (number != VR_GENERATION_NOT_GIVEN)
+            g_string_append_printf(line, " --%s %d", option->name, number);
+        return;
+    case G_OPTION_ARG_STRING_ARRAY:
+    case G_OPTION_ARG_FILENAME_ARRAY:
+        values = G_STRUCT_MEMBER(char **, options, option->offset);
+        for (; values && *values; values++)
+            add_word(line, option->name, *values);
+        return;
+    default:
+        value = G_STRUCT_MEMBER(char *, options, option->offset);
+        if (value)
+            add_word(line, option->name, value);
+    }
+}
+
+/* The store is left out where it would be that one anyway. */
+static void add_place(GString *line, const VrCliOptions *options)
+{
+    const char *uri = options->uri ? options->uri : g_getenv("LIBVIRT_DEFAULT_URI");
+    g_autofree char *root = vr_store_default_root(uri);
+
+    if (options->uri)
+        add_word(line, "connect", options->uri);
+    if (!g_str_equal(options->root, vr_job_root() ? vr_job_root() : root))
+        add_word(line, "root", options->root);
+}
+
+char *vr_cli_command_line(const VrCli *cli, const VrCliCommand *as)
+{
+    GString *line = g_string_new(VR_PROGRAM);
+
+    add_place(line, &cli->options);
+    g_string_append_printf(line, " %s", as->name);
+    for (char **word = cli->args; *word; word++)
+        add_word(line, NULL, *word);
+    for (guint i = 0; i < G_N_ELEMENTS(table); i++) {
+        const Option *option = &table[i];
+        if (option->text && (option->bit & as->options & ~(guint)(VR_OPT_DRY_RUN | VR_OPT_PRINT_DIFF)) != 0)
+            add_option(line, option, &cli->options);
+    }
+    return g_string_free(line, FALSE);
 }
 
 void vr_cli_options_clear(VrCliOptions *options)

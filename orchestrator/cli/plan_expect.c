@@ -157,31 +157,63 @@ static void print_limits(const VrPlan *plan)
 
 /* --- all of it --- */
 
+static const char *runs_like(const VrPlan *plan)
+{
+    return plan->targets->kind == VR_RUN_ROLLBACK ? "rollback" : "run";
+}
+
+static void print_not_measured(const VrPlan *plan, const char *waited)
+{
+    vr_say(plan->session->cli,
+           "expected downtime: not known: no %s of this set has moved a guest yet, so nothing was measured%s%s",
+           runs_like(plan), waited ? "; the waits between batches are " : "", waited ? waited : "");
+}
+
+/* What users of one guest notice. */
+static void print_downtime(const VrPlan *plan)
+{
+    g_autofree char *down = vr_text_duration(plan->os_down.p50);
+    g_autofree char *down_most = vr_text_duration(plan->os_down.max);
+    g_autofree char *off = vr_text_duration(plan->off.p50);
+    g_autofree char *off_most = vr_text_duration(plan->off.max);
+    gboolean has_off = plan->off.count > 0;
+    g_autofree char *runs = plan->runs_before == 1 ? g_strdup("") : g_strdup_printf("%u ", plan->runs_before);
+
+    vr_say(
+        plan->session->cli,
+        "expected downtime: each guest about %s from its stop until it is healthy, at most %s%s%s%s%s; measured on %u "
+        "guest%s in the last %s%s%s",
+        down, down_most, has_off ? "; of that off for about " : "", has_off ? off : "", has_off ? ", at most " : "",
+        has_off ? off_most : "", plan->os_down.count, plan->os_down.count == 1 ? "" : "s", runs, runs_like(plan),
+        plan->runs_before == 1 ? "" : "s");
+}
+
+static void print_duration(const VrPlan *plan, const char *waited)
+{
+    g_autofree char *all = vr_text_duration(vr_plan_expected_ms(plan));
+    g_autofree char *prepare = vr_text_duration(MAX(0, plan->prepare.p50));
+    g_autofree char *down = vr_text_duration(plan->os_down.p50);
+
+    vr_say(plan->session->cli,
+           "expected duration: about %s for %u batch%s%s%s: of each, preparation %s, then down for %s", all,
+           plan->batches->len, plan->batches->len == 1 ? "" : "es", waited ? " and waits of " : "",
+           waited ? waited : "", prepare, down);
+}
+
 void vr_plan_print_expected(const VrPlan *plan)
 {
-    const VrCli *cli = plan->session->cli;
     gint64 waits = waits_ms(plan);
-    g_autofree char *all = vr_text_duration(vr_plan_expected_ms(plan));
-    g_autofree char *prepare = vr_text_duration(plan->prepare.p50);
-    g_autofree char *down = vr_text_duration(plan->os_down.p50);
-    g_autofree char *off = vr_text_duration(plan->off.p50);
-    g_autofree char *most = vr_text_duration(plan->off.max);
-    g_autofree char *waited = vr_text_duration(waits);
+    g_autofree char *waited = waits > 0 ? vr_text_duration(waits) : NULL;
 
     if (plan->batches->len == 0)
         return;
+    if (plan->os_down.count == 0) {
+        print_not_measured(plan, waited);
+    } else {
+        print_downtime(plan);
+        print_duration(plan, waited);
+    }
     print_notice(plan);
     print_nvram(plan);
     print_limits(plan);
-    if (plan->os_down.count == 0) {
-        vr_say(cli, "expected: unknown: no run yet%s%s", waits > 0 ? ", but for waits of " : "",
-               waits > 0 ? waited : "");
-        return;
-    }
-    vr_say(cli, "expected: about %s for %u batch%s%s%s: preparation %s, then OS down for %s", all, plan->batches->len,
-           plan->batches->len == 1 ? "" : "es", waits > 0 ? " and waits of " : "", waits > 0 ? waited : "", prepare,
-           down);
-    if (plan->off.count > 0)
-        vr_say(cli, "expected: a guest is off for about %s, at most %s in the last %s", off, most,
-               plan->runs_before == 1 ? "run" : "runs");
 }

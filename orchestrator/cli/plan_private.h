@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Private to plan: cmd_plan.c makes and prints it, plan_reserve.c, plan_outside.c, plan_drives.c, plan_expect.c, plan_seed.c and plan_offline.c parts of it, plan_warnings.c says what a person should know of it. */
+/* Private to plan: cmd_plan.c makes and prints it, plan_reserve.c, plan_outside.c, plan_drives.c, plan_expect.c, plan_seed.c, plan_offline.c, plan_findings.c, plan_diff.c and plan_command.c parts of it, plan_warnings.c says what a person should know of it. */
 #pragma once
 
 #include "orchestrator/cli/look.h"
@@ -23,6 +23,7 @@ typedef struct {
     guint64 others;     /* that the OS disks that stay can still grow by, those of other sets too */
     guint runs_before;  /* of this direction, that moved something: what follows is of their instances (J10) */
     VrSpread off, prepare, os_down, nvram;
+    GPtrArray *diffs; /* of plan_diff.c; NULL: nobody has asked for them */
 } VrPlan;
 
 /* --- plan_reserve.c: room for the new disks of the run (D25) --- */
@@ -67,7 +68,21 @@ json_t *vr_plan_nvram_json(const VrPlan *plan);
 void vr_plan_print_proof(const VrPlan *plan);
 json_t *vr_plan_proof_json(const VrPlan *plan);
 
+/* --- plan_findings.c --- */
+void vr_plan_print_findings(const VrPlan *plan);
+json_t *vr_plan_findings_json(const VrPlan *plan);
+
+/* --- plan_diff.c: the change of each domain's XML (--print-diff) --- */
+void vr_plan_make_diffs(VrPlan *plan);
+void vr_plan_print_diffs(const VrPlan *plan);
+json_t *vr_plan_diffs_json(const VrPlan *plan); /* null where nobody has asked for them */
+
+/* --- plan_command.c: what to type. refusal: why that would not begin, or would not come to its end; NULL: it would --- */
+void vr_plan_print_command(const VrPlan *plan, const GError *refusal);
+json_t *vr_plan_command_json(const VrPlan *plan, const GError *refusal);
+
 /* --- plan_seed.c: what the model's osProfile gives to each new disk --- */
+gboolean vr_plan_has_seeds(const VrPlan *plan);
 void vr_plan_print_seed(const VrPlan *plan);
 json_t *vr_plan_seed_json(const VrPlan *plan);
 void vr_plan_warn_of_seed(const VrPlan *plan, GPtrArray *warnings);

@@ -4,19 +4,19 @@
 #include "orchestrator/cli/plan_private.h"
 #include "orchestrator/os_content.h"
 
-static gboolean has_seeds(const VrPlan *plan)
+gboolean vr_plan_has_seeds(const VrPlan *plan)
 {
     return plan->targets->kind != VR_RUN_ROLLBACK && plan->session->set->model->os_profile.line != 0;
 }
 
 json_t *vr_plan_seed_json(const VrPlan *plan)
 {
-    return json_boolean(has_seeds(plan));
+    return json_boolean(vr_plan_has_seeds(plan));
 }
 
 void vr_plan_print_seed(const VrPlan *plan)
 {
-    if (has_seeds(plan))
+    if (vr_plan_has_seeds(plan))
         vr_say(plan->session->cli, "seed: each new OS disk gets one, a CD-ROM with the osProfile of the model and an "
                                    "instance-id of its own");
 }

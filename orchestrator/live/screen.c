@@ -37,12 +37,29 @@ struct VrScreen {
 
 /* ---- what the terminal understands ---- */
 
-gboolean vr_screen_can(int fd)
+static gboolean is_known(int fd)
 {
     const char *term = g_getenv("TERM");
 
-    return isatty(fd) && term && *term && !g_str_equal(term, "dumb") && vr_term_set_up(fd) && vr_term_has("cuu1") &&
-           vr_term_has("el") && vr_term_has("cr");
+    return isatty(fd) && term && *term && !g_str_equal(term, "dumb") && vr_term_set_up(fd);
+}
+
+gboolean vr_screen_can(int fd)
+{
+    return is_known(fd) && vr_term_has("cuu1") && vr_term_has("el") && vr_term_has("cr");
+}
+
+/* no-color.org: any value but an empty one. */
+static gboolean may_colour(void)
+{
+    const char *no_colour = g_getenv("NO_COLOR");
+
+    return !no_colour || !*no_colour;
+}
+
+gboolean vr_screen_has_colours(int fd)
+{
+    return may_colour() && is_known(fd) && vr_term_has("setaf") && vr_term_has("sgr0");
 }
 
 static void add_mark(GString *text, VrMark mark)
@@ -97,7 +114,6 @@ static guint number_of(const char *name)
 
 void vr_screen_look(const VrScreen *screen, VrFrameLook *look)
 {
-    const char *no_colour = g_getenv("NO_COLOR");
     struct winsize size = {0};
 
     if (ioctl(screen->fd, TIOCGWINSZ, &size) < 0)
@@ -106,7 +122,7 @@ void vr_screen_look(const VrScreen *screen, VrFrameLook *look)
     look->height = size.ws_row ? size.ws_row : number_of("LINES");
     look->width = MIN(look->width ? look->width : USUAL_WIDTH, WIDTH_MAX);
     look->height = look->height ? look->height : USUAL_HEIGHT;
-    look->colours = !no_colour || !*no_colour;
+    look->colours = may_colour();
     look->utf8 = g_strcmp0(nl_langinfo(CODESET), "UTF-8") == 0;
 }
 

@@ -19,6 +19,9 @@ typedef struct VrScreen VrScreen;
 /* Can frames be drawn on fd? It is a terminal, TERM is known and not dumb. */
 gboolean vr_screen_can(int fd);
 
+/* Is it a terminal that knows colours, and is nobody against them (NO_COLOR)? For lines that are printed and stay. */
+gboolean vr_screen_has_colours(int fd);
+
 /* fd: not owned, and vr_screen_can(). */
 VrScreen *vr_screen_new(int fd);
 /* Waits a second at most for a terminal that takes nothing. */

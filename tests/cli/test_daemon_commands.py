@@ -533,7 +533,7 @@ def test_who_speaks_by_hand_gets_no_further(lab, daemon):
     before = lab.program.snapshot()
     for argv in (["upgrade", name], ["set-dump", name], ["--debug", "status", name], ["status", name, "--debug"], ["-c", "test:///default", "set-list"],
                  ["--root", "/etc", "set-list"], ["set-list", "-r", "/tmp"], ["--worker-fd", "3", "status", name], ["recover", "--dry-run"],
-                 ["image-verify", IMAGE], ["plan", name, "--signature", "/etc/shadow"], ["image-check", "/etc/shadow"], ["help"], []):
+                 ["image-verify", IMAGE], ["plan", name, "--signature", "/etc/shadow"], ["plan", name, "--print-diff"], ["image-check", "/etc/shadow"], ["help"], []):
         seen = ask_ro(daemon, argv)
         assert '"exit":0' not in seen[0] or argv == ["help"], (argv, seen)
         assert "shadow" not in "".join(seen[1:]).replace("/etc/shadow", "")

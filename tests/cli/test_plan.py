@@ -42,21 +42,26 @@ def test_expected_duration(lab):
     """Nothing is said of what is not known; after a run its medians are, and hold for the next one."""
     plan = lab.program.json("plan", lab.set_name)
     assert plan["expectedDurationMs"] is None and plan["expectedOffMs"]["count"] == 0
-    assert "expected: unknown: no run yet, but for waits of 5.0 s" in lab.program("plan", lab.set_name).out
+    unknown = "expected downtime: not known: no run of this set has moved a guest yet, so nothing was measured; the waits between batches are 5.0 s\n"
+    assert unknown in lab.program("plan", lab.set_name).out
     run = lab.program("--json", "upgrade", lab.set_name, "--version", "2.0.0").lines[-1]["run"]
     times = lab.program.json("history", lab.set_name, "--run", run["runId"])["times"]
     plan = lab.program.json("plan", lab.set_name)
     assert plan["expectedDurationMs"] == 2 * (times["prepareMs"]["p50"] + times["osDownMs"]["p50"]) + 5000
     assert plan["expectedOffMs"] == times["offMs"]
     out = lab.program("plan", lab.set_name).out
-    found = re.search(r"expected: about (.*) for 2 batches and waits of 5.0 s: preparation (.*), then OS down for (.*)\n", out)
+    found = re.search(r"expected duration: about (.*) for 2 batches and waits of 5.0 s: of each, preparation (.*), then down for (.*)\n", out)
     assert abs(seconds(found[1]) * 1000 - plan["expectedDurationMs"]) <= 100
-    assert "expected: a guest is off for about" in out and "in the last run\n" in out
+    down = re.search(r"expected downtime: each guest about (.*) from its stop until it is healthy, at most (.*); of that off for about (.*), at most (.*); "
+                     r"measured on 2 guests in the last run\n", out)
+    assert plan["expectedOsDownMs"] == times["osDownMs"]
+    for shown, known in zip(down.groups(), [times[key][which] for key in ("osDownMs", "offMs") for which in ("p50", "max")]):
+        assert abs(seconds(shown) * 1000 - known) <= 100
     before = time.monotonic()
     lab.program("upgrade", lab.set_name)
     took = (time.monotonic() - before) * 1000
     assert plan["expectedDurationMs"] / 2 < took < plan["expectedDurationMs"] * 3
-    assert "in the last runs" in lab.program("reimage", lab.set_name, "--all", "--dry-run").out
+    assert "measured on 4 guests in the last 2 runs\n" in lab.program("reimage", lab.set_name, "--all", "--dry-run").out
 
 
 def test_a_rollback_is_compared_with_rollbacks(lab):
