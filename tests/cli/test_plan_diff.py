@@ -207,6 +207,7 @@ def test_the_command_to_type(lab):
     """The last line; typed, it does what was shown."""
     program, name = lab.program, lab.set_name
     place = f"virt-reimage --connect {program.uri} --root {program.root}"
+    program("upgrade", name, "--version", "2.0.0")
     assert last_line(program("plan", name, "--version", "2.0.0")).endswith("nothing to do: no instance is to be moved")
     back = program("rollback", name, *lab.names, "--dry-run")
     assert last_line(back) == f"to do this: {place} rollback {name} {' '.join(lab.names)}"
