@@ -10,7 +10,8 @@
  * file without a second name, reached by no link as its last part, and only what was added since the start is read. What a directory on the way is, is that
  * person's choice, as it is for virtlogd.
  *
- * The thread of a file outlives its owner where the file system hangs; both hold a reference.
+ * Whatever touches the log file does it on the thread, which is there before the start for a file and after it for a pseudo terminal. Where the file
+ * system hangs, the owner waits for it for a moment once and goes on; the thread outlives the owner then, and both hold a reference.
  */
 #include "engine/capture.h"
 
@@ -27,6 +28,7 @@
 #include <unistd.h>
 
 #define POLL_MS 250
+#define FIRST_LOOK_MS 250 /* the guest is off */
 #define LAST_LOOK_MS 1000
 #define READ_BYTES (64 * 1024)
 #define ROLLS_AT_ONCE 4
@@ -37,16 +39,19 @@ struct VrCapture {
     char *uuid;
     VrConsoleDevice device;
     VrConsole *console;
+
+    /* The owner's own. */
     gboolean begun;
-    gboolean had_log; /* before the start; then `log` is what it was */
-    struct stat log;
+    gboolean waited; /* for the thread's end: once is enough */
 
     pthread_mutex_t lock; /* of what follows */
     pthread_cond_t changed;
     guint refs;
-    gboolean ending, done;
+    gboolean noted, reading, ending, done;
 
     /* The thread's own. */
+    gboolean had_log; /* before the start, and goes on in it; then `log` is what it was */
+    struct stat log;
     int fd;
     struct stat opened;
     guint64 offset;
@@ -205,14 +210,37 @@ static void open_console(VrCapture *capture)
     vr_console_say(capture->console, why);
 }
 
+/* What a start empties is the guest's own from its front. */
+static void note_log(VrCapture *capture)
+{
+    capture->had_log =
+        !capture->device.anew && lstat(capture->device.path, &capture->log) == 0 && S_ISREG(capture->log.st_mode);
+}
+
+/* TRUE: the guest was started. */
+static gboolean await_begin(VrCapture *capture)
+{
+    pthread_mutex_lock(&capture->lock);
+    capture->noted = TRUE;
+    pthread_cond_broadcast(&capture->changed);
+    while (!capture->reading && !capture->ending)
+        pthread_cond_wait(&capture->changed, &capture->lock);
+    gboolean reading = capture->reading;
+    pthread_mutex_unlock(&capture->lock);
+    return reading;
+}
+
 static void *listen(void *data)
 {
     VrCapture *capture = data;
 
-    if (capture->device.kind == VR_CONSOLE_FILE)
-        follow_log(capture);
-    else
+    if (capture->device.kind == VR_CONSOLE_FILE) {
+        note_log(capture);
+        if (await_begin(capture))
+            follow_log(capture);
+    } else {
         open_console(capture);
+    }
     pthread_mutex_lock(&capture->lock);
     capture->done = TRUE;
     pthread_cond_broadcast(&capture->changed);
@@ -223,15 +251,40 @@ static void *listen(void *data)
 
 /* --- for the swap ------------------------------------------------------------------------------------ */
 
-static void note_log(VrCapture *capture, gboolean runs)
+static void start_thread(VrCapture *capture)
 {
-    if (capture->device.kind != VR_CONSOLE_FILE)
-        return;
-    capture->had_log = lstat(capture->device.path, &capture->log) == 0 && S_ISREG(capture->log.st_mode) &&
-                       !(runs && capture->device.anew);
+    pthread_attr_t attributes;
+    pthread_t thread;
+
+    capture->refs++;
+    pthread_attr_init(&attributes);
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    if (pthread_create(&thread, &attributes, listen, capture) != 0) {
+        vr_console_say(capture->console, "the console was not read: there is no thread for it");
+        capture->refs--;
+        capture->noted = capture->done = TRUE;
+    }
+    pthread_attr_destroy(&attributes);
 }
 
-VrCapture *vr_capture_new(VrHv *hv, const char *uuid, const VrConsoleDevice *device, gboolean runs)
+#define HANGS "its log file is not read: its file system does not answer"
+
+/* One that comes back later ends. */
+static void await_noted(VrCapture *capture)
+{
+    gint64 deadline_ms = vr_clock_now_ms() + FIRST_LOOK_MS;
+
+    pthread_mutex_lock(&capture->lock);
+    while (!capture->noted && vr_clock_now_ms() < deadline_ms)
+        wait_changed(capture, FIRST_LOOK_MS);
+    if (!capture->noted)
+        capture->ending = capture->waited = TRUE;
+    pthread_mutex_unlock(&capture->lock);
+    if (capture->waited)
+        vr_console_say(capture->console, HANGS);
+}
+
+VrCapture *vr_capture_new(VrHv *hv, const char *uuid, const VrConsoleDevice *device)
 {
     VrCapture *capture = g_new0(VrCapture, 1);
     pthread_condattr_t attributes;
@@ -247,29 +300,26 @@ VrCapture *vr_capture_new(VrHv *hv, const char *uuid, const VrConsoleDevice *dev
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_cond_init(&capture->changed, &attributes);
     pthread_condattr_destroy(&attributes);
-    note_log(capture, runs);
+    if (device->kind == VR_CONSOLE_FILE) {
+        start_thread(capture);
+        await_noted(capture);
+    }
     return capture;
 }
 
 void vr_capture_begin(VrCapture *capture)
 {
-    pthread_attr_t attributes;
-    pthread_t thread;
-
     if (capture->begun)
         return;
     capture->begun = TRUE;
-    if (capture->device.anew)
-        capture->had_log = FALSE;
-    capture->refs++;
-    pthread_attr_init(&attributes);
-    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    if (pthread_create(&thread, &attributes, listen, capture) != 0) {
-        vr_console_say(capture->console, "the console was not read: there is no thread for it");
-        capture->refs--;
-        capture->done = TRUE;
+    if (capture->device.kind != VR_CONSOLE_FILE) {
+        start_thread(capture);
+        return;
     }
-    pthread_attr_destroy(&attributes);
+    pthread_mutex_lock(&capture->lock);
+    capture->reading = !capture->ending;
+    pthread_cond_broadcast(&capture->changed);
+    pthread_mutex_unlock(&capture->lock);
 }
 
 gboolean vr_capture_has_begun(const VrCapture *capture)
@@ -277,8 +327,8 @@ gboolean vr_capture_has_begun(const VrCapture *capture)
     return capture->begun;
 }
 
-/* Until its thread has ended, or for so long: -1 for ever. */
-static void await_done(VrCapture *capture, gint64 most_ms)
+/* Until its thread has ended, or for so long: -1 for ever. FALSE: it has not. */
+static gboolean await_done(VrCapture *capture, gint64 most_ms)
 {
     gint64 deadline_ms = vr_clock_now_ms() + most_ms;
 
@@ -287,13 +337,16 @@ static void await_done(VrCapture *capture, gint64 most_ms)
     pthread_cond_broadcast(&capture->changed);
     while (!capture->done && (most_ms < 0 || vr_clock_now_ms() < deadline_ms))
         wait_changed(capture, LAST_LOOK_MS);
+    gboolean done = capture->done;
     pthread_mutex_unlock(&capture->lock);
+    return done;
 }
 
 void vr_capture_end(VrCapture *capture)
 {
-    if (capture->begun && capture->device.kind == VR_CONSOLE_FILE)
-        await_done(capture, LAST_LOOK_MS);
+    if (capture->device.kind == VR_CONSOLE_FILE && !capture->waited && !await_done(capture, LAST_LOOK_MS))
+        vr_console_say(capture->console, HANGS);
+    capture->waited = TRUE;
     vr_console_close(capture->console);
 }
 

@@ -9,9 +9,9 @@
 
 typedef struct VrCapture VrCapture;
 
-/* Before the guest starts: where its log file ends now. runs: it does already, so what it said to a pseudo terminal is gone, and of a log file only one that
- * the start emptied is known to be its own from the beginning. hv outlives the capture. */
-VrCapture *vr_capture_new(VrHv *hv, const char *uuid, const VrConsoleDevice *device, gboolean runs);
+/* Before the guest starts: where its log file ends now, for which it waits a quarter of a second at most. Of a log file that a start empties all is
+ * the guest's, so that it may run already; what it said to a pseudo terminal is gone then. hv outlives the capture. */
+VrCapture *vr_capture_new(VrHv *hv, const char *uuid, const VrConsoleDevice *device);
 
 /* The guest runs: from now on. Once. */
 void vr_capture_begin(VrCapture *capture);

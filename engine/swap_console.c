@@ -26,7 +26,7 @@
 
 /* --- while it boots ---------------------------------------------------------------------------------- */
 
-void vr_swap_console_ready(VrSwap *swap, gboolean runs)
+void vr_swap_console_ready(VrSwap *swap)
 {
     g_auto(VrConsoleDevice) device = {0};
 
@@ -37,7 +37,7 @@ void vr_swap_console_ready(VrSwap *swap, gboolean runs)
         vr_debug("%s: it has no console that can be read", swap->row->domain);
         return;
     }
-    swap->capture = vr_capture_new(swap->engine.hv, swap->row->uuid, &device, runs);
+    swap->capture = vr_capture_new(swap->engine.hv, swap->row->uuid, &device);
     swap->capture_us = vr_clock_wall_us();
 }
 
@@ -51,7 +51,7 @@ void vr_swap_listen(VrSwap *swap)
 {
     if (!swap->row->was_running || swap->row->state != VR_SWAP_STARTED)
         return;
-    vr_swap_console_ready(swap, TRUE);
+    vr_swap_console_ready(swap);
     vr_swap_console_begin(swap);
 }
 

@@ -119,7 +119,7 @@ gboolean vr_swap_disks_prove(VrSwap *swap, VrManifestPhase phase, const char *xm
 /* The console (swap_console.c). None of these fails, and none waits for more than a second, but the end of the swap (vr_swap_free). */
 
 /* Before the start; or where the guest runs already. */
-void vr_swap_console_ready(VrSwap *swap, gboolean runs);
+void vr_swap_console_ready(VrSwap *swap);
 /* It was started. */
 void vr_swap_console_begin(VrSwap *swap);
 /* Before it goes off, or when it is healthy. */

@@ -472,7 +472,7 @@ gboolean vr_swap_step_start(VrSwap *swap, const VrStopPolicy *stop, GError **err
     if (runs && !vr_journal_mark_time(swap->engine.journal, swap->row->id, "running", &running_ms, error))
         return FALSE;
     if (!swap->resumed)
-        vr_swap_console_ready(swap, FALSE);
+        vr_swap_console_ready(swap);
     if (running_ms > 0)
         return TRUE;
     if (!runs && !vr_swap_confirm_off(swap, swap->intent_xml, VR_HOLDERS_ALL, error))
