@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The cursor stands in the line below the frame between two frames. From there it goes up by as many rows as the frame takes, and down line by line. After a resize the
- * terminal has wrapped the lines of the frame anew, so the rows that it takes now are counted, and all of it is drawn again.
+ * terminal has wrapped the lines of the frame anew, so the rows that it takes now are counted, and all of it is drawn again; of a terminal that is
+ * lower now, those that went out at its top cannot be reached any more, and it is drawn from there.
  */
 #include "orchestrator/live/screen.h"
 
@@ -31,6 +32,7 @@ struct VrScreen {
     gboolean gone;    /* nobody will read any more */
     GPtrArray *drawn; /* char *: what stands there */
     guint width;      /* when that was drawn */
+    guint height;
     GString *pending; /* what the terminal has not taken yet */
     gboolean hidden;  /* the cursor */
 };
@@ -230,21 +232,27 @@ static void clear_below(GString *text, const GPtrArray *lines, guint rows_before
         vr_term_add(text, "el");
 }
 
-static gboolean is_same(const VrScreen *screen, const GPtrArray *lines, guint width)
+static gboolean is_resized(const VrScreen *screen, const VrFrameLook *look)
 {
-    gboolean same = screen->width == width && screen->drawn->len == lines->len;
+    return screen->width != look->width || screen->height != look->height;
+}
+
+static gboolean is_same(const VrScreen *screen, const GPtrArray *lines, const VrFrameLook *look)
+{
+    gboolean same = !is_resized(screen, look) && screen->drawn->len == lines->len;
 
     for (guint i = 0; same && i < lines->len; i++)
         same = g_str_equal(screen->drawn->pdata[i], lines->pdata[i]);
     return same;
 }
 
-static void remember(VrScreen *screen, const GPtrArray *lines, guint width)
+static void remember(VrScreen *screen, const GPtrArray *lines, const VrFrameLook *look)
 {
     g_ptr_array_set_size(screen->drawn, 0);
     for (guint i = 0; i < lines->len; i++)
         g_ptr_array_add(screen->drawn, g_strdup(lines->pdata[i]));
-    screen->width = width;
+    screen->width = look->width;
+    screen->height = look->height;
 }
 
 /* Each of its lines ends where it ends: what stood there is cleared. */
@@ -260,10 +268,11 @@ static void write_above(GString *text, const char *above)
 }
 
 /* Lines above push the frame down, so all of it is drawn again. */
-static void draw(VrScreen *screen, const GPtrArray *lines, const char *above, guint width)
+static void draw(VrScreen *screen, const GPtrArray *lines, const char *above, const VrFrameLook *look)
 {
-    gboolean all = screen->width != width || (above && *above);
-    guint rows = rows_drawn(screen, width);
+    gboolean resized = is_resized(screen, look);
+    gboolean all = resized || (above && *above);
+    guint rows = rows_drawn(screen, look->width);
     GString *text = screen->pending;
 
     g_string_append(text, SYNC_BEGIN);
@@ -271,14 +280,14 @@ static void draw(VrScreen *screen, const GPtrArray *lines, const char *above, gu
         vr_term_add(text, "civis");
     screen->hidden = TRUE;
     go_up(text, rows);
-    if (screen->width != width && rows > 0)
+    if (resized && rows > 0)
         vr_term_add(text, "ed");
     if (above)
         write_above(text, above);
     write_lines(text, lines, screen->drawn, all);
     clear_below(text, lines, rows);
     g_string_append(text, SYNC_END);
-    remember(screen, lines, width);
+    remember(screen, lines, look);
 }
 
 gboolean vr_screen_draw(VrScreen *screen, const GPtrArray *lines, const char *above)
@@ -291,8 +300,8 @@ gboolean vr_screen_draw(VrScreen *screen, const GPtrArray *lines, const char *ab
     vr_screen_look(screen, &look);
     if (screen->pending->len > (above ? PENDING_MAX : 0))
         return TRUE;
-    if (!is_same(screen, lines, look.width) || (above && *above))
-        draw(screen, lines, above, look.width);
+    if (!is_same(screen, lines, &look) || (above && *above))
+        draw(screen, lines, above, &look);
     flush(screen);
     return !screen->gone;
 }

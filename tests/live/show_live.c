@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A simulated run behind the real view, for tests/live/terminal.py: show_live COUNT BATCH FAILING MS FRAMES. The run's clock goes from its beginning to MS in FRAMES looks; its
- * last frame is what stays on the terminal.
+ * A simulated run behind the real view, for tests/live/terminal.py: show_live COUNT BATCH FAILING MS FRAMES. The run's clock goes from its beginning to MS in FRAMES looks, with words on standard
+ * error where that is an even number; its last frame is what stays on the terminal.
  */
 #include "live/simulated.h"
 #include "orchestrator/live/screen.h"
@@ -22,7 +22,7 @@ static VrSnapshot *next(void *data)
     Show *show = data;
     gint64 ms = show->ms * MIN(++show->frame, show->frames) / show->frames;
 
-    if (show->frame % 4 == 2)
+    if (show->frame % 4 == 2 && show->frames % 2 == 0)
         fprintf(stderr, "a word on standard error, at look %u\n", show->frame);
     if (show->frame > show->frames)
         g_atomic_int_set(&show->over, 1);

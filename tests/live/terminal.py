@@ -94,6 +94,21 @@ class Screens(unittest.TestCase):
         self.assertEqual(lines[-1 - len(golden("two-hundred-80x24")):-1], golden("two-hundred-80x24"))
 
 
+    def test_a_terminal_that_is_lower_now(self):
+        """Its width is as before, and lines that are the same as before stand elsewhere now."""
+        tmux = Tmux(80, 24, [SHOW, "200", "10", "0", "100000", "41"])
+        try:
+            tmux.wait("^Type")
+            for height in (10, 24, 12):
+                tmux("resize-window", "-x", "80", "-y", str(height))
+                time.sleep(1.2)
+                shown = tmux("capture-pane", "-p").splitlines()
+                self.assertRegex(shown[0], "^upgrade of web", shown)
+                self.assertEqual(sum(line.startswith(("upgrade of", "Now ", "batch 1 ", "Type ")) for line in shown), 4, shown)
+        finally:
+            tmux.close()
+
+
 class Terminal:
     """A pseudo-terminal of which every read is kept."""
 
