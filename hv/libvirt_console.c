@@ -14,6 +14,7 @@
  * floods is let go, rather than read slowly; and a process of ours that is stopped loses it once libvirtd's keepalive has given it up.
  */
 #include "base/error.h"
+#include "base/handover.h"
 #include "base/log.h"
 #include "hv/connection_private.h"
 #include "hv/libvirt_private.h"
@@ -37,6 +38,7 @@ static void on_end(int timer, void *data)
 {
     g_autoptr(VrCall) end = data;
 
+    vr_handover_take(end);
     virEventRemoveTimeout(timer);
     virStreamEventRemoveCallback(end->stream);
     vr_call_run(end, 0);
@@ -50,6 +52,7 @@ static const char *end_stream(void *data)
     VrCall *end = data;
     gboolean alive = virConnectIsAlive(end->session->conn) == 1;
 
+    vr_handover_give(end);
     if (virEventAddTimeout(0, on_end, end, NULL) < 0)
         vr_warning(NULL, "libvirt's event loop takes nothing: a console stays open until the end of the process");
     return alive ? NULL : LOST;
@@ -63,6 +66,7 @@ static void on_stream(virStreamPtr stream, int events, void *data)
     int got = 1;
     gboolean wanted = TRUE;
 
+    vr_handover_take(console);
     for (guint i = 0; i < READS_AT_ONCE && got > 0 && wanted; i++) {
         got = virStreamRecv(stream, bytes, sizeof bytes);
         wanted = got <= 0 || vr_console_add(console, bytes, (gsize)got);
@@ -87,6 +91,7 @@ static gboolean follow(VrCall *call, virStreamPtr stream, GError **error)
     end->session = vr_session_ref(call->session);
     end->stream = stream;
     end->console = vr_console_ref(call->console);
+    vr_handover_give(end->console);
     if (virStreamEventAddCallback(stream, events, on_stream, end->console, NULL) < 0) {
         vr_libvirt_error(call, error);
         end_stream(end);
