@@ -21,7 +21,7 @@
 static gboolean nothing_yet(const char *root, GError **error)
 {
     g_set_error(error, VR_ERROR, VR_ERROR_NOT_FOUND, "nothing was published in %s yet", root);
-    vr_error_next(error, "begin with image-publish");
+    vr_error_next(error, "'virt-reimage image-publish NAME VERSION FILE' publishes the first one");
     return FALSE;
 }
 
@@ -345,7 +345,7 @@ static int by_text(gconstpointer a, gconstpointer b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* "a, b, c" of what there is, for an error message. */
+/* "a, b, c" of what there is, for an error message; NULL: nothing. */
 static char *known_names(VrStore *store)
 {
     g_autoptr(GPtrArray) names = vr_store_names(store, "images", NULL);
@@ -354,7 +354,7 @@ static char *known_names(VrStore *store)
         g_ptr_array_sort(names, by_text);
     for (guint i = 0; names && i < names->len; i++)
         g_string_append_printf(text, "%s%s", text->len ? ", " : "", (char *)names->pdata[i]);
-    return g_strdup(text->len ? text->str : "none");
+    return text->len ? g_strdup(text->str) : NULL;
 }
 
 /* Images are there, or VR_ERROR_NOT_FOUND with those that are. */
@@ -366,8 +366,11 @@ static gboolean check_known(VrStore *store, const char *name, GError **error)
         return TRUE;
     g_autofree char *known = known_names(store);
     g_set_error(error, VR_ERROR, VR_ERROR_NOT_FOUND, "there is no image %s in %s", name, store->root);
-    vr_error_now(error, "there are: %s", known);
-    vr_error_next(error, "'image-publish %s VERSION FILE' makes it", name);
+    vr_error_now(error, "there %s%s", known ? "are: " : "is none yet", known ? known : "");
+    if (known)
+        vr_error_next(error, "'virt-reimage image-list' shows them with their versions");
+    else
+        vr_error_next(error, "'virt-reimage image-publish %s VERSION FILE' makes it", name);
     return FALSE;
 }
 
@@ -400,6 +403,7 @@ static gboolean none_of(VrStore *store, const char *name, const char *wanted, GE
     g_set_error(error, VR_ERROR, VR_ERROR_NOT_FOUND, "image %s has no %s%s", name, wanted ? "version " : "",
                 wanted ? wanted : "version that is not excluded");
     vr_error_now(error, "it has: %s", text->len ? text->str : "none");
+    vr_error_next(error, "'virt-reimage image-list %s' shows them", name);
     return FALSE;
 }
 
@@ -469,7 +473,8 @@ char *vr_store_find_name(VrStore *store, const char *publisher, const char *offe
         g_autofree char *known = known_names(store);
         g_set_error(error, VR_ERROR, VR_ERROR_NOT_FOUND, "no image has publisher %s, offer %s and sku %s", publisher,
                     offer, sku);
-        vr_error_now(error, "there are: %s", known);
+        vr_error_now(error, "there %s%s", known ? "are: " : "is none yet", known ? known : "");
+        vr_error_next(error, "'virt-reimage image-list' shows those of each");
     }
     return NULL;
 }

@@ -106,8 +106,9 @@ static gboolean accept_existing(const VrImage *existing, const char *digest, GEr
     if (strcmp(existing->source_digest, digest) == 0)
         return TRUE;
     g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT,
-                "%s %s is there already with other content: sha256:%s is published, sha256:%s was given",
-                existing->name, existing->version, existing->source_digest, digest);
+                "%s %s is there already with other content than sha256:%s, which was given", existing->name,
+                existing->version, digest);
+    vr_error_now(error, "sha256:%s is published", existing->source_digest);
     vr_error_next(error, "a version never changes, so publish this as a higher one");
     return FALSE;
 }

@@ -198,6 +198,7 @@ static gboolean open_file(VrSource *s, GError **error)
     }
     if (!S_ISREG(s->st.st_mode)) {
         g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "%s is no regular file but %s", s->file, kind_of(s->st.st_mode));
+        vr_error_next(error, "name the file of the image, or '-' and write the image to standard input");
         return FALSE;
     }
     g_autofree char *same = g_strdup_printf("/proc/self/fd/%d", path_fd);
@@ -259,8 +260,10 @@ gboolean vr_source_compare(const VrSource *s, GError **error)
 {
     if (!*s->wanted || strcmp(s->wanted, s->digest) == 0)
         return TRUE;
-    g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "%s has another digest: sha256:%s was asked for, it has sha256:%s",
-                s->shown, s->wanted, s->digest);
+    g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "%s has another digest than sha256:%s, which was asked for",
+                s->shown, s->wanted);
+    vr_error_now(error, "it has sha256:%s", s->digest);
+    vr_error_next(error, "get the file again, and see that the digest is that of this file");
     return FALSE;
 }
 

@@ -140,7 +140,7 @@ static gboolean is_recorded(const VrEngine *engine, const Subject *subject, GErr
     g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "the OS disk of '%s' is %s, and what is recorded is %s",
                 subject->info.name, subject->path, subject->current ? subject->current->path : "none of ours");
     vr_error_now(error, "somebody changed the domain, or state.db is an old copy");
-    vr_error_next(error, "put the disk back with 'virsh edit', then try again");
+    vr_error_next(error, "put the disk back with 'virsh edit %s', then try again", subject->info.name);
     return FALSE;
 }
 

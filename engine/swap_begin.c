@@ -81,7 +81,7 @@ gboolean vr_swap_is_as_recorded(const VrGeneration *current, const VrGeneration 
     g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "the OS disk of '%s' is %s, but its generation %u is %s", domain,
                 found->path, current->number, current->path);
     vr_error_now(error, "somebody changed the domain");
-    vr_error_next(error, "put the disk back with 'virsh edit', then try again");
+    vr_error_next(error, "put the disk back with 'virsh edit %s', then try again", domain);
     return FALSE;
 }
 

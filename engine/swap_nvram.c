@@ -71,7 +71,7 @@ static gboolean may_be_taken(const VrSwap *swap, const char *domain, const char 
     g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "the NVRAM of '%s' is %s, but its generation %u has %s", domain,
                 path ? path : "not named", from->number, from->nvram ? from->nvram : "none");
     vr_error_now(error, "somebody changed the domain");
-    vr_error_next(error, "put it back with 'virsh edit', then try again");
+    vr_error_next(error, "put it back with 'virsh edit %s', then try again", domain);
     return FALSE;
 }
 
@@ -152,7 +152,7 @@ gboolean vr_swap_nvram_check_kept(const VrSwap *swap, const char *domain, GError
                     "'%s': generation %u was made with%s NVRAM, and the domain has %s now", domain, to->number,
                     to->nvram ? "" : "out", swap->from->nvram ? "one" : "none");
         vr_error_now(error, "its firmware was changed");
-        vr_error_next(error, "change it back with 'virsh edit'");
+        vr_error_next(error, "change it back with 'virsh edit %s'", domain);
         return FALSE;
     }
     if (!to->nvram || to->nvram_file.device == 0)

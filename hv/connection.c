@@ -45,7 +45,9 @@ static gboolean open_here(VrCall *call, GError **error)
         g_set_error(error, VR_ERROR, VR_ERROR_DISCONNECTED, "libvirt cannot be reached at %s",
                     call->subject != NULL ? call->subject : "its default URI");
         vr_error_cause(error, "%s", virGetLastErrorMessage());
-        vr_error_next(error, "is libvirtd running? (systemctl start libvirtd)");
+        vr_error_next(
+            error, "'systemctl start libvirtd' (or virtqemud) starts it; 'virsh -c %s list' shows whether it answers",
+            call->subject != NULL ? call->subject : "qemu:///system");
         return FALSE;
     }
     call->opened = vr_session_new(conn, call->watch);
@@ -90,7 +92,7 @@ static VrSession *open_session(VrConnection *self, gint64 not_before_ms, char **
         g_set_error(error, VR_ERROR, VR_ERROR_DISCONNECTED,
                     "libvirt did not answer at %s within %" G_GINT64_FORMAT " s",
                     self->uri != NULL ? self->uri : "its default URI", timeout / 1000);
-        vr_error_next(error, "does libvirtd hang? ('systemctl restart libvirtd' leaves guests running)");
+        vr_error_next(error, "'systemctl restart libvirtd' mends one that hangs, and leaves guests running");
         return NULL;
     }
     if (!call->ok) {
@@ -226,8 +228,10 @@ static gboolean is_worth_asking(const VrCall *call, const char *what, GError **e
         g_set_error(error, VR_ERROR, VR_ERROR_DISCONNECTED,
                     "%s: libvirt is not asked about %s any more, as %u calls of this process hang on it", what, subject,
                     calls);
-        vr_error_next(error, "look at it with 'virsh dominfo', which hangs too until it is free ('systemctl restart "
-                             "libvirtd' frees it and leaves guests running), then run 'virt-reimage recover'");
+        vr_error_next(error,
+                      "'systemctl restart libvirtd' frees it and leaves guests running ('virsh dominfo %s' hangs too "
+                      "until then); then run 'virt-reimage recover'",
+                      subject);
     } else {
         return TRUE;
     }

@@ -66,6 +66,10 @@ static gboolean op_lookup(VrHv *hv, const char *name_or_uuid, char uuid[VR_UUID_
         return FALSE;
     }
     if (!run(hv, call, "look-up", error)) {
+        const char *uri = ((VrConnection *)hv)->uri;
+
+        if (error && g_error_matches(*error, VR_ERROR, VR_ERROR_NOT_FOUND))
+            vr_error_next(error, "'virsh%s%s list --all' shows the domains", uri ? " -c " : "", uri ? uri : "");
         g_prefix_error(error, "%s: ", name_or_uuid);
         return FALSE;
     }

@@ -81,21 +81,36 @@ static const VrFindingKind *kind_of(const char *id)
     return NULL;
 }
 
+static void not_a_finding(const char *id, GError **error)
+{
+    g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "--ignore: '%s' is no finding", id);
+    vr_error_next(error, "'virt-reimage plan SET' shows the names of its findings in brackets");
+}
+
+static void not_needed(const char *id, GError **error)
+{
+    g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "--ignore: [%s] is a warning and stops nothing", id);
+    vr_error_next(error, "leave --ignore away");
+}
+
+static void never_ignored(const char *id, GError **error)
+{
+    g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "--ignore: [%s] is never ignored", id);
+    vr_error_now(error, "a swap would lose data, or could not work");
+    vr_error_next(error, "do what the finding says ('virt-reimage plan SET' shows it)");
+}
+
 gboolean vr_preflight_may_ignore(const char *const *ids, GError **error)
 {
     for (; ids != NULL && *ids != NULL; ids++) {
         const VrFindingKind *kind = kind_of(*ids);
 
         if (kind == NULL)
-            g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "'%s' is no finding; 'plan' shows their names in brackets",
-                        *ids);
+            not_a_finding(*ids, error);
         else if (kind->severity == VR_SEVERITY_WARNING)
-            g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "[%s] is a warning and stops nothing; leave --ignore away",
-                        *ids);
+            not_needed(*ids, error);
         else if (kind->ignorable == NULL)
-            g_set_error(error, VR_ERROR, VR_ERROR_REFUSED,
-                        "[%s] is never ignored: a swap would lose data, or could not work; do what the finding says",
-                        *ids);
+            never_ignored(*ids, error);
         else
             continue;
         return FALSE;

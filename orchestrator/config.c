@@ -206,10 +206,10 @@ static gboolean check_writers(const char *path, const struct stat *st, GError **
 {
     if (st->st_uid != 0 && st->st_uid != geteuid()) {
         g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "%s belongs to uid %u", path, (unsigned)st->st_uid);
-        vr_error_next(error, "'chown root' it");
+        vr_error_next(error, "'chown root %s'", path);
     } else if (st->st_mode & 0022) {
         g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "%s can be written to by others", path);
-        vr_error_next(error, "'chmod go-w' it");
+        vr_error_next(error, "'chmod go-w %s'", path);
     } else {
         return TRUE;
     }
@@ -233,7 +233,9 @@ static gboolean load(VrConfig *config, const char *path, GError **error)
     gboolean ok;
 
     if (stat(path, &st) < 0) {
-        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "%s cannot be read: %s", path, g_strerror(errno));
+        int failed = errno;
+        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "the configuration %s cannot be read", path);
+        vr_error_cause(error, "%s", g_strerror(failed));
         return FALSE;
     }
     if (!check_writers(path, &st, error) || !vr_host_file_read(path, MAX_BYTES, &bytes, NULL, error))

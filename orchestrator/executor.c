@@ -367,15 +367,17 @@ static gboolean judge(const VrExecutor *executor, const VrRolloutView *view, GEr
     const char *what = vr_run_kind_name(run->kind);
 
     if (view->unknown > 0) {
-        g_set_error(error, VR_ERROR, VR_ERROR_PERSON, "%s of '%s': the state of %u instance(s) is UNKNOWN: %s", what,
-                    run->set_name, view->unknown, run->error_text);
+        g_set_error(error, VR_ERROR, VR_ERROR_PERSON, "%s of '%s': the state of %u instance(s) is UNKNOWN", what,
+                    run->set_name, view->unknown);
+        vr_error_cause(error, "%s", run->error_text ? run->error_text : "");
         vr_error_next(error, "see 'virt-reimage status %s', then run 'virt-reimage recover %s'", run->set_name,
                       run->set_name);
     } else if (view->status == VR_RUN_CANCELLED) {
         set_cancelled(executor, view, error);
     } else if (view->status == VR_RUN_FAULTED) {
-        g_set_error(error, VR_ERROR, stop_code(executor), "%s of '%s' stopped: %s: %s", what, run->set_name,
-                    run->error_code, run->error_text);
+        g_set_error(error, VR_ERROR, stop_code(executor), "%s of '%s' stopped: %s", what, run->set_name,
+                    run->error_code);
+        vr_error_cause(error, "%s", run->error_text ? run->error_text : "");
         vr_error_next(error, "see 'virt-reimage history %s --run %s'", run->set_name, run->id);
     } else if (view->failed > 0) {
         g_set_error(error, VR_ERROR, VR_ERROR_PARTIAL,

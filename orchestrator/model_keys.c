@@ -110,7 +110,7 @@ static const char *nearest(const VrModelKey *keys, const char *name)
     for (; keys->name != NULL; keys++) {
         guint found = distance(name, keys->name);
 
-        if (found < least && found < strlen(keys->name)) {
+        if (found < least && 2 * found <= MAX(strlen(keys->name), strlen(name))) {
             least = found;
             best = keys->name;
         }

@@ -52,10 +52,10 @@ static gboolean is_ours_alone(const char *path, const struct stat *st, GError **
     if (st->st_uid != 0 && st->st_uid != geteuid()) {
         g_set_error(error, VR_ERROR, VR_ERROR_FAILED, "%s belongs to uid %u and is not run", path,
                     (unsigned)st->st_uid);
-        vr_error_next(error, "'chown root' it");
+        vr_error_next(error, "'chown root %s'", path);
     } else if (st->st_mode & 0022) {
         g_set_error(error, VR_ERROR, VR_ERROR_FAILED, "%s can be written to by others and is not run", path);
-        vr_error_next(error, "'chmod go-w' it");
+        vr_error_next(error, "'chmod go-w %s'", path);
     } else {
         return TRUE;
     }

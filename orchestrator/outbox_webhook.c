@@ -80,7 +80,7 @@ static gboolean sign(Post *post, const char *path, const char *body, GError **er
         continue;
     if (mode & 0077) {
         g_set_error(error, VR_ERROR, VR_ERROR_FAILED, "others can read or write %s", path);
-        vr_error_next(error, "'chmod 0600' it");
+        vr_error_next(error, "'chmod 0600 %s'", path);
     } else if (length == 0) {
         g_set_error(error, VR_ERROR, VR_ERROR_FAILED, "%s is empty", path);
         vr_error_next(error, "put the key of the signature there");

@@ -159,7 +159,9 @@ static gboolean keep_what_it_has(VrDb *db, const char *set_name, guint count, Vr
     if (!g_str_equal((const char *)sqlite3_column_text(stmt, 0), set_name)) {
         g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "'%s' belongs to set '%s'", instance->domain,
                     (const char *)sqlite3_column_text(stmt, 0));
-        vr_error_next(error, "take it out there first, a guest is in one set only");
+        vr_error_now(error, "a guest is in one set only");
+        vr_error_next(error, "take it out there first: 'virt-reimage set-edit %s'",
+                      (const char *)sqlite3_column_text(stmt, 0));
         return FALSE;
     }
     kept = (guint)sqlite3_column_int64(stmt, 1);
@@ -369,9 +371,10 @@ static void set_not_found(VrDb *db, const char *name, GError **error)
     g_ptr_array_add(names, NULL);
     list = g_strjoinv(", ", (char **)names->pdata);
     g_set_error(error, VR_ERROR, VR_ERROR_NOT_FOUND, "there is no set '%s'", name);
-    if (*list)
+    if (*list) {
         vr_error_now(error, "there are: %s", list);
-    else {
+        vr_error_next(error, "'virt-reimage set-list' shows them");
+    } else {
         vr_error_now(error, "none is defined yet");
         vr_error_next(error, "'virt-reimage set-define FILE' defines one");
     }

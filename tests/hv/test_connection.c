@@ -32,7 +32,7 @@ static void cannot_be_reached(void **state)
     for (gsize i = 0; i < G_N_ELEMENTS(bad); i++) {
         g_autoptr(GError) error = NULL;
         assert_null(vr_connection_open(bad[i], NULL, &error));
-        expect_error(&error, VR_ERROR_DISCONNECTED, "libvirtd running?");
+        expect_error(&error, VR_ERROR_DISCONNECTED, "'systemctl start libvirtd'");
     }
 }
 

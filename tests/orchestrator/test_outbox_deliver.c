@@ -327,7 +327,7 @@ static void test_hooks_of_others(void **state)
     deliver(stage);
     assert_int_equal(lines_of(stage, "good"), 3);
     assert_int_equal(lines_of(stage, "writable") + lines_of(stage, "link") + lines_of(stage, "elsewhere"), 0);
-    assert_error(stage, "hook/writable", "can be written to by others and is not run; 'chmod go-w' it");
+    assert_error(stage, "hook/writable", "can be written to by others and is not run; 'chmod go-w /");
     assert_error(stage, "hook/link", "is a link and is not followed");
     if (geteuid() == 0) {
         assert_int_equal(lines_of(stage, "foreign"), 0);
