@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "disk/store.h"
 #include "hv/preflight.h"
+#include "orchestrator/cli/advise.h"
 #include "orchestrator/cli/complete.h"
 #include "orchestrator/cli/job.h"
 #include "orchestrator/cli/notices.h"
@@ -28,7 +29,8 @@ static gboolean parse(GOptionContext *context, char ***rest, const char *object,
 
     if (g_option_context_parse_strv(context, rest, &local))
         return TRUE;
-    g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "%s", local->message);
+    g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "%s: %c%s", object ? object : VR_PROGRAM,
+                g_ascii_tolower(*local->message), local->message + 1);
     vr_error_next(error, "'%s%s%s --help' shows the options", VR_PROGRAM, object ? " " : "", object ? object : "");
     return FALSE;
 }
@@ -66,7 +68,7 @@ static gboolean check_count(const VrCli *cli, GError **error)
 
     if (cli->n_args >= command->min_args && cli->n_args <= command->max_args)
         return TRUE;
-    g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "%s: usage: %s %s%s%s",
+    g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "%s: %s: usage: %s %s%s%s", command->name,
                 cli->n_args < command->min_args ? "an argument is missing" : "too many arguments", VR_PROGRAM,
                 command->name, *command->synopsis ? " " : "", command->synopsis);
     vr_error_next(error, "'%s %s --help' says more", VR_PROGRAM, command->name);
@@ -163,8 +165,8 @@ static gboolean run_command(VrCli *cli, char ***words, int *status, GError **err
         return FALSE;
     default:
         ok = cli->command->run(cli, error);
-        if (!ok && error && *error)
-            vr_who_advise(cli, *error);
+        if (!ok)
+            vr_who_advise(cli, error);
         vr_notices_leave(cli);
         return ok;
     }
@@ -205,5 +207,8 @@ gboolean vr_cli_main(int argc, char **argv, int *status, GError **error)
     if (!cli.command)
         return unknown_command(rest[1], error);
     g_auto(GStrv) of_command = g_strdupv(cli.command->raw ? words + 1 : rest + 1);
-    return run_command(&cli, &of_command, status, error);
+    if (run_command(&cli, &of_command, status, error))
+        return TRUE;
+    vr_advise(&cli, error);
+    return FALSE;
 }

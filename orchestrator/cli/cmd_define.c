@@ -74,7 +74,8 @@ static char *read_model(const char *file, GError **error)
     if (got < 0)
         vr_set_error_errno(error, errno, "model '%s' cannot be read", file);
     else if (text->len > MODEL_MAX || strlen(text->str) != text->len)
-        g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "model '%s' is %s", file,
+        g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "model %s is %s",
+                    g_str_equal(file, "-") ? "from standard input" : file,
                     text->len > MODEL_MAX ? "longer than 4 MiB" : "no text: it has a zero byte");
     else
         return g_strndup(text->str, text->len);
@@ -92,9 +93,7 @@ static gboolean look_up(VrSession *session, Definition *definition, GError **err
     for (guint i = 0; i < definition->model->instances->len; i++) {
         const VrModelInstance *wanted = g_ptr_array_index(definition->model->instances, i);
         if (!vr_hv_lookup(session->hv, wanted->domain, uuid, error)) {
-            if (error != NULL && g_error_matches(*error, VR_ERROR, VR_ERROR_NOT_FOUND))
-                vr_error_next(error, "'virsh list --all' shows the domains that there are");
-            g_prefix_error(error, "%s:%u: instance '%s': ", definition->file, wanted->line, wanted->domain);
+            g_prefix_error(error, "%s:%u: instance ", definition->file, wanted->line); /* it begins with the name */
             return FALSE;
         }
         g_ptr_array_add(definition->uuids, g_strdup(uuid));
@@ -224,10 +223,11 @@ static gboolean none_refused(const Definition *definition, GError **error)
         const VrModelChange *change = g_ptr_array_index(definition->changes, i);
         if (change->meaning != VR_CHANGE_REFUSED)
             continue;
-        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "set '%s': %s cannot change from %s to %s: %s",
+        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "set '%s': %s cannot change from %s to %s",
                     definition->model->name, change->key, change->from ? change->from : "nothing",
-                    change->to ? change->to : "nothing", change->rule->note);
+                    change->to ? change->to : "nothing");
         vr_error_now(error, "nothing was changed");
+        vr_error_next(error, "%s", change->rule->note);
         return FALSE;
     }
     return TRUE;

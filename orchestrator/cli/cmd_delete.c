@@ -42,6 +42,8 @@ static gboolean refuse_used(const VrInUse *in_use, const VrImage *image, GError 
     if (users->len > 0) {
         g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "%s %s is in use by %s", image->name, image->version, text);
         vr_error_now(error, "nothing was deleted");
+        vr_error_next(error, "'%s image-list %s' shows who uses each version; move those to another one first",
+                      VR_PROGRAM, image->name);
     } else if (doubt) {
         g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "%s %s may be in use", image->name, image->version);
         vr_error_cause(error, "%s", doubt);

@@ -280,10 +280,8 @@ static gboolean verify_result(const VrCli *cli, guint damaged, GError **error)
         return TRUE;
     g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "%u version%s of %s %s damaged", damaged, damaged == 1 ? "" : "s",
                 cli->args[0], damaged == 1 ? "is" : "are");
-    vr_error_next(error,
-                  "take a damaged one out of runs with '%s image-exclude %s VERSION' and publish the image anew under "
-                  "another version",
-                  VR_PROGRAM, cli->args[0]);
+    vr_error_next(error, "take %s out of runs ('%s image-exclude'), and publish the image anew under another version",
+                  damaged == 1 ? "it" : "those", VR_PROGRAM);
     return FALSE;
 }
 

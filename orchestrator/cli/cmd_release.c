@@ -163,7 +163,7 @@ static gboolean look(Release *release, const VrEngine *engine, GError **error)
     g_autofree char *text = NULL;
 
     if (!vr_release_look(engine, &release->request, &release->plan, error)) {
-        g_prefix_error(error, "nothing is released: ");
+        g_prefix_error(error, "'%s' is not released: ", release->instance->domain);
         return FALSE;
     }
     text = way_text(release);

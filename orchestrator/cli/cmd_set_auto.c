@@ -30,9 +30,9 @@ static gboolean may_be_on(const VrSet *set, GError **error)
     if (set->model->health.source != VR_HEALTH_SOURCE_POWER)
         return TRUE;
     g_set_error(error, VR_ERROR, VR_ERROR_REFUSED,
-                "set '%s' needs a healthProfile with an applicationHealth in its model first ('%s set-edit %s'): an "
-                "upgrade that nobody watches must see for itself whether the new version works",
-                set->name, VR_PROGRAM, set->name);
+                "set '%s' needs a healthProfile with an applicationHealth in its model first", set->name);
+    vr_error_now(error, "an upgrade that nobody watches must see for itself whether the new version works");
+    vr_error_next(error, "'%s set-edit %s'", VR_PROGRAM, set->name);
     return FALSE;
 }
 

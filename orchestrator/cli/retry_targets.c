@@ -16,9 +16,11 @@ static VrRun *last_run(const VrSession *session, GError **error)
 
     if (local)
         g_propagate_error(error, g_steal_pointer(&local));
-    else if (!run)
+    else if (!run) {
         g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "set '%s' had no run yet, so there is nothing to try again",
                     set);
+        vr_error_next(error, "'%s plan %s' shows what an upgrade would do", VR_PROGRAM, set);
+    }
     return run;
 }
 

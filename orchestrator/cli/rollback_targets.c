@@ -84,12 +84,19 @@ static gboolean one_back(const VrSession *session, GHashTable *replaced, const V
 
 /* --- the three forms --------------------------------------------------------------------------------- */
 
-static void refuse(GString *refused, const char *domain, const char *why)
+typedef struct {
+    GString *text;
+    const char *first; /* a domain's name, of the set */
+} Refusals;
+
+static void refuse(Refusals *refused, const char *domain, const char *why)
 {
-    g_string_append_printf(refused, "%s'%s': %s", refused->len ? "; " : "", domain, why);
+    g_string_append_printf(refused->text, "%s'%s': %s", refused->text->len ? "; " : "", domain, why);
+    if (!refused->first)
+        refused->first = domain;
 }
 
-static void choose_or_refuse(VrTargets *targets, const VrSession *session, guint index, guint number, GString *refused)
+static void choose_or_refuse(VrTargets *targets, const VrSession *session, guint index, guint number, Refusals *refused)
 {
     const VrInstance *instance = vr_set_instance(session->set, index);
     const VrGeneration *current = vr_targets_current(targets, index);
@@ -106,7 +113,7 @@ static void choose_or_refuse(VrTargets *targets, const VrSession *session, guint
         vr_targets_choose(targets, index, number);
 }
 
-static gboolean choose_named(VrTargets *targets, const VrSession *session, GString *refused, GError **error)
+static gboolean choose_named(VrTargets *targets, const VrSession *session, Refusals *refused, GError **error)
 {
     g_autoptr(GHashTable) replaced = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     g_autoptr(GArray) named = vr_targets_named(session, error);
@@ -175,13 +182,15 @@ static GPtrArray *moves_to_undo(const VrSession *session, GError **error)
             return NULL;
         }
     }
-    if (runs)
-        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "set '%s': %s%s moved an instance, so there is nothing to undo",
-                    session->set->name, asked ? "no swap of run " : "no run", asked ? asked : "");
+    if (!runs)
+        return NULL;
+    g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "set '%s': %s%s moved an instance, so there is nothing to undo",
+                session->set->name, asked ? "no swap of run " : "no run", asked ? asked : "");
+    vr_error_next(error, "'%s history %s' lists the runs", VR_PROGRAM, session->set->name);
     return NULL;
 }
 
-static void choose_moves(VrTargets *targets, const VrSession *session, const GPtrArray *moves, GString *refused)
+static void choose_moves(VrTargets *targets, const VrSession *session, const GPtrArray *moves, Refusals *refused)
 {
     g_autoptr(GHashTable) indices = g_hash_table_new(g_str_hash, g_str_equal);
 
@@ -199,7 +208,7 @@ static void choose_moves(VrTargets *targets, const VrSession *session, const GPt
     }
 }
 
-static gboolean choose_all(VrTargets *targets, const VrSession *session, GString *refused, GError **error)
+static gboolean choose_all(VrTargets *targets, const VrSession *session, Refusals *refused, GError **error)
 {
     g_autoptr(GPtrArray) moves = NULL;
 
@@ -210,13 +219,13 @@ static gboolean choose_all(VrTargets *targets, const VrSession *session, GString
 }
 
 /* All or nothing: what cannot go back keeps the others from it. */
-static gboolean none_refused(const VrSession *session, const GString *refused, GError **error)
+static gboolean none_refused(const VrSession *session, const Refusals *refused, GError **error)
 {
-    if (refused->len == 0)
+    if (refused->text->len == 0)
         return TRUE;
-    g_set_error_literal(error, VR_ERROR, VR_ERROR_REFUSED, refused->str);
+    g_set_error_literal(error, VR_ERROR, VR_ERROR_REFUSED, refused->text->str);
     vr_error_now(error, "nothing was started");
-    vr_error_next(error, "'%s generations %s INSTANCE' lists what is kept", VR_PROGRAM, session->set->name);
+    vr_error_next(error, "'%s generations %s %s' lists what is kept", VR_PROGRAM, session->set->name, refused->first);
     return FALSE;
 }
 
@@ -232,7 +241,8 @@ static gboolean skip_each(VrTargets *targets, const VrSession *session, const ch
 gboolean vr_targets_of_undo(VrTargets *targets, const VrSession *session, const char *run_id, gboolean *moved,
                             GError **error)
 {
-    g_autoptr(GString) refused = g_string_new(NULL);
+    g_autoptr(GString) text = g_string_new(NULL);
+    Refusals refused = {.text = text};
     g_autoptr(GPtrArray) moves = NULL;
     g_autoptr(GError) local = NULL;
 
@@ -247,18 +257,19 @@ gboolean vr_targets_of_undo(VrTargets *targets, const VrSession *session, const 
     if (!moves)
         return TRUE;
     *moved = TRUE;
-    choose_moves(targets, session, moves, refused);
-    return none_refused(session, refused, error);
+    choose_moves(targets, session, moves, &refused);
+    return none_refused(session, &refused, error);
 }
 
 gboolean vr_targets_of_rollback(VrTargets *targets, const VrSession *session, GError **error)
 {
     const VrCliOptions *options = &session->cli->options;
-    g_autoptr(GString) refused = g_string_new(NULL);
+    g_autoptr(GString) text = g_string_new(NULL);
+    Refusals refused = {.text = text};
     gboolean ok;
 
     if (!skip_each(targets, session, options->all ? "not moved by that run" : "not named", error))
         return FALSE;
-    ok = options->all ? choose_all(targets, session, refused, error) : choose_named(targets, session, refused, error);
-    return ok && none_refused(session, refused, error);
+    ok = options->all ? choose_all(targets, session, &refused, error) : choose_named(targets, session, &refused, error);
+    return ok && none_refused(session, &refused, error);
 }

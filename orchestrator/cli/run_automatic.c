@@ -40,6 +40,7 @@ static gboolean is_due(const VrSession *session, GError **error)
         return TRUE;
     g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "set '%s': no upgrade begins by itself now (%s): %s",
                 session->set->name, vr_trigger_state_name(trigger.state), trigger.reason);
+    vr_error_next(error, "'%s triggers %s' shows when one would", VR_PROGRAM, session->set->name);
     return FALSE;
 }
 

@@ -19,10 +19,13 @@ static int lacks_socket(const char *name, int mode)
     return access(path, mode) == 0 ? 0 : errno;
 }
 
-/* And the error is about that. */
+/* Its directory, or its database; and the error is about that. */
 static gboolean is_closed_to_us(const char *root, const GError *error)
 {
-    return access(root, R_OK | X_OK) < 0 && errno == EACCES && strstr(error->message, root) != NULL;
+    g_autofree char *db = g_build_filename(root, "state.db", NULL);
+
+    return ((access(root, R_OK | X_OK) < 0 && errno == EACCES) || (access(db, R_OK) < 0 && errno == EACCES)) &&
+           strstr(error->message, root) != NULL;
 }
 
 static char *advice_for_closed(const VrCli *cli)
@@ -30,13 +33,13 @@ static char *advice_for_closed(const VrCli *cli)
     gboolean no_member = lacks_socket("virt-reimage.sock", W_OK) == EACCES;
 
     if (vr_remote_is_local(cli->command))
-        return g_strdup_printf("; only root may, and '%s' is never done by the daemon: use sudo", cli->command->name);
+        return g_strdup_printf("only root may, and '%s' is never done by the daemon: use sudo", cli->command->name);
     if (no_member && !vr_job_is_public(cli->command))
-        return g_strdup_printf("; only root may: use sudo, or let virt-reimaged do it, as it does for members of its "
+        return g_strdup_printf("only root may: use sudo, or let virt-reimaged do it, as it does for members of its "
                                "group ('adduser %s virt-reimage', and log in anew)",
                                g_get_user_name());
     return g_strdup(
-        "; only root may, and no virt-reimaged does it for you: 'systemctl status virt-reimaged' shows whether "
+        "only root may, and no virt-reimaged does it for you: 'systemctl status virt-reimaged' shows whether "
         "it runs; or use sudo");
 }
 
@@ -50,20 +53,17 @@ static gboolean may_mean_the_host(const VrCli *cli)
            lacks_socket("virt-reimage-ro.sock", F_OK) == 0;
 }
 
-void vr_who_advise(const VrCli *cli, GError *error)
+void vr_who_advise(const VrCli *cli, GError **error)
 {
     g_autofree char *advice = NULL;
-    char *before = error->message;
 
-    if (geteuid() == 0 || vr_job_is())
+    if (!error || !*error || geteuid() == 0 || vr_job_is())
         return;
-    if (is_closed_to_us(cli->options.root, error))
+    if (is_closed_to_us(cli->options.root, *error)) {
         advice = advice_for_closed(cli);
-    else if (g_error_matches(error, VR_ERROR, VR_ERROR_NOT_FOUND) && may_mean_the_host(cli))
-        advice =
-            g_strdup("; this was about guests of your own (qemu:///session): '-c qemu:///system' is about the host's");
-    if (!advice)
-        return;
-    error->message = g_strconcat(before, advice, NULL);
-    g_free(before);
+        vr_error_next(error, "%s", advice);
+    } else if (g_error_matches(*error, VR_ERROR, VR_ERROR_NOT_FOUND) && may_mean_the_host(cli)) {
+        vr_error_now(error, "this was about guests of your own (qemu:///session): '-c qemu:///system' is about the "
+                            "host's");
+    }
 }

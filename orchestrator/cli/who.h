@@ -6,4 +6,4 @@
 
 /* Adds to the error of a command that failed what its user can type instead: the store is root's, or it was about guests of his own. Leaves other
  * errors, and those of root and of jobs, as they are. */
-void vr_who_advise(const VrCli *cli, GError *error);
+void vr_who_advise(const VrCli *cli, GError **error);

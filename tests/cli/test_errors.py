@@ -65,8 +65,9 @@ def fixture_lab(make_lab):
 def test_on_a_terminal(program):
     """What was being done, what to type next, the kernel's words, each on a line of its own."""
     assert program.run("nosuch").err == "error: there is no command 'nosuch'\n  next:  'virt-reimage --help' lists the commands\n"
-    what, cause = program("image-publish", IMAGE, "1.0.0", "/nonexistent", status=FAILED).err.splitlines()
+    what, todo, cause = program("image-publish", IMAGE, "1.0.0", "/nonexistent", status=FAILED).err.splitlines()
     assert what.startswith("error: ") and "/nonexistent" in what and cause == "  cause: No such file or directory"
+    assert todo == "  next:  ls -ld '/nonexistent' shows whether it is there, and who may read it"
 
 
 def test_in_json_it_says_the_same(published):
@@ -77,6 +78,44 @@ def test_in_json_it_says_the_same(published):
     error = checked(other("--json", "gc", status=FAILED).err, FAILED)
     assert error["what"] == f"libvirt cannot be reached at {NO_LIBVIRT}" and "/nonexistent" in error["cause"]
     assert error["code"] == "Disconnected" and error_line(shown) == f"error: {error['message']}"
+
+
+PROGRAM = r"virt-reimage( (?!COMMAND|NAME|SET|VERSION)[^ ']+)+"
+WRONG = [
+    (USAGE, ["--nosuch", "status"], "virt-reimage: unknown option --nosuch"),
+    (USAGE, ["status"], "status: an argument is missing"),
+    (USAGE, ["status", "a", "b"], "status: too many arguments"),
+    (USAGE, ["upgrade", "--version"], "upgrade: missing argument for --version"),
+    (USAGE, ["image-publish", "a b", "1.0.0", "{GOOD}"], '"a b" cannot be the name of an image'),
+    (USAGE, ["image-publish", IMAGE, "1.x", "{GOOD}"], '"1.x" is not a version'),
+    (FAILED, ["image-info", "nosuch", "1.0.0"], "there is no image nosuch"),
+    (FAILED, ["image-info", IMAGE, "9.9.9"], f"image {IMAGE} has no version 9.9.9"),
+    (FAILED, ["image-check", "/nonexistent"], "'/nonexistent' cannot be opened"),
+    (REFUSED, ["image-check", "{TEXT}"], "is refused (rule "),
+    (REFUSED, ["image-publish", IMAGE, "8.0.0", "/dev/null"], "/dev/null is no regular file but a device"),
+    (REFUSED, ["image-publish", IMAGE, "8.0.0", "{GOOD}", "--digest", "sha256:" + "0" * 64], "has another digest than sha256:000"),
+    (FAILED, ["status", "nosuch"], "there is no set 'nosuch'"),
+    (FAILED, ["set-define", "/nonexistent"], "model '/nonexistent' cannot be read"),
+    (USAGE, ["set-define", "{BAD}"], "bad.yaml:2: nosuch: unknown key"),
+    (FAILED, ["set-define", "{STRANGE}"], "strange.yaml:2: instance nosuch: look-up"),
+    (REFUSED, ["retry", "shop"], "set 'shop' had no run yet"),
+    (REFUSED, ["rollback", "shop", "--all"], "set 'shop': no run moved an instance"),
+    (USAGE, ["plan", "shop", "--ignore", "nosuch"], "--ignore: 'nosuch' is no finding"),
+    (USAGE, ["plan", "shop", "--ignore", "tpm"], "--ignore: [tpm] is a warning and stops nothing"),
+]
+
+
+@pytest.mark.parametrize("status, words, what", WRONG, ids=[" ".join(words) for _, words, _ in WRONG])
+def test_each_says_what_to_type(defined, status, words, what):
+    """The object is in the first line; a command of this program that the next names has no place left to fill in, and is one."""
+    files = {"{GOOD}": defined.image("8.0.0"), "{TEXT}": defined.write("text.img", "no image"),
+             "{BAD}": defined.write("bad.yaml", "name: shop\nnosuch: 1\n"),
+             "{STRANGE}": defined.write("strange.yaml", f"imageReference: {{name: {IMAGE}}}\ninstances: [{{domain: nosuch}}]\nname: strange\n")}
+    error = error_of(defined, status, *[files.get(word, word) for word in words])
+    assert what in error["what"] and error["next"], error
+    for command in re.finditer(PROGRAM, error["next"]):
+        word = command[0].split()[1]
+        assert defined.run(word, "--help").status == 0 or word.startswith("-"), error
 
 
 def test_what_is_quoted_cannot_make_a_line(published):
@@ -100,7 +139,7 @@ def test_of_words_and_files(published, monkeypatch):
     assert error_of(program, USAGE, "nosuch")["code"] == "Usage"
     assert "set-define FILE" in error_of(program, FAILED, "status", "nosuch")["next"]
     model = program.write("nobody.yaml", program.model("nobody", ["nosuch"]))
-    assert "virsh list --all" in error_of(program, FAILED, "set-define", model)["next"]
+    assert " list --all' shows the domains" in error_of(program, FAILED, "set-define", model)["next"]
     assert "1.0.0" in error_of(program, FAILED, "image-info", IMAGE, "9.9.9")["now"]
     assert error_of(program, REFUSED, "image-check", program.write("text.img", "no image"))["code"] == "Refused"
     assert error_of(program, FAILED, "doctor", "--connect", NO_LIBVIRT)["code"] == "Failed"
