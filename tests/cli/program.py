@@ -50,6 +50,7 @@ class Result:
         """words: that were given, to know what the output must be like (K4)."""
         self.status, self.out, self.err = status, out, err
         schemas.check_output(words, out)
+        schemas.check_error(err)
 
     @property
     def json(self):

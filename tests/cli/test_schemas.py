@@ -13,8 +13,8 @@ import yaml
 from lib import schemas
 from program import TOP, Program
 
-# Azure's, which has no value where ours is null.
-MAY_BE_MISSING = {("history", "azureProperties"): {"error", "targetImageReference"}}
+# Azure's, which has no value where ours is null; and the parts of an error.
+MAY_BE_MISSING = {("history", "azureProperties"): {"error", "targetImageReference"}, ("error", "error"): {"cause", "now", "next"}}
 NAMES = sorted(schemas.names())
 
 
@@ -172,3 +172,25 @@ def test_the_examples_of_the_page(lab):
         done = subprocess.run(["bash", "-o", "pipefail", "-c", block.replace("shop", lab.set_name)], capture_output=True, text=True, timeout=120, check=False,
                               env={**lab.program.environment, "PATH": f"{folder}:{os.environ['PATH']}"})
         assert done.returncode == 0 and done.stdout, (block, done.stdout, done.stderr)
+
+
+def test_errors():
+    """A failing command has one line for a program; its codes are those of the table."""
+    good = {"error": {"code": "Busy", "message": "a: b; c", "what": "a", "cause": "b", "next": "c"}}
+    schemas.check_error(f"note: it waits\n{json.dumps(good, separators=(',', ':'))}\n")
+    for bad in ({"code": "Strange"}, {"message": ""}, {"now": None}, {"extra": 1}):
+        with pytest.raises(AssertionError):
+            schemas.check_error(json.dumps({"error": {**good["error"], **bad}}, separators=(",", ":")))
+    with open(os.path.join(TOP, "docs/errors.md"), encoding="utf-8") as file:
+        table = re.findall(r"^\| `(\w+)` \|", file.read(), re.MULTILINE)
+    assert schemas.load("error")["properties"]["error"]["properties"]["code"]["enum"] == table
+
+
+@pytest.mark.parametrize("words", [["status", "nosuch"], ["status"], ["status", "--nosuch", "shop"], ["metrics"], ["nosuch"],
+                                   ["upgrade", "shop", "--version", "9.9.9"], ["retry", "shop"], ["plan", "shop", "--version", "9.9.9"],
+                                   ["image-check", "/dev/null"], ["set-define", "/nonexistent"], ["-c", "nosuch://", "gc"]])
+def test_a_failure_is_one_line(defined, words):
+    """... and with --json nothing but it is said where nothing was done."""
+    result = defined.run("--json", *words)
+    assert result.status != 0 and len(result.err.splitlines()) == 1, result.err
+    assert json.loads(result.err)["error"]["message"]

@@ -12,7 +12,7 @@ DOCS = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.absp
 FOLDER = os.path.join(DOCS, "schemas")
 SUFFIX = ".schema.json"
 WITH_VALUE = {"-c", "--connect", "--root"}  # global options that may come before the command
-NOT_OF_A_COMMAND = {"common", "events"}
+NOT_OF_A_COMMAND = {"common", "events", "error"}
 
 
 def path_of(name):
@@ -101,6 +101,13 @@ def check_output(words, text):
     if name and text and ("--json" in words or "--azure" in words):
         for document in documents(text):
             check(document, name)
+
+
+def check_error(text):
+    """What a command has said on standard error: of each error that is JSON, that it is as it should be."""
+    for line in text.splitlines():
+        if line.startswith('{"error":'):
+            check(json.loads(line), "error")
 
 
 # --- HTTP -------------------------------------------------------------------------------------------------------------------------------
