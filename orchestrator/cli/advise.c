@@ -35,8 +35,8 @@ static void advise_invalid(const VrCli *cli, GError **error)
     g_autofree char *file = reads_model(cli) && !g_str_equal(cli->args[0], "-") ? typed(cli->args[0]) : NULL;
 
     if (file) {
-        vr_error_next(error, "correct it there; %s set-define --dry-run %s says whether it is right now", VR_PROGRAM,
-                      file);
+        vr_error_next(error, "correct it there; \"%s set-define --dry-run %s\" says whether it is right now",
+                      VR_PROGRAM, file);
     } else if (reads_model(cli)) {
         vr_error_next(error, "correct it and give it again; with --dry-run it is only looked at");
     } else if (cli->command->group == VR_GROUP_IMAGES) {

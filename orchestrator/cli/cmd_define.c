@@ -528,7 +528,10 @@ static gboolean run_editor(const char *path, GError **error)
         g_ptr_array_add(argv, *word);
     g_ptr_array_add(argv, (char *)path);
     g_ptr_array_add(argv, NULL);
-    return vr_child_attend((const char *const *)argv->pdata, error);
+    if (vr_child_attend((const char *const *)argv->pdata, error))
+        return TRUE;
+    vr_error_next(error, "set EDITOR to an editor that is installed, and give the command again");
+    return FALSE;
 }
 
 static char *read_set_text(const VrCli *cli, GError **error)

@@ -131,6 +131,7 @@ def test_set_edit(defined, edit):
     ("sed -i 's/^name:/nome:/'", USAGE, ":1: nome: unknown key"),
     ("sh -c 'exit 7'", FAILED, "sh failed with status 7"),
     ("no-such-editor", FAILED, "no-such-editor"),
+    ("no-such-editor", FAILED, "; set EDITOR to an editor that is installed"),
     ("sed -i 's/force: true/force: false/", FAILED, "EDITOR")])
 def test_what_was_edited_in_vain_is_kept(defined, edit, command, status, text):
     before = defined.snapshot()
