@@ -2,7 +2,8 @@
 /*
  * The cursor stands in the line below the frame between two frames. From there it goes up by as many rows as the frame takes, and down line by line. After a resize the
  * terminal has wrapped the lines of the frame anew, so the rows that it takes now are counted, and all of it is drawn again; of a terminal that is
- * lower now, those that went out at its top cannot be reached any more, and it is drawn from there.
+ * lower now, those that went out at its top cannot be reached any more, and it is drawn from there. After a stop (Ctrl-Z), and after a time
+ * in the background, the shell has written below the frame: another one begins there.
  */
 #include "orchestrator/live/screen.h"
 
@@ -13,6 +14,7 @@
 #include <fcntl.h>
 #include <langinfo.h>
 #include <poll.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -34,8 +36,18 @@ struct VrScreen {
     guint width;      /* when that was drawn */
     guint height;
     GString *pending; /* what the terminal has not taken yet */
-    gboolean hidden;  /* the cursor */
+    gboolean away;    /* another process group had the terminal */
+    int continued;    /* what it was when the frame was drawn */
 };
+
+/* How often this process went on after a stop. */
+static volatile sig_atomic_t continued;
+
+static void on_continue(int number)
+{
+    (void)number;
+    continued = continued + 1;
+}
 
 /* ---- what the terminal understands ---- */
 
@@ -46,9 +58,18 @@ static gboolean is_known(int fd)
     return isatty(fd) && term && *term && !g_str_equal(term, "dumb") && vr_term_set_up(fd);
 }
 
+/* In the background nothing is written: it would go into what a shell shows, and may stop this process (SIGTTOU). A job of the daemon
+ * has its client's terminal, and no say in this. */
+static gboolean is_foreground(int fd)
+{
+    pid_t group = tcgetpgrp(fd);
+
+    return group < 0 || group == getpgrp();
+}
+
 gboolean vr_screen_can(int fd)
 {
-    return is_known(fd) && vr_term_has("cuu1") && vr_term_has("el") && vr_term_has("cr");
+    return is_known(fd) && is_foreground(fd) && vr_term_has("cuu1") && vr_term_has("el") && vr_term_has("cr");
 }
 
 /* no-color.org: any value but an empty one. */
@@ -95,6 +116,7 @@ static void add_line(GString *text, const char *line)
 
 VrScreen *vr_screen_new(int fd)
 {
+    const struct sigaction action = {.sa_handler = on_continue, .sa_flags = SA_RESTART};
     VrScreen *screen = g_new0(VrScreen, 1);
     g_autofree char *path = g_strdup_printf("/proc/self/fd/%d", fd);
 
@@ -103,6 +125,7 @@ VrScreen *vr_screen_new(int fd)
     screen->fd = screen->own_fd >= 0 ? screen->own_fd : fd;
     screen->drawn = g_ptr_array_new_with_free_func(g_free);
     screen->pending = g_string_new(NULL);
+    sigaction(SIGCONT, &action, NULL);
     return screen;
 }
 
@@ -138,7 +161,7 @@ static gboolean can_write(const VrScreen *screen, int timeout_ms)
 /* As much as it takes now. */
 static void flush(VrScreen *screen)
 {
-    while (screen->pending->len > 0 && !screen->gone && can_write(screen, 0)) {
+    while (screen->pending->len > 0 && !screen->gone && is_foreground(screen->fd) && can_write(screen, 0)) {
         gsize most = screen->own_fd >= 0 ? screen->pending->len : MIN(screen->pending->len, PIECE);
         ssize_t n = write(screen->fd, screen->pending->str, most);
         if (n > 0)
@@ -160,7 +183,7 @@ static gboolean wait_until_taken(VrScreen *screen)
     gint64 until_us = g_get_monotonic_time() + END_MS * 1000;
 
     flush(screen);
-    while (screen->pending->len > 0 && !screen->gone && g_get_monotonic_time() < until_us)
+    while (screen->pending->len > 0 && !screen->gone && is_foreground(screen->fd) && g_get_monotonic_time() < until_us)
         if (can_write(screen, 50))
             flush(screen);
     return screen->pending->len == 0;
@@ -170,10 +193,9 @@ void vr_screen_free(VrScreen *screen)
 {
     if (!screen)
         return;
-    if (screen->hidden) { /* what a Ctrl-C has left in the line of the cursor goes */
+    if (screen->drawn->len > 0) { /* what a Ctrl-C has left in the line of the cursor goes */
         vr_term_add(screen->pending, "cr");
         vr_term_add(screen->pending, "el");
-        vr_term_add(screen->pending, "cnorm");
     }
     (void)wait_until_taken(screen);
     vr_fd_clear(&screen->own_fd);
@@ -276,9 +298,7 @@ static void draw(VrScreen *screen, const GPtrArray *lines, const char *above, co
     GString *text = screen->pending;
 
     g_string_append(text, SYNC_BEGIN);
-    if (!screen->hidden)
-        vr_term_add(text, "civis");
-    screen->hidden = TRUE;
+    vr_term_add(text, "civis");
     go_up(text, rows);
     if (resized && rows > 0)
         vr_term_add(text, "ed");
@@ -286,14 +306,32 @@ static void draw(VrScreen *screen, const GPtrArray *lines, const char *above, co
         write_above(text, above);
     write_lines(text, lines, screen->drawn, all);
     clear_below(text, lines, rows);
+    vr_term_add(text, "cnorm"); /* whatever ends or stops this process, the shell has its cursor */
     g_string_append(text, SYNC_END);
     remember(screen, lines, look);
+}
+
+/* FALSE: the terminal is another's now. */
+static gboolean see_whose_it_is(VrScreen *screen)
+{
+    gboolean ours = is_foreground(screen->fd);
+
+    if (ours && (screen->away || screen->continued != continued))
+        g_ptr_array_set_size(screen->drawn, 0);
+    screen->away = !ours;
+    screen->continued = continued;
+    return ours;
 }
 
 gboolean vr_screen_draw(VrScreen *screen, const GPtrArray *lines, const char *above)
 {
     VrFrameLook look;
 
+    if (!see_whose_it_is(screen)) {
+        if (above && screen->pending->len <= PENDING_MAX)
+            write_above(screen->pending, above);
+        return TRUE;
+    }
     flush(screen);
     if (screen->gone)
         return FALSE;

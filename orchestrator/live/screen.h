@@ -6,7 +6,8 @@
  *     terminals without it ignore): nothing flickers
  *   - the terminal is asked for its size at each frame, since a job of the daemon hears of no resize
  *   - a terminal that takes nothing (Ctrl-S) is never waited for: what is under way goes on later, frames are left out meanwhile
- *   - the cursor is hidden, and shown again when the screen is freed
+ *   - the cursor is hidden only while a frame is written
+ *   - nothing is written while another process group has the terminal (Ctrl-Z and bg); back in the foreground, a frame is drawn below what the shell wrote
  *
  * Used by one thread at a time.
  */
@@ -16,7 +17,7 @@
 
 typedef struct VrScreen VrScreen;
 
-/* Can frames be drawn on fd? It is a terminal, TERM is known and not dumb. */
+/* Can frames be drawn on fd? It is a terminal, TERM is known and not dumb, and this process is in its foreground. */
 gboolean vr_screen_can(int fd);
 
 /* Is it a terminal that knows colours, and is nobody against them (NO_COLOR)? For lines that are printed and stay. */

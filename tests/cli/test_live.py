@@ -278,6 +278,32 @@ def test_lines_where_no_frame_can_be_drawn(pair, pair_version, terminal, options
         assert re.search(rf"^{STAMP}batch 1 ", text, re.MULTILINE) and re.search(rf"^{STAMP}run \S+ Completed", text, re.MULTILINE)
 
 
+def test_in_the_background_it_draws_nothing(pair, pair_version, terminal):
+    """Ctrl-Z leaves the shell its line and its cursor, bg leaves it alone, and fg draws one frame below what it wrote; with & there are lines."""
+    shell = terminal(100, 40)
+    shell.type("-l", "stty tostop; set -m; " + shlex.join(upgrade(pair, pair_version)))
+    shell.type("Enter")
+    shell.wait(r"^Now +batch 1")
+    shell.type("C-z")
+    shell.wait(r"Stopped")
+    assert shell.tmux("display-message", "-p", "#{cursor_flag}").strip() == "1"
+    shell.type("-l", "clear; bg")
+    shell.type("Enter")
+    cheap_guest.wait_for(lambda: pair.status()["runningStatus"]["code"] == "Completed", 90, "the run ends in the background")
+    assert frames_of(shell.screen(), pair) == 0
+    shell.type("-l", "clear; fg; echo ended-with=$?")
+    shell.type("Enter")
+    shell.wait_end()
+    assert frames_of(shell.screen(), pair) <= 1
+
+    shell = terminal(100, 40)
+    shell.type("-l", "set -m; " + shlex.join(pair.program.command("rollback", pair.set_name, "--all")) + " & wait; echo ended-with=$?")
+    shell.type("Enter")
+    assert shell.wait_end() == 0
+    text = shell.all()
+    assert "Now  " not in text and re.search(rf"^{STAMP}batch 1 ", text, re.MULTILINE)
+
+
 def test_no_color(pair, pair_version, terminal):
     """no-color.org: any value but the empty one."""
     coloured, plain = terminal(), terminal()
