@@ -267,8 +267,8 @@ static int start_once(VrHv *hv, const char *uuid, VrDomainInfo *info, GError **e
         g_propagate_error(error, g_steal_pointer(&local));
         return -1;
     }
-    if (accepted && info->state == VR_DOMAIN_OFF)
-        return 1; /* it ran, and has ended already */
+    if (accepted && (info->state == VR_DOMAIN_OFF || info->state == VR_DOMAIN_STOPPING))
+        return 1; /* it ran, and has ended already or is about to */
     if (refusal != NULL && !is_error(refusal, VR_ERROR_DISCONNECTED)) {
         g_propagate_error(error, g_steal_pointer(&refusal));
         return -1;

@@ -17,6 +17,7 @@ typedef struct {
     int agent_error, acpi_error, destroy_error, start_error, info_error; /* codes, 0: none */
     guint errors_left;                                                   /* of info, destroy and start, -1: for ever */
     gboolean works_despite_error;
+    gboolean powers_off; /* as soon as it is started */
     guint agent_calls, acpi_calls, destroy_calls, start_calls;
 } Script;
 
@@ -108,7 +109,7 @@ static gboolean script_start(VrHv *hv, const char *uuid, GError **error)
     s->start_calls++;
     gboolean ok = answer(s, s->start_error, error);
     if ((ok && s->on_at == NEVER) || s->works_despite_error)
-        s->state = VR_DOMAIN_RUNNING;
+        s->state = s->powers_off ? VR_DOMAIN_STOPPING : VR_DOMAIN_RUNNING;
     return ok;
 }
 
@@ -397,6 +398,17 @@ static void off_at_once_was_started(void **state)
     assert_int_equal(s.start_calls, 1);
 }
 
+static void one_that_powers_off_at_once_is_not_started_twice(void **state)
+{
+    g_auto(VrDomainInfo) info = {0};
+    Script s = off_guest();
+
+    s.powers_off = TRUE;
+    assert_true(vr_domain_start(&s.hv, UUID, NULL, &info, NULL));
+    assert_int_equal(info.state, VR_DOMAIN_STOPPING);
+    assert_int_equal(s.start_calls, 1);
+}
+
 static void start_has_a_deadline(void **state)
 {
     g_autoptr(GError) error = NULL;
@@ -442,6 +454,7 @@ int main(void)
         clock_test(a_refusal_is_an_error_unless_it_runs),
         clock_test(an_unknown_start_is_read_back_and_asked_again),
         clock_test(off_at_once_was_started),
+        clock_test(one_that_powers_off_at_once_is_not_started_twice),
         clock_test(start_has_a_deadline),
         clock_test(wait_tells_the_last_state),
     };
