@@ -519,19 +519,24 @@ static gboolean run_editor(const char *path, GError **error)
     const char *visual = g_getenv("VISUAL"), *editor = visual && *visual ? visual : g_getenv("EDITOR");
     g_auto(GStrv) words = NULL;
     g_autoptr(GPtrArray) argv = g_ptr_array_new();
+    g_autofree char *found = NULL;
 
     if (!g_shell_parse_argv(editor && *editor ? editor : "vi", NULL, &words, error)) {
         g_prefix_error(error, "VISUAL or EDITOR names no command: ");
+        return FALSE;
+    }
+    found = g_find_program_in_path(words[0]);
+    if (!found) {
+        g_autofree char *shown = vr_printable(words[0], -1);
+        g_set_error(error, VR_ERROR, VR_ERROR_FAILED, "cannot run the editor %s: it is not installed", shown);
+        vr_error_next(error, "set EDITOR to an editor that is installed, and give the command again");
         return FALSE;
     }
     for (char **word = words; *word; word++)
         g_ptr_array_add(argv, *word);
     g_ptr_array_add(argv, (char *)path);
     g_ptr_array_add(argv, NULL);
-    if (vr_child_attend((const char *const *)argv->pdata, error))
-        return TRUE;
-    vr_error_next(error, "set EDITOR to an editor that is installed, and give the command again");
-    return FALSE;
+    return vr_child_attend((const char *const *)argv->pdata, error);
 }
 
 static char *read_set_text(const VrCli *cli, GError **error)

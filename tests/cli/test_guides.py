@@ -154,7 +154,7 @@ def complaint(words):
     if command not in ALL:
         return f"no command '{command}'"
     asked = ask_for_help(*before, command, "--help", *after)
-    if asked.returncode != DONE and after and "Missing argument" in asked.stderr:
+    if asked.returncode != DONE and after and "missing argument" in asked.stderr:
         asked = ask_for_help(*before, command, "--help", *after, "1")  # an option that a page names without its value
     if asked.returncode != DONE:
         return asked.stderr

@@ -13,3 +13,4 @@ vr_test(hv libvirt LINK vr_hv)
 vr_test(hv console_libvirt LINK vr_hv SOURCES hv/private_libvirtd.c)
 vr_threaded(hv/console_libvirt)
 vr_threaded(hv/connection)
+set_property(TEST hv/connection APPEND PROPERTY ENVIRONMENT G_SLICE=always-malloc) # as disk/clone

@@ -47,6 +47,8 @@ vr_test(orchestrator outside LINK vr_orchestrator)
 vr_test(orchestrator health_rules LINK vr_orchestrator)
 vr_test(orchestrator health_source LINK vr_orchestrator)
 vr_threaded(orchestrator/health_net orchestrator/health_source)
+# As disk/clone.
+set_property(TEST orchestrator/health_source APPEND PROPERTY ENVIRONMENT G_SLICE=always-malloc)
 vr_test(orchestrator extensions LINK vr_orchestrator PkgConfig::JANSSON SOURCES orchestrator/host_agent.c)
 vr_test(orchestrator extensions_lost LINK vr_orchestrator PkgConfig::JANSSON SOURCES orchestrator/host_agent.c)
 vr_test(orchestrator extension_files LINK vr_orchestrator)
