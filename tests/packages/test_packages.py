@@ -9,7 +9,7 @@ from conftest import TOP
 TOOLS = {"qemu-img": "qemu-utils", "qemu-io": "qemu-utils", "qemu-nbd": "qemu-utils", "supermin": "supermin", "xorrisofs": "xorriso", "mdir": "mtools",
          "mtype": "mtools", "mkfs.ext2": "e2fsprogs", "mkfs.ext3": "e2fsprogs", "mkfs.ext4": "e2fsprogs", "mkfs.vfat": "dosfstools",
          "mkfs.xfs": "xfsprogs", "mkfs.btrfs": "btrfs-progs", "systemctl": "systemd", "systemd-analyze": "systemd"}
-ESSENTIAL = {"env", "unshare"}
+ESSENTIAL = {"diff", "env", "unshare"}
 ELSEWHERE = {"curl", "qemu-system-x86_64"}  # in guests; libvirt's own, which 'doctor' tries
 
 
