@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # The scripted hypervisor, and the world of one guest on it.
-add_library(fake_hv STATIC fault/fake_hv.c fault/fake_qemu.c)
+add_library(fake_hv STATIC fault/fake_hv.c fault/fake_console.c fault/fake_qemu.c)
 add_library(engine_support STATIC engine/support.c)
 foreach(library fake_hv engine_support)
   target_include_directories(${library} PRIVATE ${PROJECT_SOURCE_DIR}/tests)

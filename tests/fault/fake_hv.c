@@ -743,22 +743,6 @@ static gboolean do_drop_live_record(VrHv *hv, const char *uuid, GError **error)
     return after(fault, error);
 }
 
-/* No point of the script: it is asked for on a thread of its own, whenever that comes to it. */
-static gboolean do_console(VrHv *hv, const char *uuid, VrConsole *console, GError **error)
-{
-    FakeHv *fake = (FakeHv *)hv;
-
-    g_atomic_int_inc(&fake->consoles);
-    while (g_atomic_int_get(&fake->console_hangs))
-        g_usleep(1000);
-    if (!fake->console) {
-        g_set_error_literal(error, VR_ERROR, VR_ERROR_HYPERVISOR, "Active console session exists for this domain");
-        return FALSE;
-    }
-    vr_console_add(console, fake->console, strlen(fake->console));
-    return TRUE;
-}
-
 static const VrHvOps ops = {.list = do_list,
                             .lookup = do_lookup,
                             .info = do_info,
@@ -777,7 +761,7 @@ static const VrHvOps ops = {.list = do_list,
                             .block_pull = do_block_pull,
                             .block_job = do_block_job,
                             .drop_live_record = do_drop_live_record,
-                            .console = do_console,
+                            .console = fake_console,
                             .close = do_close};
 
 FakeHv *fake_hv_new(const char *dir, const char *xml, gboolean running)

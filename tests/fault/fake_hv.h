@@ -100,3 +100,6 @@ void fake_hv_boot_host(FakeHv *fake, gboolean autostart);
 void fake_hv_late(FakeHv *fake, char what, const char *xml, guint by);
 /* Somebody else's edit of the inactive XML: replaces the first `from` by `to`. */
 void fake_hv_edit(FakeHv *fake, const char *from, const char *to);
+
+/* fake_console.c: the operation `console`. No point of the script: it is asked for on a thread of its own, whenever that comes to it. */
+gboolean fake_console(VrHv *hv, const char *uuid, VrConsole *console, GError **error);
