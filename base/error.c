@@ -297,3 +297,10 @@ char *vr_printable(const char *text, gssize length)
     }
     return g_string_free(out, FALSE);
 }
+
+char *vr_shell_word(const char *text)
+{
+    static const char plain[] = G_CSET_A_2_Z G_CSET_a_2_z G_CSET_DIGITS "@%+=:,./_-"; /* means itself to every shell */
+
+    return text[0] != '\0' && text[strspn(text, plain)] == '\0' ? g_strdup(text) : g_shell_quote(text);
+}

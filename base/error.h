@@ -116,3 +116,6 @@ void vr_set_error_errno(GError **error, int errnum, const char *format, ...) G_G
  * valid UTF-8, '?' for whatever does not print (so no newline, no escape sequence). length -1: NUL-terminated. NULL gives
  * "". Free with g_free. */
 char *vr_printable(const char *text, gssize length);
+
+/* It as one types it in a shell: as it is, or quoted. For what an error tells to type. Free with g_free. */
+char *vr_shell_word(const char *text);

@@ -175,16 +175,6 @@ void vr_preflight_facts_clear(VrPreflightFacts *facts)
 
 /* -- The list ------------------------------------------------------------------------------------- */
 
-/* A name that needs no quotes is shown without them. */
-static char *shell_word(const char *name)
-{
-    const char *safe = G_CSET_A_2_Z G_CSET_a_2_z G_CSET_DIGITS "._-+@:";
-
-    if (name[0] != '\0' && name[0] != '-' && strspn(name, safe) == strlen(name))
-        return g_strdup(name);
-    return g_shell_quote(name);
-}
-
 static gboolean blocks(const VrFinding *finding)
 {
     return finding->severity == VR_SEVERITY_BLOCKER && !finding->ignored;
@@ -215,7 +205,7 @@ GPtrArray *vr_preflight(const VrDomainInfo *info, const VrDomainDef *def, const 
         vr_preflight_notice,   vr_preflight_protected};
     static const VrPreflightFacts none = {0};
     const char *name = info->name != NULL ? info->name : def->name;
-    g_autofree char *typed = shell_word(name);
+    g_autofree char *typed = vr_shell_word(name);
     VrPreflightCheck check = {
         info, def, needs, needs->facts != NULL ? needs->facts : &none, name, typed, g_ptr_array_new()};
 

@@ -327,9 +327,9 @@ static char *names_of_pending(const VrExecutor *executor)
     GString *names = g_string_new(NULL);
 
     for (guint i = 0; i < executor->count; i++) {
-        g_autofree char *quoted = g_shell_quote(vr_executor_instance(executor, i)->domain);
+        g_autofree char *word = vr_shell_word(vr_executor_instance(executor, i)->domain);
         if (vr_rollout_phase(executor->rollout, i) == VR_PHASE_PENDING)
-            g_string_append_printf(names, " %s", quoted);
+            g_string_append_printf(names, " %s", word);
     }
     return g_string_free(names, FALSE);
 }

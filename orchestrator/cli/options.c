@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Every option is described once, here; a command says by bits which it takes. */
+#include "base/error.h"
 #include "disk/store.h"
 #include "orchestrator/cli/cli.h"
 #include "orchestrator/cli/job.h"
@@ -7,9 +8,6 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
-
-#define PLAIN                                                                                                          \
-    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789@%+=:,./_-" /* means itself to every shell */
 
 typedef struct {
     guint bit; /* 0: global */
@@ -201,12 +199,12 @@ const char *vr_cli_options_file_given(const VrCliOptions *options)
 
 static void add_word(GString *line, const char *name, const char *value)
 {
-    g_autofree char *quoted = value && value[strspn(value, PLAIN)] != '\0' ? g_shell_quote(value) : g_strdup(value);
+    g_autofree char *word = value ? vr_shell_word(value) : NULL;
 
     if (name)
         g_string_append_printf(line, " --%s", name);
     if (value)
-        g_string_append_printf(line, " %s", *value ? quoted : "''");
+        g_string_append_printf(line, " %s", word);
 }
 
 static void add_option(GString *line, const Option *option, const VrCliOptions *options)
