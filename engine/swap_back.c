@@ -77,7 +77,8 @@ static gboolean new_disk_off(VrSwap *swap, gboolean *runs_on_old, GError **error
         return TRUE;
     live = vr_hv_live_xml(swap->engine.hv, swap->row->uuid, error);
     return live && vr_swap_names_disk(swap, live, swap->from, runs_on_old, error) &&
-           (*runs_on_old || force_off_new(swap, live, error));
+           (*runs_on_old ? vr_domain_await_start(swap->engine.hv, swap->row->uuid, error)
+                         : force_off_new(swap, live, error));
 }
 
 /* Requests are repeated up to the deadline of the stop. A process that was killed while it asked did not say when it ended: that is now. */

@@ -54,7 +54,7 @@ gboolean vr_domain_wait_state(VrHv *hv, const char *uuid, VrDomainState state, g
         now = vr_clock_now_ms();
         if (now >= deadline_ms) {
             g_set_error(error, VR_ERROR, VR_ERROR_TIMEOUT, "domain %s is %s, and was awaited to be %s",
-                        last.name != NULL ? last.name : uuid, vr_domain_state_name(last.state),
+                        last.name != NULL ? last.name : uuid, vr_domain_state_words(&last),
                         vr_domain_state_name(state));
             break;
         }
@@ -81,6 +81,54 @@ static gboolean check_off(const VrDomainInfo *info, GError **error)
                 "domain %s is off because it was migrated: it runs on another host and must not be started here",
                 info->name);
     return FALSE;
+}
+
+/* -- A start that somebody began ------------------------------------------------------------------ */
+
+char *vr_domain_start_remedy(const VrDomainInfo *info)
+{
+    g_autofree char *pattern = g_strdup_printf("guest=%s,", info->name);
+    g_autofree char *record = g_strdup_printf("/run/libvirt/qemu/%s.xml", info->name);
+    g_autofree char *pattern_word = vr_shell_word(pattern);
+    g_autofree char *record_word = vr_shell_word(record);
+
+    return g_strdup_printf("wait until it runs; a libvirtd that was killed as it started the guest says so for ever: "
+                           "where 'pgrep -f %s' finds no QEMU, stop libvirtd, 'rm %s', and start libvirtd (guests "
+                           "run on)",
+                           pattern_word, record_word);
+}
+
+static gboolean is_starting(const VrDomainInfo *info)
+{
+    return info->state == VR_DOMAIN_PAUSED && info->reason == VR_REASON_STARTING;
+}
+
+static void set_start_hangs(const VrDomainInfo *info, GError **error)
+{
+    g_autofree char *remedy = vr_domain_start_remedy(info);
+
+    g_set_error(error, VR_ERROR, VR_ERROR_PERSON, "domain %s is being started by libvirt, which comes to no end",
+                info->name);
+    vr_error_next(error, "%s", remedy);
+}
+
+gboolean vr_domain_await_start(VrHv *hv, const char *uuid, GError **error)
+{
+    gint64 deadline = vr_clock_now_ms() + START_MS;
+
+    for (;;) {
+        g_auto(VrDomainInfo) info = {0};
+
+        if (!vr_hv_info(hv, uuid, &info, error))
+            return FALSE;
+        if (!is_starting(&info))
+            return TRUE;
+        if (vr_clock_now_ms() >= deadline) {
+            set_start_hangs(&info, error);
+            return FALSE;
+        }
+        vr_hv_wait_change(hv, uuid, MIN(deadline, vr_clock_now_ms() + RECHECK_MS));
+    }
 }
 
 /* -- Stop ----------------------------------------------------------------------------------------- */
@@ -239,7 +287,9 @@ gboolean vr_domain_force_off(VrHv *hv, const char *uuid, const VrDomainMay *may,
             return check_off(&info, error);
         if (is_error(local, VR_ERROR_TIMEOUT) && vr_clock_now_ms() < deadline)
             continue;
-        if (refusal != NULL)
+        if (is_starting(&info))
+            set_start_hangs(&info, error);
+        else if (refusal != NULL)
             g_propagate_prefixed_error(error, g_steal_pointer(&refusal), "%s: ", local->message);
         else
             g_propagate_error(error, g_steal_pointer(&local));
@@ -255,6 +305,12 @@ static int start_once(VrHv *hv, const char *uuid, VrDomainInfo *info, GError **e
 {
     g_autoptr(GError) refusal = NULL;
     g_autoptr(GError) local = NULL;
+
+    if (!vr_domain_await_start(hv, uuid, &local) && is_error(local, VR_ERROR_PERSON)) {
+        g_propagate_error(error, g_steal_pointer(&local));
+        return -1;
+    }
+    g_clear_error(&local);
     gboolean accepted = vr_hv_start(hv, uuid, &refusal);
     gint64 until = vr_clock_now_ms();
 

@@ -37,7 +37,15 @@ gboolean vr_domain_stop(VrHv *hv, const char *uuid, const VrDomainMay *may, cons
 /* destroy, then wait until it is off (at most 30 s). Off already is success. may may be NULL. */
 gboolean vr_domain_force_off(VrHv *hv, const char *uuid, const VrDomainMay *may, GError **error);
 
-/* Starts it and waits until it runs (at most 60 s). An unknown outcome is read back; a domain that already runs is
- * success (the caller compares its live XML), and so is one that libvirt has started and that is off again at the first look: what
- * its guest does is not the start's to judge. may and info may be NULL. */
+/* Starts it and waits until it runs (at most 60 s); one that libvirt is starting already is awaited first, as by
+ * vr_domain_await_start(). An unknown outcome is read back; a domain that already runs is success (the caller compares its live XML), and so is
+ * one that libvirt has started and that is off again at the first look: what its guest does is not the start's to judge. may and info may be
+ * NULL. */
 gboolean vr_domain_start(VrHv *hv, const char *uuid, const VrDomainMay *may, VrDomainInfo *info, GError **error);
+
+/* One that libvirt is starting, by whosever command: waits until it is not any more (at most 60 s). VR_ERROR_PERSON: libvirt comes to no end. */
+gboolean vr_domain_await_start(VrHv *hv, const char *uuid, GError **error);
+
+/* What to type when libvirt starts a domain (VR_REASON_STARTING) and does not come to an end. libvirt 9.0 keeps in /run/libvirt/qemu that it is at it,
+ * at times before there is a QEMU (pid='0'); the next libvirtd reads that and then does nothing about it. Free with g_free. */
+char *vr_domain_start_remedy(const VrDomainInfo *info);

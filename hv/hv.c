@@ -14,6 +14,15 @@ const char *vr_domain_state_name(VrDomainState state)
     return (guint)state < G_N_ELEMENTS(names) ? names[state] : "unknown";
 }
 
+const char *vr_domain_state_words(const VrDomainInfo *info)
+{
+    if (info->state == VR_DOMAIN_PAUSED && info->reason == VR_REASON_IO_ERROR)
+        return "paused after an I/O error";
+    if (info->state == VR_DOMAIN_PAUSED && info->reason == VR_REASON_STARTING)
+        return "being started by libvirt";
+    return vr_domain_state_name(info->state);
+}
+
 void vr_domain_info_clear(VrDomainInfo *info)
 {
     g_clear_pointer(&info->name, g_free);

@@ -35,7 +35,8 @@ typedef enum {
     VR_REASON_FAILED,   /* QEMU could not start */
     VR_REASON_MIGRATED, /* it runs elsewhere: never start it here */
     VR_REASON_SAVED,
-    VR_REASON_IO_ERROR /* paused: no space or I/O error */
+    VR_REASON_IO_ERROR, /* paused: no space or I/O error */
+    VR_REASON_STARTING  /* paused: libvirt is about to let it run */
 } VrDomainReason;
 
 typedef struct {
@@ -48,6 +49,9 @@ typedef struct {
     guint snapshots, checkpoints;
     char *job; /* a running job or block job ("block copy on vda", "migration"), NULL when none */
 } VrDomainInfo;
+
+/* "running", "paused after an I/O error": its state, and what is known of the reason. For people; static. */
+const char *vr_domain_state_words(const VrDomainInfo *info);
 
 void vr_domain_info_clear(VrDomainInfo *info);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VrDomainInfo, vr_domain_info_clear)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Findings about the domain itself: its state, what libvirt keeps of it, what a stop means. */
+#include "hv/domain.h"
 #include "hv/preflight_private.h"
 
 #include <string.h>
@@ -10,6 +11,8 @@ static char *state_remedy(const VrPreflightCheck *check)
 {
     switch (check->info->state) {
     case VR_DOMAIN_PAUSED:
+        if (check->info->reason == VR_REASON_STARTING)
+            return vr_domain_start_remedy(check->info);
         if (check->info->reason == VR_REASON_IO_ERROR)
             return g_strdup_printf("make space on the host's disk, then: virsh resume %s", check->typed);
         return g_strdup_printf("virsh resume %s", check->typed);
@@ -36,9 +39,7 @@ void vr_preflight_state(VrPreflightCheck *check)
     if (info->state == VR_DOMAIN_RUNNING || info->state == VR_DOMAIN_OFF)
         return;
     vr_preflight_add(check, "not-running-or-off",
-                     g_strdup_printf("%s is neither running nor off: %s%s", check->name,
-                                     vr_domain_state_name(info->state),
-                                     info->reason == VR_REASON_IO_ERROR ? " after an I/O error" : ""),
+                     g_strdup_printf("%s is neither running nor off: %s", check->name, vr_domain_state_words(info)),
                      state_remedy(check));
 }
 

@@ -257,8 +257,7 @@ void vr_health_look_begin(VrHealthLook *look)
     if (info.state == VR_DOMAIN_RUNNING)
         sources[look->profile->source].look(look);
     else
-        vr_health_say(answer, VR_HEALTH_UNHEALTHY, "the domain is %s%s", vr_domain_state_name(info.state),
-                      info.reason == VR_REASON_IO_ERROR ? " after an I/O error" : "");
+        vr_health_say(answer, VR_HEALTH_UNHEALTHY, "the domain is %s", vr_domain_state_words(&info));
 }
 
 void vr_health_look_end(VrHealthLook *look)

@@ -73,8 +73,8 @@ static const char *id_word(Side *side, int guest, int id)
 
 void look(Side *side, const char *step, const char *uuid)
 {
-    static const char *const reasons[] = {"other",  "shut down", "destroyed", "crashed",
-                                          "failed", "migrated",  "saved",     "I/O error"};
+    static const char *const reasons[] = {"other",    "shut down", "destroyed", "crashed", "failed",
+                                          "migrated", "saved",     "I/O error", "starting"};
     g_auto(VrDomainInfo) info = {0};
     GError *error = NULL;
     g_autofree char *said = NULL;

@@ -57,7 +57,9 @@ static gboolean script_info(VrHv *hv, const char *uuid, VrDomainInfo *info, GErr
     *info = (VrDomainInfo){.state = s->state, .id = s->state == VR_DOMAIN_OFF ? -1 : 7};
     g_strlcpy(info->uuid, uuid, sizeof info->uuid);
     info->name = g_strdup("web-0");
-    info->reason = s->state == VR_DOMAIN_OFF ? s->off_reason : VR_REASON_OTHER;
+    info->reason = s->state == VR_DOMAIN_OFF      ? s->off_reason
+                   : s->state == VR_DOMAIN_PAUSED ? VR_REASON_STARTING
+                                                  : VR_REASON_OTHER;
     return TRUE;
 }
 
@@ -420,6 +422,35 @@ static void start_has_a_deadline(void **state)
     assert_in_range(fake_now_ms, 61000, 64000);
 }
 
+/* Whoever asked for it: it is not asked for once more. */
+static void a_start_that_is_under_way_is_awaited(void **state)
+{
+    Script s = off_guest();
+
+    s.state = VR_DOMAIN_PAUSED;
+    s.on_at = 5000;
+    assert_true(vr_domain_await_start(&s.hv, UUID, NULL));
+    assert_in_range(fake_now_ms, 5000, 6000);
+    assert_int_equal(s.start_calls, 0);
+    assert_true(vr_domain_start(&s.hv, UUID, NULL, NULL, NULL));
+}
+
+static void a_start_that_hangs_needs_a_person(void **state)
+{
+    g_autoptr(GError) error = NULL;
+    Script s = off_guest();
+
+    s.state = VR_DOMAIN_PAUSED;
+    assert_false(vr_domain_start(&s.hv, UUID, NULL, NULL, &error));
+    expect_error(&error, VR_ERROR_PERSON, "'rm /run/libvirt/qemu/web-0.xml'");
+    assert_int_equal(s.start_calls, 0);
+    assert_in_range(fake_now_ms, 60000, 62000);
+    s.destroy_error = VR_ERROR_HYPERVISOR;
+    s.errors_left = G_MAXUINT;
+    assert_false(vr_domain_force_off(&s.hv, UUID, NULL, &error));
+    expect_error(&error, VR_ERROR_PERSON, "'rm /run/libvirt/qemu/web-0.xml'");
+}
+
 static void wait_tells_the_last_state(void **state)
 {
     g_autoptr(GError) error = NULL;
@@ -456,6 +487,8 @@ int main(void)
         clock_test(off_at_once_was_started),
         clock_test(one_that_powers_off_at_once_is_not_started_twice),
         clock_test(start_has_a_deadline),
+        clock_test(a_start_that_is_under_way_is_awaited),
+        clock_test(a_start_that_hangs_needs_a_person),
         clock_test(wait_tells_the_last_state),
     };
 

@@ -154,6 +154,11 @@ class PrivateLibvirtd:
         while not subreaper.is_gone(self.pid):
             time.sleep(0.02)
 
+    def in_its_namespace(self, script, stdin=""):
+        """After crash(): runs a shell where it was."""
+        namespace = self.namespaces["--mount"]
+        subprocess.run(["nsenter", f"--mount=/proc/self/fd/{namespace}", "sh", "-ec", script], check=True, pass_fds=[namespace], input=stdin, text=True)
+
     def restart(self):
         """After crash(): another libvirtd in the same namespaces, which finds the guests that run."""
         enter = [f"{option}=/proc/self/fd/{namespace}" for option, namespace in self.namespaces.items()]
