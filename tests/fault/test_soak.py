@@ -30,6 +30,9 @@ SWAPS = 300 if os.environ.get("VR_FULL") == "1" else 12
 SEED = int(os.environ.get("VR_SOAK_SEED", str(time.time_ns() % 1000000)))
 ENDS = set(range(8))  # the exit statuses of DESIGN
 RECOVER_S = 400  # at the most, of guests whose lock libvirt holds for ever
+# A switch whose end nobody heard: its disk is not sealed before the host is rebooted (docs/recovery.md).
+MAY_LAND = ("SELECT 1 FROM steps JOIN swaps ON swap_id = swaps.id WHERE steps.name = 'may-land' "
+            "AND swaps.uuid = generations.uuid AND to_number = number AND generations.state = 3")
 OPEN = "SELECT COUNT(*) FROM swaps WHERE state NOT IN (5, 6, 7)"
 
 
@@ -140,16 +143,16 @@ class World:
 
     def check(self, told):
         for guest in self.fleet:
-            rows = self.query("SELECT path, state, ours FROM generations JOIN instances USING (uuid) "
+            rows = self.query(f"SELECT path, state, ours, EXISTS ({MAY_LAND}) FROM generations JOIN instances USING (uuid) "
                               f"WHERE domain = '{guest.name}' AND state IN (1, 2, 3)")
-            current = [path for path, state, _ in rows if state == 1] or [guest.os_disk]
+            current = [path for path, state, _, _ in rows if state == 1] or [guest.os_disk]
             assert current == [guest.configured_os_disk()] == [live_os_disk(guest)], told
             assert len(holders(current[0])) == 1, (told, guest.name, holders(current[0]))
-            for path, state, ours in rows:
+            for path, state, ours, may_land in rows:
                 assert os.path.exists(path), (told, path)
                 if state != 1:
                     assert not holders(path), (told, path)
-                    assert not ours or stat.S_IMODE(os.stat(path).st_mode) == 0o400, (told, path)
+                    assert not ours or may_land or stat.S_IMODE(os.stat(path).st_mode) == 0o400, (told, path)
         for path, before in self.data.items():
             assert digest(path) == before, (told, path)
 
