@@ -124,6 +124,15 @@ static void look_at_image(VrStore *store, const VrImage *image, const char *arch
                                .no_loader = boot.loaders_known && !has_loader(&boot, arch)};
 }
 
+/* A guest that does not run has none that lasts. */
+static void look_at_jobs(VrHv *hv, const VrDomainInfo *info, VrPreflightFacts *facts)
+{
+    g_autoptr(GError) local = NULL;
+
+    if (info->state == VR_DOMAIN_RUNNING && !vr_hv_job(hv, info->uuid, &facts->job, &local))
+        facts->job = g_strdup(local->message);
+}
+
 /* Most guests' agents refuse, or are not there: that is no finding. */
 static void look_at_guest(VrHv *hv, const VrDomainInfo *info, const VrDomainDef *def, const VrSwapNeeds *needs,
                           VrPreflightFacts *facts)
@@ -168,6 +177,7 @@ GPtrArray *vr_swap_preflight(VrStore *store, VrHv *hv, const VrDomainInfo *info,
     look_at_nvram(hv, info, def, needs, &facts);
     look_at_image(store, needs->image, def->arch, &facts.image);
     look_at_host(needs->host, &facts);
+    look_at_jobs(hv, info, &facts);
     if (needs->ask_guest)
         look_at_guest(hv, info, def, needs, &facts);
     return vr_preflight(info, def, &asked);

@@ -199,31 +199,18 @@ static gboolean read_below(const VrEngine *engine, const Subject *subject, char 
     return fd >= 0 && vr_backing_name(fd, below, error);
 }
 
-static gboolean read_info_again(const VrEngine *engine, Subject *subject, GError **error)
-{
-    VrDomainInfo now = {0};
-
-    if (!vr_hv_info(engine->hv, subject->info.uuid, &now, error))
-        return FALSE;
-    vr_domain_info_clear(&subject->info);
-    subject->info = now;
-    return TRUE;
-}
-
 /* One that we began and that goes on; any other job is for the preflight to refuse. */
 static gboolean is_pulled_by_us(const VrEngine *engine, Subject *subject, gboolean *is, GError **error)
 {
     VrBlockJob job;
-    gboolean ended;
 
     if (!vr_release_is_open(engine->journal, subject->info.uuid, is, error))
         return FALSE;
     *is = *is && subject->info.state != VR_DOMAIN_OFF;
     if (*is && !vr_hv_block_job(engine->hv, subject->info.uuid, subject->disk->target, &job, error))
         return FALSE;
-    ended = *is && !job.active && subject->info.job; /* since its domain was read */
     *is = *is && job.active && job.pull;
-    return !ended || read_info_again(engine, subject, error);
+    return TRUE;
 }
 
 static gboolean require_fit(const VrEngine *engine, const VrReleaseRequest *request, const Subject *subject,

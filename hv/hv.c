@@ -26,7 +26,6 @@ const char *vr_domain_state_words(const VrDomainInfo *info)
 void vr_domain_info_clear(VrDomainInfo *info)
 {
     g_clear_pointer(&info->name, g_free);
-    g_clear_pointer(&info->job, g_free);
 }
 
 GPtrArray *vr_hv_list(VrHv *hv, GError **error)
@@ -42,6 +41,12 @@ gboolean vr_hv_lookup(VrHv *hv, const char *name_or_uuid, char uuid[VR_UUID_LENG
 gboolean vr_hv_info(VrHv *hv, const char *uuid, VrDomainInfo *info, GError **error)
 {
     return hv->ops->info(hv, uuid, info, error);
+}
+
+gboolean vr_hv_job(VrHv *hv, const char *uuid, char **job, GError **error)
+{
+    *job = NULL;
+    return hv->ops->job == NULL || hv->ops->job(hv, uuid, job, error);
 }
 
 char *vr_hv_inactive_xml(VrHv *hv, const char *uuid, GError **error)

@@ -47,7 +47,6 @@ typedef struct {
     int id; /* libvirt's id of the running domain, -1 when off: a new QEMU has a new one */
     gboolean persistent, autostart, managed_save;
     guint snapshots, checkpoints;
-    char *job; /* a running job or block job ("block copy on vda", "migration"), NULL when none */
 } VrDomainInfo;
 
 /* "running", "paused after an I/O error": its state, and what is known of the reason. For people; static. */
@@ -72,6 +71,9 @@ typedef struct {
     GPtrArray *(*list)(VrHv *hv, GError **error);
     gboolean (*lookup)(VrHv *hv, const char *name_or_uuid, char uuid[VR_UUID_LENGTH + 1], GError **error);
     gboolean (*info)(VrHv *hv, const char *uuid, VrDomainInfo *info, GError **error);
+    /* Of a domain that runs: its job or block job ("block copy on vda", "migration"), NULL when there is none. Another client's lock on it is waited for,
+     * a minute and a half at most. NULL: no domain has any. Free with g_free. */
+    gboolean (*job)(VrHv *hv, const char *uuid, char **job, GError **error);
     char *(*inactive_xml)(VrHv *hv, const char *uuid, GError **error); /* INACTIVE | SECURE */
     char *(*live_xml)(VrHv *hv, const char *uuid, GError **error);     /* VR_ERROR_HYPERVISOR when it is off */
     char *(*public_xml)(
@@ -115,6 +117,7 @@ struct VrHv {
 GPtrArray *vr_hv_list(VrHv *hv, GError **error);
 gboolean vr_hv_lookup(VrHv *hv, const char *name_or_uuid, char uuid[VR_UUID_LENGTH + 1], GError **error);
 gboolean vr_hv_info(VrHv *hv, const char *uuid, VrDomainInfo *info, GError **error);
+gboolean vr_hv_job(VrHv *hv, const char *uuid, char **job, GError **error);
 char *vr_hv_inactive_xml(VrHv *hv, const char *uuid, GError **error);
 char *vr_hv_live_xml(VrHv *hv, const char *uuid, GError **error);
 char *vr_hv_public_xml(VrHv *hv, const char *uuid, GError **error);

@@ -187,6 +187,24 @@ static char *block_job(virDomainPtr domain)
     return job;
 }
 
+/* Another client's job is waited for, but not for ever (SAFETY 4.14): the last time that it is asked it is what there is to say. */
+gboolean vr_libvirt_do_job(VrCall *call, GError **error)
+{
+    g_autoptr(virDomain) domain = vr_libvirt_domain(call, error);
+    gboolean last = ++call->number >= VR_MAX_TRIES;
+
+    if (domain == NULL)
+        return FALSE;
+    virResetLastError();
+    call->string = domain_job(domain);
+    if (call->string == NULL)
+        call->string = block_job(domain);
+    if (call->string == NULL || virGetLastErrorCode() != VIR_ERR_OPERATION_TIMEOUT || last)
+        return TRUE;
+    g_clear_pointer(&call->string, g_free);
+    return vr_libvirt_error(call, error);
+}
+
 /* -- Info ----------------------------------------------------------------------------------------- */
 
 /* A driver that has no snapshots or checkpoints (test:///) has none of them. */
@@ -225,26 +243,6 @@ static gboolean read_state(VrCall *call, virDomainPtr domain, GError **error)
     return TRUE;
 }
 
-/* A start locks the domain, and libvirt would answer no question about its jobs for 30 s, nor ever when libvirtd was killed in the midst of
- * one: what it is at is known without. Another client's job is waited for, but not for ever (SAFETY 4.14): the last time that it is asked it is what there is to say. */
-static gboolean read_job(VrCall *call, virDomainPtr domain, GError **error)
-{
-    VrDomainInfo *info = &call->info;
-    gboolean last = ++call->number >= VR_MAX_TRIES;
-
-    if (info->reason == VR_REASON_STARTING) {
-        info->job = g_strdup(operation_name(VIR_DOMAIN_JOB_OPERATION_START));
-        return TRUE;
-    }
-    virResetLastError();
-    info->job = domain_job(domain);
-    if (info->job == NULL)
-        info->job = block_job(domain);
-    if (info->job == NULL || virGetLastErrorCode() != VIR_ERR_OPERATION_TIMEOUT || last)
-        return TRUE;
-    return vr_libvirt_error(call, error);
-}
-
 gboolean vr_libvirt_do_info(VrCall *call, GError **error)
 {
     g_autoptr(virDomain) domain = vr_libvirt_domain(call, error);
@@ -262,5 +260,5 @@ gboolean vr_libvirt_do_info(VrCall *call, GError **error)
         !read_count(call, virDomainListAllCheckpoints(domain, NULL, 0), &info->checkpoints, error))
         return FALSE;
     info->autostart = virDomainGetAutostart(domain, &autostart) == 0 && autostart != 0;
-    return (info->state != VR_DOMAIN_RUNNING && info->state != VR_DOMAIN_PAUSED) || read_job(call, domain, error);
+    return TRUE;
 }

@@ -89,6 +89,17 @@ static gboolean op_info(VrHv *hv, const char *uuid, VrDomainInfo *info, GError *
     return TRUE;
 }
 
+/* Whoever wants to know only its state does not wait for somebody's lock. */
+static gboolean op_job(VrHv *hv, const char *uuid, char **job, GError **error)
+{
+    g_autoptr(VrCall) call = vr_call_new(vr_libvirt_do_job, uuid);
+
+    if (!run(hv, call, "its jobs", error))
+        return FALSE;
+    *job = g_steal_pointer(&call->string);
+    return TRUE;
+}
+
 static void op_wait_change(VrHv *hv, const char *uuid, gint64 deadline_ms)
 {
     vr_watch_wait(((VrConnection *)hv)->watch, uuid, deadline_ms);
@@ -310,6 +321,7 @@ const VrHvOps vr_libvirt_ops = {
     .list = vr_libvirt_op_list,
     .lookup = op_lookup,
     .info = op_info,
+    .job = op_job,
     .inactive_xml = op_inactive_xml,
     .live_xml = op_live_xml,
     .public_xml = op_public_xml,

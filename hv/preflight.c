@@ -165,6 +165,7 @@ void vr_preflight_facts_clear(VrPreflightFacts *facts)
 {
     g_clear_pointer(&facts->no_local_path, g_free);
     g_clear_pointer(&facts->backing, g_free);
+    g_clear_pointer(&facts->job, g_free);
     g_clear_pointer(&facts->shared_with, g_free);
     g_clear_pointer(&facts->nvram, g_free);
     g_clear_pointer(&facts->fstab, g_free);

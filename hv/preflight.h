@@ -46,6 +46,7 @@ typedef struct {
     char *no_local_path;      /* why the volume that is the OS disk has none */
     guint internal_snapshots; /* in the OS disk's own header */
     char *backing;            /* the file below an OS disk that we did not make */
+    char *job;                /* that it has now, or why nobody can tell */
     char *shared_with;        /* other domains that name the OS disk */
     char *nvram;              /* why its NVRAM cannot be copied */
     char *fstab;              /* what its system mounts by device name: "/dev/vdb1 on /srv" */

@@ -73,9 +73,9 @@ void vr_preflight_snapshots(VrPreflightCheck *check)
 
 void vr_preflight_job(VrPreflightCheck *check)
 {
-    if (check->info->job == NULL)
+    if (check->facts->job == NULL)
         return;
-    vr_preflight_add(check, "job", g_strdup_printf("%s has a running job: %s", check->name, check->info->job),
+    vr_preflight_add(check, "job", g_strdup_printf("%s has a running job: %s", check->name, check->facts->job),
                      g_strdup_printf("wait for its end; look at: virsh domjobinfo %s, virsh blockjob %s DISK --info",
                                      check->typed, check->typed));
 }

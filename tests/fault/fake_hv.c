@@ -416,7 +416,12 @@ static void fill(FakeHv *fake, const char *uuid, VrDomainInfo *info)
     info->managed_save = fake->managed_save;
     info->snapshots = fake->snapshots;
     info->checkpoints = fake->checkpoints;
-    info->job = g_strdup(fake->job);
+}
+
+static gboolean do_job(VrHv *hv, const char *uuid, char **job, GError **error)
+{
+    *job = g_strdup(((FakeHv *)hv)->job);
+    return TRUE;
 }
 
 static gboolean do_info(VrHv *hv, const char *uuid, VrDomainInfo *info, GError **error)
@@ -746,6 +751,7 @@ static gboolean do_drop_live_record(VrHv *hv, const char *uuid, GError **error)
 static const VrHvOps ops = {.list = do_list,
                             .lookup = do_lookup,
                             .info = do_info,
+                            .job = do_job,
                             .inactive_xml = do_inactive_xml,
                             .live_xml = do_live_xml,
                             .public_xml = do_public_xml,

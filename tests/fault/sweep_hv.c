@@ -299,6 +299,13 @@ static char *do_live_xml(VrHv *ops, const char *uuid, GError **error)
     return fake ? fake->hv.ops->live_xml(&fake->hv, uuid, error) : NULL;
 }
 
+static gboolean do_job(VrHv *ops, const char *uuid, char **job, GError **error)
+{
+    FakeHv *fake = find((SweepHv *)ops, uuid, error);
+
+    return fake && fake->hv.ops->job(&fake->hv, uuid, job, error);
+}
+
 static GPtrArray *do_kept_xml(VrHv *ops, const char *uuid, GError **error)
 {
     FakeHv *fake = find((SweepHv *)ops, uuid, error);
@@ -360,6 +367,7 @@ static void do_close(VrHv *ops)
 static const VrHvOps ops_table = {.list = do_list,
                                   .lookup = do_lookup,
                                   .info = do_info,
+                                  .job = do_job,
                                   .inactive_xml = do_inactive_xml,
                                   .live_xml = do_live_xml,
                                   .kept_xml = do_kept_xml,

@@ -78,8 +78,10 @@ void look(Side *side, const char *step, const char *uuid)
     g_auto(VrDomainInfo) info = {0};
     GError *error = NULL;
     g_autofree char *said = NULL;
+    g_autofree char *job = NULL;
 
-    if (!vr_hv_info(side->hv, uuid, &info, &error)) {
+    if (!vr_hv_info(side->hv, uuid, &info, &error) ||
+        (info.state == VR_DOMAIN_RUNNING && !vr_hv_job(side->hv, uuid, &job, &error))) {
         say_answer(side, step, FALSE, error);
         return;
     }
@@ -87,8 +89,7 @@ void look(Side *side, const char *step, const char *uuid)
                            vr_domain_state_name(info.state), reasons[info.reason],
                            id_word(side, info.uuid[VR_UUID_LENGTH - 1] - '0', info.id),
                            info.persistent ? ", persistent" : "", info.autostart ? ", autostart" : "",
-                           info.managed_save ? ", saved" : "", info.snapshots, info.checkpoints,
-                           info.job ? info.job : "none");
+                           info.managed_save ? ", saved" : "", info.snapshots, info.checkpoints, job ? job : "none");
     say(side, step, said);
 }
 

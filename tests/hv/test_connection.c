@@ -42,6 +42,7 @@ static void test_driver_domain(void **state)
     g_autoptr(VrHv) hv = vr_connection_open("test:///default", NULL, &error);
     char uuid[VR_UUID_LENGTH + 1], again[VR_UUID_LENGTH + 1];
     g_auto(VrDomainInfo) info = {0};
+    g_autofree char *job = NULL;
 
     expect_no_error(error);
     g_autofree char *uri = vr_connection_uri(hv, &error);
@@ -63,7 +64,8 @@ static void test_driver_domain(void **state)
     expect_error(&error, VR_ERROR_NOT_FOUND, "");
     assert_int_equal(info.state, VR_DOMAIN_RUNNING);
     assert_true(info.persistent);
-    assert_null(info.job);
+    assert_true(vr_hv_job(hv, uuid, &job, &error));
+    assert_null(job);
     assert_false(vr_hv_info(hv, UUID, &info, &error));
     expect_error(&error, VR_ERROR_NOT_FOUND, "state");
     g_autofree char *versions = vr_connection_versions(hv, &error);

@@ -288,18 +288,21 @@ static void jobs_and_snapshots_are_seen(void **state)
 {
     Host *host = host_of(state);
     g_autoptr(GError) error = NULL;
-    g_auto(VrDomainInfo) info = {0}, later = {0};
+    g_auto(VrDomainInfo) info = {0};
+    g_autofree char *before = NULL;
+    g_autofree char *job = NULL;
+    g_autofree char *after = NULL;
     g_autofree char *xml = define_guest(host);
     g_autofree char *copy =
         g_markup_printf_escaped("<disk type='file'><source file='%s/copy.raw'/><driver type='raw'/></disk>", host->dir);
 
     assert_true(vr_domain_start(host->hv, host->uuid, NULL, NULL, &error));
-    assert_true(vr_hv_info(host->hv, host->uuid, &later, &error));
-    assert_null(later.job);
+    assert_true(vr_hv_job(host->hv, host->uuid, &before, &error));
+    assert_null(before);
     virConnectPtr conn = virConnectOpen("qemu:///system");
     virDomainPtr domain = virDomainLookupByUUIDString(conn, host->uuid);
     int copied = virDomainBlockCopy(domain, "vdb", copy, NULL, 0, VIR_DOMAIN_BLOCK_COPY_TRANSIENT_JOB);
-    gboolean ok = vr_hv_info(host->hv, host->uuid, &info, &error);
+    gboolean ok = vr_hv_job(host->hv, host->uuid, &job, &error);
     virDomainBlockJobAbort(domain, "vdb", 0);
     virDomainSnapshotPtr snapshot =
         virDomainSnapshotCreateXML(domain, "<domainsnapshot/>", VIR_DOMAIN_SNAPSHOT_CREATE_DISK_ONLY);
@@ -309,11 +312,11 @@ static void jobs_and_snapshots_are_seen(void **state)
     virConnectClose(conn);
     assert_int_equal(copied, 0);
     assert_true(ok);
-    assert_string_equal(info.job, "block copy on vdb");
-    vr_domain_info_clear(&later);
-    assert_true(vr_hv_info(host->hv, host->uuid, &later, &error));
-    assert_null(later.job);
-    assert_int_equal(later.snapshots, 1);
+    assert_string_equal(job, "block copy on vdb");
+    assert_true(vr_hv_job(host->hv, host->uuid, &after, &error));
+    assert_null(after);
+    assert_true(vr_hv_info(host->hv, host->uuid, &info, &error));
+    assert_int_equal(info.snapshots, 1);
 }
 
 static void an_agent_that_is_not_there(void **state)

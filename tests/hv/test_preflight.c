@@ -146,7 +146,7 @@ static void what_libvirt_says_of_the_domain(void **state)
     checkpoints.info.checkpoints = 1;
     expect(&checkpoints, "checkpoints", VR_SEVERITY_BLOCKER);
     Case job = new_case("rich.xml");
-    job.info.job = g_strdup("block copy on vda");
+    job.facts.job = g_strdup("block copy on vda");
     expect(&job, "job", VR_SEVERITY_BLOCKER);
     Case transient = new_case("rich.xml");
     transient.info.persistent = FALSE;
