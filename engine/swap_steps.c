@@ -226,10 +226,13 @@ gboolean vr_swap_confirm_off(VrSwap *swap, const char *xml, VrHolders holders, G
     return !swap->from->nvram || wait_released(swap->row->domain, swap->from->nvram, holders, deadline_ms, error);
 }
 
-/* What hv/domain.h leaves to a person is a migration. */
+/* What hv/domain.h leaves to a person is a migration, or a start that libvirt hangs in: then it is still here. */
 static gboolean moved_by(VrSwap *swap, GError *why, GError **error)
 {
-    if (g_error_matches(why, VR_ERROR, VR_ERROR_PERSON))
+    g_auto(VrDomainInfo) info = {0};
+
+    if (g_error_matches(why, VR_ERROR, VR_ERROR_PERSON) &&
+        !(vr_hv_info(swap->engine.hv, swap->row->uuid, &info, NULL) && vr_domain_is_starting(&info)))
         note_moved(swap, MIGRATED);
     g_propagate_error(error, why);
     return FALSE;

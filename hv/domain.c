@@ -98,7 +98,7 @@ char *vr_domain_start_remedy(const VrDomainInfo *info)
                            pattern_word, record_word);
 }
 
-static gboolean is_starting(const VrDomainInfo *info)
+gboolean vr_domain_is_starting(const VrDomainInfo *info)
 {
     return info->state == VR_DOMAIN_PAUSED && info->reason == VR_REASON_STARTING;
 }
@@ -121,7 +121,7 @@ gboolean vr_domain_await_start(VrHv *hv, const char *uuid, GError **error)
 
         if (!vr_hv_info(hv, uuid, &info, error))
             return FALSE;
-        if (!is_starting(&info))
+        if (!vr_domain_is_starting(&info))
             return TRUE;
         if (vr_clock_now_ms() >= deadline) {
             set_start_hangs(&info, error);
@@ -287,7 +287,7 @@ gboolean vr_domain_force_off(VrHv *hv, const char *uuid, const VrDomainMay *may,
             return check_off(&info, error);
         if (is_error(local, VR_ERROR_TIMEOUT) && vr_clock_now_ms() < deadline)
             continue;
-        if (is_starting(&info))
+        if (vr_domain_is_starting(&info))
             set_start_hangs(&info, error);
         else if (refusal != NULL)
             g_propagate_prefixed_error(error, g_steal_pointer(&refusal), "%s: ", local->message);

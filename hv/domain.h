@@ -34,7 +34,8 @@ typedef struct {
 gboolean vr_domain_stop(VrHv *hv, const char *uuid, const VrDomainMay *may, const VrStopPolicy *policy,
                         VrStopResult *result, GError **error);
 
-/* destroy, then wait until it is off (at most 30 s). Off already is success. may may be NULL. */
+/* destroy, then wait until it is off (at most 30 s). Off already is success. One that libvirt is starting and does not let go is VR_ERROR_PERSON, as is a
+ * migration. may may be NULL. */
 gboolean vr_domain_force_off(VrHv *hv, const char *uuid, const VrDomainMay *may, GError **error);
 
 /* Starts it and waits until it runs (at most 60 s); one that libvirt is starting already is awaited first, as by
@@ -42,6 +43,9 @@ gboolean vr_domain_force_off(VrHv *hv, const char *uuid, const VrDomainMay *may,
  * one that libvirt has started and that is off again at the first look: what its guest does is not the start's to judge. may and info may be
  * NULL. */
 gboolean vr_domain_start(VrHv *hv, const char *uuid, const VrDomainMay *may, VrDomainInfo *info, GError **error);
+
+/* libvirt is about to let it run. */
+gboolean vr_domain_is_starting(const VrDomainInfo *info);
 
 /* One that libvirt is starting, by whosever command: waits until it is not any more (at most 60 s). VR_ERROR_PERSON: libvirt comes to no end. */
 gboolean vr_domain_await_start(VrHv *hv, const char *uuid, GError **error);
