@@ -70,8 +70,9 @@ gboolean vr_version_check(const char *version, GError **error)
     g_autofree char *shown = vr_printable(version, (gssize)MIN(length, NAME_MAX_BYTES));
     g_autofree char *near = length <= NAME_MAX_BYTES && version ? near_spelling(version) : NULL;
     g_set_error(error, VR_ERROR, VR_ERROR_USAGE,
-                "\"%s\" is not a version: it needs 1 to %d dot-separated integers below 2147483648%s%s%s", shown, PARTS,
-                near ? "; \"" : "", near ? near : "", near ? "\" works" : "");
+                "\"%s\" is not a version: it needs 1 to %d dot-separated integers below 2147483648", shown, PARTS);
+    if (near)
+        vr_error_next(error, "\"%s\" works", near);
     return FALSE;
 }
 

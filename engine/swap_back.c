@@ -160,8 +160,9 @@ static gboolean disks_untouched_back(VrSwap *swap, const char *configured, GErro
         vr_warning(swap->row->domain, "its data disks were not compared on the way back: %s", local->message);
         return TRUE;
     }
-    g_set_error(error, VR_ERROR, VR_ERROR_PERSON, "%s; when that is as it should be, start it yourself",
-                local->message);
+    g_set_error_literal(error, VR_ERROR, VR_ERROR_PERSON, local->message);
+    vr_error_adopt(error, local);
+    vr_error_next(error, "when that is as it should be: 'virsh start %s'", swap->row->domain);
     return FALSE;
 }
 

@@ -274,9 +274,9 @@ static gboolean stop_guest(VrSwap *swap, const VrStopPolicy *stop, gboolean *for
         return FALSE;
     }
     vr_swap_mark(swap, "stop-given-up", NULL, NULL);
-    g_set_error(error, VR_ERROR, why->code,
-                "%s; it was asked to stop and may still go off: 'virsh start %s' starts it again", why->message,
-                swap->row->domain);
+    vr_error_now(&why, "it was asked to stop and may still go off: 'virsh start %s' starts it again",
+                 swap->row->domain);
+    g_propagate_error(error, g_steal_pointer(&why));
     return FALSE;
 }
 

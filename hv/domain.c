@@ -200,10 +200,10 @@ static void set_stop_timeout(const Stop *stop, GError **error)
 {
     g_autofree char *time = vr_clock_format_duration(stop->policy->timeout_ms);
 
-    g_set_error(error, VR_ERROR, VR_ERROR_TIMEOUT,
-                "the guest did not stop within %s%s%s; give it a longer stop.timeout, or stop.force: true", time,
-                stop->refusal != NULL ? ", the last request: " : "",
-                stop->refusal != NULL ? stop->refusal->message : "");
+    g_set_error(error, VR_ERROR, VR_ERROR_TIMEOUT, "the guest did not stop within %s", time);
+    if (stop->refusal != NULL)
+        vr_error_cause(error, "the last request: %s", stop->refusal->message);
+    vr_error_next(error, "give it a longer stop.timeout in the model, or stop.force: true");
 }
 
 static gboolean force(Stop *stop, VrDomainInfo *info, GError **error)

@@ -455,10 +455,12 @@ const VrDomainDisk *vr_domain_def_os_disk(const VrDomainDef *def, const char *ta
     if (names[0] == '\0')
         g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "%s has no hard disk", def->name);
     else if (target != NULL)
-        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "%s has no disk %s; it has %s: set osDisk.target to one of them",
-                    def->name, target, names);
+        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "%s has no disk %s", def->name, target);
     else
-        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "%s: any of %s may be its OS disk; say which with osDisk.target",
-                    def->name, names);
+        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "%s: it is not known which disk is its OS disk", def->name);
+    if (names[0] != '\0') {
+        vr_error_now(error, target != NULL ? "it has %s" : "any of %s may be", names);
+        vr_error_next(error, "say which with osDisk.target in the model");
+    }
     return NULL;
 }

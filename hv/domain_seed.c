@@ -205,8 +205,8 @@ static gboolean put_seed(xmlDoc *doc, const char *path, GError **error)
         return TRUE;
     }
     g_set_error_literal(error, VR_ERROR, VR_ERROR_REFUSED,
-                        "the domain has no free place for the CD-ROM of its seed on IDE, SATA or virtio-scsi; free one "
-                        "with 'virsh edit', or add <controller type='scsi' index='0' model='virtio-scsi'/>");
+                        "the domain has no free place for the CD-ROM of its seed on IDE, SATA or virtio-scsi");
+    vr_error_next(error, "free one with 'virsh edit', or add <controller type='scsi' index='0' model='virtio-scsi'/>");
     return FALSE;
 }
 

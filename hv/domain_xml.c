@@ -364,7 +364,8 @@ static gboolean keep_nvram(xmlDoc *doc, xmlDoc *kept, GError **error)
     }
     if (!same_nvram_format(nvram, old)) {
         g_set_error_literal(error, VR_ERROR, VR_ERROR_REFUSED,
-                            "the format of <nvram> was changed since the generation was made; change it back");
+                            "the format of <nvram> was changed since the generation was made");
+        vr_error_next(error, "change it back with 'virsh edit'");
         return FALSE;
     }
     copy_attribute(nvram, old, "type");

@@ -200,10 +200,9 @@ static gboolean do_start(VrCall *call, GError **error)
     if (saved < 0)
         return vr_libvirt_error(call, error);
     if (saved > 0) {
-        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED,
-                    "%s has a managed save and would resume on its old disk; drop it: "
-                    "virsh managedsave-remove %s",
-                    virDomainGetName(domain), call->subject);
+        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "%s has a managed save and would resume on its old disk",
+                    virDomainGetName(domain));
+        vr_error_next(error, "'virsh managedsave-remove %s' drops it", call->subject);
         return FALSE;
     }
     return virDomainCreateWithFlags(domain, 0) == 0 || vr_libvirt_error(call, error);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Findings about its disks. */
+#include "base/error.h"
 #include "hv/preflight_private.h"
 
 #include <string.h>
@@ -173,7 +174,9 @@ void vr_preflight_os_disk(VrPreflightCheck *check)
     const VrDomainDisk *disk = vr_domain_def_os_disk(check->def, check->needs->os_target, &error);
 
     if (disk == NULL) {
-        vr_preflight_add(check, "ambiguous-os-disk", g_strdup(error->message),
+        const char *now = vr_error_part(error, VR_ERROR_NOW);
+        g_autofree char *what = vr_error_what(error);
+        vr_preflight_add(check, "ambiguous-os-disk", g_strconcat(what, now ? "; " : NULL, now, NULL),
                          g_strdup("set osDisk.target in the model (virsh domblklist shows the targets)"));
         return;
     }

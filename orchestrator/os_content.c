@@ -108,9 +108,10 @@ static gboolean load_personal(VrOsContent *content, GError **error)
     if (!vr_model_writes_offline(content->model))
         return TRUE;
     if (!vr_personalize_is_possible(&local)) {
-        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED,
-                    "osProfile.%s: new disks cannot be written to offline: %s; " VR_PERSONALIZE_REMEDY,
+        g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "osProfile.%s: new disks cannot be written to offline: %s",
                     profile->offline.line != 0 ? "offlineConfiguration" : "carryOver", local->message);
+        vr_error_adopt(error, local);
+        vr_error_next(error, "%s", VR_PERSONALIZE_REMEDY);
         return FALSE;
     }
     content->offline = profile->offline.line != 0 ? vr_os_offline_load(&profile->offline, error) : NULL;

@@ -104,9 +104,9 @@ static gboolean ask(const char *schedule, gint64 base_us, GArray *openings, GErr
         return TRUE;
     if (strstr(result.err, "Failed to parse calendar specification") != NULL) {
         g_set_error(error, VR_ERROR, VR_ERROR_INVALID,
-                    "maintenanceWindow.schedule: \"%s\" is no calendar expression of systemd: try "
-                    "'systemd-analyze calendar \"%s\"'; a good one is \"Sat *-*-* 02:00 Europe/Berlin\"",
-                    shown, shown);
+                    "maintenanceWindow.schedule: \"%s\" is no calendar expression of systemd", shown);
+        vr_error_next(error, "try 'systemd-analyze calendar \"%s\"'; a good one is \"Sat *-*-* 02:00 Europe/Berlin\"",
+                      shown);
         return FALSE;
     }
     why = vr_printable(result.exit_status == 0 ? result.out : result.err, -1);
@@ -251,10 +251,12 @@ gboolean vr_window_check(const VrMaintenanceWindow *window, const char *file_nam
         return TRUE;
     calendar = calendar_read(window->schedule, now_us, &why);
     if (calendar == NULL || !vr_window_look(window, now_us, &view, &why)) {
-        if (g_error_matches(why, VR_ERROR, VR_ERROR_INVALID))
-            g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "%s:%u: %s", file_name, window->line, why->message);
-        else
+        if (!g_error_matches(why, VR_ERROR, VR_ERROR_INVALID)) {
             g_propagate_error(error, g_steal_pointer(&why));
+            return FALSE;
+        }
+        g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "%s:%u: %s", file_name, window->line, why->message);
+        vr_error_adopt(error, why);
         return FALSE;
     }
     fault = fault_of(calendar, &view);

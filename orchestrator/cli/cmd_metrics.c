@@ -34,9 +34,8 @@ static gboolean check_output(const char *path, GError **error)
     if (!path || (*path && (lstat(path, &st) < 0 || S_ISREG(st.st_mode))))
         return TRUE;
     g_set_error(error, VR_ERROR, VR_ERROR_USAGE,
-                *path ? "--output '%s' is not a regular file; leave --output out for standard output"
-                      : "--output '%s' is empty; name a file, or leave it out for standard output",
-                path);
+                *path ? "metrics: --output '%s' is not a regular file" : "metrics: --output '%s' is empty", path);
+    vr_error_next(error, "name a file, or leave --output out for standard output");
     return FALSE;
 }
 

@@ -102,9 +102,8 @@ gboolean vr_live_view_watch(const VrCli *cli, GError **error)
     g_autoptr(VrRun) run = NULL;
 
     if (cli->options.json) {
-        g_set_error(error, VR_ERROR, VR_ERROR_USAGE,
-                    "--watch is for people: leave --json out; 'virt-reimage --json status %s' answers once",
-                    cli->args[0]);
+        g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "status: --watch is for people, and does not go with --json");
+        vr_error_next(error, "'%s --json status %s' answers once", VR_PROGRAM, cli->args[0]);
         return FALSE;
     }
     if (!vr_session_open_read(&session, cli, error) || !vr_session_read_set(&session, cli->args[0], error))

@@ -139,14 +139,15 @@ static gboolean on_late(gpointer data)
 
 static void set_connect_error(GError **error, const char *path, int failed)
 {
-    if (failed == ECONNREFUSED || failed == ENOENT)
-        g_set_error(error, VR_ERROR, VR_ERROR_DISCONNECTED,
-                    "nobody listens at %s, by which jobs begin; 'systemctl restart virt-reimage-job.socket' mends that",
-                    path);
-    else if (failed == EAGAIN)
-        g_set_error(error, VR_ERROR, VR_ERROR_BUSY, "too many jobs wait at %s for their begin; try again", path);
-    else
+    if (failed == ECONNREFUSED || failed == ENOENT) {
+        g_set_error(error, VR_ERROR, VR_ERROR_DISCONNECTED, "nobody listens at %s, by which jobs begin", path);
+        vr_error_next(error, "'systemctl restart virt-reimage-job.socket' mends that");
+    } else if (failed == EAGAIN) {
+        g_set_error(error, VR_ERROR, VR_ERROR_BUSY, "too many jobs wait at %s for their begin", path);
+        vr_error_next(error, "give the command again in a moment");
+    } else {
         vr_set_error_errno(error, failed, "cannot start a job by %s", path);
+    }
 }
 
 static int connect_to(const char *path, GError **error)

@@ -114,16 +114,15 @@ static gboolean may_start(const VrJobs *jobs, const VrJobRequest *request, GErro
     if (request->own)
         return TRUE;
     if (jobs->stopping)
-        g_set_error(error, VR_ERROR, VR_ERROR_BUSY, "it is being stopped");
+        g_set_error(error, VR_ERROR, VR_ERROR_BUSY, "virt-reimaged is being stopped");
     else if (request->read_only && !is_root(request->uid) && count(jobs, request, TRUE) >= jobs->max_reading_uid)
-        g_set_error(error, VR_ERROR, VR_ERROR_BUSY,
-                    "%u commands of this user are under way, and there may be no more; try again",
+        g_set_error(error, VR_ERROR, VR_ERROR_BUSY, "%u commands of this user are under way, and there may be no more",
                     jobs->max_reading_uid);
     else if (count(jobs, request, FALSE) >= max)
-        g_set_error(error, VR_ERROR, VR_ERROR_BUSY, "%u commands are under way, and there may be no more; try again",
-                    max);
+        g_set_error(error, VR_ERROR, VR_ERROR_BUSY, "%u commands are under way, and there may be no more", max);
     else
         return TRUE;
+    vr_error_next(error, "give the command again in a moment");
     return FALSE;
 }
 

@@ -95,9 +95,8 @@ static int open_dir(const char *dir, GError **error)
     }
     if (st.st_uid != geteuid() || (st.st_mode & S_IWOTH)) {
         g_set_error(error, VR_ERROR, VR_ERROR_REFUSED,
-                    "%s is not a directory of ours alone, so others could put sockets in it; name another one with "
-                    "--socket-dir",
-                    dir);
+                    "%s is not a directory of ours alone, so others could put sockets in it", dir);
+        vr_error_next(error, "name another one with --socket-dir");
         return -1;
     }
     return vr_fd_steal(&fd);
@@ -154,11 +153,9 @@ static gboolean make_own(VrListens *listens, const char *dir, GError **error)
     }
     for (guint i = 0; i < G_N_ELEMENTS(kinds); i++) {
         if (is_served(listens->dir_fd, i)) {
-            g_set_error(
-                error, VR_ERROR, VR_ERROR_BUSY,
-                "somebody listens on %s/%s already: 'systemctl status virt-reimaged virt-reimage.socket' shows it; "
-                "one beside it needs a --socket-dir of its own",
-                dir, kinds[i].name);
+            g_set_error(error, VR_ERROR, VR_ERROR_BUSY, "somebody listens on %s/%s already", dir, kinds[i].name);
+            vr_error_next(error, "'systemctl status virt-reimaged virt-reimage.socket' shows it; one beside it needs a "
+                                 "--socket-dir of its own");
             return FALSE;
         }
         listens->sockets[i].fd = make_socket(listens->dir_fd, i, group, error);

@@ -54,7 +54,8 @@ static const char DESCRIPTION[] =
 
 static gboolean usage(GError **error, const char *message)
 {
-    g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "%s; '%s --help' shows the options", message, PROGRAM);
+    g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "%s", message);
+    vr_error_next(error, "'%s --help' shows the options", PROGRAM);
     return FALSE;
 }
 

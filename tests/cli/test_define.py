@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from program import FAILED, IMAGE, OWNED, REFUSED, USAGE
+from program import FAILED, IMAGE, OWNED, REFUSED, USAGE, error_parts
 from test_sets import Owner, names
 
 
@@ -155,7 +155,7 @@ WINDOW = 'maintenanceWindow: {{schedule: "{}", duration: PT4H}}\n'
 
 
 @pytest.mark.parametrize("schedule,text", [
-    ("Sat *-*-* 02:00 Nowhere/None", "is no calendar expression of systemd: try 'systemd-analyze calendar"),
+    ("Sat *-*-* 02:00 Nowhere/None", "is no calendar expression of systemd; try 'systemd-analyze calendar"),
     ("*-02-30 03:00", "never comes again"),
     ("*:*:0/15", "comes more often than once a minute"),
     ("-h", "is no calendar expression of systemd, such as"),
@@ -165,6 +165,7 @@ def test_a_schedule_that_is_none(program, fleet, schedule, text):  # H4
     line = len(model.splitlines())
     refused = define(program, model, status=USAGE)
     assert f"standard input:{line}: maintenanceWindow.schedule: \"{schedule}\" " in refused.error() and text in refused.error()
+    assert "systemd-analyze" not in error_parts(refused.err)["error"]  # which is what to type next
     assert program.snapshot() == {}
 
 
