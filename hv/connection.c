@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include <libvirt/virterror.h>
 #include <string.h>
+#include <unistd.h>
 
 #define DEFAULT_CALL_TIMEOUT_MS (60 * 1000)
 #define OPEN_TIMEOUT_MS (20 * 1000)
@@ -37,23 +38,70 @@ VrConnection *vr_connection_of(VrHv *hv, GError **error)
 
 /* -- Opening -------------------------------------------------------------------------------------- */
 
-static gboolean open_here(VrCall *call, GError **error)
+/* By a transport that leaves the host, or by the name of one: the disks that libvirt speaks of there are not those that we would open here. What cannot
+ * be parsed is for libvirt to refuse. */
+static gboolean is_of_this_host(const char *text, GError **error)
 {
-    virConnectPtr conn = virConnectOpen(call->subject);
+    g_autoptr(GUri) uri = g_uri_parse(text, G_URI_FLAGS_PARSE_RELAXED, NULL);
+    const char *transport = uri != NULL ? strchr(g_uri_get_scheme(uri), '+') : NULL;
+    const char *host = uri != NULL ? g_uri_get_host(uri) : NULL;
+    gboolean names_one = host != NULL && host[0] != '\0';
 
-    if (conn == NULL) {
-        g_set_error(error, VR_ERROR, VR_ERROR_DISCONNECTED, "libvirt cannot be reached at %s",
-                    call->subject != NULL ? call->subject : "its default URI");
-        vr_error_cause(error, "%s", virGetLastErrorMessage());
+    if (!names_one && (transport == NULL || strcmp(transport, "+unix") == 0))
+        return TRUE;
+    g_set_error(
+        error, VR_ERROR, VR_ERROR_USAGE,
+        "%s is a libvirt that is reached over the network, and virt-reimage works only on the host that it runs "
+        "on",
+        text);
+    if (names_one)
+        vr_error_next(error,
+                      "give the command there: 'ssh %s virt-reimage …'; qemu:///system is the libvirt of this "
+                      "host",
+                      host);
+    else
+        vr_error_next(error, "name one of this host, such as qemu:///system");
+    return FALSE;
+}
+
+/* Where libvirt starts by itself there is nothing to start, and who is not root has to be let in first. */
+static void set_unreachable_error(const char *uri, GError **error)
+{
+    const char *typed = uri != NULL ? uri : geteuid() == 0 ? "qemu:///system" : "qemu:///session";
+
+    g_set_error(error, VR_ERROR, VR_ERROR_DISCONNECTED, "libvirt cannot be reached at %s",
+                uri != NULL ? uri : "its default URI");
+    vr_error_cause(error, "%s", virGetLastErrorMessage());
+    if (geteuid() == 0 || strstr(typed, "/system") == NULL)
         vr_error_next(
             error, "'systemctl start libvirtd' (or virtqemud) starts it; 'virsh -c %s list' shows whether it answers",
-            call->subject != NULL ? call->subject : "qemu:///system");
+            typed);
+    else
+        vr_error_next(error,
+                      "only root may, and members of libvirt's group: use sudo; 'sudo virsh -c %s list' shows "
+                      "whether it answers",
+                      typed);
+}
+
+static gboolean open_here(VrCall *call, GError **error)
+{
+    const char *asked = call->subject != NULL ? call->subject : g_getenv("LIBVIRT_DEFAULT_URI");
+
+    if (asked != NULL && !is_of_this_host(asked, error))
+        return FALSE;
+    virConnectPtr conn = virConnectOpen(call->subject);
+    if (conn == NULL) {
+        set_unreachable_error(call->subject, error);
         return FALSE;
     }
-    call->opened = vr_session_new(conn, call->watch);
     char *uri = virConnectGetURI(conn);
     call->string = g_strdup(uri);
     free(uri);
+    if (call->string != NULL && !is_of_this_host(call->string, error)) { /* libvirt.conf has names for such ones */
+        virConnectClose(conn);
+        return FALSE;
+    }
+    call->opened = vr_session_new(conn, call->watch);
     return TRUE;
 }
 

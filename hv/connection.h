@@ -14,7 +14,7 @@ typedef struct {
 } VrConnectionOptions;
 
 /* Opens uri (NULL: libvirt's default, LIBVIRT_DEFAULT_URI and so on, else qemu:///system). options may be NULL. libvirtd not
- * running is VR_ERROR_DISCONNECTED with what to do. */
+ * running is VR_ERROR_DISCONNECTED with what to do; a libvirt of another host is VR_ERROR_USAGE, and is not called. */
 VrHv *vr_connection_open(const char *uri, const VrConnectionOptions *options, GError **error);
 
 /* qemu:///embed: the driver, and what QEMU needs, is in this very process. uri as above. */

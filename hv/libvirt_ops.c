@@ -57,20 +57,32 @@ static gboolean do_lookup(VrCall *call, GError **error)
     return TRUE;
 }
 
+/* why is taken. */
+static void set_lookup_error(VrHv *hv, const char *name, GError *why, GError **error)
+{
+    const char *uri = ((VrConnection *)hv)->uri, *cause = vr_error_part(why, VR_ERROR_CAUSE);
+
+    if (!g_error_matches(why, VR_ERROR, VR_ERROR_NOT_FOUND)) {
+        g_propagate_prefixed_error(error, why, "domain '%s': ", name);
+        return;
+    }
+    g_set_error(error, VR_ERROR, VR_ERROR_NOT_FOUND, "there is no domain '%s'", name);
+    vr_error_cause(error, "%s", cause ? cause : "");
+    vr_error_next(error, "'virsh%s%s list --all' shows the domains", uri ? " -c " : "", uri ? uri : "");
+    g_error_free(why);
+}
+
 static gboolean op_lookup(VrHv *hv, const char *name_or_uuid, char uuid[VR_UUID_LENGTH + 1], GError **error)
 {
     g_autoptr(VrCall) call = vr_call_new(do_lookup, name_or_uuid);
+    g_autoptr(GError) local = NULL;
 
     if (name_or_uuid[0] == '\0') {
         g_set_error_literal(error, VR_ERROR, VR_ERROR_NOT_FOUND, "a domain without a name");
         return FALSE;
     }
-    if (!run(hv, call, "look-up", error)) {
-        const char *uri = ((VrConnection *)hv)->uri;
-
-        if (error && g_error_matches(*error, VR_ERROR, VR_ERROR_NOT_FOUND))
-            vr_error_next(error, "'virsh%s%s list --all' shows the domains", uri ? " -c " : "", uri ? uri : "");
-        g_prefix_error(error, "%s: ", name_or_uuid);
+    if (!run(hv, call, "look-up", &local)) {
+        set_lookup_error(hv, name_or_uuid, g_steal_pointer(&local), error);
         return FALSE;
     }
     g_strlcpy(uuid, call->info.uuid, VR_UUID_LENGTH + 1);

@@ -93,7 +93,7 @@ static gboolean look_up(VrSession *session, Definition *definition, GError **err
     for (guint i = 0; i < definition->model->instances->len; i++) {
         const VrModelInstance *wanted = g_ptr_array_index(definition->model->instances, i);
         if (!vr_hv_lookup(session->hv, wanted->domain, uuid, error)) {
-            g_prefix_error(error, "%s:%u: instance ", definition->file, wanted->line); /* it begins with the name */
+            g_prefix_error(error, "%s:%u: ", definition->file, wanted->line);
             return FALSE;
         }
         g_ptr_array_add(definition->uuids, g_strdup(uuid));

@@ -37,6 +37,15 @@ static void answer(VrCheck *check, VrCheckResult result, char *text, const char 
     check->remedy = g_strdup(remedy);
 }
 
+/* remedy: where the error knows no next. */
+static void answer_with_error(VrCheck *check, const GError *error, const char *remedy)
+{
+    const char *cause = vr_error_part(error, VR_ERROR_CAUSE), *next = vr_error_part(error, VR_ERROR_NEXT);
+    g_autofree char *what = vr_error_what(error);
+
+    answer(check, VR_CHECK_FAIL, g_strconcat(what, cause && *what ? ": " : "", cause, NULL), next ? next : remedy);
+}
+
 /* The root, or the nearest directory above it that is there. Free with g_free. */
 static char *nearest_directory(const char *root)
 {
@@ -64,7 +73,7 @@ static void check_libvirt(VrDoctor *doctor, VrCheck *check)
     if (versions)
         answer(check, VR_CHECK_OK, g_strdup_printf("%s, %s", uri, versions), NULL);
     else
-        answer(check, VR_CHECK_FAIL, g_strdup(local->message), "start libvirtd, or name another one with --connect");
+        answer_with_error(check, local, "start libvirtd, or name another one with --connect");
 }
 
 static void check_kvm(VrDoctor *doctor, VrCheck *check)

@@ -36,6 +36,28 @@ static void cannot_be_reached(void **state)
     }
 }
 
+/* Nobody is called: a name that does not resolve would be DISCONNECTED. */
+static void another_host_is_refused(void **state)
+{
+    static const struct {
+        const char *uri, *says;
+    } bad[] = {{"qemu+ssh://root@other.invalid/system", "'ssh other.invalid virt-reimage …'"},
+               {"qemu://other.invalid/system", "works only on the host that it runs on"},
+               {"qemu+tcp:///system", "name one of this host"},
+               {"test+tls://other.invalid/default", "over the network"}};
+
+    for (gsize i = 0; i < G_N_ELEMENTS(bad); i++) {
+        g_autoptr(GError) error = NULL;
+        assert_null(vr_connection_open(bad[i].uri, NULL, &error));
+        expect_error(&error, VR_ERROR_USAGE, bad[i].says);
+    }
+    g_setenv("LIBVIRT_DEFAULT_URI", bad[0].uri, TRUE);
+    g_autoptr(GError) error = NULL;
+    assert_null(vr_connection_open(NULL, NULL, &error));
+    g_unsetenv("LIBVIRT_DEFAULT_URI");
+    expect_error(&error, VR_ERROR_USAGE, bad[0].says);
+}
+
 static void test_driver_domain(void **state)
 {
     g_autoptr(GError) error = NULL;
@@ -244,7 +266,7 @@ static void a_hanging_libvirtd(void **state)
     char uuid[VR_UUID_LENGTH + 1];
 
     assert_false(vr_hv_lookup(hv, "x", uuid, &error));
-    expect_error(&error, VR_ERROR_NOT_FOUND, "look-up");
+    expect_error(&error, VR_ERROR_NOT_FOUND, "there is no domain 'x'");
     kill(private->pid, SIGSTOP);
     gint64 before = vr_clock_now_ms();
     assert_false(vr_hv_lookup(hv, "x", uuid, &error));
@@ -257,7 +279,7 @@ static void a_hanging_libvirtd(void **state)
         g_clear_error(&error);
         vr_hv_lookup(hv, "x", uuid, &error);
     }
-    expect_error(&error, VR_ERROR_NOT_FOUND, "look-up");
+    expect_error(&error, VR_ERROR_NOT_FOUND, "there is no domain 'x'");
 }
 
 /* Calls that hang pile up to a bound: from there on nothing is asked, so nothing can hang, until they return. */
@@ -286,7 +308,7 @@ static void too_many_hanging_calls(void **state)
         vr_hv_lookup(hv, "x", uuid, &error);
         g_usleep(100 * 1000);
     }
-    expect_error(&error, VR_ERROR_NOT_FOUND, "look-up");
+    expect_error(&error, VR_ERROR_NOT_FOUND, "there is no domain 'x'");
 }
 
 /* Keepalive ends a call before its deadline, when that is longer than 20 s. */
@@ -304,7 +326,7 @@ static void keepalive_ends_a_call(void **state)
     expect_error(&error, VR_ERROR_DISCONNECTED, "broke");
     assert_in_range(vr_clock_now_ms() - before, 10000, 30000);
     assert_false(vr_hv_lookup(hv, "x", uuid, &error));
-    expect_error(&error, VR_ERROR_NOT_FOUND, "look-up");
+    expect_error(&error, VR_ERROR_NOT_FOUND, "there is no domain 'x'");
 }
 
 static void a_killed_libvirtd(void **state)
@@ -315,7 +337,7 @@ static void a_killed_libvirtd(void **state)
     char uuid[VR_UUID_LENGTH + 1];
 
     assert_false(vr_hv_lookup(hv, "x", uuid, &error));
-    expect_error(&error, VR_ERROR_NOT_FOUND, "look-up");
+    expect_error(&error, VR_ERROR_NOT_FOUND, "there is no domain 'x'");
     kill(private->pid, SIGKILL);
     gint64 before = vr_clock_now_ms();
     for (int i = 0; i < 4; i++) {
@@ -330,11 +352,17 @@ static void a_killed_libvirtd(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(cannot_be_reached),  cmocka_unit_test(test_driver_domain),
-        cmocka_unit_test(test_driver_power),  cmocka_unit_test(test_driver_pools),
-        cmocka_unit_test(test_driver_events), cmocka_unit_test(many_threads_share_a_connection),
-        cmocka_unit_test(one_sick_guest),     private_test(a_hanging_libvirtd),
-        private_test(keepalive_ends_a_call),  private_test(a_killed_libvirtd),
+        cmocka_unit_test(cannot_be_reached),
+        cmocka_unit_test(another_host_is_refused),
+        cmocka_unit_test(test_driver_domain),
+        cmocka_unit_test(test_driver_power),
+        cmocka_unit_test(test_driver_pools),
+        cmocka_unit_test(test_driver_events),
+        cmocka_unit_test(many_threads_share_a_connection),
+        cmocka_unit_test(one_sick_guest),
+        private_test(a_hanging_libvirtd),
+        private_test(keepalive_ends_a_call),
+        private_test(a_killed_libvirtd),
         private_test(too_many_hanging_calls),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
