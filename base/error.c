@@ -209,6 +209,17 @@ void vr_error_next(GError **error, const char *format, ...)
     ADD_PART(VR_ERROR_NEXT);
 }
 
+void vr_error_reword(GError **error, VrErrorPart part, const char *text)
+{
+    if (!error || !*error || !vr_error_part(*error, part))
+        return;
+    g_autofree char *what = vr_error_what(*error);
+    char **place = &vr_error_get_private(*error)->parts[part];
+    g_free(*place);
+    *place = g_strdup(text);
+    compose(*error, what);
+}
+
 void vr_error_is_cause(GError **error)
 {
     if (!error || !*error || (*error)->domain != VR_ERROR)

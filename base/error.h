@@ -87,6 +87,9 @@ void vr_error_cause(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3)
 void vr_error_now(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
 void vr_error_next(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
 
+/* Another text in the place of a part that the error has; else nothing happens. */
+void vr_error_reword(GError **error, VrErrorPart part, const char *text);
+
 /* The whole message is the cause: prefixes will say what was being done. For texts of libvirt. */
 void vr_error_is_cause(GError **error);
 

@@ -105,6 +105,7 @@ GPtrArray *vr_manifest_take(VrHv *hv, const char *xml, const char *os_target, Vr
         if (disk == os_disk || disk->seed || add_disk(manifest, hv, xml, disk, content, &local))
             continue;
         g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "its disk %s cannot be read: %s", disk->target, local->message);
+        vr_error_adopt(error, local);
         return NULL;
     }
     return os_disk ? g_steal_pointer(&manifest) : NULL;

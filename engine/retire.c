@@ -234,7 +234,7 @@ static gboolean keep(const VrEngine *engine, const VrGeneration *generation, VrG
 
     if (look(engine->store, generation) == DISK_GONE ||
         move(engine, generation, VR_GENERATION_GOING, was, NULL, "generation-kept", why->message, &local))
-        g_set_error_literal(error, VR_ERROR, why->code, why->message);
+        g_propagate_error(error, g_error_copy(why));
     else
         g_propagate_error(error, g_steal_pointer(&local));
     return FALSE;

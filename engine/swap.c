@@ -258,7 +258,8 @@ gboolean vr_swap_give_up(VrSwap *swap, const char *reason, GError **error)
 static gboolean give_up_on_undo(VrSwap *swap, GError *cause, GError **error)
 {
     g_autoptr(GError) why = cause;
-    g_autofree char *advice = vr_swap_advice(swap, why);
+    g_autofree char *advice = vr_swap_advice(swap, why), *all = NULL;
+    const char *next;
 
     if (g_error_matches(why, VR_ERROR, VR_ERROR_FENCED) || !vr_swap_give_up(swap, why->message, error)) {
         if (error && !*error)
@@ -267,7 +268,13 @@ static gboolean give_up_on_undo(VrSwap *swap, GError *cause, GError **error)
     }
     g_set_error(error, VR_ERROR, VR_ERROR_PERSON, "'%s' could not be put back and its state is UNKNOWN: %s",
                 swap->row->domain, why->message);
-    vr_error_next(error, "%s", advice);
+    vr_error_adopt(error, why);
+    next = vr_error_part(why, VR_ERROR_NEXT);
+    all = next ? g_strdup_printf("%s; %s", next, advice) : NULL;
+    if (all)
+        vr_error_reword(error, VR_ERROR_NEXT, all);
+    else
+        vr_error_next(error, "%s", advice);
     return FALSE;
 }
 

@@ -332,6 +332,7 @@ static gboolean untold(VrNotice *notice, const GError *why, GError **error)
     }
     g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "'%s' could not be told that it goes down: %s",
                 notice->request.domain, why->message);
+    vr_error_adopt(error, why);
     return FALSE;
 }
 

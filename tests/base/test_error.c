@@ -128,6 +128,20 @@ static void parts_go_with_the_error(void **state)
     expect_parts(literal, "of other words", NULL, NULL, NULL);
 }
 
+static void a_part_gets_other_words(void **state)
+{
+    g_autoptr(GError) error = full_error(), plain = g_error_new_literal(VR_ERROR, VR_ERROR_FAILED, "plain");
+
+    vr_error_reword(&error, VR_ERROR_NEXT, "run 'chmod -R'");
+    g_prefix_error(&error, "set 'web': ");
+    vr_error_reword(&error, VR_ERROR_NOW, "something was changed");
+    expect_parts(error, "set 'web': cannot read a%b", "Permission denied", "something was changed", "run 'chmod -R'");
+    assert_true(g_str_has_suffix(error->message, ": Permission denied; something was changed; run 'chmod -R'"));
+    vr_error_reword(&plain, VR_ERROR_NEXT, "run it");
+    expect_parts(plain, "plain", NULL, NULL, NULL); /* it had none */
+    vr_error_reword(NULL, VR_ERROR_NEXT, "run it");
+}
+
 /* libvirt's text is all that is known, until who asked says what for. */
 static void a_message_may_be_the_cause(void **state)
 {
@@ -200,6 +214,7 @@ int main(void)
         cmocka_unit_test(foreign_bytes_are_made_printable),
         cmocka_unit_test(the_message_has_all_parts),
         cmocka_unit_test(parts_go_with_the_error),
+        cmocka_unit_test(a_part_gets_other_words),
         cmocka_unit_test(a_message_may_be_the_cause),
         cmocka_unit_test(who_has_no_parts_is_left_alone),
         cmocka_unit_test(errors_have_one_form),
