@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/near.h"
 #include "orchestrator/model_change.h"
 #include "orchestrator/outbox.h"
 #include "orchestrator/planner.h"
@@ -256,6 +257,27 @@ gboolean vr_registry_define(VrJournal *journal, const VrOwner *owner, VrHv *hv, 
     return FALSE;
 }
 
+static void set_not_found(VrDb *db, const char *name, GError **error)
+{
+    g_autoptr(GPtrArray) names = vr_registry_list(db, error);
+    g_autofree char *list = NULL;
+    const char *meant;
+
+    if (!names)
+        return;
+    meant = vr_near(name, (const char *const *)names->pdata, names->len);
+    g_ptr_array_add(names, NULL);
+    list = g_strjoinv(", ", (char **)names->pdata);
+    g_set_error(error, VR_ERROR, VR_ERROR_NOT_FOUND, "there is no set '%s'", name);
+    vr_error_now(error, "%s%s", *list ? "there are: " : "none is defined yet", list);
+    if (meant)
+        vr_error_next(error, "did you mean '%s'? 'virt-reimage set-list' shows all", meant);
+    else if (*list)
+        vr_error_next(error, "'virt-reimage set-list' shows them");
+    else
+        vr_error_next(error, "'virt-reimage set-define FILE' defines one");
+}
+
 gboolean vr_registry_undefine(VrJournal *journal, const VrOwner *owner, const char *name, GError **error)
 {
     VrDb *db = vr_journal_db(journal);
@@ -268,7 +290,7 @@ gboolean vr_registry_undefine(VrJournal *journal, const VrOwner *owner, const ch
         return vr_db_commit(db, error);
     vr_db_rollback(db);
     if (changes == 0 && error && !*error)
-        g_set_error(error, VR_ERROR, VR_ERROR_NOT_FOUND, "there is no set '%s'", name);
+        set_not_found(db, name, error);
     return FALSE;
 }
 
@@ -359,25 +381,6 @@ static int read_set(VrDb *db, VrSet *set, GError **error)
     set->current_image = vr_db_text(stmt, 3);
     set->current_version = vr_db_text(stmt, 4);
     return vr_registry_auto_read(db, set, error) && read_instances(db, set, error) ? 1 : -1;
-}
-
-static void set_not_found(VrDb *db, const char *name, GError **error)
-{
-    g_autoptr(GPtrArray) names = vr_registry_list(db, error);
-    g_autofree char *list = NULL;
-
-    if (!names)
-        return;
-    g_ptr_array_add(names, NULL);
-    list = g_strjoinv(", ", (char **)names->pdata);
-    g_set_error(error, VR_ERROR, VR_ERROR_NOT_FOUND, "there is no set '%s'", name);
-    if (*list) {
-        vr_error_now(error, "there are: %s", list);
-        vr_error_next(error, "'virt-reimage set-list' shows them");
-    } else {
-        vr_error_now(error, "none is defined yet");
-        vr_error_next(error, "'virt-reimage set-define FILE' defines one");
-    }
 }
 
 /* Both are in the order in which the model lists them. */
@@ -479,14 +482,27 @@ const char *const *vr_set_protected_disks(const VrSet *set, guint index)
     return (const char *const *)instance->protect_disks;
 }
 
+static const char *instance_near(const VrSet *set, const char *name)
+{
+    g_autoptr(GPtrArray) names = g_ptr_array_new();
+
+    for (guint i = 0; i < set->instances->len; i++)
+        g_ptr_array_add(names, ((const VrInstance *)g_ptr_array_index(set->instances, i))->domain);
+    return vr_near(name, (const char *const *)names->pdata, names->len);
+}
+
 int vr_set_find(const VrSet *set, const char *domain_or_uuid, GError **error)
 {
+    const char *meant;
+
     for (guint i = 0; i < set->instances->len; i++) {
         const VrInstance *instance = g_ptr_array_index(set->instances, i);
         if (g_str_equal(instance->domain, domain_or_uuid) || g_ascii_strcasecmp(instance->uuid, domain_or_uuid) == 0)
             return (int)i;
     }
     g_set_error(error, VR_ERROR, VR_ERROR_NOT_FOUND, "set '%s' has no instance '%s'", set->name, domain_or_uuid);
-    vr_error_next(error, "'virt-reimage set-info %s' lists them", set->name);
+    meant = instance_near(set, domain_or_uuid);
+    vr_error_next(error, "%s%s%s'virt-reimage set-info %s' lists them", meant ? "did you mean '" : "",
+                  meant ? meant : "", meant ? "'? " : "", set->name);
     return -1;
 }

@@ -93,6 +93,7 @@ gboolean vr_registry_set_auto(VrJournal *journal, const VrSet *set, VrSetAuto au
          vr_journal_add_event(journal, &nobody, NULL, NULL, "set-auto", line, error);
     if (ok && changes == 0) {
         g_set_error(error, VR_ERROR, VR_ERROR_NOT_FOUND, "there is no set '%s' any more", set->name);
+        vr_error_next(error, "'virt-reimage set-list' shows those that there are");
         ok = FALSE;
     }
     return end(db, ok, error);

@@ -2,7 +2,7 @@
 /* The table of commands: what there is, what each takes, and its words for --help. */
 #include "orchestrator/cli/cli.h"
 
-#include <string.h>
+#include "base/near.h"
 
 #define MANY G_MAXUINT
 
@@ -341,40 +341,14 @@ const VrCliCommand *vr_cli_command_find(const char *name)
     return NULL;
 }
 
-/* Levenshtein's distance; names are short, longer words are near to nothing. */
-static guint distance(const char *a, const char *b)
-{
-    enum { LONGEST = 32 };
-    gsize a_length = strlen(a), b_length = strlen(b);
-    guint row[LONGEST + 1];
-
-    if (a_length > LONGEST || b_length > LONGEST)
-        return G_MAXUINT;
-    for (guint j = 0; j <= b_length; j++)
-        row[j] = j;
-    for (guint i = 1; i <= a_length; i++) {
-        guint diagonal = row[0];
-        row[0] = i;
-        for (guint j = 1; j <= b_length; j++) {
-            guint above = row[j];
-            row[j] = MIN(MIN(above, row[j - 1]) + 1, diagonal + (a[i - 1] == b[j - 1] ? 0 : 1));
-            diagonal = above;
-        }
-    }
-    return row[b_length];
-}
-
 const VrCliCommand *vr_cli_command_nearest(const char *name)
 {
-    const VrCliCommand *nearest = NULL;
-    guint best = 4; /* more typing errors than three are another word */
+    g_autoptr(GPtrArray) names = g_ptr_array_new();
+    const char *nearest;
 
-    for (const VrCliCommand *command = vr_cli_commands; command->name; command++) {
-        guint found = distance(name, command->name);
-        if (command->group != VR_GROUP_HIDDEN && found < best && found < strlen(command->name)) {
-            best = found;
-            nearest = command;
-        }
-    }
-    return nearest;
+    for (const VrCliCommand *command = vr_cli_commands; command->name; command++)
+        if (command->group != VR_GROUP_HIDDEN)
+            g_ptr_array_add(names, (gpointer)command->name);
+    nearest = vr_near(name, (const char *const *)names->pdata, names->len);
+    return nearest ? vr_cli_command_find(nearest) : NULL;
 }
