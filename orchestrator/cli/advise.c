@@ -58,6 +58,13 @@ static const char *file_of(const VrCli *cli)
     return NULL;
 }
 
+static gboolean is_on_the_web(const char *file)
+{
+    g_autofree char *scheme = g_uri_parse_scheme(file);
+
+    return g_strcmp0(scheme, "http") == 0 || g_strcmp0(scheme, "https") == 0 || g_strcmp0(scheme, "ftp") == 0;
+}
+
 /* Where the error is about it. */
 static void advise_file(const VrCli *cli, GError **error)
 {
@@ -65,7 +72,9 @@ static void advise_file(const VrCli *cli, GError **error)
 
     if (file && !g_str_equal(file, "-") && strstr((*error)->message, file)) {
         g_autofree char *quoted = typed(file);
-        if (quoted)
+        if (quoted && is_on_the_web(file))
+            vr_error_next(error, "nothing is downloaded here: \"curl -fLO %s\" does, and then name the file", quoted);
+        else if (quoted)
             vr_error_next(error, "ls -ld %s shows whether it is there, and who may read it", quoted);
     }
 }
@@ -82,12 +91,10 @@ static void advise_refused(const VrCli *cli, GError **error)
                       VR_PROGRAM);
 }
 
-void vr_advise(const VrCli *cli, GError **error)
+static void advise(const VrCli *cli, GError **error)
 {
     const char *set = cli->args ? set_of(cli) : NULL;
 
-    if (!error || !*error || vr_error_part(*error, VR_ERROR_NEXT))
-        return;
     switch (vr_error_code(*error)) {
     case VR_ERROR_USAGE:
         if (reads_model(cli))
@@ -118,7 +125,56 @@ void vr_advise(const VrCli *cli, GError **error)
     case VR_ERROR_DATABASE:
         vr_error_next(error, "%s", vr_error_code_info(VR_ERROR_DATABASE)->next);
         break;
+    case VR_ERROR_NO_SPACE:
+        vr_error_next(error, "%s", vr_error_code_info(VR_ERROR_NO_SPACE)->next);
+        break;
     default:
         break;
     }
+}
+
+/* Commands of this program stand in quotes. One that is only asked for its help needs no store. */
+static void name_place(const char *place, VrErrorPart part, GError **error)
+{
+    g_autoptr(GRegex) command = g_regex_new("(?<=['\"]" VR_PROGRAM ")(?= [a-z])(?! help )(?![^'\"]* --help)",
+                                            G_REGEX_DEFAULT, G_REGEX_MATCH_DEFAULT, NULL);
+    const char *text = vr_error_part(*error, part);
+    g_autofree char *placed =
+        text ? g_regex_replace_literal(command, text, -1, 0, place, G_REGEX_MATCH_DEFAULT, NULL) : NULL;
+
+    if (placed)
+        vr_error_reword(error, part, placed);
+}
+
+void vr_advise(const VrCli *cli, GError **error)
+{
+    g_autofree char *place = vr_cli_place(&cli->options);
+
+    if (!error || !*error)
+        return;
+    if (!vr_error_part(*error, VR_ERROR_NEXT))
+        advise(cli, error);
+    if (*place) {
+        name_place(place, VR_ERROR_NOW, error);
+        name_place(place, VR_ERROR_NEXT, error);
+    }
+}
+
+/* What else takes one instance. */
+void vr_advise_too_many(const VrCli *cli, GError **error)
+{
+    static const struct {
+        const char *command, *instead, *more, *says;
+    } others[] = {{"upgrade", "reimage", " --version VERSION", "gives one instance a new disk of a version"},
+                  {"plan", "reimage", " --version VERSION --dry-run", "shows it of one instance"},
+                  {"retry", "reimage", "", "gives one instance a new disk"},
+                  {"status", "instance-view", "", "shows one instance"},
+                  {"set-info", "instance-view", "", "shows one instance"}};
+
+    for (guint i = 0; i < G_N_ELEMENTS(others); i++)
+        if (g_str_equal(cli->command->name, others[i].command) && cli->n_args == 2) {
+            g_autofree char *set = vr_cli_word(cli->args[0]), *instance = vr_cli_word(cli->args[1]);
+            vr_error_next(error, "'%s %s %s %s%s' %s", VR_PROGRAM, others[i].instead, set, instance, others[i].more,
+                          others[i].says);
+        }
 }

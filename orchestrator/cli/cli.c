@@ -71,6 +71,8 @@ static gboolean check_count(const VrCli *cli, GError **error)
     g_set_error(error, VR_ERROR, VR_ERROR_USAGE, "%s: %s: usage: %s %s%s%s", command->name,
                 cli->n_args < command->min_args ? "an argument is missing" : "too many arguments", VR_PROGRAM,
                 command->name, *command->synopsis ? " " : "", command->synopsis);
+    if (cli->n_args > command->max_args)
+        vr_advise_too_many(cli, error);
     vr_error_next(error, "'%s %s --help' says more", VR_PROGRAM, command->name);
     return FALSE;
 }

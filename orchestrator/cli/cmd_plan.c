@@ -140,10 +140,8 @@ static void append_places(const VrPlan *plan, GString *text)
         down++;
         g_string_append_printf(who, "; '%s': %s", vr_set_instance(plan->session->set, i)->domain, why_down(look));
     }
-    g_string_append_printf(text,
-                           "%u of %u instances are unhealthy, at most %u may be down at once%s; repair them, take them "
-                           "out with '" VR_PROGRAM " protect', or raise maxUnhealthyInstancePercent",
-                           down, counted, vr_planner_allowed(counted, policy->max_unhealthy_percent), who->str);
+    g_string_append_printf(text, "%u of %u instances are unhealthy, at most %u may be down at once%s", down, counted,
+                           vr_planner_allowed(counted, policy->max_unhealthy_percent), who->str);
 }
 
 /* A run would stop where something keeps the next batch back: who, and why. NULL: nothing does. Free with g_free. */
@@ -156,14 +154,26 @@ static char *block_text(const VrPlan *plan)
         return NULL;
     why = g_string_new(NULL);
     if (plan->block.kind == VR_BLOCK_ROLE) /* D8 */
-        g_string_append_printf(why, "'%s' is the last instance of role %s that serves; repair the others", kept->domain,
-                               kept->role.name);
+        g_string_append_printf(why, "'%s' is the last instance of role %s that serves", kept->domain, kept->role.name);
     else if (plan->block.kind == VR_BLOCK_PAIR) /* D10 */
-        g_string_append_printf(why, "another instance of pair %s is down, so '%s' has to stay up; repair that one",
-                               kept->pair.name, kept->domain);
+        g_string_append_printf(why, "another instance of pair %s is down, so '%s' has to stay up", kept->pair.name,
+                               kept->domain);
     else
         append_places(plan, why); /* decision 2 */
     return g_string_free(why, FALSE);
+}
+
+/* What a person does about it. */
+static const char *block_remedy(const VrPlan *plan)
+{
+    switch (plan->block.kind) {
+    case VR_BLOCK_ROLE:
+        return "repair the others";
+    case VR_BLOCK_PAIR:
+        return "repair that one";
+    default:
+        return "repair them, take them out with '" VR_PROGRAM " protect', or raise maxUnhealthyInstancePercent";
+    }
 }
 
 /* --- JSON -------------------------------------------------------------------------------------------- */
@@ -256,6 +266,7 @@ static void print_json(const VrPlan *plan, const GError *refusal)
     const VrTargets *targets = plan->targets;
     g_autoptr(GPtrArray) warnings = vr_plan_warnings(plan);
     g_autofree char *block = block_text(plan);
+    g_autofree char *stop = block ? g_strdup_printf("%s; %s", block, block_remedy(plan)) : NULL;
     json_t *list = json_array();
 
     for (guint i = 0; i < warnings->len; i++)
@@ -269,7 +280,7 @@ static void print_json(const VrPlan *plan, const GError *refusal)
                           targets->image ? targets->image->version : NULL),
         "osDiskKind", vr_os_disk_kind_name(plan->session->set->model->os_disk_kind), "instanceCount",
         (int)targets->count, "chosenInstanceCount", (int)targets->chosen, "batches", batches_json(plan), "skipped",
-        skipped_json(plan), "wouldStop", vr_json_text(block), "findings", vr_plan_findings_json(plan), "warnings", list,
+        skipped_json(plan), "wouldStop", vr_json_text(stop), "findings", vr_plan_findings_json(plan), "warnings", list,
         "space",
         json_pack("{s:I, s:I, s:I, s:I, s:o}", "freeBytes", (json_int_t)plan->free_bytes, "neededBytes",
                   (json_int_t)vr_plan_needed_bytes(plan), "initialBytesPerInstance", (json_int_t)plan->disk_bytes,
@@ -411,7 +422,7 @@ static gboolean no_blockers(const VrPlan *plan, GError **error)
                 "set '%s': %u instance%s that would be moved cannot be swapped as %s now: %s [%s]",
                 plan->session->set->name, blockers, blockers == 1 ? "" : "s", blockers == 1 ? "it is" : "they are",
                 first->text, first->id);
-    vr_error_next(error, "%s; 'virt-reimage plan %s' shows all", first->remedy, plan->session->set->name);
+    vr_plan_next(plan, first, error);
     return FALSE;
 }
 
@@ -440,6 +451,7 @@ static gboolean room_for_all(const VrPlan *plan, GError **error)
         return TRUE;
     g_set_error(error, VR_ERROR, VR_ERROR_POLICY, "%s of '%s' would stop: %s", vr_run_kind_name(plan->targets->kind),
                 plan->session->set->name, why);
+    vr_error_next(error, "%s", block_remedy(plan));
     return FALSE;
 }
 

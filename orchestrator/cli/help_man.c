@@ -207,7 +207,10 @@ static void put_errors(void)
     put_example("error: set 'web': run 4f1c (upgrade) is open\n"
                 "  now:   its process is gone\n"
                 "  next:  'virt-reimage resume web' goes on with it, 'virt-reimage cancel web' ends it");
-    put_paragraphs("With --json it is one line of JSON, {\"error\": {\"code\": ..., \"message\": ..., \"what\": ..., "
+    put_paragraphs("A command in quotes names the --connect and the --root that were given, so that it is about the "
+                   "same guests.\n"
+                   "\n"
+                   "With --json it is one line of JSON, {\"error\": {\"code\": ..., \"message\": ..., \"what\": ..., "
                    "\"now\": ...,\n"
                    "\"next\": ..., \"cause\": ...}}, where message has all of it and the last three are there when "
                    "they are known.\n"

@@ -57,6 +57,8 @@ static gboolean flush_stdout(GError **error)
     failed = errno;
     g_set_error_literal(error, VR_ERROR, VR_ERROR_IO, "cannot write the output");
     vr_error_cause(error, "%s", g_strerror(failed));
+    vr_error_now(error, "what the command does is done; only its answer is lost");
+    vr_error_next(error, "make room, or send standard output elsewhere");
     return FALSE;
 }
 

@@ -244,8 +244,24 @@ static void add_place(GString *line, const VrCliOptions *options)
 
     if (options->uri)
         add_word(line, "connect", options->uri);
-    if (!g_str_equal(options->root, vr_job_root() ? vr_job_root() : root))
+    if (options->root && !g_str_equal(options->root, vr_job_root() ? vr_job_root() : root))
         add_word(line, "root", options->root);
+}
+
+char *vr_cli_place(const VrCliOptions *options)
+{
+    GString *line = g_string_new(NULL);
+
+    add_place(line, options);
+    return g_string_free(line, FALSE);
+}
+
+char *vr_cli_word(const char *word)
+{
+    GString *line = g_string_new(NULL);
+
+    add_word(line, NULL, word);
+    return g_string_free(g_string_erase(line, 0, 1), FALSE);
 }
 
 char *vr_cli_command_line(const VrCli *cli, const VrCliCommand *as)

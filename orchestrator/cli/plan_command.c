@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The command that does what a plan shows: its last line. */
+#include "base/error.h"
 #include "orchestrator/cli/output.h"
 #include "orchestrator/cli/plan_private.h"
 
@@ -17,6 +18,20 @@ json_t *vr_plan_command_json(const VrPlan *plan, const GError *refusal)
     g_autofree char *command = refusal ? NULL : command_of(plan);
 
     return vr_json_text(command);
+}
+
+void vr_plan_next(const VrPlan *plan, const VrFinding *finding, GError **error)
+{
+    const VrCli *cli = plan->session->cli;
+    const char *set = plan->session->set->name;
+    g_autofree char *command = cli->command->group == VR_GROUP_RUNS
+                                   ? vr_cli_command_line(cli, cli->command)
+                                   : g_strdup_printf("%s apply %s --all", VR_PROGRAM, set); /* a model was edited */
+
+    if (cli->options.dry_run || g_str_equal(cli->command->name, "plan"))
+        vr_error_next(error, "%s", finding->remedy);
+    else
+        vr_error_next(error, "%s; '%s --dry-run' shows all", finding->remedy, command);
 }
 
 /* What is refused says itself what to type. */

@@ -44,6 +44,6 @@ gboolean vr_plan_outside_is_good(const VrPlan *plan, GError **error)
     g_set_error(error, VR_ERROR, VR_ERROR_REFUSED, "%s of '%s' does not begin: %s [%s]",
                 vr_run_kind_name(plan->targets->kind), plan->session->set->name, first->text, first->id);
     vr_error_now(error, "no guest was touched");
-    vr_error_next(error, "%s; 'virt-reimage plan %s' shows all", first->remedy, plan->session->set->name);
+    vr_plan_next(plan, first, error);
     return FALSE;
 }

@@ -79,6 +79,8 @@ json_t *vr_plan_diffs_json(const VrPlan *plan); /* null where nobody has asked f
 
 /* --- plan_command.c: what to type. refusal: why that would not begin, or would not come to its end; NULL: it would --- */
 void vr_plan_print_command(const VrPlan *plan, const GError *refusal);
+/* The error says what to do about a finding, and where a plan was not shown, how to see all that are in the way. */
+void vr_plan_next(const VrPlan *plan, const VrFinding *finding, GError **error);
 json_t *vr_plan_command_json(const VrPlan *plan, const GError *refusal);
 
 /* --- plan_seed.c: what the model's osProfile gives to each new disk --- */

@@ -105,8 +105,11 @@ static gboolean copy_pipe(int *from, int to, GError **error)
         if (n < 0 && errno != EINTR) {
             int failed = errno;
             vr_fd_clear(from);
-            if (failed != EPIPE)
+            if (failed != EPIPE) {
                 vr_set_error_errno(error, failed, "cannot write the output");
+                vr_error_now(error, "the command goes on in the daemon; only its answer is lost");
+                vr_error_next(error, "make room, or send standard output elsewhere");
+            }
             return failed == EPIPE;
         }
         done += n > 0 ? n : 0;

@@ -53,6 +53,17 @@ static gboolean may_mean_the_host(const VrCli *cli)
            lacks_socket("virt-reimage-ro.sock", F_OK) == 0;
 }
 
+static const char *how_the_host_is_meant(const VrCli *cli)
+{
+    if (vr_remote_is_local(cli->command))
+        return "with sudo it is about the host's";
+    if (!vr_job_is_public(cli->command) && lacks_socket("virt-reimage.sock", W_OK) == EACCES)
+        return "with sudo it is about the host's, or with '-c qemu:///system' for a member of the group virt-reimage, "
+               "as "
+               "virt-reimaged does it then";
+    return "'-c qemu:///system' is about the host's, and virt-reimaged does it";
+}
+
 void vr_who_advise(const VrCli *cli, GError **error)
 {
     g_autofree char *advice = NULL;
@@ -63,7 +74,6 @@ void vr_who_advise(const VrCli *cli, GError **error)
         advice = advice_for_closed(cli);
         vr_error_next(error, "%s", advice);
     } else if (g_error_matches(*error, VR_ERROR, VR_ERROR_NOT_FOUND) && may_mean_the_host(cli)) {
-        vr_error_now(error, "this was about guests of your own (qemu:///session): '-c qemu:///system' is about the "
-                            "host's");
+        vr_error_now(error, "this was about guests of your own (qemu:///session): %s", how_the_host_is_meant(cli));
     }
 }

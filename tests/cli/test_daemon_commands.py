@@ -21,7 +21,7 @@ import pytest
 
 from lib import cheap_guest, unix_http
 from lib.daemon import Daemon
-from program import BINARY, DONE, FAILED, IMAGE, OWNED, REFUSED, USAGE, Program, Result, wait_for
+from program import BINARY, DONE, FAILED, IMAGE, NO_LIBVIRT, OWNED, REFUSED, USAGE, Program, Result, wait_for
 
 DAEMON = os.path.join(os.path.dirname(BINARY), "virt-reimaged")
 JOB_UNIT = os.path.join(os.path.dirname(BINARY), "virt-reimage-job")
@@ -447,10 +447,27 @@ def test_who_may_not_is_told_what_to_type(lab, nobody, daemon):
     assert "adduser" not in nobody.run("status", lab.set_name)[2]
 
 
-def test_who_means_the_host_is_told_how(lab, nobody):
-    done = subprocess.run([nobody.binary, "status", lab.set_name], env={**nobody.environment, "XDG_DATA_HOME": nobody.home + "/data"}, user=NOBODY, group=NOBODY,
+def own(nobody, *words):
+    """Of guests of his own: with no libvirt and no store named."""
+    done = subprocess.run([nobody.binary, *words], env={**nobody.environment, "XDG_DATA_HOME": nobody.home + "/data"}, user=NOBODY, group=NOBODY,
                           extra_groups=[], cwd="/", capture_output=True, text=True, timeout=30, check=False)
-    assert done.returncode == FAILED and "'-c qemu:///system' is about the host's" in done.stderr
+    assert done.returncode == FAILED
+    return done.stderr
+
+
+def test_who_means_the_host_is_told_how(lab, nobody):
+    """By the daemon where it does that for everybody, else as root or as a member of its group."""
+    assert "'-c qemu:///system' is about the host's, and virt-reimaged does it" in own(nobody, "status", lab.set_name)
+    said = own(nobody, "upgrade", lab.set_name)
+    assert "with sudo it is about the host's, or with '-c qemu:///system' for a member of the group virt-reimage" in said
+    assert "with sudo it is about the host's\n" in own(nobody, "set-edit", lab.set_name)
+
+
+def test_who_may_not_speak_with_libvirt_is_told_how(nobody):
+    done = subprocess.run([nobody.binary, "-c", NO_LIBVIRT, "--root", nobody.home, "--json", "doctor"], env=nobody.environment, user=NOBODY, group=NOBODY,
+                          extra_groups=[], cwd="/", capture_output=True, text=True, timeout=60, check=False)
+    (libvirt,) = [check for check in json.loads(done.stdout)["checks"] if check["check"] == "libvirt"]
+    assert f"use sudo; 'sudo virsh -c {NO_LIBVIRT} list'" in libvirt["remedy"] and "sudo" not in libvirt["text"]
 
 
 def test_doctor_says_who_does_the_commands(there, daemon):

@@ -11,6 +11,21 @@ from program import (BINARY, FAILED, IMAGE, NO_LIBVIRT, OWNED, PERSON, POLICY, R
                      error_line, error_parts, wait_stopped)
 
 READ_ONLY = "qemu:///system?socket=/run/libvirt/libvirt-sock-ro"
+RELAY = """#!/usr/bin/python3
+import os, selectors, socket
+far = socket.socket(socket.AF_UNIX)
+far.connect("/run/libvirt/libvirt-sock")
+to = {0: far.fileno(), far.fileno(): 1}
+chosen = selectors.DefaultSelector()
+for one in to:
+    chosen.register(one, selectors.EVENT_READ)
+while True:
+    for key, _ in chosen.select():
+        piece = os.read(key.fd, 65536)
+        if not piece:
+            raise SystemExit
+        os.write(to[key.fd], piece)
+"""
 PRODUCED = {}  # code: exit status
 
 
@@ -97,7 +112,7 @@ WRONG = [
     (FAILED, ["status", "nosuch"], "there is no set 'nosuch'"),
     (FAILED, ["set-define", "/nonexistent"], "model '/nonexistent' cannot be read"),
     (USAGE, ["set-define", "{BAD}"], "bad.yaml:2: nosuch: unknown key"),
-    (FAILED, ["set-define", "{STRANGE}"], "strange.yaml:2: instance nosuch: look-up"),
+    (FAILED, ["set-define", "{STRANGE}"], "strange.yaml:2: there is no domain 'nosuch'"),
     (REFUSED, ["retry", "shop"], "set 'shop' had no run yet"),
     (REFUSED, ["rollback", "shop", "--all"], "set 'shop': no run moved an instance"),
     (USAGE, ["plan", "shop", "--ignore", "nosuch"], "--ignore: 'nosuch' is no finding"),
@@ -116,6 +131,85 @@ def test_each_says_what_to_type(defined, status, words, what):
     for command in re.finditer(PROGRAM, error["next"]):
         word = command[0].split()[1]
         assert defined.run(word, "--help").status == 0 or word.startswith("-"), error
+
+
+def test_what_is_to_be_typed_is_about_the_same_guests(published, monkeypatch):
+    """What was given is given again, in JSON too; help needs none, and what goes without saying is not said."""
+    other = Program(published.root, published.work, uri="test:///default")
+    place = f"'virt-reimage --connect {other.uri} --root {other.root} "
+    assert f"  next:  {place}set-define FILE' defines one" in other("status", "nosuch", status=FAILED).raw_err
+    assert f"\"next\":\"{place}set-define FILE' defines one\"" in other("--json", "status", "nosuch", status=FAILED).raw_err
+    assert f"; {place}set-define FILE' defines one\"" in other("--json", "status", "nosuch", status=FAILED).raw_err  # the message
+    assert "  next:  'virt-reimage status --help' says more" in other("status", status=USAGE).raw_err
+    assert f"next:  {place}instance-view web 'a b'' shows" in other("status", "web", "a b", status=USAGE).raw_err
+    monkeypatch.setenv("XDG_DATA_HOME", published.work)
+    plain = subprocess.run([BINARY, "--connect", "qemu:///session", "--root", f"{published.work}/virt-reimage", "set-list"], capture_output=True,
+                           text=True, check=False)
+    assert "'virt-reimage --connect qemu:///session image-publish NAME" in plain.stderr
+
+
+@pytest.mark.parametrize("given, next_command", [
+    (["upgrade", "web", "web-1"], "'virt-reimage reimage web web-1 --version VERSION' gives one instance a new disk"),
+    (["plan", "web", "web-1"], "'virt-reimage reimage web web-1 --version VERSION --dry-run' shows it"),
+    (["retry", "web", "web-1"], "'virt-reimage reimage web web-1' gives"),
+    (["status", "web", "web-1"], "'virt-reimage instance-view web web-1' shows"),
+    (["status", "web", "web-1", "web-2"], "'virt-reimage status --help'"),
+    (["set-list", "web"], "'virt-reimage set-list --help'")])
+def test_one_instance_where_none_is_taken(program, given, next_command):
+    error = error_of(program, USAGE, *given)
+    assert error["what"].startswith(f"{given[0]}: too many arguments: usage: virt-reimage {given[0]}") and next_command in error["next"]
+
+
+def test_a_name_that_was_mistyped(defined, fleet):
+    for command in ("plan", "upgrade", "status"):
+        error = error_of(defined, FAILED, command, "shpo")
+        assert error["now"] == "there are: shop" and error["next"] == "did you mean 'shop'? 'virt-reimage set-list' shows all"
+        assert error_of(defined, FAILED, command, "database")["next"] == "'virt-reimage set-list' shows them"
+    name = fleet[0].name
+    assert error_of(defined, FAILED, "instance-view", "shop", name + "x")["next"] == f"did you mean '{name}'? 'virt-reimage set-info shop' lists them"
+
+
+@pytest.mark.parametrize("command", [["image-publish", IMAGE, "1.0.0"], ["image-check"]], ids=lambda words: words[0])
+def test_an_image_on_the_web(program, command):
+    url = "https://cloud.example/a.qcow2"
+    assert error_of(program, FAILED, *command, url)["next"] == f"nothing is downloaded here: \"curl -fLO '{url}'\" does, and then name the file"
+
+
+def test_another_host(defined, tmp_path):
+    """Nobody calls it, and no name that libvirt.conf has for it leads there."""
+    far = Program(defined.root, defined.work, uri="qemu+ssh://root@other.invalid/system")
+    for words in (["gc"], ["upgrade", "shop"], ["plan", "shop"]):
+        error = error_of(far, USAGE, *words)
+        assert error["what"].startswith(far.uri) and "'ssh other.invalid virt-reimage" in error["next"] and "cause" not in error
+    (doctor,) = [check for check in far("--json", "doctor", status=FAILED).json["checks"] if check["check"] == "libvirt"]
+    assert "over the network" in doctor["text"] and "'ssh other.invalid" in doctor["remedy"] and "ssh other" not in doctor["text"]
+    relay = tmp_path / "relay"
+    relay.write_text(RELAY)
+    relay.chmod(0o755)
+    conf = tmp_path / "libvirt.conf"
+    conf.write_text(f'uri_aliases = ["far=qemu+ext:///system?command={relay}"]\n')
+    hidden = ["unshare", "--mount", "--propagation", "private", "sh", "-c", 'mount --bind "$0" /etc/libvirt/libvirt.conf && exec "$@"', str(conf)]
+    assert subprocess.run([*hidden, "virsh", "-c", "far", "uri"], capture_output=True, check=False).returncode == 0
+    done = subprocess.run([*hidden, BINARY, "--root", defined.root, "-c", "far", "gc"], capture_output=True, text=True, check=False,
+                          env=defined.environment)
+    assert done.returncode == USAGE and "qemu+ext:///system" in done.stderr.splitlines()[0], done.stderr
+
+
+def test_the_refusal_of_a_plan_that_was_shown(make_lab):
+    """Whoever did not see it is told the command that shows it."""
+    lab = make_lab(1, "errshown")
+    domain = lab.fleet[0].domain
+    xml = domain.XMLDesc(2)  # inactive
+    domain.connect().defineXML(xml.replace("<target dev='vda'", "<transient/><target dev='vda'"))
+    try:
+        shown = lab.program("plan", lab.set_name, "--version", "2.0.0", status=REFUSED)
+        assert "virt-reimage" not in error_parts(shown.err)["next"]
+        dry = lab.program("upgrade", lab.set_name, "--version", "2.0.0", "--dry-run", status=REFUSED)
+        assert error_parts(dry.err)["next"] == error_parts(shown.err)["next"]
+        blind = lab.program("upgrade", lab.set_name, "--version", "2.0.0", status=REFUSED)
+        assert f"'virt-reimage upgrade {lab.set_name} --version 2.0.0 --dry-run' shows all" in error_parts(blind.err)["next"]
+    finally:
+        domain.connect().defineXML(xml)
 
 
 def test_what_is_quoted_cannot_make_a_line(published):

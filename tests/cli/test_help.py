@@ -73,6 +73,7 @@ def test_an_answer_that_cannot_be_written_is_an_error(program):
     with open("/dev/full", "w", encoding="utf-8") as full:
         done = subprocess.run(program.command("--help"), stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == FAILED and done.stderr.startswith("error: cannot write the output")
+    assert "\n  next:  make room" in done.stderr and done.stderr.endswith("\n  cause: No space left on device\n")
 
 
 def test_an_empty_root_is_not_the_current_directory(program):

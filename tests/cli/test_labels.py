@@ -10,7 +10,7 @@ import pytest
 
 from lib import cheap_guest
 from conftest import PREFIX
-from program import DONE, POLICY, REFUSED, USAGE
+from program import DONE, POLICY, REFUSED, USAGE, error_parts
 
 
 @pytest.fixture(scope="module", name="fleet")
@@ -132,7 +132,8 @@ def test_plan_says_what_would_stop_the_run(define, fleet):
         why = plan.json["wouldStop"]
         assert plan.json["batches"] == [] and why in plan.error()
         assert f"1 of 2 instances are unhealthy, at most 1 may be down at once; '{fleet[1].name}': the domain is paused" in why
-        assert "repair" in why
+        error = error_parts(plan.err)
+        assert "repair" in why and error["next"].startswith("repair them, take them out") and "repair" not in error["what"]
     finally:
         fleet[1].destroy()
     assert program.json("plan", "shop", "--role", "web")["wouldStop"] is None
