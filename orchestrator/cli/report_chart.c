@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The two charts of a report, as SVG within the page. What they show stands in its tables too, which is where a screen reader finds it. */
-#include "base/clock.h"
-#include "orchestrator/cli/report.h"
+#include "orchestrator/cli/report_private.h"
 
 #include <string.h>
 
@@ -175,8 +174,8 @@ void vr_report_timeline(GString *page, const json_t *document)
     g_string_append_printf(
         page,
         "<div class=\"scroll\" role=\"region\" aria-label=\"Timeline chart\" tabindex=\"0\">\n"
-        "<svg class=\"chart\" role=\"img\" aria-label=\"A row for each instance with its phases; the table of "
-        "instances has the same figures\" viewBox=\"0 0 %d %u\" width=\"%d\" height=\"%u\">\n",
+        "<svg class=\"chart\" role=\"img\" aria-label=\"A row for each instance with its phases; the table below "
+        "has the same figures\" viewBox=\"0 0 %d %u\" width=\"%d\" height=\"%u\">\n",
         NAME_WIDTH + PLOT_WIDTH + 20, height, NAME_WIDTH + PLOT_WIDTH + 20, height);
     draw_batches(page, document, length, height);
     draw_axis(page, length, height);
@@ -253,7 +252,7 @@ void vr_report_downtime(GString *page, const json_t *document)
         page,
         "<div class=\"scroll\" role=\"region\" aria-label=\"Downtime chart\" tabindex=\"0\">\n"
         "<svg class=\"chart\" role=\"img\" aria-label=\"How many instances were down for how long; the table "
-        "of instances has each of them\" viewBox=\"0 0 %d %d\" width=\"%d\" height=\"%d\">\n",
+        "of times has each of them\" viewBox=\"0 0 %d %d\" width=\"%d\" height=\"%d\">\n",
         20 + BUCKETS * BUCKET_WIDTH, COLUMN + 45, 20 + BUCKETS * BUCKET_WIDTH, COLUMN + 45);
     for (guint i = 0; i < BUCKETS; i++)
         draw_bucket(page, &histogram, i);

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""F11, J10: the page of one run says what its JSON says, and needs nothing but itself."""
+"""F11, J10: the page of one run says what its JSON says, and needs nothing but itself. That each key of the schema is on it: tests/orchestrator/report.py."""
 import html.parser
 import os
 import re
@@ -9,6 +9,8 @@ import pytest
 
 from lib import browser
 from program import FAILED, IMAGE, NO_LIBVIRT, POLICY, USAGE, crashing_image
+
+SPREADS = ("offMs", "osDownMs", "prepareMs", "stopMs", "switchMs", "startMs", "healthyMs")
 
 
 class Page(html.parser.HTMLParser):
@@ -86,24 +88,30 @@ def report(lab, number):
 def test_it_says_what_the_json_says(lab, number):
     document, text, page = report(lab, number)
     assert document["events"][0]["kind"] == "run-begin" and document["events"][-1]["kind"] == "run-end"
-    rows = {row[0]: row for row in page.rows["instances"][1:]}
-    assert set(rows) == set(lab.names)
+    rows, times = ({row[0]: row for row in page.rows[section][1:]} for section in ("instances", "times"))
+    assert set(rows) == set(times) == set(lab.names)
     for one in document["instances"]:
-        row, times = rows[one["domain"]], one["times"]
-        assert row[1:5] == [str(one["batch"]), one["phase"], f"{one['fromGeneration']} ({one['fromVersion']})",
-                            f"{one['toGeneration']} ({one['toVersion']})"]
-        assert row[5:] == [shown(times[key]) for key in ("prepareMs", "stopMs", "switchMs", "startMs", "healthyMs", "offMs",
-                                                         "osDownMs")]
+        assert rows[one["domain"]][1:] == [str(one["batch"]), one["phase"], f"{one['fromGeneration']} ({one['fromVersion']})",
+                                           f"{one['toGeneration']} ({one['toVersion']})", one["targetVersion"], one["swapState"],
+                                           one["reason"] or "-", one["uuid"]]
+        assert times[one["domain"]][1:] == [shown(one["times"][key]) for key in ("offMs", "osDownMs", "prepareMs", "stopMs", "switchMs",
+                                                                                "nvramMs", "startMs", "healthyMs")]
         assert [span["phase"] for span in one["timeline"]][:6] == ["prepare", "wait", "stop", "switch", "start", "health"]
         assert [span["durationMs"] is not None for span in one["timeline"]] == [True] * len(one["timeline"])
         for span in one["timeline"]:
             assert f"<title>{span['phase']}: {shown(span['durationMs'])}</title>" in text
-    assert page.bars[:-7] == [span["phase"] for one in document["instances"] for span in one["timeline"]]  # then the legend
+    spans = [(one["domain"], span) for one in document["instances"] for span in one["timeline"]]
+    assert page.bars[:-7] == [span["phase"] for _, span in spans]  # then the legend
+    assert [row[:2] + row[3:] for row in page.rows["timeline"][1:]] == [[name, span["phase"], shown(span["offsetMs"]), shown(span["durationMs"])]
+                                                                        for name, span in spans]
     assert [row[1] for row in page.rows["events"][1:]] == [event["kind"] for event in document["events"]]
-    disks = [(one["domain"], disk["target"], disk["path"], str(disk["sizeBytes"])) for one in document["instances"]
-             for disk in one["dataDisks"]["disks"]]
-    assert disks and [tuple(row[:4]) for row in page.rows["disks"][1:]] == disks
-    for key, row in zip(("offMs", "osDownMs"), page.rows["downtime"][1:]):
+    assert all(f'<time datetime="{event["time"]}">' in text for event in document["events"])
+    proofs = [(one["domain"], one["dataDisks"]) for one in document["instances"]]
+    disks = [[name, disk["target"], disk["path"], str(disk["sizeBytes"]), str(disk["depth"]), "no", "no", str(disk["device"]), str(disk["inode"]),
+              disk["headSha256"], disk["contentSha256"] or "-"] for name, proof in proofs for disk in proof["disks"]]
+    readings = len(proofs) + 1
+    assert [row[0] for row in page.rows["disks"][1:readings]] == lab.names and disks and page.rows["disks"][readings + 1:] == disks
+    for key, row in zip(SPREADS, page.rows["downtime"][1:], strict=True):
         spread = document["times"][key]
         assert row[1:] == [shown(spread["p50"]), shown(spread["p95"]), shown(spread["max"]), str(spread["count"])]
 

@@ -92,3 +92,11 @@ vr_test(orchestrator reports LINK vr_daemon)
 add_test(NAME orchestrator/openapi
   COMMAND /usr/bin/python3 ${CMAKE_CURRENT_SOURCE_DIR}/orchestrator/openapi.py ${PROJECT_SOURCE_DIR}/docs/openapi.yaml $<TARGET_FILE:test_route_table> $<TARGET_FILE:virt-reimage>)
 set_tests_properties(orchestrator/openapi PROPERTIES TIMEOUT 60)
+
+# The page of a run.
+set(REPORT ${PROJECT_SOURCE_DIR}/orchestrator/cli/report)
+add_executable(report_page orchestrator/report_page.c ${REPORT}.c ${REPORT}_chart.c ${REPORT}_disks.c ${REPORT}_summary.c ${REPORT}_tables.c)
+target_link_libraries(report_page PRIVATE vr_base PkgConfig::JANSSON)
+add_test(NAME orchestrator/report
+  COMMAND /usr/bin/python3 ${CMAKE_CURRENT_SOURCE_DIR}/orchestrator/report.py ${PROJECT_SOURCE_DIR}/docs/schemas $<TARGET_FILE:report_page>)
+set_tests_properties(orchestrator/report PROPERTIES TIMEOUT 60)
