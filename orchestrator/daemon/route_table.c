@@ -17,7 +17,7 @@ const VrRoute vr_routes[] = {
     {"PATCH", SET, VR_ROUTE_PATCH, FALSE, "set-define --no-apply -", "reason noApply"},
     {"DELETE", SET, VR_ROUTE_DOCUMENT, FALSE, "set-undefine {set}", ""},
     {"GET", SET "/instanceView", VR_ROUTE_DOCUMENT, TRUE, "status {set}", ""},
-    {"GET", SET "/plan", VR_ROUTE_DOCUMENT, TRUE, "plan {set}", "version role ignore"},
+    {"GET", SET "/plan", VR_ROUTE_DOCUMENT, TRUE, "plan {set}", "version role ignore printDiff"},
     {"GET", SET "/osUpgradeHistory", VR_ROUTE_DOCUMENT, TRUE, "history --azure {set}", ""},
     {"GET", SET "/history", VR_ROUTE_DOCUMENT, TRUE, "history {set}", "run"},
 
@@ -83,6 +83,7 @@ static const VrRouteField fields[] = {
     {"tempDisk", VR_FIELD_FLAG, "--temp-disk"},
     {"noAutoRollback", VR_FIELD_FLAG, "--no-auto-rollback"},
     {"noApply", VR_FIELD_FLAG, "--no-apply"},
+    {"printDiff", VR_FIELD_FLAG, "--print-diff"},
     {"canary", VR_FIELD_LIST, "--canary"},
     {"ignore", VR_FIELD_LIST, "--ignore"},
     {"upgradeDomain", VR_FIELD_ARGUMENT, NULL},

@@ -117,6 +117,18 @@ def test_what_is_read_is_what_the_command_says(shop, fleet):
     assert shop.program.snapshot() == before
 
 
+def test_a_plan_shows_what_it_would_change_where_it_is_asked_for(shop):
+    """G10 by HTTP; libvirt has its own rules for who may read a domain's configuration."""
+    plan = f"{SHOP}/plan?version=2.0.0"
+    said = shop.program.json("plan", "shop", "--version", "2.0.0", "--print-diff")["xmlDiffs"]
+    assert len(said) == 3 and all("+++" in one["diff"] for one in said)
+    assert shop.get(f"{plan}&printDiff=true").json["xmlDiffs"] == said
+    for path in (shop.rw, shop.ro):
+        assert shop.get(f"{plan}&printDiff=false", socket=path).json["xmlDiffs"] is shop.get(plan, socket=path).json["xmlDiffs"] is None
+    assert "--print-diff" in shop.fails(409, "Refused", "GET", f"{plan}&printDiff=true", socket=shop.ro)
+    shop.fails(400, "Usage", "GET", f"{plan}&printDiff=yes")
+
+
 def test_versions_are_found_by_publisher_offer_and_sku(program, serve):
     """A5: Azure's own route."""
     program("image-publish", "named", "1.0.0", program.image("1.0.0"), "--publisher", "local", "--offer", "debian", "--sku", "12")

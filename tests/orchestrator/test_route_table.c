@@ -179,6 +179,8 @@ static void a_request_becomes_words(void **state)
                  "--json reimage --detach --all -- shop");
     expect_words("POST", SHOP "/rollback", "toGeneration=0", "{\"instanceIds\": [\"a\"]}",
                  "--json rollback --detach --to-generation=0 -- shop a");
+    expect_words("GET", SHOP "/plan", "printDiff=true&version=2.0.0", NULL,
+                 "--json plan --version=2.0.0 --print-diff -- shop");
     expect_words("POST", SHOP "/rollingUpgrades/walk", "upgradeDomain=3", NULL, "--json walk -- shop 3");
     expect_words("POST", SHOP "/rollingUpgrades/cancel", "now=true", NULL, "--json cancel --now -- shop");
     expect_words("POST", SHOP "/rollingUpgrades/cancel", "now=false", NULL, "--json cancel -- shop");
