@@ -93,6 +93,19 @@ gboolean vr_control_say(int dir_fd, const char *set_name, VrEventType type, guin
     return ok;
 }
 
+static void add_its_words(const GString *answer, GError **error)
+{
+    json_t *document = json_loadb(answer->str, answer->len, 0, NULL);
+    const json_t *said = json_object_get(document, "error");
+    const char *code = json_string_value(json_object_get(said, "code"));
+    const char *message = json_string_value(json_object_get(said, "message"));
+    g_autofree char *shown_code = vr_printable(code, -1), *shown = vr_printable(message, -1);
+
+    if (code && message)
+        vr_error_cause(error, "%s: %s", shown_code, shown);
+    json_decref(document);
+}
+
 char *vr_control_look(int dir_fd, const char *set_name, GError **error)
 {
     g_autoptr(GString) answer = g_string_new(NULL);
@@ -104,5 +117,6 @@ char *vr_control_look(int dir_fd, const char *set_name, GError **error)
         return g_string_free(g_steal_pointer(&answer), FALSE);
     g_set_error(error, VR_ERROR, VR_ERROR_DISCONNECTED, "the process of the run of '%s' answers with status %ld",
                 set_name, status);
+    add_its_words(answer, error);
     return NULL;
 }

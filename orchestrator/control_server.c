@@ -7,6 +7,7 @@
 #include "base/fd.h"
 #include "orchestrator/control.h"
 #include "orchestrator/control_routes.h"
+#include "orchestrator/http_codes.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -47,10 +48,20 @@ static enum MHD_Result send_json(struct MHD_Connection *connection, unsigned sta
     return queued;
 }
 
-static enum MHD_Result send_error(struct MHD_Connection *connection, unsigned status, const char *code,
-                                  const char *message)
+/* code: a VrErrorCode */
+static enum MHD_Result send_error(struct MHD_Connection *connection, unsigned status, int code, const char *message)
 {
-    return send_json(connection, status, json_pack("{s:{s:s, s:s}}", "error", "code", code, "message", message));
+    return send_json(connection, status,
+                     json_pack("{s:{s:s, s:s}}", "error", "code", vr_error_name(code), "message", message));
+}
+
+/* An error of the request itself. */
+static enum MHD_Result send_refusal(struct MHD_Connection *connection, VrHttpCode code, const char *message)
+{
+    const VrHttpCodeInfo *info = vr_http_code_info(code);
+
+    return send_json(connection, (unsigned)info->status,
+                     json_pack("{s:{s:s, s:s}}", "error", "code", info->name, "message", message));
 }
 
 /* ---- who ---- */
@@ -91,13 +102,23 @@ static void add_moment(const VrControlServer *server, json_t *document)
     json_object_set_new(document, "wakesAt", json_integer(vr_executor_wakes_us(server->executor)));
 }
 
+/* What a new process would go on from is in the history, and nobody else's business. */
+static void leave_out_memory(json_t *document)
+{
+    static const char *const keys[] = {"rollout", "seen", "seenBoot"};
+
+    for (guint i = 0; i < G_N_ELEMENTS(keys); i++)
+        (void)json_object_del(document, keys[i]);
+}
+
 static enum MHD_Result get_latest(VrControlServer *server, struct MHD_Connection *connection)
 {
     g_autofree char *state = vr_executor_state(server->executor);
     json_t *document = state ? json_loads(state, 0, NULL) : NULL;
 
     if (!document)
-        return send_error(connection, MHD_HTTP_SERVICE_UNAVAILABLE, "NotReady", "the run has not begun");
+        return send_refusal(connection, VR_HTTP_NOT_READY, "the run has not begun");
+    leave_out_memory(document);
     json_object_set_new(document, "runId", json_string(server->run_id));
     add_moment(server, document);
     return send_json(connection, MHD_HTTP_OK, document);
@@ -125,11 +146,11 @@ static enum MHD_Result post(VrControlServer *server, struct MHD_Connection *conn
     guint domain = 0;
 
     if (type == VR_EVENT_WALK && !read_domain(connection, &domain))
-        return send_error(connection, MHD_HTTP_BAD_REQUEST, "BadRequest", "upgradeDomain must be a number from 0");
+        return send_error(connection, MHD_HTTP_BAD_REQUEST, VR_ERROR_USAGE, "upgradeDomain must be a number from 0");
     if (type == VR_EVENT_CANCEL && g_strcmp0(now, "true") == 0)
         type = VR_EVENT_CANCEL_NOW;
     if (!vr_executor_control(server->executor, type, domain, who, &answer, &text, &local))
-        return send_error(connection, MHD_HTTP_CONFLICT, "Conflict", local->message);
+        return send_error(connection, MHD_HTTP_CONFLICT, VR_ERROR_CONFLICT, local->message);
     return send_json(connection, answer == VR_ANSWER_BORDER ? MHD_HTTP_ACCEPTED : MHD_HTTP_OK,
                      json_pack("{s:s, s:s}", "answer", vr_answer_name(answer), "message", text));
 }
@@ -156,13 +177,13 @@ static enum MHD_Result route(VrControlServer *server, struct MHD_Connection *con
     VrEventType type;
 
     if (!who)
-        return send_error(connection, MHD_HTTP_FORBIDDEN, "Forbidden", "only root and the owner of the run are let in");
+        return send_refusal(connection, VR_HTTP_FORBIDDEN, "only root and the owner of the run are let in");
     if (verb && g_str_equal(verb, VR_CONTROL_LATEST) && is_get)
         return get_latest(server, connection);
     if (!verb || (!g_str_equal(verb, VR_CONTROL_LATEST) && !vr_control_event(verb, &type)))
-        return send_error(connection, MHD_HTTP_NOT_FOUND, "NotFound", "there is no such thing here");
+        return send_error(connection, MHD_HTTP_NOT_FOUND, VR_ERROR_NOT_FOUND, "there is no such thing here");
     if (g_str_equal(verb, VR_CONTROL_LATEST) || !g_str_equal(method, MHD_HTTP_METHOD_POST))
-        return send_error(connection, MHD_HTTP_METHOD_NOT_ALLOWED, "MethodNotAllowed", "GET latest, POST the others");
+        return send_refusal(connection, VR_HTTP_METHOD_NOT_ALLOWED, "GET latest, POST the others");
     return post(server, connection, type, who);
 }
 

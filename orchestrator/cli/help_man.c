@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "orchestrator/cli/cli.h"
 #include "orchestrator/config.h"
+#include "orchestrator/http_codes.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -187,15 +188,29 @@ static const Entry environment[] = {
     {"VIRT_REIMAGE_DEBUG", "1: as --debug"},
 };
 
-static void put_code(const VrErrorCodeInfo *info)
+/* kind: "exit" or "HTTP" */
+static void put_code(const char *name, const char *kind, int status, const char *meaning, const char *next)
 {
     fputs(".TP\n", stdout);
-    put_bold(info->name);
-    printf(" (exit status %d)\n", info->exit_status);
-    put(info->meaning);
+    put_bold(name);
+    printf(" (%s status %d)\n", kind, status);
+    put(meaning);
     fputs(".\n.br\n", stdout);
-    put(info->next);
+    put(next);
     fputs(".\n", stdout);
+}
+
+static void put_codes(void)
+{
+    for (int code = 0; code < VR_ERROR_LAST_; code++) {
+        const VrErrorCodeInfo *info = vr_error_code_info(code);
+        put_code(info->name, "exit", info->exit_status, info->meaning, info->next);
+    }
+    put_paragraphs("An answer over HTTP may have one of these instead, which are about the request:", "");
+    for (int code = 0; code < VR_HTTP_CODES_; code++) {
+        const VrHttpCodeInfo *info = vr_http_code_info((VrHttpCode)code);
+        put_code(info->name, "HTTP", info->status, info->meaning, info->next);
+    }
 }
 
 static void put_errors(void)
@@ -218,8 +233,7 @@ static void put_errors(void)
                    "error does not\n"
                    "say it better:",
                    "");
-    for (int code = 0; code < VR_ERROR_LAST_; code++)
-        put_code(vr_error_code_info(code));
+    put_codes();
 }
 
 static void put_page_1(const char *date)

@@ -38,12 +38,24 @@ enum MHD_Result vr_answer_json(struct MHD_Connection *connection, guint status, 
     return send_response(connection, status, TYPE_JSON, response);
 }
 
-enum MHD_Result vr_answer_error(struct MHD_Connection *connection, guint status, const char *code, const char *message)
+static enum MHD_Result answer(struct MHD_Connection *connection, guint status, const char *code, const char *message)
 {
     g_autofree char *shown = vr_printable(message, -1);
 
     return vr_answer_json(connection, status, NULL,
                           json_pack("{s:{s:s, s:s}}", "error", "code", code, "message", shown));
+}
+
+enum MHD_Result vr_answer_error(struct MHD_Connection *connection, guint status, int code, const char *message)
+{
+    return answer(connection, status, vr_error_name(code), message);
+}
+
+enum MHD_Result vr_answer_refusal(struct MHD_Connection *connection, VrHttpCode code, const char *message)
+{
+    const VrHttpCodeInfo *info = vr_http_code_info(code);
+
+    return answer(connection, (guint)info->status, info->name, message);
 }
 
 enum MHD_Result vr_answer_file(struct MHD_Connection *connection, guint status, const char *type, int fd, guint64 size)

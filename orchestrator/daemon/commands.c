@@ -319,13 +319,13 @@ enum MHD_Result vr_commands_answer(VrCommands *commands, struct MHD_Connection *
     enum MHD_Result queued;
 
     if (!asks_for_upgrade(connection))
-        return vr_answer_error(connection, MHD_HTTP_UPGRADE_REQUIRED, "UpgradeRequired",
-                               "this needs Connection: Upgrade and Upgrade: " UPGRADE);
+        return vr_answer_refusal(connection, VR_HTTP_UPGRADE_REQUIRED,
+                                 "this needs Connection: Upgrade and Upgrade: " UPGRADE);
     if (!is_ours(commands, connection))
-        return vr_answer_error(connection, MHD_HTTP_MISDIRECTED_REQUEST, "Misdirected",
-                               "this daemon serves another libvirt or another store");
+        return vr_answer_refusal(connection, VR_HTTP_MISDIRECTED,
+                                 "this daemon serves another libvirt or another store");
     if (commands->stopping)
-        return vr_answer_error(connection, MHD_HTTP_SERVICE_UNAVAILABLE, "Busy", "the daemon is being stopped");
+        return vr_answer_refusal(connection, VR_HTTP_STOPPING, "the daemon is being stopped");
     response = MHD_create_response_for_upgrade(on_upgrade, commands);
     MHD_add_response_header(response, MHD_HTTP_HEADER_UPGRADE, UPGRADE);
     queued = MHD_queue_response(connection, MHD_HTTP_SWITCHING_PROTOCOLS, response);

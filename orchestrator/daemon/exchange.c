@@ -3,7 +3,6 @@
 
 #include "base/error.h"
 #include "base/fd.h"
-#include "orchestrator/daemon/answers.h"
 #include "orchestrator/error_json.h"
 
 #include <errno.h>
@@ -38,7 +37,6 @@ void vr_exchange_free(VrExchange *exchange)
     json_decref(exchange->document);
     vr_fd_clear(&exchange->out);
     g_free(exchange->patched);
-    g_free(exchange->code);
     g_free(exchange->message);
     g_clear_error(&exchange->error);
     g_free(exchange->location);
@@ -54,23 +52,31 @@ void vr_exchange_settle(VrExchange *exchange, guint status)
     vr_request_go_on(exchange->request);
 }
 
-void vr_exchange_fail(VrExchange *exchange, guint status, const char *code, const char *message)
+void vr_exchange_fail(VrExchange *exchange, guint status, int code, const char *message)
 {
-    exchange->code = g_strdup(code);
+    exchange->code = code;
     exchange->message = g_strdup(message);
     vr_exchange_settle(exchange, status);
 }
 
-/* By the name of an error, and where a job has not said one by its exit status. */
-static guint status_of(const char *code, int exit_status)
+void vr_exchange_refuse(VrExchange *exchange, VrHttpCode code, const char *message)
+{
+    exchange->refused = TRUE;
+    exchange->http_code = code;
+    exchange->message = g_strdup(message);
+    vr_exchange_settle(exchange, (guint)vr_http_code_info(code)->status);
+}
+
+/* By the code of an error, and where a job has not said one by its exit status. */
+static guint status_of(int code, int exit_status)
 {
     static const struct {
-        const char *code;
+        int code;
         guint status;
-    } by_code[] = {{"NotFound", MHD_HTTP_NOT_FOUND},
-                   {"NoSpace", MHD_HTTP_INSUFFICIENT_STORAGE},
-                   {"Timeout", MHD_HTTP_GATEWAY_TIMEOUT},
-                   {"Disconnected", MHD_HTTP_SERVICE_UNAVAILABLE}};
+    } by_code[] = {{VR_ERROR_NOT_FOUND, MHD_HTTP_NOT_FOUND},
+                   {VR_ERROR_NO_SPACE, MHD_HTTP_INSUFFICIENT_STORAGE},
+                   {VR_ERROR_TIMEOUT, MHD_HTTP_GATEWAY_TIMEOUT},
+                   {VR_ERROR_DISCONNECTED, MHD_HTTP_SERVICE_UNAVAILABLE}};
     static const guint by_status[] = {[2] = MHD_HTTP_BAD_REQUEST,
                                       [3] = MHD_HTTP_CONFLICT,
                                       [4] = MHD_HTTP_CONFLICT,
@@ -78,7 +84,7 @@ static guint status_of(const char *code, int exit_status)
                                       [6] = MHD_HTTP_CONFLICT};
 
     for (guint i = 0; i < G_N_ELEMENTS(by_code); i++)
-        if (g_strcmp0(code, by_code[i].code) == 0)
+        if (code == by_code[i].code)
             return by_code[i].status;
     if (exit_status >= 0 && exit_status < (int)G_N_ELEMENTS(by_status) && by_status[exit_status])
         return by_status[exit_status];
@@ -87,7 +93,7 @@ static guint status_of(const char *code, int exit_status)
 
 void vr_exchange_fail_error(VrExchange *exchange, const GError *error)
 {
-    const char *code = vr_error_name(vr_error_code(error));
+    int code = vr_error_code(error);
     guint status = status_of(code, vr_error_exit_status(error));
 
     /* it is we who are busy, not the set */
@@ -104,7 +110,9 @@ enum MHD_Result vr_exchange_send(VrExchange *exchange)
 
     if (exchange->error)
         return vr_answer_json(connection, exchange->status, NULL, vr_error_json(exchange->error));
-    if (exchange->code)
+    if (exchange->refused)
+        return vr_answer_refusal(connection, exchange->http_code, exchange->message);
+    if (exchange->message)
         return vr_answer_error(connection, exchange->status, exchange->code, exchange->message);
     if (exchange->out >= 0)
         return vr_answer_file(connection, exchange->status, text ? TYPE_OPENMETRICS : TYPE_JSON,
@@ -157,7 +165,7 @@ void vr_exchange_run(VrExchange *exchange, const char *const *words, const char 
 
 gboolean vr_exchange_check(VrExchange *exchange, const VrJobOutput *output, const char *before)
 {
-    const char *code = output->code ? output->code : vr_error_name(VR_ERROR_FAILED);
+    int code = vr_error_code_named(output->code);
     g_autofree char *message = NULL;
 
     if (output->exit_status == 0)

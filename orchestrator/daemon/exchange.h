@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "orchestrator/daemon/answers.h"
 #include "orchestrator/daemon/jobs.h"
 #include "orchestrator/daemon/route_table.h"
 #include "orchestrator/daemon/server.h"
@@ -31,8 +32,11 @@ struct VrExchange {
     /* the answer */
     gboolean settled;
     guint status;
-    char *code, *message; /* of an error; NULL: it is none */
-    GError *error;        /* ... with all that it says, where it is one of ours; NULL: it has these two only */
+    gboolean refused; /* before anything was asked for: http_code and message say why */
+    VrHttpCode http_code;
+    int code;      /* of an error (VrErrorCode), where there is a message */
+    char *message; /* NULL: it is none */
+    GError *error; /* ... with all that it says, where it is one of ours; NULL: it has these two only */
     char *location;
     int out; /* a file; -1: none */
     guint64 out_size;
@@ -47,7 +51,8 @@ void vr_exchange_run(VrExchange *exchange, const char *const *words, const char 
 
 /* One of these once. The request goes on where it waits. */
 void vr_exchange_settle(VrExchange *exchange, guint status);
-void vr_exchange_fail(VrExchange *exchange, guint status, const char *code, const char *message);
+void vr_exchange_fail(VrExchange *exchange, guint status, int code, const char *message); /* a VrErrorCode */
+void vr_exchange_refuse(VrExchange *exchange, VrHttpCode code, const char *message);
 void vr_exchange_fail_error(VrExchange *exchange, const GError *error);
 
 /* The steps. */

@@ -95,7 +95,7 @@ static void on_dumped(VrExchange *exchange, VrJobOutput *output)
         return;
     text = vr_exchange_read(output, MODEL_MAX);
     if (!text) {
-        vr_exchange_fail(exchange, MHD_HTTP_INTERNAL_SERVER_ERROR, vr_error_name(VR_ERROR_INVALID),
+        vr_exchange_fail(exchange, MHD_HTTP_INTERNAL_SERVER_ERROR, VR_ERROR_INVALID,
                          "the model that the set has cannot be read");
         return;
     }
@@ -114,7 +114,7 @@ void vr_exchange_patch(VrExchange *exchange)
     const char *dump[] = {"set-dump", "--", set, NULL};
 
     if (!g_hash_table_add(exchange->patching, g_strdup(set))) {
-        vr_exchange_fail(exchange, MHD_HTTP_CONFLICT, vr_error_name(VR_ERROR_BUSY),
+        vr_exchange_fail(exchange, MHD_HTTP_CONFLICT, VR_ERROR_BUSY,
                          "another PATCH of this set is under way; try again when it is done");
         return;
     }

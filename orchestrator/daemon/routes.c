@@ -110,11 +110,11 @@ static void fail_without_route(VrExchange *exchange)
     if (exchange->match.path_known) {
         g_autofree char *methods = vr_route_methods(exchange->request->path);
         message = g_strdup_printf("%s is there, and is for %s only", path, methods);
-        vr_exchange_fail(exchange, MHD_HTTP_METHOD_NOT_ALLOWED, "MethodNotAllowed", message);
+        vr_exchange_refuse(exchange, VR_HTTP_METHOD_NOT_ALLOWED, message);
         return;
     }
     message = g_strdup_printf("there is no path %s; docs/http.md lists those that are", path);
-    vr_exchange_fail(exchange, MHD_HTTP_NOT_FOUND, "NotFound", message);
+    vr_exchange_fail(exchange, MHD_HTTP_NOT_FOUND, VR_ERROR_NOT_FOUND, message);
 }
 
 static gboolean has_no_route(VrExchange *exchange)
@@ -125,8 +125,8 @@ static gboolean has_no_route(VrExchange *exchange)
     if (!match->route)
         fail_without_route(exchange);
     else if (peer->read_only && !match->route->read_only)
-        vr_exchange_fail(exchange, MHD_HTTP_FORBIDDEN, "Forbidden",
-                         "this socket only reads; " VR_SOCKET_NAME " is for root and the group " VR_SOCKET_GROUP);
+        vr_exchange_refuse(exchange, VR_HTTP_FORBIDDEN,
+                           "this socket only reads; " VR_SOCKET_NAME " is for root and the group " VR_SOCKET_GROUP);
     else
         return FALSE;
     return TRUE;
@@ -138,12 +138,13 @@ static gboolean is_badly_put(VrExchange *exchange)
     g_autoptr(GError) error = NULL;
 
     if (!exchange->query) {
-        vr_exchange_fail(exchange, MHD_HTTP_BAD_REQUEST, "Usage", "the query is no text, or says something twice");
+        vr_exchange_fail(exchange, MHD_HTTP_BAD_REQUEST, VR_ERROR_USAGE,
+                         "the query is no text, or says something twice");
         return TRUE;
     }
     if (!is_known_version(exchange->query)) {
-        vr_exchange_fail(exchange, MHD_HTTP_BAD_REQUEST, "InvalidApiVersionParameter",
-                         "this api-version is not known; GET / lists those that are, and it may be left out");
+        vr_exchange_refuse(exchange, VR_HTTP_INVALID_API_VERSION,
+                           "this api-version is not known; GET / lists those that are, and it may be left out");
         return TRUE;
     }
     exchange->body = vr_body_parse(body ? body->str : NULL, body ? body->len : 0, &error);
@@ -190,7 +191,7 @@ static enum MHD_Result answer_new(VrRoutes *routes, VrRequest *request)
     if (kind == VR_ROUTE_ABOUT)
         return answer_about(routes, request);
     if (routes->stopping) {
-        vr_exchange_fail(exchange, MHD_HTTP_SERVICE_UNAVAILABLE, "Stopping", "virt-reimaged is being stopped");
+        vr_exchange_refuse(exchange, VR_HTTP_STOPPING, "virt-reimaged is being stopped");
         return vr_exchange_send(exchange);
     }
     if (kind == VR_ROUTE_COMMANDS) {

@@ -186,10 +186,11 @@ static void meet(Door *door, int *fd)
         return;
     peer.read_only = door->listen.read_only;
     if (!vr_peer_may(server->peers, &peer, door->listen.group))
-        refuse(*fd, "403 Forbidden", "Forbidden",
+        refuse(*fd, "403 Forbidden", vr_http_code_info(VR_HTTP_FORBIDDEN)->name,
                "this socket is for root and the group " VR_SOCKET_GROUP "; " VR_SOCKET_RO_NAME " is for everybody");
     else if (!vr_peers_add(server->peers, &peer))
-        refuse(*fd, "503 Service Unavailable", "Busy", "too many connections are open; close some, and try again");
+        refuse(*fd, "503 Service Unavailable", vr_error_name(VR_ERROR_BUSY),
+               "too many connections are open; close some, and try again");
     else
         let_in(server, &peer, fd);
 }
@@ -292,8 +293,7 @@ static gboolean take_body(VrRequest *request, const char *bytes, gsize length)
 
 static enum MHD_Result too_large(struct MHD_Connection *of)
 {
-    return vr_answer_error(of, MHD_HTTP_CONTENT_TOO_LARGE, "TooLarge",
-                           "a body may have 1 MiB, and all bodies that are being read 8 MiB");
+    return vr_answer_refusal(of, VR_HTTP_TOO_LARGE, "a body may have 1 MiB, and all bodies that are being read 8 MiB");
 }
 
 /* Called once with the headers, then for each piece of the body, then once more without a piece; and once more when it was

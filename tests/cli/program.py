@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import time
 
-from lib import cheap_guest, schemas
+from lib import cheap_guest, schemas, unix_http
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BINARY = os.environ.get("VIRT_REIMAGE", os.path.join(TOP, "build/dev/virt-reimage"))
@@ -104,6 +104,13 @@ class Program:
         """For tests that send signals."""
         return subprocess.Popen(self.command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                 env=self.environment)
+
+    def control(self, set_name, method, what):
+        """(status, document) of the process of the set's run, of which `what` is asked (docs/control.md)."""
+        answer = unix_http.request(f"{self.root}/run/{set_name}/control", method, f"/virtualMachineScaleSets/{set_name}/rollingUpgrades/{what}")
+        document = json.loads(answer.body)
+        schemas.check(document, "control")
+        return answer.status, document
 
     def fails(self, status, *arguments, **options):
         """Fails with that status and one error line, and changes nothing; returns the line."""

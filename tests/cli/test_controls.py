@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from lib import schemas
 from program import DONE, FAILED, OWNED, POLICY, REFUSED, USAGE, crashing_image, wait_for
 
 PAUSE = "    pauseTimeBetweenBatches: PT1S\n"
@@ -347,6 +348,17 @@ def the_socket_is_hostile_ground(lab):
     for one in idle:
         one.close()
     assert lab.status()["openRun"]["point"] == "approval"  # and it is where it was
+    the_socket_says(lab)
+
+
+def the_socket_says(lab):
+    """docs/schemas/control.schema.json; and nothing of what only its next process would want."""
+    said = [lab.program.control(lab.set_name, "POST", word) for word in ("pause", "pause", "resume", "resume")]
+    assert [(status, one["answer"]) for status, one in said] == [(200, "now"), (200, "already"), (200, "now"), (200, "already")]
+    status, where = lab.program.control(lab.set_name, "GET", "latest")
+    assert (status, where["hold"], where["copies"], where["runId"]) == (200, "approval", [], lab.status()["runId"])
+    status, error = lab.program.control(lab.set_name, "POST", "walk?upgradeDomain=x")
+    assert (status, error["error"]["code"]) == (400, "Usage")
 
 
 def ask(path, request):
@@ -364,4 +376,6 @@ def ask(path, request):
     if not answer:
         return None, ""
     head, _, body = answer.decode().partition("\r\n\r\n")
+    if body.startswith("{"):
+        schemas.check(json.loads(body), "control")
     return int(head.split()[1]), body

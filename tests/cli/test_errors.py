@@ -223,6 +223,10 @@ def test_the_manual_page_has_the_table(table):
     section = page.partition(".SH ERRORS\n")[2].partition("\n.SH ")[0].replace("\\-", "-").replace("\\&", "")
     rows = re.findall(r"^\.TP\n\\fB(\w+)\\fR \(exit status (\d)\)\n(.+)\.\n\.br\n(.+)\.$", section, re.MULTILINE)
     assert {code: (int(status), meaning, todo) for code, status, meaning, todo in rows} == table and len(table) == 20
+    rows = re.findall(r"^\.TP\n\\fB(\w+)\\fR \(HTTP status (\d+)\)\n(.+)\.\n\.br\n(.+)\.$", section, re.MULTILINE)
+    with open(os.path.join(TOP, "docs/errors.md"), encoding="utf-8") as file:
+        assert rows == re.findall(r"^\| `(\w+)` \| (\d{3}) \| (.+?) \| (.+?) \|$", file.read(), re.MULTILINE)
+    assert len(rows) == 8
 
 
 # --- each code ----------------------------------------------------------------------------------------

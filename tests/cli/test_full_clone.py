@@ -122,10 +122,18 @@ def fixture_big(lab):
     return "4.0.0"
 
 
+def copying(lab):
+    """What the process of the run says of its copies (docs/control.md)."""
+    status, said = lab.program.control(lab.set_name, "GET", "latest")
+    assert status == 200 and said["copies"] and {one["uuid"] for one in said["copies"]} <= {guest.uuid for guest in lab.fleet}
+    assert all(0 <= one["done"] <= one["total"] > 0 for one in said["copies"]), said["copies"]
+
+
 def test_ctrl_c_ends_a_copy(lab, big):
     before = boots_of(lab)
     run = lab.program.start("upgrade", lab.set_name, "--version", big)
     wait_copy(lab, run)
+    copying(lab)
     run.send_signal(signal.SIGINT)
     asked = time.monotonic()
     _, err = run.communicate(timeout=60)

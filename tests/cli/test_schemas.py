@@ -13,8 +13,9 @@ import yaml
 from lib import schemas
 from program import TOP, Program
 
-# Azure's, which has no value where ours is null; and the parts of an error.
-MAY_BE_MISSING = {("history", "azureProperties"): {"error", "targetImageReference"}, ("error", "error"): {"cause", "now", "next"}}
+# Azure's, which has no value where ours is null; the parts of an error; and what the process of a run has nothing to say of.
+MAY_BE_MISSING = {("history", "azureProperties"): {"error", "targetImageReference"}, ("error", "error"): {"cause", "now", "next"},
+                  ("control", "state"): {"hold", "holdText"}}
 NAMES = sorted(schemas.names())
 
 
@@ -182,8 +183,11 @@ def test_errors():
         with pytest.raises(AssertionError):
             schemas.check_error(json.dumps({"error": {**good["error"], **bad}}, separators=(",", ":")))
     with open(os.path.join(TOP, "docs/errors.md"), encoding="utf-8") as file:
-        table = re.findall(r"^\| `(\w+)` \|", file.read(), re.MULTILINE)
-    assert schemas.load("error")["properties"]["error"]["properties"]["code"]["enum"] == table
+        text = file.read()
+    of_commands, of_http = (re.findall(rf"^\| `(\w+)` \| \d{{{digits}}} \|", text, re.MULTILINE) for digits in (1, 3))
+    assert schemas.load("error")["properties"]["error"]["properties"]["code"]["enum"] == of_commands
+    assert schemas.response_of("GET", "/", 500)["properties"]["error"]["properties"]["code"]["enum"] == of_commands + of_http
+    assert set(schemas.load("control")["$defs"]["error"]["properties"]["code"]["enum"]) <= {*of_commands, *of_http}
 
 
 @pytest.mark.parametrize("words", [["status", "nosuch"], ["status"], ["status", "--nosuch", "shop"], ["metrics"], ["nosuch"],

@@ -12,7 +12,7 @@ DOCS = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.absp
 FOLDER = os.path.join(DOCS, "schemas")
 SUFFIX = ".schema.json"
 WITH_VALUE = {"-c", "--connect", "--root"}  # global options that may come before the command
-NOT_OF_A_COMMAND = {"common", "events", "error"}
+NOT_OF_A_COMMAND = {"common", "events", "error", "control"}
 
 
 def path_of(name):

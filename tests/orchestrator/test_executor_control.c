@@ -44,12 +44,24 @@ typedef struct {
     gboolean ok;
 } Stage;
 
+/* It has a number and listens, and has not made its first step. */
+static void not_ready(const Stage *stage)
+{
+    g_autoptr(GError) error = NULL;
+
+    assert_null(vr_control_look(stage->dir, "shop", &error));
+    assert_int_equal(error->code, VR_ERROR_DISCONNECTED);
+    assert_non_null(strstr(error->message, "answers with status 503: NotReady: "));
+}
+
 static void told(const VrProgress *progress, void *data)
 {
     Stage *stage = data;
 
-    if (progress->kind == VR_PROGRESS_RUN)
+    if (progress->kind == VR_PROGRESS_RUN) {
         stage->server = vr_control_server_new(stage->dir, progress->run, stage->executor, &stage->error);
+        not_ready(stage);
+    }
     if (progress->kind == VR_PROGRESS_WAIT)
         g_atomic_int_inc(&stage->holds);
 }
