@@ -72,6 +72,45 @@ class Result:
         return error_line(self.err)
 
 
+class Lines:
+    """Standard output of a program that runs. No byte is read before it is asked for, so that communicate() has all that comes behind the last line."""
+
+    def __init__(self, file, words):
+        self.file, self.words = file, words
+
+    def readline(self):
+        line = bytearray()
+        while not line.endswith(b"\n") and (byte := os.read(self.file.fileno(), 1)):
+            line += byte
+        text = line.decode()
+        schemas.check_line(self.words, text)
+        return text
+
+    def __iter__(self):
+        return iter(self.readline, "")
+
+    def read(self):
+        return "".join(self)
+
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+
+
+class Running(subprocess.Popen):
+    """A command that runs, whose JSON is held against its schema however a test reads it (K4)."""
+
+    def __init__(self, command, words, **options):
+        super().__init__(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+        self.words, self.stdout = words, Lines(self.stdout, words)
+
+    def communicate(self, *arguments, **options):
+        out, err = super().communicate(*arguments, **options)
+        for line in out.splitlines(keepends=True):
+            schemas.check_line(self.words, line)
+        schemas.check_error(err)
+        return out, err
+
+
 class Program:
     """socket_dir: of the daemon that it asks; empty: of none, so that one of this host does not answer for it."""
 
@@ -102,8 +141,7 @@ class Program:
 
     def start(self, *arguments):
         """For tests that send signals."""
-        return subprocess.Popen(self.command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                                env=self.environment)
+        return Running(self.command(*arguments), arguments, env=self.environment)
 
     def control(self, set_name, method, what):
         """(status, document) of the process of the set's run, of which `what` is asked (docs/control.md)."""

@@ -13,6 +13,7 @@ FOLDER = os.path.join(DOCS, "schemas")
 SUFFIX = ".schema.json"
 WITH_VALUE = {"-c", "--connect", "--root"}  # global options that may come before the command
 NOT_OF_A_COMMAND = {"common", "events", "error", "control"}
+STREAMS = {"events", "set-define", "set-edit"}  # a document a line, as it comes
 
 
 def path_of(name):
@@ -101,6 +102,12 @@ def check_output(words, text):
     if name and text and ("--json" in words or "--azure" in words):
         for document in documents(text):
             check(document, name)
+
+
+def check_line(words, line):
+    """A line of a command that still runs; what is no whole one says nothing."""
+    if schema_of(words) in STREAMS and line.endswith("\n"):
+        check_output(words, line)
 
 
 def check_error(text):
