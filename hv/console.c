@@ -248,7 +248,7 @@ static const char *after_escape(const char *at, const char *end)
             ;
         return MIN(at + 1, end);
     }
-    if (at < end && strchr("]PX^_", *at) != NULL) { /* a text, ended by BEL or ESC \ */
+    if (at < end && *at != '\0' && strchr("]PX^_", *at) != NULL) { /* a text, ended by BEL or ESC \ */
         for (at++; at < end && *at != '\a' && *at != ESC; at++)
             ;
         return MIN(at + (at < end && *at == ESC ? 2 : 1), end);

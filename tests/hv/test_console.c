@@ -194,6 +194,7 @@ static void a_person_sees_text(void **state)
     says("tab\there\0\001\177.\n", "tab here.|");
     says("gr\303\274n \377\376 \302\23331m\n", "grün \357\277\275\357\277\275 ?31m|");
     says("a\033", "a|");
+    says("a\033\0b\n", "ab|");            /* a zero byte begins no text that goes on to the end of the line */
     says("\342\200\256evil\n", "?evil|"); /* right to left override: no letter */
     expect_lines("1\n2\n3\n4\n", 8, 2, "3|4|");
     expect_lines("1\n2\n", 4, 0, "");
