@@ -14,7 +14,6 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -340,62 +339,6 @@ static void a_flood_is_passed_over(void **state)
     assert_memory_equal(bytes + length - 13, "the last word", 13);
 }
 
-static struct {
-    int fuse;
-    char *dir;
-} hanging = {.fuse = -1};
-
-/* A file system that nobody serves. */
-static void hang(const char *top)
-{
-    g_autofree char *options = NULL;
-
-    hanging.fuse = open("/dev/fuse", O_RDWR | O_CLOEXEC);
-    hanging.dir = g_build_filename(top, "nfs", NULL);
-    options = g_strdup_printf("fd=%d,rootmode=40000,user_id=0,group_id=0", hanging.fuse);
-    assert_int_equal(g_mkdir(hanging.dir, 0700), 0);
-    assert_int_equal(mount("hangs", hanging.dir, "fuse", 0, options), 0);
-}
-
-/* All that waits for it is answered with an error. After a test that failed, too: nothing could end a process with such a thread that a sanitizer stops. */
-static int let_go(void **state)
-{
-    (void)state;
-    vr_fd_clear(&hanging.fuse);
-    if (hanging.dir)
-        (void)umount2(hanging.dir, MNT_DETACH);
-    g_clear_pointer(&hanging.dir, g_free);
-    return 0;
-}
-
-/* A hung NFS server, before the start and after it: a swap does not wait for its log, and the log says why it is empty. */
-static void a_file_system_that_hangs_holds_nothing_up(void **state)
-{
-    static const char *const devices[] = {"<serial type='pty'><log file='%s/nfs/log' append='on'/></serial>",
-                                          "<serial type='pty'><log file='%s/nfs/log'/></serial>"};
-
-    if (geteuid() != 0 || access("/dev/fuse", R_OK | W_OK) != 0)
-        skip();
-    for (gsize i = 0; i < 2 * G_N_ELEMENTS(devices); i++) {
-        g_autoptr(World) world = world_new(TRUE);
-        g_auto(GStrv) parts = g_strsplit(devices[i / 2], "%s", 2);
-        g_autofree char *device = g_strjoinv(world->top, parts);
-        g_autofree char *devices_end = g_strconcat(device, "</devices>", NULL);
-        gint64 begun = g_get_monotonic_time();
-
-        hang(world->top);
-        fake_hv_edit(world->fake, "</devices>", devices_end);
-        {
-            g_autoptr(VrSwap) swap = world_reach(world, VR_SWAP_STARTED);
-            (i % 2 ? undo : commit)(swap);
-            expect_kept(world, vr_swap_row(swap),
-                        "[virt-reimage: its log file is not read: its file system does not answer]\n");
-        }
-        assert_in_range(g_get_monotonic_time() - begun, 0, SOON_US);
-        let_go(NULL);
-    }
-}
-
 /* -- Its end ---------------------------------------------------------------------------------------- */
 
 static void goes_with_its_generation(void **state)
@@ -451,7 +394,6 @@ int main(void)
         cmocka_unit_test(roll_over_loses_nothing),
         cmocka_unit_test(what_is_no_log_is_not_read),
         cmocka_unit_test(a_flood_is_passed_over),
-        cmocka_unit_test_teardown(a_file_system_that_hangs_holds_nothing_up, let_go),
         cmocka_unit_test(goes_with_its_generation),
         cmocka_unit_test(a_fenced_owner_keeps_none),
     };
