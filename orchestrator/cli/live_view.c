@@ -37,7 +37,7 @@ static VrSnapshot *read_source(void *data)
 
 VrLiveView *vr_live_view_begin(const VrSession *session, const VrRun *run)
 {
-    g_autoptr(VrLiveView) view = g_new0(VrLiveView, 1);
+    g_autoptr(VrLiveView) view = g_new0(VrLiveView, 1); /* ends what has begun of it */
     VrWatchOptions options = {.fd = STDOUT_FILENO, .read = read_source};
 
     if (!vr_session_open_read(&view->session, session->cli, NULL))
@@ -46,7 +46,7 @@ VrLiveView *vr_live_view_begin(const VrSession *session, const VrRun *run)
     view->source = vr_live_source_new(view->session.store, view->session.journal, session->set, run->id);
     options.data = view->source;
     view->watch = vr_watch_begin(&options);
-    return g_steal_pointer(&view);
+    return view->watch ? g_steal_pointer(&view) : NULL;
 }
 
 void vr_live_view_end(VrLiveView *view)

@@ -10,7 +10,7 @@ gboolean vr_live_view_can(const VrCli *cli);
 typedef struct VrLiveView VrLiveView;
 
 /* Draws the run, in a thread of its own, until vr_live_view_end(). It has a session of its own, that only reads; the session that is given outlives it, for its
- * set. NULL: it could not be opened, and lines take its place. */
+ * set. NULL: there is none, and lines take its place. */
 VrLiveView *vr_live_view_begin(const VrSession *session, const VrRun *run);
 void vr_live_view_end(VrLiveView *view);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrLiveView, vr_live_view_end)

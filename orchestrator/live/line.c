@@ -27,10 +27,22 @@ guint vr_line_left(const VrLine *line)
     return line->full || line->columns >= line->look->width ? 0 : line->look->width - line->columns;
 }
 
+/* What is shown of a text. Where ASCII alone is shown every other character becomes a column, whatever it takes elsewhere. Free with g_free. */
+static char *shown_of(const VrFrameLook *look, const char *text)
+{
+    g_autofree char *printable = vr_printable(text, -1);
+    GString *ascii;
+
+    if (look->utf8)
+        return g_steal_pointer(&printable);
+    ascii = g_string_new(NULL);
+    for (const char *p = printable; *p; p = g_utf8_next_char(p))
+        g_string_append_c(ascii, (guchar)*p < 0x80 ? *p : '?');
+    return g_string_free(ascii, FALSE);
+}
+
 static void add_char(VrLine *line, gunichar c)
 {
-    if (!line->look->utf8 && c > '~')
-        c = '?';
     g_string_append_unichar(line->text, c);
     line->columns += columns_of(c);
 }
@@ -53,7 +65,7 @@ static void add_cut(VrLine *line, const char *text, guint left)
 
 void vr_line_add(VrLine *line, VrMark mark, const char *text)
 {
-    g_autofree char *shown = vr_printable(text, -1);
+    g_autofree char *shown = shown_of(line->look, text);
     guint left = vr_line_left(line);
 
     if (left == 0 || !*shown)

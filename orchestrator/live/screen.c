@@ -295,9 +295,11 @@ static void draw(VrScreen *screen, const GPtrArray *lines, const char *above, co
     gboolean resized = is_resized(screen, look);
     gboolean all = resized || (above && *above);
     guint rows = rows_drawn(screen, look->width);
+    gboolean in_sync = vr_term_has_private_modes();
     GString *text = screen->pending;
 
-    g_string_append(text, SYNC_BEGIN);
+    if (in_sync)
+        g_string_append(text, SYNC_BEGIN);
     vr_term_add(text, "civis");
     go_up(text, rows);
     if (resized && rows > 0)
@@ -307,7 +309,8 @@ static void draw(VrScreen *screen, const GPtrArray *lines, const char *above, co
     write_lines(text, lines, screen->drawn, all);
     clear_below(text, lines, rows);
     vr_term_add(text, "cnorm"); /* whatever ends or stops this process, the shell has its cursor */
-    g_string_append(text, SYNC_END);
+    if (in_sync)
+        g_string_append(text, SYNC_END);
     remember(screen, lines, look);
 }
 

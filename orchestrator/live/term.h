@@ -10,6 +10,9 @@ gboolean vr_term_set_up(int fd);
 /* By the names of terminfo(5): "el". */
 gboolean vr_term_has(const char *capability);
 
+/* Does it take ESC [ ? NUMBER h? One that does passes over the numbers that it does not know; others may print them. */
+gboolean vr_term_has_private_modes(void);
+
 /* Adds the sequence, if it has one. */
 void vr_term_add(GString *text, const char *capability);
 

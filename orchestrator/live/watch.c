@@ -36,12 +36,15 @@ static gboolean something_moves(const VrSnapshot *snapshot)
     return FALSE;
 }
 
+/* Of a terminal that is gone nothing is read but what would fill the pipe. */
 static void show(View *view)
 {
-    g_autoptr(VrSnapshot) snapshot = view->options->read(view->options->data);
+    g_autoptr(VrSnapshot) snapshot = view->gone ? NULL : view->options->read(view->options->data);
     g_autofree char *above = vr_aside_take(view->aside);
     VrFrameFor frame = {.attached = view->options->attached};
 
+    if (view->gone)
+        return;
     vr_screen_look(view->screen, &frame.look);
     if (snapshot) {
         g_ptr_array_unref(view->lines);
@@ -49,8 +52,7 @@ static void show(View *view)
         view->over = snapshot->ended || !snapshot->has_process;
         view->moves = something_moves(snapshot);
     }
-    if (!view->gone)
-        view->gone = !vr_screen_draw(view->screen, view->lines, above);
+    view->gone = !vr_screen_draw(view->screen, view->lines, above);
 }
 
 /* FALSE: it was told to stop. */
@@ -59,7 +61,7 @@ static gboolean rest(const View *view, int stop)
     struct pollfd polls[] = {{stop, POLLIN, 0}, {vr_aside_fd(view->aside), POLLIN, 0}};
     int wait_ms = view->moves || vr_screen_is_behind(view->screen) ? MOVES_MS : RESTS_MS;
 
-    (void)poll(polls, G_N_ELEMENTS(polls), wait_ms);
+    (void)poll(polls, G_N_ELEMENTS(polls), view->gone ? -1 : wait_ms);
     return !(polls[0].revents & POLLIN) &&
            !(view->options->cancelled && g_atomic_int_get(view->options->cancelled) != 0);
 }
@@ -110,8 +112,13 @@ VrWatch *vr_watch_begin(const VrWatchOptions *options)
 
     watch->options = *options;
     watch->stop = eventfd(0, EFD_CLOEXEC);
-    watch->thread = g_thread_new("live", watch_thread, watch);
-    return watch;
+    if (watch->stop >= 0)
+        watch->thread = g_thread_try_new("live", watch_thread, watch, NULL);
+    if (watch->thread)
+        return watch;
+    vr_fd_clear(&watch->stop);
+    g_free(watch);
+    return NULL;
 }
 
 void vr_watch_end(VrWatch *watch)

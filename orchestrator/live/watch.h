@@ -23,8 +23,8 @@ void vr_watch(const VrWatchOptions *options);
 
 typedef struct VrWatch VrWatch;
 
-/* In a thread of its own; what `options` points to outlives it. */
+/* In a thread of its own; what `options` points to outlives it. NULL: this process may have no more threads or descriptors, and goes on without a view. */
 VrWatch *vr_watch_begin(const VrWatchOptions *options);
 
-/* Draws the run as it is now, for the last time, and ends the thread. */
+/* Draws the run as it is now, for the last time, and ends the thread. NULL is fine. */
 void vr_watch_end(VrWatch *watch);

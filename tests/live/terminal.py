@@ -25,7 +25,8 @@ SHOWN = {
     "forty-at-once-80x24": (200, 40, 50, 61000), "all-at-once-160x50": (200, 200, 50, 20000),
 }
 ENVIRONMENT = {**{name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "TMUX", "COLUMNS", "LINES")},
-               "LC_ALL": "C.UTF-8", "TERM": "xterm-256color"}
+               "LC_ALL": "C.UTF-8", "TERM": "xterm-256color",
+               "ASAN_OPTIONS": "abort_on_error=1"}  # so that a report is not lost with what was held back of standard error
 BEGIN, END = b"\033[?2026h", b"\033[?2026l"
 
 
@@ -179,6 +180,18 @@ class Bytes(unittest.TestCase):
             self.assertEqual(terminal.read, b"")
         done = subprocess.run(command("five-80x24", 1), env=ENVIRONMENT, capture_output=True, check=False)
         self.assertEqual((done.returncode, done.stdout), (2, b""))
+
+    def test_each_terminal_is_sent_what_it_understands(self):
+        """A synchronized update where there are private modes, padding nowhere, and to a VT52 no sequence of others."""
+        for term, in_sync in (("xterm", True), ("linux", True), ("tmux-256color", True), ("vt220", True), ("vt100", True), ("ansi", False),
+                              ("sun", False), ("vt52", False)):
+            terminal = Terminal(command("five-80x24", 4), {"TERM": term})
+            self.assertEqual(terminal.read_all(), 0, term)
+            self.assertIn(b"batch 1", terminal.read, term)
+            self.assertEqual((BEGIN in terminal.read, END in terminal.read), (in_sync, in_sync), term)
+            self.assertNotIn(b"$<", terminal.read, term)
+            if term == "vt52":
+                self.assertNotIn(b"\033[", terminal.read)
 
     def test_ascii(self):
         terminal = Terminal(command("five-80x24", 1), {"LC_ALL": "C"})

@@ -220,6 +220,31 @@ static void nothing_from_outside_reaches_the_terminal(void **state)
     check_frame(snapshot, &frame);
 }
 
+/* Where ASCII alone is shown each character takes a column, those too that take none, or two, elsewhere. */
+static void ascii_is_as_wide_as_it_is_long(void **state)
+{
+    const VrFrameLook look = {.width = 10, .height = 24};
+    static const struct {
+        const char *text, *shown;
+    } lines[] = {{"ab", "ab"},
+                 {"a\xcc\x81", "a?"},
+                 {"a\xcc\x81"
+                  "a\xcc\x81"
+                  "a\xcc\x81"
+                  "a\xcc\x81"
+                  "a\xcc\x81"
+                  "a\xcc\x81",
+                  "a?a?a?a..."},
+                 {"漢字", "??"}};
+
+    for (guint i = 0; i < G_N_ELEMENTS(lines); i++) {
+        VrLine line = vr_line_begin(&look);
+        vr_line_add(&line, VR_MARK_PLAIN, lines[i].text);
+        g_autofree char *text = vr_line_end(&line);
+        assert_string_equal(text, lines[i].shown);
+    }
+}
+
 /* NO_COLOR leaves no mark; else what failed is told from what is done. */
 static void colours_say_what_failed(void **state)
 {
@@ -258,6 +283,7 @@ int main(void)
         cmocka_unit_test(frames_are_as_they_were),
         cmocka_unit_test(every_size_fits),
         cmocka_unit_test(nothing_from_outside_reaches_the_terminal),
+        cmocka_unit_test(ascii_is_as_wide_as_it_is_long),
         cmocka_unit_test(colours_say_what_failed),
         cmocka_unit_test(changes_are_lines_with_their_time),
     };

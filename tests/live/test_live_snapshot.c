@@ -6,14 +6,20 @@
 #include "base/error.h"
 #include "base/fd.h"
 #include "orchestrator/control.h"
+#include "orchestrator/live/screen.h"
 #include "orchestrator/live/snapshot.h"
+#include "orchestrator/live/watch.h"
 #include "orchestrator/shop.h"
 
 #include <fcntl.h>
+#include <pthread.h>
+#include <pty.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -29,8 +35,8 @@ typedef struct {
     VrControlServer *server;
     GThread *thread;
     int dir;
-    char *run_id; /* under lock */
-    GMutex lock;
+    char *run_id;         /* under lock */
+    pthread_mutex_t lock; /* not of GLib, whose locks TSan does not see */
     GError *error;
 } Stage;
 
@@ -41,9 +47,9 @@ static void told(const VrProgress *progress, void *data)
     if (progress->kind != VR_PROGRESS_RUN)
         return;
     stage->server = vr_control_server_new(stage->dir, progress->run, stage->executor, NULL);
-    g_mutex_lock(&stage->lock);
+    pthread_mutex_lock(&stage->lock);
     stage->run_id = g_strdup(progress->run->id);
-    g_mutex_unlock(&stage->lock);
+    pthread_mutex_unlock(&stage->lock);
 }
 
 static gpointer run_it(gpointer data)
@@ -66,6 +72,7 @@ static Stage *stage_begin(gboolean fails)
                             .progress_data = stage};
     vr_autofd run = vr_mkdir_beneath(vr_store_root_fd(world->store), "run", 0700, NULL);
 
+    pthread_mutex_init(&stage->lock, NULL);
     world->fake->deaf = TRUE; /* so it takes a second to stop */
     world->fake->fail_new_disk = fails;
     stage->set = shop_define(world, model_text);
@@ -96,10 +103,10 @@ static VrLiveSource *source_of(Stage *stage)
     VrLiveSource *source = NULL;
 
     for (guint i = 0; i < 2000 && !source; i++) {
-        g_mutex_lock(&stage->lock);
+        pthread_mutex_lock(&stage->lock);
         if (stage->run_id)
             source = vr_live_source_new(stage->world->store, stage->world->journal, stage->set, stage->run_id);
-        g_mutex_unlock(&stage->lock);
+        pthread_mutex_unlock(&stage->lock);
         g_usleep(5000);
     }
     assert_non_null(source);
@@ -225,12 +232,60 @@ static void a_run_whose_process_is_gone(void **state)
     stage_end(stage);
 }
 
+/* ---- the view itself ---- */
+
+static VrSnapshot *look_now(void *data)
+{
+    return vr_live_source_read(data, NULL);
+}
+
+/* Everything that has come until the words do. */
+static void read_until(int fd, GString *text, const char *words)
+{
+    char piece[4096];
+    ssize_t n;
+
+    for (guint i = 0; i < 3000 && !strstr(text->str, words); i++) {
+        while ((n = read(fd, piece, sizeof(piece))) > 0)
+            g_string_append_len(text, piece, n);
+        g_usleep(10000);
+    }
+    assert_non_null(strstr(text->str, words));
+}
+
+/* Three threads: the run, its control socket, and the view. */
+static void a_run_that_is_drawn(void **state)
+{
+    Stage *stage = stage_begin(FALSE);
+    g_autoptr(VrLiveSource) source = source_of(stage);
+    struct winsize size = {.ws_row = 24, .ws_col = 80};
+    VrWatchOptions options = {.read = look_now, .data = source};
+    g_autoptr(GString) text = g_string_new(NULL);
+    g_autofree char *said = NULL;
+    vr_autofd reader = -1, terminal = -1;
+    VrAnswer answer;
+
+    g_setenv("TERM", "xterm", TRUE);
+    assert_int_equal(openpty(&reader, &terminal, NULL, NULL, &size), 0);
+    assert_int_equal(fcntl(reader, F_SETFL, O_NONBLOCK), 0);
+    options.fd = terminal;
+    assert_true(vr_screen_can(terminal));
+    VrWatch *watch = vr_watch_begin(&options);
+    read_until(reader, text, "approve");
+    assert_true(vr_executor_control(stage->executor, VR_EVENT_APPROVE, 0, "a test", &answer, &said, NULL));
+    g_thread_join(stage->thread);
+    vr_watch_end(watch);
+    read_until(reader, text, "Completed: 1 done");
+    stage_end(stage);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_run_that_comes_good),
         cmocka_unit_test(a_run_that_fails),
         cmocka_unit_test(a_run_whose_process_is_gone),
+        cmocka_unit_test(a_run_that_is_drawn),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
