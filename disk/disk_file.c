@@ -195,6 +195,13 @@ gboolean vr_disk_file_keeps_qemu_out(const char *path, gboolean *out, GError **e
     return fd >= 0 && (*out || !S_ISBLK(st.st_mode) || is_on_command_line(st.st_rdev, FALSE, out, error));
 }
 
+gboolean vr_disk_file_is_written_by_qemu(int fd)
+{
+    gboolean written = FALSE;
+
+    return ask_lock(fd, QEMU_PERMISSION_BASE + QEMU_WRITE, 1, &written, "the file", NULL) && written;
+}
+
 gboolean vr_disk_file_virtual_size(const char *path, const char *format, guint64 *bytes, GError **error)
 {
     struct stat st;

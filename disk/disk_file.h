@@ -35,6 +35,10 @@ gboolean vr_disk_file_is_open_by_qemu(const char *path, gboolean *held, GError *
  * that shares all (qemu-img convert -U) is none, nor is a tool that reads a block device. */
 gboolean vr_disk_file_keeps_qemu_out(const char *path, gboolean *out, GError **error);
 
+/* TRUE when a QEMU has the open file for writing, as that of a running guest has, so that what is read of it need not fit together. FALSE also where
+ * its file system cannot be asked for locks. */
+gboolean vr_disk_file_is_written_by_qemu(int fd);
+
 /* The virtual size in bytes that a disk of this format has (raw: file or device size; qcow2: from its header). */
 gboolean vr_disk_file_virtual_size(const char *path, const char *format, guint64 *bytes, GError **error);
 

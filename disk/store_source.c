@@ -3,6 +3,7 @@
 #include "base/durable.h"
 #include "base/error.h"
 #include "base/fd.h"
+#include "disk/disk_file.h"
 #include "disk/publish_private.h"
 #include "disk/sums.h"
 
@@ -188,6 +189,19 @@ static gboolean check_name(const VrSource *s, GError **error)
     return FALSE;
 }
 
+/* A new user's first image is the disk of a guest, and that guest may run: what is copied meanwhile boots no better than after a power loss. A reader,
+ * such as the guests of a base below, is none of it. */
+static gboolean check_idle(const VrSource *s, GError **error)
+{
+    if (!vr_disk_file_is_written_by_qemu(s->fd))
+        return TRUE;
+    g_set_error(error, VR_ERROR, VR_ERROR_REFUSED,
+                "%s is written to by a running guest or a qemu tool, and a copy of it now would not be whole",
+                s->shown);
+    vr_error_next(error, "shut that guest down, and publish it then; or publish another file");
+    return FALSE;
+}
+
 /* First without opening it for real (O_PATH): opening a device or a FIFO can have effects of its own. */
 static gboolean open_file(VrSource *s, GError **error)
 {
@@ -212,10 +226,10 @@ static gboolean open_file(VrSource *s, GError **error)
 static gboolean open_source(VrSource *s, GError **error)
 {
     if (s->is_stdin)
-        return open_stdin(s, error);
+        return open_stdin(s, error) && check_idle(s, error);
     g_autofree char *base = g_path_get_basename(s->file);
     s->compression = vr_compression_of_name(base, &s->inner_name);
-    return open_file(s, error);
+    return open_file(s, error) && check_idle(s, error);
 }
 
 static gboolean is_same_file(const VrSource *a, const VrSource *b)

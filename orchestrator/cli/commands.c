@@ -36,7 +36,8 @@ const VrCliCommand vr_cli_commands[] = {
      VR_OPT_FORMAT | VR_OPT_JSON, 1, 1, vr_cmd_image_check},
     {"image-publish", VR_GROUP_IMAGES, "NAME VERSION FILE|-", "Check, copy and verify an image version, then show it",
      "A version is 1 to 4 numbers with dots and never changes again. The same bytes again are no error; other\n"
-     "bytes under a version that exists are refused (exit status 4). Ctrl-C leaves nothing behind.\n"
+     "bytes under a version that exists are refused (exit status 4), and so is a file that a running guest\n"
+     "writes to. Ctrl-C leaves nothing behind.\n"
      "\n"
      "FILE - is standard input, with --format. Files that are called .xz, .gz or .zst are inflated. Digest and\n"
      "signature are of the bytes as they are given, so of the compressed ones, and are checked before anything can\n"

@@ -5,6 +5,8 @@ import os
 import stat
 import subprocess
 
+import pytest
+
 from program import FAILED, IMAGE, REFUSED, USAGE
 
 
@@ -201,6 +203,29 @@ def test_a_symbolic_link(published):
     for arguments in (["image-check", link], ["image-publish", IMAGE, "4.0.0", link]):
         result = published.run(*arguments)
         assert result.status in (USAGE, REFUSED) and "link" in result.error()
+
+
+@pytest.mark.parametrize("options,refused", [([], True), (["-r"], False)])
+def test_the_disk_of_a_running_guest(published, options, refused):
+    """A9: qemu-io has the locks on it that the QEMU of a guest has; with -r, those of one that runs on an overlay of it."""
+    path = published.image("4.0.0")
+    publish = ["image-publish", IMAGE, "4.0.0", path]
+    with subprocess.Popen(["qemu-io", *options, "-f", "qcow2", path], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        holder.stdin.write(b"length\n")
+        holder.stdin.flush()
+        assert b"qemu-io>" in holder.stdout.read(8)  # it has opened the file
+        if refused:
+            failed = published(*publish, status=REFUSED)
+            assert "written to by a running guest" in failed.error() and "shut that guest down" in failed.err
+            with open(path, "rb") as file:
+                piped = subprocess.run(published.command("image-publish", IMAGE, "4.0.0", "-", "--format", "qcow2"), stdin=file, capture_output=True,
+                                       text=True, env=published.environment, timeout=60, check=False)
+            assert piped.returncode == REFUSED and "running guest" in piped.stderr
+        else:
+            published(*publish)
+        holder.stdin.close()
+    if refused:
+        published(*publish)
 
 
 def test_a_wrong_digest(published):

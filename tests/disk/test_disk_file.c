@@ -236,6 +236,13 @@ static void other_locks_are_no_qemu(void **state)
     assert_true(is_held(path));
 }
 
+static gboolean is_written(const char *path)
+{
+    vr_autofd fd = open(path, O_RDONLY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    return vr_disk_file_is_written_by_qemu(fd);
+}
+
 static gboolean is_out(const char *path)
 {
     gboolean out = FALSE;
@@ -288,6 +295,7 @@ static void who_keeps_a_guest_out(void **state)
         GPid io = open_with_qemu_io(rows[i].option, rows[i].format, path, &input);
         assert_true(is_held(path));
         assert_int_equal(is_out(path), rows[i].out);
+        assert_int_equal(is_written(path), strcmp(rows[i].option, "-n") == 0);
         assert_int_equal(can_start(path, rows[i].format), !rows[i].out);
         close(input);
         assert_int_equal(waitpid(io, NULL, 0), io);
