@@ -54,7 +54,7 @@ gboolean vr_personalize_is_possible(GError **error)
     g_autofree char *helper = vr_personal_helper();
 
     if (access(helper, X_OK) < 0) {
-        vr_set_error_errno(error, errno, "%s", helper);
+        vr_set_error_errno(error, errno, PROGRAM " is neither beside this program nor %s", helper);
         return FALSE;
     }
     for (gsize i = 0; i < G_N_ELEMENTS(programs); i++) {

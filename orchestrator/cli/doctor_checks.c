@@ -21,6 +21,7 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <linux/io_uring.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -57,6 +58,16 @@ static char *nearest_directory(const char *root)
         path = parent;
     }
     return path;
+}
+
+/* Are the guests meant those of the user alone? */
+static gboolean is_of_session(const VrDoctor *doctor)
+{
+    const char *given = doctor->cli->options.uri ? doctor->cli->options.uri : g_getenv("LIBVIRT_DEFAULT_URI");
+    const char *uri = given && *given ? given : vr_cli_default_uri();
+    g_autofree char *path = g_strndup(uri, strcspn(uri, "?"));
+
+    return g_str_has_suffix(path, "/session");
 }
 
 /* --- the hypervisor ---------------------------------------------------------------------------------- */
@@ -199,7 +210,8 @@ static void check_store(VrDoctor *doctor, VrCheck *check)
     else if (open)
         answer(check, VR_CHECK_OK, g_strdup(vr_store_root(session.store)), NULL);
     else if (g_error_matches(local, VR_ERROR, VR_ERROR_NOT_FOUND))
-        answer(check, VR_CHECK_OK, g_strdup_printf("%s: made by the first publication", doctor->cli->options.root),
+        answer(check, VR_CHECK_OK,
+               g_strdup_printf("%s: empty as yet, 'virt-reimage image-publish' fills it", doctor->cli->options.root),
                NULL);
     else
         answer(check, VR_CHECK_FAIL, g_strdup(local->message), "see what is said there");
@@ -226,10 +238,9 @@ static void check_space(VrDoctor *doctor, VrCheck *check)
 static void check_path(VrDoctor *doctor, VrCheck *check)
 {
     g_autofree char *path = nearest_directory(doctor->cli->options.root);
-    const char *uri = doctor->cli->options.uri;
     struct stat st;
 
-    if (uri && g_str_has_suffix(uri, "/session")) {
+    if (is_of_session(doctor)) {
         answer(check, VR_CHECK_OK, g_strdup("QEMU runs as you"), NULL);
         return;
     }
@@ -293,10 +304,13 @@ static void check_security(VrDoctor *doctor, VrCheck *check)
 
 static void check_user(VrDoctor *doctor, VrCheck *check)
 {
-    const char *uri = doctor->cli->options.uri;
-
-    if (geteuid() == 0 || (uri && g_str_has_suffix(uri, "/session")))
-        answer(check, VR_CHECK_OK, g_strdup(geteuid() == 0 ? "root" : "you, for your own session"), NULL);
+    if (geteuid() == 0)
+        answer(check, VR_CHECK_OK, g_strdup("root"), NULL);
+    else if (is_of_session(doctor))
+        answer(check, VR_CHECK_OK,
+               g_strdup_printf("%s, for guests of your own (qemu:///session); those of the host are root's: use sudo",
+                               g_get_user_name()),
+               NULL);
     else
         answer(check, VR_CHECK_WARN, g_strdup("not root: disks of qemu:///system cannot be made or sealed"),
                "use sudo, or --connect qemu:///session");
@@ -319,7 +333,7 @@ static void check_notices(VrDoctor *doctor, VrCheck *check)
         answer(check, VR_CHECK_WARN, g_strdup(local->message),
                "until then what is told of runs waits; 'virt-reimage notices' lists it");
     else if (names->len == 0)
-        answer(check, VR_CHECK_OK, g_strdup("nobody is told of runs: there is no journal, hook or webhook"), NULL);
+        answer(check, VR_CHECK_OK, g_strdup("not asked for: no hook, webhook or journal is told of runs"), NULL);
     else
         answer(check, VR_CHECK_OK, g_strdup_printf("runs are told to: %s", names->str), NULL);
 }
@@ -336,11 +350,12 @@ static void check_daemon(VrDoctor *doctor, VrCheck *check)
         answer(check, VR_CHECK_OK, g_strdup("virt-reimaged does the commands that you give"), NULL);
         break;
     case VR_REMOTE_SOCKET_NONE:
-        answer(check, VR_CHECK_OK,
-               g_strdup_printf("no virt-reimaged does your commands here: it does not run, serves another libvirt or "
-                               "store, or not %s; they are done without it",
-                               g_get_user_name()),
-               NULL);
+        answer(
+            check, VR_CHECK_OK,
+            g_strdup_printf("not used: no virt-reimaged runs here for %s, this libvirt and this store; what you type "
+                            "is done without it",
+                            g_get_user_name()),
+            NULL);
         break;
     case VR_REMOTE_SOCKET_SILENT:
         answer(check, VR_CHECK_WARN, g_strdup("virt-reimaged does not answer, so nothing begins by itself"),

@@ -128,6 +128,15 @@ def test_upgrade_and_rollback(user):
     assert oct(os.stat(glob.glob(user.path("data/virt-reimage/disks/*/g1.qcow2"))[0]).st_mode & 0o777) == "0o400"
 
 
+def test_doctor_says_whose_guests_are_meant(user):
+    """With a URI and, as libvirt chooses it then, without one."""
+    for words in ((), ("-c", URI)):
+        status, out, err = user.run(user.binary, *words, "doctor")
+        assert status == DONE, (out, err)
+        lines = dict(line.split(None, 2)[1:] for line in out.splitlines())
+        assert lines["user"].startswith("nobody, for guests of your own (qemu:///session)") and lines["path"] == "QEMU runs as you"
+
+
 def test_killed_and_recovered(user):
     run = user.start(user.binary, "-c", URI, "upgrade", NAME, "--version", "2.0.0")
     for line in run.stdout:
