@@ -158,11 +158,13 @@ static gboolean keep_what_it_has(VrDb *db, const char *set_name, guint count, Vr
     if (row <= 0)
         return row == 0;
     if (!g_str_equal((const char *)sqlite3_column_text(stmt, 0), set_name)) {
-        g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "'%s' belongs to set '%s'", instance->domain,
-                    (const char *)sqlite3_column_text(stmt, 0));
+        const char *other = (const char *)sqlite3_column_text(stmt, 0);
+        g_set_error(error, VR_ERROR, VR_ERROR_CONFLICT, "'%s' belongs to set '%s'", instance->domain, other);
         vr_error_now(error, "a guest is in one set only");
-        vr_error_next(error, "take it out there first: 'virt-reimage set-edit %s'",
-                      (const char *)sqlite3_column_text(stmt, 0));
+        vr_error_next(error,
+                      "take it out there first: 'virt-reimage set-edit %s'; where it is the last one, 'virt-reimage "
+                      "set-undefine %s'",
+                      other, other);
         return FALSE;
     }
     kept = (guint)sqlite3_column_int64(stmt, 1);

@@ -85,10 +85,11 @@ static void advise_refused(const VrCli *cli, GError **error)
     const char *file = file_of(cli);
 
     if (file && cli->command->group == VR_GROUP_IMAGES)
-        vr_error_next(error,
-                      "make the image anew, raw or qcow2 and without a backing file; '%s image-check FILE' says "
-                      "whether it is right, and changes nothing",
-                      VR_PROGRAM);
+        vr_error_next(
+            error,
+            "make it anew, raw or qcow2 and without a backing file, as 'qemu-img convert -O qcow2 OLD NEW.qcow2' "
+            "does; '%s image-check FILE' says whether it is right, and changes nothing",
+            VR_PROGRAM);
 }
 
 static void advise(const VrCli *cli, GError **error)

@@ -50,7 +50,7 @@ static void warn_of_single_instances(const VrPlan *plan, GPtrArray *warnings)
     const VrTargets *targets = plan->targets;
     g_autoptr(GArray) groups = count_roles(plan);
 
-    if (targets->count == 1)
+    if (targets->count == 1 && !((const VrLook *)g_ptr_array_index(plan->looks, 0))->health.off)
         g_ptr_array_add(warnings, g_strdup("the set has one instance: its service is down while it is swapped"));
     for (guint i = 0; i < targets->count && targets->count > 1; i++) {
         guint role = vr_set_instance(plan->session->set, i)->role.number;
@@ -69,6 +69,31 @@ static void warn_of_single_instances(const VrPlan *plan, GPtrArray *warnings)
                                             "serves while it is swapped",
                                             group->size, name, vr_set_instance(plan->session->set, i)->domain));
     }
+}
+
+/* Such a guest is never started by us, so its run shows nothing of the new system. */
+static void warn_of_what_stays_off(const VrPlan *plan, GPtrArray *warnings)
+{
+    const char *first = NULL;
+    guint off = 0;
+
+    for (guint i = 0; i < plan->targets->count; i++) {
+        const VrLook *look = g_ptr_array_index(plan->looks, i);
+        if (!plan->targets->targets[i].chosen || !look->found || !look->health.off)
+            continue;
+        first = first ? first : vr_set_instance(plan->session->set, i)->domain;
+        off++;
+    }
+    if (off == 1)
+        g_ptr_array_add(
+            warnings, g_strdup_printf("%s is off, and stays off: what is on its disk then is tried at its next start, "
+                                      "and not in this run",
+                                      first));
+    else if (off > 1)
+        g_ptr_array_add(
+            warnings, g_strdup_printf("%u guests are off, and stay off: what is on their disks then is tried at their "
+                                      "next start, and not in this run",
+                                      off));
 }
 
 /* D30: a whole upgrade domain at a time was asked for. */
@@ -101,6 +126,7 @@ GPtrArray *vr_plan_warnings(const VrPlan *plan)
     g_autofree char *holder = NULL;
 
     warn_of_single_instances(plan, warnings);
+    warn_of_what_stays_off(plan, warnings);
     warn_of_split_domains(plan, warnings);
     if (plan->session->set->model->overprovision) /* D28 */
         g_ptr_array_add(

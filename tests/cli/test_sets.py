@@ -109,12 +109,6 @@ def test_adopt_records_generation_0_where_it_lies(defined, fleet):
     defined.fails(FAILED, "adopt", "shop", "cli-stranger", "--version", "1.0.0")
 
 
-def test_plan_warns_of_a_single_instance(defined, fleet):
-    """D22: one instance means that its service is down."""
-    defined("set-define", "-", stdin=defined.model("shop", names(fleet)[:1]))
-    assert "one instance" in " ".join(defined.json("plan", "shop")["warnings"])
-
-
 def test_plan_says_what_forbids_a_swap(defined, fleet):
     model = defined.model("shop", names(fleet)).replace("target: vda", "target: vdz")
     defined("set-define", "-", stdin=model)
@@ -148,8 +142,25 @@ def test_a_domain_that_does_not_exist(defined, fleet):
 
 
 def test_a_guest_belongs_to_one_set(defined, fleet):
-    line = defined.fails(REFUSED, "set-define", "-", stdin=defined.model("other", names(fleet)))
-    assert "'shop'" in line
+    refused = defined("set-define", "-", stdin=defined.model("other", names(fleet)), status=REFUSED)
+    assert "'shop'" in refused.error() and "'virt-reimage set-undefine shop'" in refused.err
+
+
+def test_a_plan_says_what_is_down_and_what_stays_off(published, fleet):
+    """D22: one instance that runs means that its service is down; one that is off has none, and nothing shows whether its new disk boots."""
+    published("set-define", "-", stdin=published.model("shop", names(fleet)))
+    assert "warning: 3 guests are off, and stay off: " in published("plan", "shop").out
+    published("set-undefine", "shop")
+    published("set-define", "-", stdin=published.model("shop", names(fleet)[:1]))
+    out = published("plan", "shop").out
+    assert f"warning: {fleet[0].name} is off, and stays off: " in out and "service is down" not in out
+    fleet[0].start()
+    try:
+        out = published("plan", "shop").out
+        assert "stays off" not in out and "warning: the set has one instance: its service is down" in out
+        assert "one instance" in " ".join(published.json("plan", "shop")["warnings"])
+    finally:
+        fleet[0].domain.destroy()
 
 
 @pytest.mark.parametrize("arguments", [
@@ -220,6 +231,7 @@ def test_doctor_changes_nothing(defined):
     assert answer["fit"] and {"libvirt", "kvm", "qemu-img", "libguestfs", "xorriso", "io_uring", "reflink", "space", "security"} <= {
         check["check"] for check in answer["checks"]}
     assert defined.snapshot() == before
+    assert all(line.startswith(("ok    ", "warn  ")) for line in defined("doctor").out.splitlines())
     unfit = defined("-c", NO_LIBVIRT, "doctor", status=FAILED)
     assert unfit.out.startswith("fail  libvirt")
 
