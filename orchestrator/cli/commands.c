@@ -159,7 +159,8 @@ const VrCliCommand vr_cli_commands[] = {
      "--print-diff how the XML of each domain would change, made by what will make it, without passwords; and the\n"
      "command that does it. The UUID of a swap is not known before.\n"
      "\n"
-     "A finding has its name in brackets. " IGNORE_TEXT,
+     "A blocker is what a run would be refused for; a warning stops nothing. A finding has its name in "
+     "brackets.\n" IGNORE_TEXT,
      "plan shop --version 12.20261101.0", FALSE,
      VR_OPT_VERSION | VR_OPT_ROLE | VR_OPT_IGNORE | VR_OPT_PRINT_DIFF | VR_OPT_JSON, 1, 1, vr_cmd_plan},
     {"upgrade", VR_GROUP_RUNS, "SET", "Move a set to a new image version, batch by batch",
@@ -324,8 +325,10 @@ const VrCliCommand vr_cli_commands[] = {
      "--left all that nobody uses, at once.",
      "gc shop --dry-run", TRUE, VR_OPT_LEFT | VR_OPT_DRY_RUN | VR_OPT_JSON, 0, 1, vr_cmd_gc},
     {"doctor", VR_GROUP_HOST, "", "Say whether this host is fit: libvirt, KVM, tools, store, space",
-     "One line a check: ok, warn or fail, with what to do. Changes nothing. Exit status 1: a check failed.", "doctor",
-     FALSE, VR_OPT_JSON, 0, 0, vr_cmd_doctor},
+     "One line a check: ok, warn or fail, with what to do. A warn may stay: something is slower, or cannot be had. "
+     "Changes\n"
+     "nothing. Exit status 1: a check failed.",
+     "doctor", FALSE, VR_OPT_JSON, 0, 0, vr_cmd_doctor},
 
     {"complete", VR_GROUP_HIDDEN, "WORD…", "Print what the last word of a command line may be, for a shell",
      "One a line; ':file' and ':directory' stand for names of files. Nothing where nothing fits, or within a second "

@@ -7,7 +7,7 @@ import libvirt
 import pytest
 
 from lib import cheap_guest
-from program import DONE, FAILED, REFUSED
+from program import DONE, FAILED, IMAGE, POLICY, REFUSED
 
 
 class TestGuestThatReboots:
@@ -32,6 +32,26 @@ class TestGuestThatReboots:
         lab.program("upgrade", lab.set_name, "--version", "2.0.0")
         assert lab.versions() == lab.all_on("2.0.0")
         assert lab.fleet[0].booted_versions()[-1] == "2.0.0"
+
+
+class TestASystemThatHangs:
+    """K1: what docs/guides/roll-back.md says of it. The new system does not look at its power button; the old one did."""
+
+    @pytest.fixture(scope="class", name="lab")
+    def fixture_lab(self, make_lab):
+        lab = make_lab(1, "hangs", stop="timeout: PT3S")
+        path = cheap_guest.write_os_disk(lab.program.path("hangs.qcow2"), "9.0.0", "qcow2", ignore_acpi=True)
+        lab.program("image-publish", IMAGE, "9.0.0", path)
+        lab.program("upgrade", lab.set_name, "--version", "9.0.0")
+        return lab
+
+    def test_it_goes_back_when_the_model_has_force(self, lab):
+        back = ("rollback", lab.set_name, lab.names[0])
+        assert "did not stop within 3.0 s" in lab.program(*back, status=POLICY).err
+        assert lab.versions() == lab.all_on("9.0.0")
+        lab.define(stop="timeout: PT3S, force: true")
+        lab.program(*back)
+        assert lab.versions() == lab.all_on("1.0.0") and lab.fleet[0].booted_versions()[-1] == "1.0.0"
 
 
 class TestGuestsThatAreOff:
