@@ -11,7 +11,7 @@ static void show(const VrCli *cli, const char *name, const VrCheck *check, json_
 {
     json_array_append_new(list, json_pack("{s:s, s:s, s:o, s:o}", "check", name, "result", results[check->result],
                                           "text", vr_json_text(check->text), "remedy", vr_json_text(check->remedy)));
-    vr_say(cli, "%-4s  %-9s %s%s%s", results[check->result], name, check->text, check->remedy ? "; " : "",
+    vr_say(cli, "%-4s  %-10s %s%s%s", results[check->result], name, check->text, check->remedy ? "; " : "",
            check->remedy ? check->remedy : "");
     fflush(stdout); /* a check may take seconds: the ones before it are seen */
 }
