@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A person's word to a run: G2, G3, G4, D15, D17, D20, D21, F3, F4, F5, F10, G11; --detach, and a run that outlives its process."""
+"""A person's word to a run: G2, G3, G4, D15, D17, D20, D21, F3, F4, F5, F10, G10, G11; --detach, and a run that outlives its process."""
 import json
 import os
 import signal
@@ -54,6 +54,15 @@ def wait_first_batch(lab):
 
 def versions_of(status):
     return [one["version"] for one in status["instances"]]
+
+
+def only_says(lab, command, *words):
+    """G10: a dry run of a word that the run waits for; it goes on waiting."""
+    before = lab.status()
+    assert "now" in lab.program(command, lab.set_name, *words, "--dry-run").out
+    time.sleep(0.5)
+    after = lab.status()
+    assert (after["openRun"], after["progress"]) == (before["openRun"], before["progress"])
 
 
 def test_a_pause_survives_its_process(lab, version):
@@ -195,6 +204,7 @@ def test_walk(lab, version):
     wait_point(lab, "walk")
     assert "nothing that may be moved" in lab.program.fails(REFUSED, "walk", lab.set_name, "7")
     assert "numbered from 0" in lab.program.fails(USAGE, "walk", lab.set_name, "web")
+    only_says(lab, "walk", "0")
     for done, domain in enumerate(("1", "0")):
         status = wait_point(lab, "walk")
         assert status["progress"]["successfulInstanceCount"] == versions_of(status).count(version) == done
@@ -224,6 +234,7 @@ def test_canary(lab, version):
     status = wait_point(lab, "canary")
     assert versions_of(status)[1] == version != versions_of(status)[0]
     assert "'promote'" in lab.program("status", lab.set_name).out
+    only_says(lab, "promote")
     lab.program("promote", lab.set_name)
     wait_end(lab)
     assert lab.versions() == lab.all_on(version)
@@ -270,6 +281,7 @@ def test_approval(lab, version):
     run = detach(lab, version)
     status = wait_point(lab, "approval")
     assert status["progress"]["pendingInstanceCount"] == 2 and status["openSwapCount"] == 0
+    only_says(lab, "approve")
     the_socket_is_hostile_ground(lab)
     kill(lab)
     assert run in lab.program("approve", lab.set_name).out
