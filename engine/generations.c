@@ -197,7 +197,8 @@ gboolean vr_journal_record_found(VrJournal *journal, const VrOwner *owner, VrGen
             db, NULL, error,
             "INSERT INTO generations (uuid, number, path, format, disk_type, image, version, ours, state, made_us)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, ?) ON CONFLICT (uuid, number) DO UPDATE SET "
-            "image = excluded.image, version = excluded.version, state = excluded.state",
+            "path = excluded.path, format = excluded.format, disk_type = excluded.disk_type, image = excluded.image, "
+            "version = excluded.version, state = excluded.state",
             "sisssssii", found->uuid, (gint64)found->number, found->path, found->format, found->disk_type, found->image,
             found->version, (gint64)VR_GENERATION_CURRENT, vr_clock_wall_us()))
         return vr_db_commit(db, error);

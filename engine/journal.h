@@ -118,7 +118,7 @@ VrGeneration *vr_journal_current(VrJournal *journal, const char *uuid, GError **
 /* The highest model revision of all generations that the instance ever had, 0 when none is known. Within a transaction. */
 gboolean vr_journal_last_revision(VrJournal *journal, const char *uuid, guint *revision, GError **error);
 
-/* Records the disk that an instance came with as its current generation, or changes what version that is said to be. It is generation 0; of an
+/* Records the disk that an instance came with as its current generation, or changes where that is and what version it is said to be. It is generation 0; of an
  * instance that was released before, the one that it was released with, or another one with a new number. found->number is filled in. */
 gboolean vr_journal_record_found(VrJournal *journal, const VrOwner *owner, VrGeneration *found, GError **error);
 
