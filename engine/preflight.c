@@ -41,10 +41,15 @@ static void look_at_os_disk(VrStore *store, VrHv *hv, const VrDomainInfo *info, 
 {
     const VrDomainDisk *disk = vr_domain_def_os_disk(def, needs->os_target, NULL);
     g_autoptr(GError) local = NULL;
-    g_autofree char *path = NULL;
+    g_autofree char *path = NULL, *named = disk ? vr_swap_disk_path(disk) : NULL;
 
     if (!disk)
         return;
+    if (needs->current && g_strcmp0(named, needs->current->path) != 0) {
+        facts->should_be = g_strdup(needs->current->path);
+        facts->generation = needs->current->number;
+        facts->ours = needs->current->ours;
+    }
     /* one that is gone is said before a guest is stopped, and for a rollback it may be gone */
     if (!vr_disk_local_path(hv, disk, &path, &local) && !g_error_matches(local, VR_ERROR, VR_ERROR_NOT_FOUND))
         facts->no_local_path = g_strdup(local->message);
@@ -177,7 +182,8 @@ GPtrArray *vr_swap_preflight(VrStore *store, VrHv *hv, const VrDomainInfo *info,
     look_at_nvram(hv, info, def, needs, &facts);
     look_at_image(store, needs->image, def->arch, &facts.image);
     look_at_host(needs->host, &facts);
-    look_at_jobs(hv, info, &facts);
+    if (!needs->is_view)
+        look_at_jobs(hv, info, &facts);
     if (needs->ask_guest)
         look_at_guest(hv, info, def, needs, &facts);
     return vr_preflight(info, def, &asked);

@@ -18,7 +18,9 @@ typedef struct {
     const VrDiskUsers *users;           /* NULL: it is not asked whether other domains name its OS disk */
     const VrGeneration
         *back_to; /* of a rollback: whose disk nobody else may use, and which brings its own NVRAM; NULL: it is none */
+    const VrGeneration *current; /* whose disk its OS disk must be; NULL: none, or it is not asked */
     gboolean had_nvram; /* its current generation is known to have one: it is missed also of a guest that is off */
+    gboolean is_view;   /* nobody waits for another client's job: libvirt is not asked whether it has one */
     gboolean ask_guest; /* its agent is asked for what its system mounts, which takes a few seconds when it is silent */
     const VrHostState *host; /* NULL: what is scheduled is read, and systemd is not asked */
 } VrSwapNeeds;

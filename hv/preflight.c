@@ -40,6 +40,7 @@ const VrFindingKind vr_finding_kinds[] = {
     {"empty-disk", VR_SEVERITY_BLOCKER, NULL},
     {"transient-disk", VR_SEVERITY_BLOCKER, NULL},
     {"shareable-disk", VR_SEVERITY_BLOCKER, NULL},
+    {"os-disk-changed", VR_SEVERITY_BLOCKER, NULL},
     {"shared-os-disk", VR_SEVERITY_BLOCKER, NULL},
     {"rollback-disk-in-use", VR_SEVERITY_BLOCKER, NULL},
     {"readonly-disk", VR_SEVERITY_BLOCKER, NULL},
@@ -169,6 +170,7 @@ void vr_preflight_facts_clear(VrPreflightFacts *facts)
     g_clear_pointer(&facts->shared_with, g_free);
     g_clear_pointer(&facts->nvram, g_free);
     g_clear_pointer(&facts->fstab, g_free);
+    g_clear_pointer(&facts->should_be, g_free);
     g_clear_pointer(&facts->rollback_in_use, g_free);
     g_clear_pointer(&facts->host_stopping, g_free);
     g_clear_pointer(&facts->host_shutdown, g_free);

@@ -47,6 +47,9 @@ typedef struct {
     guint internal_snapshots; /* in the OS disk's own header */
     char *backing;            /* the file below an OS disk that we did not make */
     char *job;                /* that it has now, or why nobody can tell */
+    char *should_be;          /* the OS disk of its current generation, when the domain names another one */
+    guint generation;         /* that one's number */
+    gboolean ours;            /* that one was made here; else it is where it was found */
     char *shared_with;        /* other domains that name the OS disk */
     char *nvram;              /* why its NVRAM cannot be copied */
     char *fstab;              /* what its system mounts by device name: "/dev/vdb1 on /srv" */

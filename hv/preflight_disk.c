@@ -114,6 +114,28 @@ static void check_boot_order(VrPreflightCheck *check, const VrDomainDisk *os)
                         model != NULL ? model : "", check->typed));
 }
 
+/* Without --base blockcommit would write into the lowest file, which is an image version. */
+static void check_disk_recorded(VrPreflightCheck *check, const VrDomainDisk *disk)
+{
+    const VrPreflightFacts *facts = check->facts;
+    g_autofree char *adopt = NULL;
+
+    if (facts->should_be == NULL)
+        return;
+    if (!facts->ours)
+        adopt = g_strdup_printf("; or, when it was moved, say what is on it: 'virt-reimage adopt SET %s --version V'",
+                                check->typed);
+    vr_preflight_add(
+        check, "os-disk-changed",
+        g_strdup_printf("%s: its OS disk %s is %s, and not %s of its generation %u: somebody changed the domain",
+                        check->name, disk->target, disk->source != NULL ? disk->source : disk->volume, facts->should_be,
+                        facts->generation),
+        g_strdup_printf(
+            "put that back with 'virsh edit %s', or, after a disk-only snapshot, with 'virsh blockcommit %s "
+            "%s --base %s --active --pivot'%s",
+            check->typed, check->typed, disk->target, facts->should_be, adopt != NULL ? adopt : ""));
+}
+
 /* What its header and other domains say of it. */
 static void check_disk_content(VrPreflightCheck *check, const VrDomainDisk *disk)
 {
@@ -183,6 +205,7 @@ void vr_preflight_os_disk(VrPreflightCheck *check)
     check_disk_flags(check, disk);
     check_disk_source(check, disk);
     check_boot_order(check, disk);
+    check_disk_recorded(check, disk);
     check_disk_content(check, disk);
     check_disk_bus(check, disk);
 }

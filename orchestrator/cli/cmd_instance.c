@@ -305,14 +305,17 @@ static void print_lines(const VrCli *cli, const VrSession *session, const VrInst
                     look && look->health.text && !look->health.off ? ": " : "",
                     look && look->health.text && !look->health.off ? look->health.text : "");
     print_signals(cli, signals);
-    vr_label(cli, "Runs", current);
+    vr_label(cli, "Runs", state->changed ? NULL : current);
+    if (state->changed)
+        vr_label_format(cli, "OS disk", "%s; %s", state->changed->text, state->changed->remedy);
     vr_extension_results_print(cli, extensions->now);
     vr_label(cli, "Pinned to", state->instance->pin);
     vr_label(cli, "Protection", protection);
     vr_label(cli, "Model applied",
-             state->latest   ? "yes"
-             : state->behind ? "no, the model was edited since its disk was made"
-                             : "no, it runs another version");
+             state->latest    ? "yes"
+             : state->changed ? "not known, its domain names another OS disk"
+             : state->behind  ? "no, the model was edited since its disk was made"
+                              : "no, it runs another version");
     if (state->swap)
         print_swap(cli, state);
     else

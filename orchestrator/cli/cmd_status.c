@@ -131,7 +131,7 @@ static GArray *shares_of(const Status *status)
 
     for (guint i = 0; i < status->states->len; i++) {
         const VrInstanceState *state = &g_array_index(status->states, VrInstanceState, i);
-        Share one = {.version = state->current ? state->current->version : NULL, .count = 1};
+        Share one = {.version = vr_instance_state_version(state), .count = 1};
         guint j = 0;
         while (j < shares->len && g_strcmp0(g_array_index(shares, Share, j).version, one.version) != 0)
             j++;
@@ -278,7 +278,7 @@ static void print_versions(const VrCli *cli, const Status *status)
 /* "1.0.0, pinned", "2.0.0, pinned to 1.0.0"; NULL: not known. Free with g_free. */
 static char *version_cell(const VrInstanceState *state)
 {
-    const char *version = state->current ? state->current->version : NULL, *pin = state->instance->pin;
+    const char *version = vr_instance_state_version(state), *pin = state->instance->pin;
 
     if (!pin)
         return g_strdup(version);
@@ -297,6 +297,13 @@ static void say_why(const VrCli *cli, const Status *status, const VrInstanceStat
     vr_say_why(cli, state->instance->domain, run->reason);
     if (state->swap && g_strcmp0(state->swap->id, run->swap_id) == 0)
         vr_console_say_last(cli, status->session.store, state->swap, status->session.set->name);
+}
+
+/* What runs there is not what the rest of its line is about. */
+static void say_changed(const VrCli *cli, const VrInstanceState *state)
+{
+    if (state->changed)
+        vr_say(cli, "  %s; %s", state->changed->text, state->changed->remedy);
 }
 
 static void print_instances(const VrCli *cli, const Status *status)
@@ -323,6 +330,8 @@ static void print_instances(const VrCli *cli, const Status *status)
         vr_table_row(table, cells);
     }
     vr_table_print(table);
+    for (guint i = 0; i < status->states->len; i++)
+        say_changed(cli, &g_array_index(status->states, VrInstanceState, i));
     for (guint i = 0; i < status->states->len; i++)
         say_why(cli, status, &g_array_index(status->states, VrInstanceState, i));
     vr_say_protected(cli, status->session.set);

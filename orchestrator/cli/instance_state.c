@@ -31,8 +31,18 @@ static gboolean has_version(const VrInstanceState *state, const VrSet *set, cons
     const char *name = image ? image->name : set->model->image_name;
     const char *version = state->instance->pin ? state->instance->pin : image ? image->version : NULL;
 
-    return name && version && current && current->version && g_str_equal(current->image, name) &&
+    return name && version && vr_instance_state_version(state) && g_str_equal(current->image, name) &&
            vr_version_compare(current->version, version) == 0;
+}
+
+static const VrFinding *changed_disk(const VrLook *look)
+{
+    for (guint i = 0; look && look->findings && i < look->findings->len; i++) {
+        const VrFinding *finding = g_ptr_array_index(look->findings, i);
+        if (g_str_equal(finding->id, "os-disk-changed"))
+            return finding;
+    }
+    return NULL;
 }
 
 gboolean vr_instance_state_read(VrInstanceState *state, const VrSession *session, guint index, const VrRun *last,
@@ -52,9 +62,15 @@ gboolean vr_instance_state_read(VrInstanceState *state, const VrSession *session
         g_propagate_error(error, g_steal_pointer(&local));
         return FALSE;
     }
+    state->changed = changed_disk(state->look);
     state->behind = vr_set_is_behind(session->set, index, state->current);
     state->latest = has_version(state, session->set, image) && !state->behind;
     return !state->swap || vr_journal_swap_times(session->journal, state->swap->id, &state->times, error);
+}
+
+const char *vr_instance_state_version(const VrInstanceState *state)
+{
+    return state->current && !state->changed ? state->current->version : NULL;
 }
 
 const char *vr_instance_state_power(const VrInstanceState *state)
@@ -123,13 +139,14 @@ json_t *vr_instance_state_json(const VrInstanceState *state)
                   vr_protection_json(state->instance), "powerState", vr_instance_state_power(state), "health",
                   health_json(state));
 
-    json_object_update_new(document, json_pack("{s:o, s:o, s:o, s:o, s:b, s:b, s:o, s:o}", "generation",
-                                               current ? json_integer(current->number) : json_null(), "image",
-                                               vr_json_text(current ? current->image : NULL), "version",
-                                               vr_json_text(current ? current->version : NULL), "modelRevision",
-                                               vr_revision_json(current), "behindModel", state->behind,
-                                               "latestModelApplied", state->latest, "lastRun",
-                                               in_run_json(state->in_run), "lastSwap", swap_json(state)));
+    json_object_update_new(document,
+                           json_pack("{s:o, s:o, s:o, s:o, s:b, s:b, s:b, s:o, s:o}", "generation",
+                                     current ? json_integer(current->number) : json_null(), "image",
+                                     vr_json_text(current ? current->image : NULL), "version",
+                                     vr_json_text(vr_instance_state_version(state)), "modelRevision",
+                                     vr_revision_json(current), "behindModel", state->behind, "latestModelApplied",
+                                     state->latest, "osDiskChanged", state->changed != NULL, "lastRun",
+                                     in_run_json(state->in_run), "lastSwap", swap_json(state)));
     return document;
 }
 

@@ -12,6 +12,7 @@ typedef struct {
     VrGeneration *current;       /* NULL: never swapped nor adopted */
     VrSwapRow *swap;             /* the last one; NULL */
     VrSwapTimes times;           /* of it */
+    const VrFinding *changed;    /* its domain names another OS disk than that of its generation; NULL: no. Not owned */
     gboolean behind;             /* the model was edited since its generation was made */
     gboolean latest; /* latestModelApplied (J11): neither that, nor another version than the model asks for */
 } VrInstanceState;
@@ -23,6 +24,8 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VrInstanceState, vr_instance_state_clear)
 gboolean vr_instance_state_read(VrInstanceState *state, const VrSession *session, guint index, const VrRun *last,
                                 const VrImage *image, const GPtrArray *looks, GError **error);
 
+/* Which version it runs; NULL: not known, as its domain was changed, too. */
+const char *vr_instance_state_version(const VrInstanceState *state);
 const char *vr_instance_state_power(const VrInstanceState *state);
 const char *vr_instance_state_health(const VrInstanceState *state);
 json_t *vr_instance_state_json(const VrInstanceState *state);

@@ -341,6 +341,10 @@ static void facts_of_disk_and_host(void **state)
     Case shared = new_case("rich.xml");
     shared.facts.shared_with = g_strdup("web-1");
     expect(&shared, "shared-os-disk", VR_SEVERITY_BLOCKER);
+    Case changed = new_case("rich.xml");
+    changed.facts.should_be = g_strdup("/var/lib/x/g1.qcow2");
+    changed.facts.generation = 1;
+    expect(&changed, "os-disk-changed", VR_SEVERITY_BLOCKER);
     Case rollback = new_case("rich.xml");
     rollback.facts.rollback_in_use = g_strdup("generation 0, as its disk /x is held by a process");
     expect(&rollback, "rollback-disk-in-use", VR_SEVERITY_BLOCKER);
