@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Each code that only an answer over HTTP has, produced as a peer meets it. docs/errors.md has their table, and test_errors.py compares it with the program's."""
+"""K3: each code that only an answer over HTTP has, produced as a peer meets it. docs/errors.md has their table, and test_errors.py compares it with the program's."""
 import concurrent.futures
 import os
 import re
