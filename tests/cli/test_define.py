@@ -165,7 +165,7 @@ def test_a_schedule_that_is_none(program, fleet, schedule, text):  # H4
     line = len(model.splitlines())
     refused = define(program, model, status=USAGE)
     assert f"standard input:{line}: maintenanceWindow.schedule: \"{schedule}\" " in refused.error() and text in refused.error()
-    assert "systemd-analyze" not in error_parts(refused.err)["error"]  # which is what to type next
+    assert "systemd-analyze" not in error_parts(refused.err)["what"]  # which is what to type next
     assert program.snapshot() == {}
 
 

@@ -169,6 +169,13 @@ def test_a_name_that_was_mistyped(defined, fleet):
     assert error_of(defined, FAILED, "instance-view", "shop", name + "x")["next"] == f"did you mean '{name}'? 'virt-reimage set-info shop' lists them"
 
 
+def test_one_that_cannot_go_back(defined, fleet):
+    name = fleet[0].name
+    error = error_of(defined, REFUSED, "rollback", "shop", name)
+    assert error["what"] == f"'{name}': it was never swapped, so there is nothing to go back to"
+    assert error["next"] == f"'virt-reimage generations shop {name}' lists what is kept"
+
+
 @pytest.mark.parametrize("command", [["image-publish", IMAGE, "1.0.0"], ["image-check"]], ids=lambda words: words[0])
 def test_an_image_on_the_web(program, command):
     url = "https://cloud.example/a.qcow2"
