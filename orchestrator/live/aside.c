@@ -35,6 +35,8 @@ static struct {
     struct sigaction actions[G_N_ELEMENTS(fatal)];
 } crash = {.before = -1, .pipe = -1};
 
+static gint crashing; /* atomic */
+
 /* Whatever is no plain ASCII may move the cursor. */
 static void write_plain(const char *bytes, gsize count)
 {
@@ -60,6 +62,7 @@ static void on_crash(int number, siginfo_t *info, void *context)
     ssize_t n;
 
     (void)context;
+    g_atomic_int_set(&crashing, 1);
     (void)dup2(crash.before, STDERR_FILENO);
     while ((n = read(crash.pipe, piece, sizeof(piece))) > 0)
         write_plain(piece, (gsize)n);
@@ -87,6 +90,11 @@ static void leave_crashes(void)
 {
     for (gsize i = 0; i < G_N_ELEMENTS(fatal); i++)
         (void)sigaction(fatal[i], &crash.actions[i], NULL);
+}
+
+gboolean vr_aside_is_crashing(void)
+{
+    return g_atomic_int_get(&crashing) != 0;
 }
 
 /* ---- begin and end ---- */

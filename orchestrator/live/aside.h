@@ -19,5 +19,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VrAside, vr_aside_end)
 /* To be polled for reading; -1 without an aside. */
 int vr_aside_fd(const VrAside *aside);
 
+/* This process ends by a signal, and its last words are on the terminal: nothing is to be drawn into them. */
+gboolean vr_aside_is_crashing(void);
+
 /* Whole lines that have come, without blank ones; NULL: none. Free with g_free. */
 char *vr_aside_take(VrAside *aside);

@@ -43,7 +43,7 @@ static void show(View *view)
     g_autofree char *above = vr_aside_take(view->aside);
     VrFrameFor frame = {.attached = view->options->attached};
 
-    if (view->gone)
+    if (view->gone || vr_aside_is_crashing())
         return;
     vr_screen_look(view->screen, &frame.look);
     if (snapshot) {

@@ -92,7 +92,7 @@ static VrSnapshot *look(void *data)
     Run *run = data;
 
     g_atomic_int_inc(&run->looks);
-    return simulated_run(5, 2, 0, g_atomic_int_get(&run->ended) ? 900000 : 17000);
+    return simulated_run(5, 2, 0, g_atomic_int_get(&run->ended) ? 900000 : 17000 + g_atomic_int_get(&run->looks) * 250);
 }
 
 static VrWatchOptions options_of(Run *run)
@@ -243,6 +243,15 @@ static void lines_are_plain(void **state)
     assert_null(strchr(text->str, '\033'));
 }
 
+static void report_slowly(int number)
+{
+    (void)number;
+    say("a report\n");
+    g_usleep(1500000);
+    say("the end of a report\n");
+    _exit(1);
+}
+
 static void crash_in_child(int number)
 {
     const struct rlimit none = {0, 0};
@@ -277,6 +286,42 @@ static void a_crash_leaves_its_last_words(void **state)
     }
 }
 
+static void crash_beside_view(void)
+{
+    Run run = {0};
+    const VrWatchOptions options = options_of(&run);
+    const struct rlimit none = {0, 0};
+    struct sigaction slow = {.sa_flags = 0};
+
+    (void)setrlimit(RLIMIT_CORE, &none);
+    slow.sa_handler = report_slowly;
+    (void)sigaction(SIGQUIT, &slow, NULL);
+    if (!vr_watch_begin(&options))
+        _exit(1);
+    while (g_atomic_int_get(&run.looks) < 2)
+        g_usleep(1000);
+    g_usleep(120000); /* between two frames */
+    (void)raise(SIGQUIT);
+}
+
+/* Who handled the signal before takes his time, as a sanitizer does, and no frame comes between his words. */
+static void nothing_is_drawn_into_a_crash(void **state)
+{
+    g_autoptr(GString) text = g_string_new(NULL);
+    const char *report;
+    int status;
+    pid_t pid = fork();
+
+    assert_true(pid >= 0);
+    if (pid == 0)
+        crash_beside_view();
+    read_until(text, "the end of a report");
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    report = strstr(text->str, "a report");
+    assert_non_null(strstr(text->str, "batch 1"));
+    assert_string_equal(report, "a report\r\nthe end of a report\r\n");
+}
+
 /* It handles nothing once it is over, and never what was ignored. */
 static void signals_are_what_they_were(void **state)
 {
@@ -300,12 +345,10 @@ static void signals_are_what_they_were(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        on_pty(a_crash_leaves_its_last_words), /* first: it forks, and there is no thread yet */
-        on_pty(drawn_until_the_run_ends),
-        on_pty(none_where_nothing_is_left_for_it),
-        on_pty(a_terminal_that_goes),
-        on_pty(what_is_held_back_has_a_bound),
-        on_pty(lines_are_plain),
+        on_pty(a_crash_leaves_its_last_words), /* first: these fork, and there is no thread yet */
+        on_pty(nothing_is_drawn_into_a_crash),     on_pty(drawn_until_the_run_ends),
+        on_pty(none_where_nothing_is_left_for_it), on_pty(a_terminal_that_goes),
+        on_pty(what_is_held_back_has_a_bound),     on_pty(lines_are_plain),
         on_pty(signals_are_what_they_were),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
