@@ -86,6 +86,20 @@ static char *peer_of(struct MHD_Connection *connection)
 
 /* ---- routes ---- */
 
+static json_t *probes_json(const VrControlServer *server)
+{
+    g_autoptr(GArray) probes = vr_executor_probes(server->executor);
+    json_t *list = json_array();
+
+    for (guint i = 0; i < probes->len; i++) {
+        const VrExecutorProbe *probe = &g_array_index(probes, VrExecutorProbe, i);
+        g_autofree char *text = vr_printable(probe->text, -1);
+        json_array_append_new(list, json_pack("{s:s, s:s, s:I}", "uuid", probe->uuid, "text", text, "until",
+                                              (json_int_t)probe->until_us));
+    }
+    return list;
+}
+
 /* What is not worth writing down: it is another the next moment. */
 static void add_moment(const VrControlServer *server, json_t *document)
 {
@@ -99,6 +113,7 @@ static void add_moment(const VrControlServer *server, json_t *document)
                                         "total", (json_int_t)copy->total, "bytesPerSecond", (json_int_t)copy->rate));
     }
     json_object_set_new(document, "copies", list);
+    json_object_set_new(document, "probes", probes_json(server));
     json_object_set_new(document, "wakesAt", json_integer(vr_executor_wakes_us(server->executor)));
 }
 

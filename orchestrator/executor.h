@@ -110,6 +110,15 @@ typedef struct {
 /* Those now. From any thread; element: VrExecutorCopy, freed with the array. */
 GArray *vr_executor_copies(const VrExecutor *executor);
 
+/* An instance whose health is waited for. */
+typedef struct {
+    const char *uuid; /* the set's */
+    char *text;       /* what was seen last, for a person */
+    gint64 until_us;  /* wall clock: it is waited for until then */
+} VrExecutorProbe;
+/* Those now, that have been looked at. From any thread; element: VrExecutorProbe, freed with the array. */
+GArray *vr_executor_probes(VrExecutor *executor);
+
 /* When the run looks again, where it waits for its next batch: wall clock; 0: it does not. From any thread. */
 gint64 vr_executor_wakes_us(const VrExecutor *executor);
 

@@ -104,6 +104,44 @@ GArray *vr_executor_copies(const VrExecutor *executor)
     return copies;
 }
 
+void vr_executor_note_answer(VrExecutor *executor, guint index, const char *text, gint64 until_ms)
+{
+    VrWork *work = &executor->work[index];
+
+    pthread_mutex_lock(&executor->control_lock);
+    g_free(work->answer_text);
+    work->answer_text = g_strdup(text);
+    work->answer_until_ms = until_ms;
+    pthread_mutex_unlock(&executor->control_lock);
+}
+
+static void clear_probe(gpointer data)
+{
+    g_free(((VrExecutorProbe *)data)->text);
+}
+
+GArray *vr_executor_probes(VrExecutor *executor)
+{
+    GArray *probes = g_array_new(FALSE, FALSE, sizeof(VrExecutorProbe));
+    gint64 now_us = vr_clock_wall_us(), now_ms = vr_clock_now_ms();
+
+    g_array_set_clear_func(probes, clear_probe);
+    pthread_mutex_lock(&executor->control_lock);
+    for (guint i = 0; i < executor->count; i++) {
+        const VrWork *work = &executor->work[i];
+        VrExecutorProbe *probe;
+        if (!work->answer_text)
+            continue;
+        g_array_set_size(probes, probes->len + 1);
+        probe = &g_array_index(probes, VrExecutorProbe, probes->len - 1);
+        probe->uuid = vr_executor_instance(executor, i)->uuid;
+        probe->text = g_strdup(work->answer_text);
+        probe->until_us = now_us + MAX(work->answer_until_ms - now_ms, 0) * 1000;
+    }
+    pthread_mutex_unlock(&executor->control_lock);
+    return probes;
+}
+
 /* ---- on the executor's thread ---- */
 
 static void answer(VrExecutor *executor, VrControlCall *call, gboolean ok, char *text)

@@ -219,15 +219,32 @@ static void do_swap(VrExecutor *executor, VrJob *job)
     vr_executor_post(executor, message);
 }
 
+typedef struct {
+    VrExecutor *executor;
+    guint index;
+} Awaited;
+
+static void told(const VrHealthAnswer *answer, gint64 until_ms, void *data)
+{
+    const Awaited *awaited = data;
+
+    vr_executor_note_answer(awaited->executor, awaited->index, answer->text ? answer->text : "no answer", until_ms);
+}
+
 static gboolean wait_healthy(VrExecutor *executor, guint index, const char *old_boot_id, gint64 started_ms,
                              const gint *aborted, VrHealthAnswer *answer)
 {
+    Awaited awaited = {executor, index};
     VrHealthWait wait = {.subject = vr_executor_subject(executor, index),
                          .old_boot_id = old_boot_id,
                          .started_ms = started_ms,
-                         .aborted = aborted};
+                         .aborted = aborted,
+                         .told = told,
+                         .told_data = &awaited};
+    gboolean healthy = vr_health_wait(executor->engine.hv, &executor->request.set->model->health, &wait, answer);
 
-    return vr_health_wait(executor->engine.hv, &executor->request.set->model->health, &wait, answer);
+    vr_executor_note_answer(executor, index, NULL, 0);
+    return healthy;
 }
 
 /* Health is asked for once the extensions have succeeded: it may depend on them (E6). */

@@ -151,6 +151,7 @@ void vr_executor_free(VrExecutor *executor)
         vr_swap_free(executor->work[i].swap);
         vr_notice_free(executor->work[i].notice);
         g_free(executor->work[i].survey_text);
+        g_free(executor->work[i].answer_text);
         g_free(executor->work[i].left_text);
     }
     g_free(executor->work);

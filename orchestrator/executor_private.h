@@ -46,6 +46,8 @@ typedef struct {
     gint probe_aborted;   /* atomic */
     gint recalled;        /* atomic; its notice is called off */
     VrNotice *notice;     /* used by one job at a time; NULL: it has had none */
+    char *answer_text;    /* under control_lock, as the next: what its health said last; NULL: nobody waits for it */
+    gint64 answer_until_ms;
 } VrWork;
 
 typedef struct {
@@ -138,6 +140,9 @@ void vr_executor_tell_person(VrExecutor *executor, const VrMessage *message);
 void vr_executor_close(VrExecutor *executor);
 /* The process of the run shall end: from here on the run outlives it. As soon as that is known, as who asked may not wait for the border. */
 void vr_executor_keep_open(VrExecutor *executor);
+
+/* What the health of an instance that is waited for said last, for those who look; NULL: nobody waits for it any more. From any thread. */
+void vr_executor_note_answer(VrExecutor *executor, guint index, const char *text, gint64 until_ms);
 
 /* wake_ms was changed. */
 void vr_executor_note_wake(VrExecutor *executor);

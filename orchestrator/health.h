@@ -63,6 +63,9 @@ typedef struct {
     const char *old_boot_id; /* an answer with this boot id comes from the old disk (invariant 26); NULL: not known */
     gint64 started_ms;       /* when it began to run; the times of the model count from here */
     const gint *aborted;     /* NULL, or set to non-zero by another thread: ends the wait as UNKNOWN */
+    /* Told of each answer that does not end the wait, on its thread; NULL: nobody is. until_ms: as it is now, it is waited for until then. */
+    void (*told)(const VrHealthAnswer *answer, gint64 until_ms, void *data);
+    void *told_data;
 } VrHealthWait;
 
 /* Waits until it is healthy for numberOfProbes looks in a row (TRUE), or the time is over or QEMU has gone (FALSE): *answer is the last

@@ -227,6 +227,8 @@ static gboolean watch_until_healthy(Watch *watch)
             say_timeout(watch);
             return FALSE;
         }
+        if (watch->wait->told)
+            watch->wait->told(watch->answer, deadline_ms(watch), watch->wait->told_data);
         sleep_unless_aborted(watch->wait, MIN(deadline_ms(watch), next_look(watch, begun_ms)));
     }
     vr_health_say(watch->answer, VR_HEALTH_UNKNOWN, "the wait was ended");

@@ -540,6 +540,35 @@ static void test_aborted_while_it_hangs(void **state) /* G2 */
     profile.command = NULL;
 }
 
+typedef struct {
+    guint count;
+    gint64 until_ms;
+} Told;
+
+static void take_told(const VrHealthAnswer *answer, gint64 until_ms, void *data)
+{
+    Told *told = data;
+
+    told->count++;
+    told->until_ms = until_ms;
+    assert_int_equal(answer->state, VR_HEALTH_UNHEALTHY);
+    assert_non_null(answer->text);
+}
+
+/* Who waits is told of each answer that does not end the wait, and until when it goes on. */
+static void test_told(void **state) /* J8 */
+{
+    Told told = {0};
+    VrHealthWait wait = {.subject = subject, .started_ms = now_ms, .told = take_told, .told_data = &told};
+    g_auto(VrHealthAnswer) answer = {0};
+
+    guest.body = "{\"ApplicationHealthState\": \"Unhealthy\"}";
+    guest.healthy_from_ms = now_ms + 12000;
+    assert_true(vr_health_wait(&hv, &profile, &wait, &answer));
+    assert_int_equal(told.count, 3); /* at once, after 5 s and after 10 s */
+    assert_int_equal(told.until_ms, wait.started_ms + profile.timeout_ms);
+}
+
 static void test_aborted(void **state)
 {
     VrHealthWait wait = {.subject = subject, .started_ms = now_ms, .aborted = &aborted};
@@ -593,6 +622,7 @@ int main(void)
         cmocka_unit_test_setup(test_command, setup),
         cmocka_unit_test_setup(test_wait_until_healthy, setup),
         cmocka_unit_test_setup(test_timeout, setup),
+        cmocka_unit_test_setup(test_told, setup),
         cmocka_unit_test_setup(test_start_timeout, setup),
         cmocka_unit_test_setup(test_restarts_of_a_first_boot, setup),
         cmocka_unit_test_setup(test_libvirt_away, setup),
