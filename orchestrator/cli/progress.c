@@ -81,6 +81,30 @@ static void show_instance(const VrProgressView *view, const VrProgress *progress
     printf("%s   %-16s %-10s %s\n", clock, domain, vr_instance_phase_name(instance->phase), text);
 }
 
+static void add_count(GString *text, guint count, const char *what)
+{
+    if (count > 0)
+        g_string_append_printf(text, "%s%u %s", text->len ? ", " : "", count, what);
+}
+
+/* Below the view, whose last frame says the rest and what to type: each in one line of 80 columns. */
+static void show_end_below(const VrRun *run, const VrRunCounts *counts, const VrSpread *off, const char *clock)
+{
+    g_autoptr(GString) text = g_string_new(NULL);
+
+    add_count(text, counts->successful, "successful");
+    add_count(text, counts->failed, "failed");
+    add_count(text, counts->pending, "pending");
+    printf("%s run %s %s: %s\n", clock, run->id, vr_run_status_name(run->status),
+           text->len ? text->str : "nothing was to be done");
+    if (off->count > 0) {
+        g_autofree char *p50 = vr_text_duration(off->p50);
+        g_autofree char *p95 = vr_text_duration(off->p95);
+        g_autofree char *max = vr_text_duration(off->max);
+        printf("%s off per guest: p50 %s, p95 %s, max %s\n", clock, p50, p95, max);
+    }
+}
+
 static void show_end(const VrProgressView *view, const VrProgress *progress, const char *clock)
 {
     const VrRun *run = progress->run;
@@ -88,6 +112,10 @@ static void show_end(const VrProgressView *view, const VrProgress *progress, con
     g_autoptr(GArray) times = vr_run_times(view->session, run, NULL);
     VrSpread off = times ? vr_times_spread(times, G_STRUCT_OFFSET(VrSwapTimes, off_ms)) : (VrSpread){-1, -1, -1, 0};
 
+    if (view->drawn) {
+        show_end_below(run, &counts, &off, clock);
+        return;
+    }
     printf("%s run %s %s: %u successful, %u failed (%u of them restored), %u pending\n", clock, run->id,
            vr_run_status_name(run->status), counts.successful, counts.failed, counts.restored, counts.pending);
     if (off.count > 0) {

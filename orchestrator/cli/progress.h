@@ -8,6 +8,7 @@ typedef struct {
     const VrCli *cli;
     const VrSession *session;
     const VrTargets *targets;
+    gboolean drawn;   /* below the live view, which has shown it all but its end */
     gboolean goes_on; /* with a run that has begun before: in JSON its begin is not told again */
 } VrProgressView;
 

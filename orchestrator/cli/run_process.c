@@ -89,8 +89,10 @@ static void show(const VrProgress *progress, void *data)
     Process *process = data;
     gboolean begins = progress->kind == VR_PROGRESS_RUN;
 
-    if (progress->kind == VR_PROGRESS_END)
+    if (progress->kind == VR_PROGRESS_END) {
+        process->view.drawn = process->live != NULL;
         g_clear_pointer(&process->live, vr_live_view_end);
+    }
     if (!process->live && !(begins && process->is_live))
         vr_progress_show(progress, &process->view);
     if (!begins)

@@ -24,7 +24,7 @@ static void add_sums(GString *text, const char *time, const VrSnapshot *now, con
     g_autofree char *sums = NULL;
 
     vr_frame_count(now, 0, counts);
-    sums = vr_frame_counts_text(counts, TRUE);
+    sums = vr_frame_counts_text(counts, vr_frame_counts_of(now));
     add(text, time, "run %s: %s of %s%s%s%s%s: %s", now->run_id, vr_run_kind_name(now->kind), now->set,
         now->version ? " to " : "", now->version ? now->image : "", now->version ? " " : "",
         now->version ? now->version : "", sums ? sums : "no guest is to be moved");

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "orchestrator/live/frame.h"
 
+#include "base/error.h"
 #include "orchestrator/live/frame_private.h"
 
 #include <string.h>
@@ -9,6 +10,7 @@
 #define NARROW 50 /* there is room for one time only */
 #define FAILURES 3
 #define MOST_TYPED 3
+#define REASON_ROWS 2
 #define BAR_MAX 50
 #define LEGEND_COLUMNS 78
 
@@ -65,14 +67,19 @@ static const char *const of_many[VR_LIVE_STAGES_][2] = {
     [VR_LIVE_UNKNOWN] = {"UNKNOWN", "UNKNOWN"},
 };
 
-char *vr_frame_counts_text(const guint counts[VR_LIVE_STAGES_], gboolean with_ends)
+VrCountsOf vr_frame_counts_of(const VrSnapshot *snapshot)
+{
+    return snapshot->ended ? VR_COUNTS_AT_END : VR_COUNTS_ALL;
+}
+
+char *vr_frame_counts_text(const guint counts[VR_LIVE_STAGES_], VrCountsOf of)
 {
     g_autoptr(GString) text = g_string_new(NULL);
 
     for (guint i = VR_LIVE_WAITS; i < VR_LIVE_STAGES_; i++) {
-        gboolean wanted = vr_live_stage_in_flight(i) || with_ends;
-        if (counts[i] > 0 && wanted)
-            g_string_append_printf(text, "%s%u %s", text->len ? ", " : "", counts[i], of_many[i][counts[i] != 1]);
+        const char *what = i == VR_LIVE_WAITS && of == VR_COUNTS_AT_END ? "not touched" : of_many[i][counts[i] != 1];
+        if (counts[i] > 0 && (of != VR_COUNTS_IN_FLIGHT || vr_live_stage_in_flight(i)))
+            g_string_append_printf(text, "%s%u %s", text->len ? ", " : "", counts[i], what);
     }
     return text->len ? g_string_free(g_steal_pointer(&text), FALSE) : NULL;
 }
@@ -87,6 +94,55 @@ char *vr_frame_clock(gint64 ms)
     if (hours > 0)
         return g_strdup_printf("%d:%02d:%02d", hours, minutes, seconds);
     return g_strdup_printf("%02d:%02d", minutes, seconds);
+}
+
+/* ---- lines ---- */
+
+gboolean vr_frame_is_low(const VrFrameFor *frame)
+{
+    return frame->look.height <= LOW;
+}
+
+/* How many bytes of the text go into so many columns: whole words, but of one that is longer by itself as much as fits. */
+static gsize fitting(const char *text, guint columns)
+{
+    gsize space = 0;
+    guint taken = 0;
+
+    for (const char *p = text; *p; p = g_utf8_next_char(p)) {
+        g_autofree char *one = g_strndup(p, (gsize)(g_utf8_next_char(p) - p));
+        if (*p == ' ')
+            space = (gsize)(p - text);
+        taken += vr_line_columns(one);
+        if (taken > columns)
+            return space > 0 ? space : (gsize)(p - text);
+    }
+    return strlen(text);
+}
+
+void vr_frame_wrap(VrFrame *frame, const char *label, VrMark label_mark, const char *text, gsize bold, VrMark mark,
+                   guint rows)
+{
+    g_autofree char *shown = vr_printable(text, -1);
+
+    for (const char *at = shown; rows > 0 && *at; rows--) {
+        VrLine line = vr_line_begin(&frame->frame->look);
+        gsize length, dark;
+        g_autofree char *first = NULL, *rest = NULL;
+
+        vr_line_add(&line, label_mark, at == shown ? label : "");
+        vr_line_pad(&line, VR_FRAME_LABEL);
+        length = rows == 1 ? strlen(at) : fitting(at, vr_line_left(&line));
+        dark = at == shown ? MIN(bold, length) : 0;
+        first = g_strndup(at, dark);
+        rest = g_strndup(at + dark, length - dark);
+        vr_line_add(&line, VR_MARK_BOLD, first);
+        vr_line_add(&line, mark, rest);
+        g_ptr_array_add(frame->lines, vr_line_end(&line));
+        at = length > 0 ? at + length : g_utf8_next_char(at);
+        while (*at == ' ')
+            at++;
+    }
 }
 
 /* ---- the head ---- */
@@ -232,19 +288,23 @@ static gboolean comes_after(const VrLiveGuest *a, const VrLiveGuest *b)
     return a->batch >= b->batch;
 }
 
+/* Of one that goes back it is known why. */
+static gboolean has_failed(const VrLiveGuest *guest)
+{
+    return vr_live_stage_failed(guest->stage) || (guest->stage == VR_LIVE_GOES_BACK && guest->reason);
+}
+
 /* The last ones, of the last batch first. Element: const VrLiveGuest *, as are its arrays. */
-static GPtrArray *last_failures(const VrSnapshot *snapshot, guint most, guint *count)
+static GPtrArray *last_failures(const VrSnapshot *snapshot, guint most)
 {
     GPtrArray *last = g_ptr_array_new();
 
-    *count = 0;
     for (guint i = 0; i < snapshot->guests->len; i++) {
         VrLiveGuest *guest = snapshot->guests->pdata[i];
         guint at = 0;
 
-        if (!vr_live_stage_failed(guest->stage))
+        if (!has_failed(guest))
             continue;
-        (*count)++;
         while (at < last->len && !comes_after(guest, last->pdata[at]))
             at++;
         g_ptr_array_insert(last, (gint)at, guest);
@@ -254,30 +314,21 @@ static GPtrArray *last_failures(const VrSnapshot *snapshot, guint most, guint *c
     return last;
 }
 
-static void add_failures(VrFrame *frame, guint most)
+/* The reason of the newest is to be read to its end, and where nothing moves any more those of the others too. */
+static void add_failures(VrFrame *frame)
 {
-    guint count;
-    g_autoptr(GPtrArray) last = last_failures(frame->snapshot, most, &count);
+    gboolean low = vr_frame_is_low(frame->frame);
+    g_autoptr(GPtrArray) last = last_failures(frame->snapshot, low ? 1 : FAILURES);
 
     for (guint i = 0; i < last->len; i++) {
         const VrLiveGuest *guest = last->pdata[i];
-        VrLine line = vr_line_begin(&frame->frame->look);
+        g_autofree char *domain = vr_printable(guest->domain, -1);
+        g_autofree char *text = g_strdup_printf("%s (%s): %s", domain, vr_live_stage_name(guest->stage),
+                                                guest->reason ? guest->reason : "no reason is known");
 
-        vr_line_add(&line, VR_MARK_BAD, i == 0 ? "Failed" : "");
-        vr_line_pad(&line, VR_FRAME_LABEL);
-        vr_line_add(&line, VR_MARK_BOLD, guest->domain);
-        vr_line_format(&line, VR_MARK_PLAIN, " (%s): %s", vr_live_stage_name(guest->stage),
-                       guest->reason ? guest->reason : "no reason is known");
-        end_line(frame, &line);
+        vr_frame_wrap(frame, i == 0 ? "Failed" : "", VR_MARK_BAD, text, strlen(domain), VR_MARK_PLAIN,
+                      !low && (i == 0 || frame->snapshot->ended) ? REASON_ROWS : 1);
     }
-}
-
-static guint failures_shown(const VrSnapshot *snapshot, guint most)
-{
-    guint count;
-    g_autoptr(GPtrArray) last = last_failures(snapshot, most, &count);
-
-    return last->len;
 }
 
 /* ---- legend ---- */
@@ -299,29 +350,36 @@ static void add_legend(VrFrame *frame)
 
 /* ---- all of it ---- */
 
+static void move_lines(VrFrame *frame, const GPtrArray *lines)
+{
+    for (guint i = 0; i < lines->len; i++)
+        g_ptr_array_add(frame->lines, g_strdup(lines->pdata[i]));
+}
+
 GPtrArray *vr_frame_lines(const VrSnapshot *snapshot, const VrFrameFor *what)
 {
     VrFrame frame = {snapshot, what, g_ptr_array_new_with_free_func(g_free)};
     g_autoptr(GPtrArray) foot = g_ptr_array_new_with_free_func(g_free);
-    VrFrame below = {snapshot, what, foot};
-    gboolean low = what->look.height <= LOW;
-    guint rows = MAX(what->look.height, 2) - 1, failed = failures_shown(snapshot, low ? 1 : FAILURES), taken;
+    g_autoptr(GPtrArray) failed = g_ptr_array_new_with_free_func(g_free);
+    VrFrame below = {snapshot, what, foot}, failures = {snapshot, what, failed};
+    gboolean low = vr_frame_is_low(what);
+    guint rows = MAX(what->look.height, 2) - 1, taken;
 
     vr_frame_type(&below, low ? 1 : MOST_TYPED);
+    add_failures(&failures);
     add_title(&frame);
     add_progress(&frame, low);
     vr_frame_now(&frame);
-    taken = frame.lines->len + foot->len + failed + (low ? 0 : 2 + (failed > 0)); /* with the blank lines */
+    taken = frame.lines->len + foot->len + failed->len + (low ? 0 : 2 + (failed->len > 0)); /* with the blank lines */
     if (!low)
         blank(&frame);
     vr_frame_batches(&frame, rows > taken ? rows - taken : 0);
-    if (!low && failed > 0)
+    if (!low && failed->len > 0)
         blank(&frame);
-    add_failures(&frame, failed);
+    move_lines(&frame, failed);
     if (!low)
         blank(&frame);
-    for (guint i = 0; i < foot->len; i++)
-        g_ptr_array_add(frame.lines, g_strdup(foot->pdata[i]));
+    move_lines(&frame, foot);
     if (!low && !snapshot->ended && frame.lines->len < rows && what->look.width >= LEGEND_COLUMNS)
         add_legend(&frame);
     if (frame.lines->len > rows)

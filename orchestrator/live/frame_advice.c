@@ -2,6 +2,8 @@
 /* What the run does or waits for, and what its reader can type. */
 #include "orchestrator/live/frame_private.h"
 
+#define WHY_ROWS 3
+
 static void add(VrFrame *frame, const char *label, VrMark mark, const char *text)
 {
     VrLine line = vr_line_begin(&frame->frame->look);
@@ -35,7 +37,7 @@ static char *flight_text(const VrSnapshot *snapshot)
     if (batch == 0 || snapshot->point == VR_POINT_BETWEEN) /* then what is in flight is prepared ahead */
         return NULL;
     vr_frame_count(snapshot, batch, counts);
-    text = vr_frame_counts_text(counts, FALSE);
+    text = vr_frame_counts_text(counts, VR_COUNTS_IN_FLIGHT);
     return g_strdup_printf("batch %u: %s%s", batch, text,
                            snapshot->point == VR_POINT_ENDING ? "; then the run ends"
                            : snapshot->pause_requested        ? "; then it pauses"
@@ -58,14 +60,18 @@ static void add_ended(VrFrame *frame)
     const VrSnapshot *snapshot = frame->snapshot;
     guint counts[VR_LIVE_STAGES_];
     gboolean failed;
+    const char *why = snapshot->error_text ? snapshot->error_text : "";
+    gboolean low = vr_frame_is_low(frame->frame);
     g_autofree char *sums = NULL, *text = NULL;
 
     vr_frame_count(snapshot, 0, counts);
     failed = counts[VR_LIVE_BACK] + counts[VR_LIVE_FAILED] + counts[VR_LIVE_UNKNOWN] > 0;
-    sums = vr_frame_counts_text(counts, TRUE);
+    sums = vr_frame_counts_text(counts, VR_COUNTS_AT_END);
     text = g_strdup_printf("%s: %s%s%s", vr_run_status_name(snapshot->status), sums ? sums : "no guest was moved",
-                           snapshot->error_text ? "; " : "", snapshot->error_text ? snapshot->error_text : "");
+                           low && *why ? "; " : "", low ? why : "");
     add(frame, "Ended", failed || snapshot->status != VR_RUN_COMPLETED ? VR_MARK_BAD : VR_MARK_GOOD, text);
+    if (!low)
+        vr_frame_wrap(frame, "", VR_MARK_PLAIN, why, 0, VR_MARK_PLAIN, WHY_ROWS);
 }
 
 void vr_frame_now(VrFrame *frame)
@@ -129,6 +135,18 @@ static void type_history(Typing *typing, const char *why)
     type(typing, text, why);
 }
 
+/* Who was put back was so for what its new disk is, as a rule: then retry would fail again, and so would the upgrade of the others. */
+static void type_exclude(Typing *typing)
+{
+    const VrSnapshot *snapshot = typing->frame->snapshot;
+    g_autofree char *text = NULL;
+
+    if (!snapshot->version)
+        return;
+    text = g_strdup_printf("virt-reimage image-exclude %s %s", snapshot->image, snapshot->version);
+    type(typing, text, "if it is bad");
+}
+
 static void type_ended(Typing *typing)
 {
     guint counts[VR_LIVE_STAGES_];
@@ -141,6 +159,8 @@ static void type_ended(Typing *typing)
     type_history(typing, failed || counts[VR_LIVE_UNKNOWN] > 0 ? "why" : "all times");
     if (failed)
         type_command(typing, "retry", "those again that failed");
+    if (counts[VR_LIVE_BACK] > 0 && typing->frame->snapshot->status == VR_RUN_FAULTED)
+        type_exclude(typing);
 }
 
 static void type_interrupted(Typing *typing)

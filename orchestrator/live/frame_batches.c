@@ -103,7 +103,7 @@ static void add_batch(VrFrame *frame, const Batch *batch)
     g_autofree char *text = NULL;
 
     count_guests(batch->guests, counts);
-    text = vr_frame_counts_text(counts, TRUE);
+    text = vr_frame_counts_text(counts, vr_frame_counts_of(frame->snapshot));
     begin_batch(&line, batch);
     if (batch->guests->len + 2 + vr_line_columns(text) <= vr_line_left(&line)) {
         add_cells(frame, &line, batch->guests, 0, batch->guests->len);
@@ -120,7 +120,7 @@ static void add_all_cells(VrFrame *frame, const Batch *batch)
     g_autofree char *text = NULL;
 
     count_guests(batch->guests, counts);
-    text = vr_frame_counts_text(counts, TRUE);
+    text = vr_frame_counts_text(counts, vr_frame_counts_of(frame->snapshot));
     for (guint at = 0; at < batch->guests->len; at += columns) {
         VrLine line = vr_line_begin(&frame->frame->look);
         if (at == 0)
@@ -148,7 +148,7 @@ static void add_group(VrFrame *frame, GPtrArray *batches, guint count)
         for (guint j = 0; j < VR_LIVE_STAGES_; j++)
             counts[j] += of_one[j];
     }
-    text = vr_frame_counts_text(counts, TRUE);
+    text = vr_frame_counts_text(counts, vr_frame_counts_of(frame->snapshot));
     vr_line_format(&line, VR_MARK_PLAIN, "batches %u-%u: %s", ((const Batch *)batches->pdata[0])->number,
                    ((const Batch *)batches->pdata[count - 1])->number, text);
     g_ptr_array_add(frame->lines, vr_line_end(&line));
@@ -186,6 +186,17 @@ static void add_copy(VrLine *line, const VrLiveGuest *guest)
         vr_line_format(line, VR_MARK_PLAIN, ", %s/s", rate);
 }
 
+/* How its health is, and until when that may change. */
+static void add_answer(VrLine *line, const VrLiveGuest *guest)
+{
+    g_autofree char *left = vr_frame_clock(guest->answer_left_ms);
+
+    if (guest->answer_left_ms >= 0)
+        vr_line_format(line, VR_MARK_PLAIN, "  gives up in %s: %s", left, guest->answer);
+    else
+        vr_line_format(line, VR_MARK_PLAIN, "  %s", guest->answer);
+}
+
 static void add_guest(VrFrame *frame, const VrLiveGuest *guest, guint columns)
 {
     const VrStageLook *look = vr_stage_look(guest->stage);
@@ -210,6 +221,8 @@ static void add_guest(VrFrame *frame, const VrLiveGuest *guest, guint columns)
         add_copy(&line, guest);
     else if (guest->reason && guest->stage == VR_LIVE_NOTICE)
         vr_line_format(&line, VR_MARK_PLAIN, "  %s", guest->reason);
+    else if (guest->answer)
+        add_answer(&line, guest);
     g_ptr_array_add(frame->lines, vr_line_end(&line));
 }
 

@@ -25,8 +25,9 @@ struct VrLiveSource {
     VrExpect expect;
     VrExpectBasis basis;
     gboolean looked_back;
-    guint silent;   /* looks in a row in which the process has said nothing */
-    guint measured; /* of this run's guests, those in the basis */
+    GHashTable *seen; /* uuid to Seen */
+    guint silent;     /* looks in a row in which the process has said nothing */
+    guint measured;   /* of this run's guests, those in the basis */
 };
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(json_t, json_decref)
@@ -39,6 +40,7 @@ static void guest_free(gpointer data)
 
     g_free(guest->domain);
     g_free(guest->reason);
+    g_free(guest->answer);
     g_free(guest);
 }
 
@@ -72,7 +74,7 @@ VrLiveGuest *vr_snapshot_add(VrSnapshot *snapshot, const char *domain)
     VrLiveGuest *guest = g_new0(VrLiveGuest, 1);
 
     guest->domain = g_strdup(domain);
-    guest->stage_ms = guest->down_ms = -1;
+    guest->stage_ms = guest->down_ms = guest->answer_left_ms = -1;
     g_ptr_array_add(snapshot->guests, guest);
     return guest;
 }
@@ -209,6 +211,29 @@ static guint64 number_of(const json_t *object, const char *key)
     return value > 0 ? (guint64)value : 0;
 }
 
+static VrLiveGuest *guest_of(const json_t *object, GHashTable *by_uuid)
+{
+    const char *uuid = json_string_value(json_object_get(object, "uuid"));
+
+    return uuid ? g_hash_table_lookup(by_uuid, uuid) : NULL;
+}
+
+static void take_probes(const json_t *probes, GHashTable *by_uuid)
+{
+    const json_t *probe;
+    size_t i;
+
+    json_array_foreach(probes, i, probe)
+    {
+        VrLiveGuest *guest = guest_of(probe, by_uuid);
+
+        if (!guest || guest->answer || (guest->stage != VR_LIVE_PROBED && guest->stage != VR_LIVE_GOES_BACK))
+            continue;
+        guest->answer = g_strdup(json_string_value(json_object_get(probe, "text")));
+        guest->answer_left_ms = ms_until(json_integer_value(json_object_get(probe, "until")));
+    }
+}
+
 /* What is said beyond the state document. */
 static void take_said(VrSnapshot *snapshot, const char *said, GHashTable *by_uuid)
 {
@@ -217,10 +242,10 @@ static void take_said(VrSnapshot *snapshot, const char *said, GHashTable *by_uui
     size_t i;
 
     snapshot->wake_left_ms = ms_until(json_integer_value(json_object_get(document, "wakesAt")));
+    take_probes(json_object_get(document, "probes"), by_uuid);
     json_array_foreach(json_object_get(document, "copies"), i, copy)
     {
-        const char *uuid = json_string_value(json_object_get(copy, "uuid"));
-        VrLiveGuest *guest = uuid ? g_hash_table_lookup(by_uuid, uuid) : NULL;
+        VrLiveGuest *guest = guest_of(copy, by_uuid);
 
         if (!guest || guest->stage != VR_LIVE_PREPARES)
             continue;
@@ -236,6 +261,41 @@ static gboolean is_of(const char *said, const char *run_id)
     g_autoptr(json_t) document = json_loads(said, 0, NULL);
 
     return g_strcmp0(json_string_value(json_object_get(document, "runId")), run_id) == 0;
+}
+
+/* ---- since when ---- */
+
+typedef struct {
+    VrLiveStage stage;
+    gint64 since_ms;
+} Seen;
+
+/* Not each stage has a step of its own in the journal, and what its guest has left is not open there any more: then it is there since this view saw it first. */
+static void remember_stage(VrLiveSource *source, const char *uuid, VrLiveGuest *guest)
+{
+    gint64 now_ms = vr_clock_now_ms();
+    Seen *seen = g_hash_table_lookup(source->seen, uuid);
+
+    if (!seen) {
+        seen = g_new0(Seen, 1);
+        seen->since_ms = -1;
+        g_hash_table_insert(source->seen, g_strdup(uuid), seen);
+    }
+    if (seen->since_ms < 0 || seen->stage != guest->stage)
+        *seen = (Seen){guest->stage, now_ms};
+    if (vr_live_stage_in_flight(guest->stage))
+        guest->stage_ms = MAX(guest->stage_ms,
+                              guest->stage_ms < 0 || guest->stage == VR_LIVE_GOES_BACK ? now_ms - seen->since_ms : 0);
+}
+
+static void remember_stages(VrLiveSource *source, GHashTable *by_uuid)
+{
+    GHashTableIter each;
+    gpointer uuid, guest;
+
+    g_hash_table_iter_init(&each, by_uuid);
+    while (g_hash_table_iter_next(&each, &uuid, &guest))
+        remember_stage(source, uuid, guest);
 }
 
 /* ---- what is to be expected ---- */
@@ -343,6 +403,7 @@ VrLiveSource *vr_live_source_new(VrStore *store, VrJournal *journal, const VrSet
     source->journal = journal;
     source->set = set;
     source->run_id = g_strdup(run_id);
+    source->seen = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
     return source;
 }
 
@@ -351,6 +412,7 @@ void vr_live_source_free(VrLiveSource *source)
     if (!source)
         return;
     g_free(source->run_id);
+    g_hash_table_unref(source->seen);
     g_free(source);
 }
 
@@ -391,6 +453,7 @@ VrSnapshot *vr_live_source_read(VrLiveSource *source, GError **error)
         return NULL;
     if (snapshot->ended)
         return g_steal_pointer(&snapshot);
+    remember_stages(source, by_uuid);
     snapshot->has_process = owned;
     source->silent = said ? 0 : source->silent + 1;
     snapshot->answers = source->silent < SILENT_LOOKS; /* it has nothing to say before its first step */

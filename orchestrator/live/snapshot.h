@@ -35,6 +35,8 @@ typedef struct {
     char *reason;                             /* why it failed, or what it waits for; NULL */
     gint64 stage_ms;                          /* in this stage; -1: not known, or it is over */
     gint64 down_ms;                           /* since its stop was asked for; -1: not known, or it is not */
+    char *answer;                             /* what its health said last, while it is waited for; NULL */
+    gint64 answer_left_ms;                    /* so long it is waited for; -1: not known */
     guint64 copy_done, copy_total, copy_rate; /* bytes, bytes a second; total 0: nothing is copied */
 } VrLiveGuest;
 

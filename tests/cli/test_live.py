@@ -25,7 +25,8 @@ class Terminal:
     def __init__(self, path, width, height, environment=None):
         self.socket = os.path.join(path, f"tmux-{width}x{height}-{time.monotonic_ns()}")
         clean = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "TMUX")}
-        self.environment = {**clean, "LC_ALL": "C.UTF-8", "PS1": "$ ", "VIRT_REIMAGE_SOCKET_DIR": "", **(environment or {})}
+        self.environment = {**clean, "LC_ALL": "C.UTF-8", "PS1": "$ ", "VIRT_REIMAGE_SOCKET_DIR": "",
+                            "ASAN_OPTIONS": "abort_on_error=1", **(environment or {})}
         self.tmux("-f", "/dev/null", "new-session", "-d", "-x", str(width), "-y", str(height), "/bin/sh")
 
     def tmux(self, *words):
@@ -178,7 +179,7 @@ def test_ctrl_c_says_what_the_choices_are(lab, version, terminal):
     assert shell.wait_end() == 1
     text = shell.all()
     print(text)
-    assert frames_of(text, lab) == 1 and "Ended    Cancelled: 3 wait, 2 done" in text
+    assert frames_of(text, lab) == 1 and "Ended    Cancelled: 3 not touched, 2 done" in text
     assert "error: upgrade of" in text
 
 
@@ -193,8 +194,8 @@ def test_what_failed_is_on_the_screen(lab, version, terminal):
     print(text)
     assert status == 3
     assert re.search(rf"^Failed +{lab.set_name}-\d \(put back\): ", text, re.MULTILINE)
-    assert "Ended    Faulted: 3 wait, 2 put back" in text
-    assert f"virt-reimage retry {lab.set_name}" in text and f"virt-reimage history {lab.set_name} --run" in text
+    assert "Ended    Faulted: 3 not touched, 2 put back" in text
+    assert f"virt-reimage image-exclude cheap {number}  if it is bad" in text and f"virt-reimage retry {lab.set_name}" in text and f"virt-reimage history {lab.set_name} --run" in text
 
 
 def test_it_follows_a_resize(lab, version, terminal):
@@ -254,7 +255,7 @@ def test_a_copy_is_shown_with_its_rate(pair, pair_version, terminal):
     pair.program("image-publish", "cheap", number, raw)
     os.unlink(raw)
     pair.define(kind="full")
-    shell = terminal(environment={"ASAN_OPTIONS": "detect_leaks=0"})  # a leak is not looked for beside strace
+    shell = terminal(environment={"ASAN_OPTIONS": "abort_on_error=1:detect_leaks=0"})  # a leak is not looked for beside strace
     shell.run(["strace", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", "trace=io_uring_enter",
                "-e", "inject=io_uring_enter:delay_exit=50ms", *upgrade(pair, number)])
     text = shell.wait(r"^  \S+ +prepares +\d\d:\d\d  copied \d+\.\d MiB of \d+\.\d MiB, \d")

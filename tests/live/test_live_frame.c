@@ -95,6 +95,58 @@ static VrSnapshot *unknown(void)
     return snapshot;
 }
 
+/* Its health was asked for, and is not what it should be yet. */
+static VrSnapshot *asked(void)
+{
+    VrSnapshot *snapshot = five();
+
+    for (guint i = 2; i < 4; i++) {
+        VrLiveGuest *guest = snapshot->guests->pdata[i];
+        guest->answer = g_strdup(i == 2 ? "/run/health.json says Unhealthy" : "its agent does not answer");
+        guest->answer_left_ms = 18000 + i * 500;
+    }
+    return snapshot;
+}
+
+static VrSnapshot *going_back(void)
+{
+    VrSnapshot *snapshot = five();
+    VrLiveGuest *guest = snapshot->guests->pdata[2];
+
+    guest->stage = VR_LIVE_GOES_BACK;
+    guest->stage_ms = 3000;
+    guest->reason = g_strdup("not healthy within 1 min 00 s: /run/health.json says Unhealthy");
+    return snapshot;
+}
+
+/* A bad image: the run was stopped by its policy. */
+static VrSnapshot *stopped(void)
+{
+    VrSnapshot *snapshot = simulated_run(5, 1, 0, 900000);
+
+    for (guint i = 0; i < 5; i++) {
+        VrLiveGuest *guest = snapshot->guests->pdata[i];
+        guest->stage = i == 0 ? VR_LIVE_BACK : VR_LIVE_WAITS;
+        guest->batch = i == 0 ? 1 : 0;
+        if (i == 0)
+            guest->reason = g_strdup("not healthy within 1 min 00 s: /run/health.json says Unhealthy");
+    }
+    snapshot->status = VR_RUN_FAULTED;
+    snapshot->error_text = g_strdup("1 of 1 upgraded (100%) failed, at most 20% may; the most common reason (1 of 1): "
+                                    "not healthy within 1 min 00 s: /run/health.json says Unhealthy");
+    return snapshot;
+}
+
+static VrSnapshot *rollback(void)
+{
+    VrSnapshot *snapshot = simulated_run(5, 2, 0, 57000);
+
+    snapshot->kind = VR_RUN_ROLLBACK;
+    g_clear_pointer(&snapshot->image, g_free);
+    g_clear_pointer(&snapshot->version, g_free);
+    return snapshot;
+}
+
 /* ---- text that is kept ---- */
 
 typedef struct {
@@ -143,6 +195,12 @@ static void frames_are_as_they_were(void **state)
         {"five-paused-80x24", paused, 80, 24, .attached = TRUE},
         {"five-window-80x24", in_window, 80, 24},
         {"five-interrupted-80x24", interrupted, 80, 24, .attached = TRUE},
+        {"five-asked-80x24", asked, 80, 24},
+        {"five-going-back-80x24", going_back, 80, 24},
+        {"five-stopped-80x24", stopped, 80, 24},
+        {"five-stopped-160x50", stopped, 160, 50},
+        {"five-stopped-40x12", stopped, 40, 12},
+        {"five-rollback-80x24", rollback, 80, 24},
         {"two-hundred-80x24", two_hundred, 80, 24},
         {"two-hundred-160x50", two_hundred, 160, 50},
         {"two-hundred-40x10", two_hundred, 40, 10},
