@@ -174,7 +174,7 @@ void vr_advise_too_many(const VrCli *cli, GError **error)
 
     for (guint i = 0; i < G_N_ELEMENTS(others); i++)
         if (g_str_equal(cli->command->name, others[i].command) && cli->n_args == 2) {
-            g_autofree char *set = vr_cli_word(cli->args[0]), *instance = vr_cli_word(cli->args[1]);
+            g_autofree char *set = vr_shell_word(cli->args[0]), *instance = vr_shell_word(cli->args[1]);
             vr_error_next(error, "'%s %s %s %s%s' %s", VR_PROGRAM, others[i].instead, set, instance, others[i].more,
                           others[i].says);
         }

@@ -143,8 +143,6 @@ char *vr_cli_command_line(const VrCli *cli, const VrCliCommand *as);
 /* What such a command begins with behind the program's name: " --connect URI --root DIR", of which what goes without saying is left out. Free with
  * g_free. */
 char *vr_cli_place(const VrCliOptions *options);
-/* As a shell takes it, in quotes only where it must be. Free with g_free. */
-char *vr_cli_word(const char *word);
 void vr_cli_options_clear(VrCliOptions *options);
 /* The name of an option that names a file and was given, but for --root; NULL: none was. */
 const char *vr_cli_options_file_given(const VrCliOptions *options);

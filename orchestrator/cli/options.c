@@ -256,14 +256,6 @@ char *vr_cli_place(const VrCliOptions *options)
     return g_string_free(line, FALSE);
 }
 
-char *vr_cli_word(const char *word)
-{
-    GString *line = g_string_new(NULL);
-
-    add_word(line, NULL, word);
-    return g_string_free(g_string_erase(line, 0, 1), FALSE);
-}
-
 char *vr_cli_command_line(const VrCli *cli, const VrCliCommand *as)
 {
     GString *line = g_string_new(VR_PROGRAM);
