@@ -36,20 +36,27 @@ static void look_into_disk(VrStore *store, const char *uuid, const char *path, c
         facts->backing = vr_printable(look.backing, -1);
 }
 
+static void compare_with_record(const VrDomainDisk *disk, const VrGeneration *current, VrPreflightFacts *facts)
+{
+    g_autofree char *named = vr_swap_disk_path(disk);
+
+    if (!current || g_strcmp0(named, current->path) == 0)
+        return;
+    facts->should_be = g_strdup(current->path);
+    facts->generation = current->number;
+    facts->ours = current->ours;
+}
+
 static void look_at_os_disk(VrStore *store, VrHv *hv, const VrDomainInfo *info, const VrDomainDef *def,
                             const VrSwapNeeds *needs, VrPreflightFacts *facts)
 {
     const VrDomainDisk *disk = vr_domain_def_os_disk(def, needs->os_target, NULL);
     g_autoptr(GError) local = NULL;
-    g_autofree char *path = NULL, *named = disk ? vr_swap_disk_path(disk) : NULL;
+    g_autofree char *path = NULL;
 
     if (!disk)
         return;
-    if (needs->current && g_strcmp0(named, needs->current->path) != 0) {
-        facts->should_be = g_strdup(needs->current->path);
-        facts->generation = needs->current->number;
-        facts->ours = needs->current->ours;
-    }
+    compare_with_record(disk, needs->current, facts);
     /* one that is gone is said before a guest is stopped, and for a rollback it may be gone */
     if (!vr_disk_local_path(hv, disk, &path, &local) && !g_error_matches(local, VR_ERROR, VR_ERROR_NOT_FOUND))
         facts->no_local_path = g_strdup(local->message);
@@ -182,9 +189,27 @@ GPtrArray *vr_swap_preflight(VrStore *store, VrHv *hv, const VrDomainInfo *info,
     look_at_nvram(hv, info, def, needs, &facts);
     look_at_image(store, needs->image, def->arch, &facts.image);
     look_at_host(needs->host, &facts);
-    if (!needs->is_view)
-        look_at_jobs(hv, info, &facts);
+    look_at_jobs(hv, info, &facts);
     if (needs->ask_guest)
         look_at_guest(hv, info, def, needs, &facts);
     return vr_preflight(info, def, &asked);
+}
+
+VrFinding *vr_swap_changed_disk(const VrDomainInfo *info, const VrDomainDef *def, const char *os_target,
+                                const VrGeneration *current)
+{
+    const VrDomainDisk *disk = vr_domain_def_os_disk(def, os_target, NULL);
+    g_auto(VrPreflightFacts) facts = {0};
+    const VrPreflightNeeds asked = {.os_target = os_target, .facts = &facts};
+    g_autoptr(GPtrArray) findings = NULL;
+
+    if (disk)
+        compare_with_record(disk, current, &facts);
+    if (!facts.should_be)
+        return NULL;
+    findings = vr_preflight(info, def, &asked);
+    for (guint i = 0; i < findings->len; i++)
+        if (g_str_equal(((const VrFinding *)findings->pdata[i])->id, "os-disk-changed"))
+            return g_ptr_array_steal_index(findings, i);
+    return NULL;
 }

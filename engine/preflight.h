@@ -20,7 +20,6 @@ typedef struct {
         *back_to; /* of a rollback: whose disk nobody else may use, and which brings its own NVRAM; NULL: it is none */
     const VrGeneration *current; /* whose disk its OS disk must be; NULL: none, or it is not asked */
     gboolean had_nvram; /* its current generation is known to have one: it is missed also of a guest that is off */
-    gboolean is_view;   /* nobody waits for another client's job: libvirt is not asked whether it has one */
     gboolean ask_guest; /* its agent is asked for what its system mounts, which takes a few seconds when it is silent */
     const VrHostState *host; /* NULL: what is scheduled is read, and systemd is not asked */
 } VrSwapNeeds;
@@ -29,3 +28,8 @@ typedef struct {
  * on them. Never NULL. */
 GPtrArray *vr_swap_preflight(VrStore *store, VrHv *hv, const VrDomainInfo *info, const VrDomainDef *def,
                              const VrSwapNeeds *needs);
+
+/* For a view, which judges nothing else: the finding that the domain names another OS disk than that of `current`; NULL: it does not. Asks neither libvirt nor the
+ * host. Free with vr_finding_free(). */
+VrFinding *vr_swap_changed_disk(const VrDomainInfo *info, const VrDomainDef *def, const char *os_target,
+                                const VrGeneration *current);

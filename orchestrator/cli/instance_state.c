@@ -35,16 +35,6 @@ static gboolean has_version(const VrInstanceState *state, const VrSet *set, cons
            vr_version_compare(current->version, version) == 0;
 }
 
-static const VrFinding *changed_disk(const VrLook *look)
-{
-    for (guint i = 0; look && look->findings && i < look->findings->len; i++) {
-        const VrFinding *finding = g_ptr_array_index(look->findings, i);
-        if (g_str_equal(finding->id, "os-disk-changed"))
-            return finding;
-    }
-    return NULL;
-}
-
 gboolean vr_instance_state_read(VrInstanceState *state, const VrSession *session, guint index, const VrRun *last,
                                 const VrImage *image, const GPtrArray *looks, GError **error)
 {
@@ -62,7 +52,7 @@ gboolean vr_instance_state_read(VrInstanceState *state, const VrSession *session
         g_propagate_error(error, g_steal_pointer(&local));
         return FALSE;
     }
-    state->changed = changed_disk(state->look);
+    state->changed = state->look ? state->look->changed : NULL;
     state->behind = vr_set_is_behind(session->set, index, state->current);
     state->latest = has_version(state, session->set, image) && !state->behind;
     return !state->swap || vr_journal_swap_times(session->journal, state->swap->id, &state->times, error);

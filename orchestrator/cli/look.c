@@ -23,6 +23,7 @@ static void look_free(gpointer data)
     vr_health_answer_clear(&look->health);
     g_clear_pointer(&look->def, vr_domain_def_free);
     g_clear_pointer(&look->findings, g_ptr_array_unref);
+    g_clear_pointer(&look->changed, vr_finding_free);
     g_free(look);
 }
 
@@ -65,45 +66,56 @@ static gboolean is_settled(const VrSession *session, const VrInstance *instance,
 /* The way back gives none. */
 static VrNoticeNeed notice_need(const VrModel *model, const VrLookPurpose *purpose)
 {
-    if (!model->notice.enable || !purpose || purpose->targets->kind == VR_RUN_ROLLBACK)
+    if (!model->notice.enable || purpose->targets->kind == VR_RUN_ROLLBACK)
         return VR_NOTICE_NONE;
     return model->notice.goes_without_agent ? VR_NOTICE_IF_POSSIBLE : VR_NOTICE_REQUIRED;
+}
+
+/* May it be swapped, and what is read meanwhile? */
+static void look_at_fitness(const Lookers *lookers, guint index, VrLook *look, const char *xml,
+                            const VrGeneration *current)
+{
+    const VrSet *set = lookers->session->set;
+    const VrInstance *instance = vr_set_instance(set, index);
+    const VrLookPurpose *purpose = lookers->purpose;
+    g_autoptr(VrGeneration) back_to = vr_targets_back_to(purpose->targets, lookers->session, index);
+    const VrSwapNeeds needs = {.os_target = set->model->os_target,
+                               .needs_agent = vr_model_needs_agent(set->model),
+                               .protected_disks = vr_set_protected_disks(set, index),
+                               .notice = notice_need(set->model, purpose),
+                               .image = vr_targets_image(purpose->targets, index),
+                               .ignored = purpose->ignored,
+                               .ask_guest = TRUE,
+                               .users = purpose->users,
+                               .current = is_settled(lookers->session, instance, current) ? current : NULL,
+                               .had_nvram = current && current->nvram_file.device != 0,
+                               .back_to = back_to,
+                               .host = &lookers->host};
+
+    look->findings = vr_swap_preflight(lookers->session->store, lookers->session->hv, &look->info, look->def, &needs);
+    look_at_disks(set, lookers->session->hv, xml, instance, look);
 }
 
 static void look_at(gpointer data, gpointer user_data)
 {
     const Lookers *lookers = user_data;
     guint index = GPOINTER_TO_UINT(data) - 1;
-    const VrSet *set = lookers->session->set;
-    const VrInstance *instance = vr_set_instance(set, index);
+    const VrInstance *instance = vr_set_instance(lookers->session->set, index);
     VrLook *look = g_ptr_array_index(lookers->looks, index);
-    const VrLookPurpose *purpose = lookers->purpose;
-    g_autoptr(VrGeneration) back_to = purpose ? vr_targets_back_to(purpose->targets, lookers->session, index) : NULL;
+    VrHv *hv = lookers->session->hv;
     g_autoptr(VrGeneration) current = vr_journal_current(lookers->session->journal, instance->uuid, NULL);
-    VrSwapNeeds needs = {.os_target = set->model->os_target,
-                         .needs_agent = vr_model_needs_agent(set->model),
-                         .protected_disks = vr_set_protected_disks(set, index),
-                         .notice = notice_need(set->model, purpose),
-                         .image = purpose ? vr_targets_image(purpose->targets, index) : NULL,
-                         .ignored = purpose ? purpose->ignored : NULL,
-                         .is_view = purpose == NULL,
-                         .ask_guest = purpose != NULL,
-                         .users = purpose ? purpose->users : NULL,
-                         .had_nvram = current && current->nvram_file.device != 0,
-                         .back_to = back_to,
-                         .host = &lookers->host};
     g_autoptr(GError) local = NULL;
     g_autofree char *xml = NULL;
 
-    look->found = vr_hv_info(lookers->session->hv, instance->uuid, &look->info, &local);
-    xml = look->found ? vr_hv_inactive_xml(lookers->session->hv, instance->uuid, &local) : NULL;
+    look->found = vr_hv_info(hv, instance->uuid, &look->info, &local);
+    xml = look->found ? vr_hv_inactive_xml(hv, instance->uuid, &local) : NULL;
     look->def = xml ? vr_domain_def_parse(xml, &local) : NULL;
-    needs.current = look->def && is_settled(lookers->session, instance, current) ? current : NULL;
-    look->findings =
-        look->def ? vr_swap_preflight(lookers->session->store, lookers->session->hv, &look->info, look->def, &needs)
-                  : cannot_look(instance, local);
-    if (look->def)
-        look_at_disks(set, lookers->session->hv, xml, instance, look);
+    if (lookers->purpose && look->def)
+        look_at_fitness(lookers, index, look, xml, current);
+    else if (lookers->purpose)
+        look->findings = cannot_look(instance, local);
+    else if (look->def && is_settled(lookers->session, instance, current))
+        look->changed = vr_swap_changed_disk(&look->info, look->def, lookers->session->set->model->os_target, current);
 }
 
 static void look_at_health(const Lookers *lookers, guint first, guint count)

@@ -10,8 +10,9 @@ typedef struct {
     VrDomainInfo info;
     gboolean found; /* FALSE: libvirt could not say; the findings have why, and info is empty */
     VrHealthAnswer health;
-    VrDomainDef *def;    /* inactive; NULL: it could not be read */
-    GPtrArray *findings; /* VrFinding *, blockers first */
+    VrDomainDef *def;    /* inactive; NULL: it could not be read, or a view has no use for it */
+    GPtrArray *findings; /* VrFinding *, blockers first; NULL: of a view */
+    VrFinding *changed;  /* of a view: its domain names another OS disk than that of its generation; NULL: no */
     guint64 proof_bytes; /* of data disks that are hashed while it is off (dataDiskProof), in each of two readings */
 } VrLook;
 
