@@ -13,6 +13,7 @@ from lib import schemas
 from program import DONE, FAILED, OWNED, POLICY, REFUSED, USAGE, crashing_image, wait_for
 
 PAUSE = "    pauseTimeBetweenBatches: PT1S\n"
+LONG_PAUSE = "    pauseTimeBetweenBatches: PT15S\n"  # who looks late finds the run in it
 
 
 @pytest.fixture(scope="module", name="lab")
@@ -118,8 +119,9 @@ def test_killed_in_a_batch(lab, version):
 
 def test_terminated_it_ends_at_the_border_and_stays_open(lab, version):
     """A host that goes down sends SIGTERM: no guest is left between two disks."""
+    lab.define(batch=50, upgrade_domains=2, policy=LONG_PAUSE)
     run = detach(lab, version)
-    wait_first_batch(lab)
+    wait_for(lab, lambda status: status["progress"]["inProgressInstanceCount"] + status["progress"]["successfulInstanceCount"] == 1)
     status = kill(lab, signal.SIGTERM)
     assert status["openSwapCount"] == 0 and status["openRun"]["point"] == "interrupted"
     assert status["progress"]["successfulInstanceCount"] == 1
@@ -291,8 +293,9 @@ def test_approval(lab, version):
 
 def test_prepared_ahead(lab, version):
     """B7: the next disk is made while the first guest boots; a pause discards it, and it is made again."""
+    lab.define(batch=50, upgrade_domains=2, policy=LONG_PAUSE)
     run = lab.program.start("--json", "upgrade", lab.set_name, "--version", version)
-    wait_for(lab, lambda status: status["openRun"] and status["progress"]["inProgressInstanceCount"] == 1 and
+    wait_for(lab, lambda status: status["openRun"] and
              lab.program.json("generations", lab.set_name, lab.names[1])["generations"][-1]["state"] == "new")
     lab.program("pause", lab.set_name)
     wait_point(lab, "paused")
