@@ -100,6 +100,14 @@ class Lab:
         return {name: version for name in self.names}
 
 
+@pytest.fixture(scope="module", name="private")
+def fixture_private():
+    """A libvirtd of the module's own, that may hang or die."""
+    libvirtd.give_kvm_to_its_group()
+    with libvirtd.PrivateLibvirtd() as private:
+        yield private
+
+
 @pytest.fixture(scope="module")
 def make_lab():
     """Makes labs that go with the module; keyword arguments are the set's policy."""

@@ -12,18 +12,10 @@ import time
 
 import pytest
 
-from lib import libvirtd
 from program import DONE, PERSON
 
 QUICK_S = 20
 RECOVER_S = 300  # a start and a stop that are waited for, each by libvirt's 30 s
-
-
-@pytest.fixture(scope="module", name="private")
-def fixture_private():
-    libvirtd.give_kvm_to_its_group()
-    with libvirtd.PrivateLibvirtd() as private:
-        yield private
 
 
 @pytest.fixture(scope="module", name="lab")

@@ -11,18 +11,10 @@ import time
 
 import pytest
 
-from lib import libvirtd
 from program import DONE, FAILED, PERSON, POLICY, error_line
 
 GIVEN_UP_S = 20
 MANY_STEPS_S = 240  # of a way back whose every step is given up
-
-
-@pytest.fixture(scope="module", name="private")
-def fixture_private():
-    libvirtd.give_kvm_to_its_group()
-    with libvirtd.PrivateLibvirtd() as private:
-        yield private
 
 
 @pytest.fixture(scope="module", name="lab")

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/durable.h"
 #include "base/fd.h"
+#include "engine/console_log.h"
 #include "hv/domain_xml.h"
 
 #include <errno.h>
@@ -232,6 +233,29 @@ VrSwap *world_reach(World *world, VrSwapState state)
     if (state > VR_SWAP_PLANNED)
         g_assert_true(vr_swap_advance(swap, state, &world_stop, &error));
     return swap;
+}
+
+void world_commit(VrSwap *swap)
+{
+    g_autoptr(GError) error = NULL;
+
+    g_assert_true(vr_swap_commit(swap, NULL, &error));
+}
+
+void world_undo(VrSwap *swap)
+{
+    g_autoptr(GError) error = NULL;
+
+    g_assert_true(vr_swap_undo(swap, "not healthy", &error));
+}
+
+void world_expect_console(World *world, const VrSwapRow *row, const char *expected)
+{
+    gsize length;
+    g_autofree char *bytes = vr_console_log_read(world->store, row, &length);
+    g_autofree char *text = bytes ? g_strndup(bytes, length) : NULL;
+
+    g_assert_cmpstr(text, ==, expected);
 }
 
 void world_run_sql(World *world, const char *sql)

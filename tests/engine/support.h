@@ -68,6 +68,11 @@ void world_quick_clock(void);
 void world_quick_pass(gint64 ms);
 /* A forward swap that has come to `state`; asserts. */
 VrSwap *world_reach(World *world, VrSwapState state);
+/* Such a one goes to its end, or back; assert. */
+void world_commit(VrSwap *swap);
+void world_undo(VrSwap *swap);
+/* What is kept of the guest's console since its start is just that. */
+void world_expect_console(World *world, const VrSwapRow *row, const char *expected);
 /* One statement on the journal, in a transaction of its own. */
 void world_run_sql(World *world, const char *sql);
 /* One recovery, as `recover` does it: what it left started is committed. How many swaps it found open. */

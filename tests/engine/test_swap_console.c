@@ -65,16 +65,6 @@ static gboolean is_kept(World *world, guint generation)
     return lstat(path, &st) == 0;
 }
 
-static void expect_kept(World *world, const VrSwapRow *row, const char *expected)
-{
-    gsize length;
-    g_autofree char *bytes = vr_console_log_read(world->store, row, &length);
-    g_autofree char *text = bytes ? g_strndup(bytes, length) : NULL;
-
-    assert_non_null(text);
-    assert_string_equal(text, expected);
-}
-
 /* The console is asked for on a thread: until that was answered. */
 static void await_console(World *world, gint times)
 {
@@ -84,22 +74,6 @@ static void await_console(World *world, gint times)
         g_usleep(1000);
     assert_int_equal(g_atomic_int_get(&world->fake->consoles), times);
     g_usleep(20000);
-}
-
-static void commit(VrSwap *swap)
-{
-    g_autoptr(GError) error = NULL;
-
-    if (!vr_swap_commit(swap, NULL, &error))
-        fail_msg("%s", error->message);
-}
-
-static void undo(VrSwap *swap)
-{
-    g_autoptr(GError) error = NULL;
-
-    if (!vr_swap_undo(swap, "not healthy", &error))
-        fail_msg("%s", error->message);
 }
 
 /* -- A pseudo terminal ------------------------------------------------------------------------------ */
@@ -115,10 +89,10 @@ static void kept_with_its_generation(void **state)
     g_autoptr(VrSwap) swap = world_reach(world, VR_SWAP_STARTED);
     await_console(world, 1);
     assert_false(is_kept(world, 1));
-    commit(swap);
+    world_commit(swap);
     assert_int_equal(stat(path, &st), 0);
     assert_int_equal(st.st_mode & 07777, 0600);
-    expect_kept(world, vr_swap_row(swap), "booting\r\nlogin: ");
+    world_expect_console(world, vr_swap_row(swap), "booting\r\nlogin: ");
     assert_true(g_file_get_contents(path, &text, NULL, NULL));
     assert_true(g_str_has_prefix(text, "[virt-reimage: serial console of 'fake', generation 1, from 2"));
     assert_non_null(strstr(text, vr_swap_row(swap)->id));
@@ -133,9 +107,9 @@ static void kept_of_a_failed_one(void **state)
     world->fake->console = "Kernel panic";
     g_autoptr(VrSwap) swap = world_reach(world, VR_SWAP_STARTED);
     await_console(world, 1);
-    undo(swap);
+    world_undo(swap);
     assert_int_equal(vr_swap_row(swap)->state, VR_SWAP_UNDONE);
-    expect_kept(world, vr_swap_row(swap), "Kernel panic");
+    world_expect_console(world, vr_swap_row(swap), "Kernel panic");
     assert_int_equal(g_atomic_int_get(&world->fake->consoles), 1);
     world_check(world, TRUE);
 }
@@ -151,7 +125,7 @@ static void none_of_one_that_did_not_start(void **state)
     g_autoptr(VrSwap) swap = world_begin(world, -1, &error);
     assert_non_null(swap);
     assert_false(vr_swap_advance(swap, VR_SWAP_STARTED, &world_stop, &error));
-    undo(swap);
+    world_undo(swap);
     g_usleep(20000);
     assert_int_equal(g_atomic_int_get(&world->fake->consoles), 0);
     assert_false(is_kept(world, 1));
@@ -163,9 +137,9 @@ static void one_that_is_in_use_says_so(void **state)
     g_autoptr(VrSwap) swap = world_reach(world, VR_SWAP_STARTED);
 
     await_console(world, 1);
-    commit(swap);
-    expect_kept(world, vr_swap_row(swap),
-                "[virt-reimage: the console was not read: Active console session exists for this domain]\n");
+    world_commit(swap);
+    world_expect_console(world, vr_swap_row(swap),
+                         "[virt-reimage: the console was not read: Active console session exists for this domain]\n");
 }
 
 /* libvirt does not answer: neither the way there nor the way back waits for that. */
@@ -180,10 +154,10 @@ static void nobody_waits_for_it(void **state)
         g_autoptr(VrSwap) swap = world_reach(world, VR_SWAP_STARTED);
         await_console(world, 1);
         begun = g_get_monotonic_time();
-        (back ? undo : commit)(swap);
+        (back ? world_undo : world_commit)(swap);
         assert_in_range(g_get_monotonic_time() - begun, 0, SOON_US);
         assert_int_equal(g_atomic_int_get(&world->fake->console_hangs), 1);
-        expect_kept(world, vr_swap_row(swap), "");
+        world_expect_console(world, vr_swap_row(swap), "");
         world_check(world, TRUE);
         g_atomic_int_set(&world->fake->console_hangs, 0);
     }
@@ -207,8 +181,8 @@ static void the_next_process_listens_on(void **state)
     assert_false(is_kept(world, 1));
     vr_swap_listen(swap);
     await_console(world, 2);
-    commit(swap);
-    expect_kept(world, row, "the rest");
+    world_commit(swap);
+    world_expect_console(world, row, "the rest");
 }
 
 /* A rollback to the same generation has a log of its own, and the first swap's is not taken for it. */
@@ -221,15 +195,15 @@ static void of_which_swap(void **state)
     world->fake->console = "first";
     g_autoptr(VrSwap) first = world_reach(world, VR_SWAP_STARTED);
     await_console(world, 1);
-    commit(first);
+    world_commit(first);
     world_swap(world, 0);
     world->fake->console = "again";
     g_autoptr(VrSwap) again = world_begin(world, 1, &error);
     assert_non_null(again);
     assert_true(vr_swap_advance(again, VR_SWAP_STARTED, &world_stop, &error));
     await_console(world, 3);
-    commit(again);
-    expect_kept(world, vr_swap_row(again), "again");
+    world_commit(again);
+    world_expect_console(world, vr_swap_row(again), "again");
     assert_null(vr_console_log_read(world->store, vr_swap_row(first), &length));
 }
 
@@ -265,9 +239,9 @@ static void log_is_followed(void **state)
         if (cases[i].before)
             write_log(world, O_TRUNC, cases[i].before);
         g_autoptr(VrSwap) swap = reach_with_log(world, cases[i].device != log_appended, cases[i].flags, cases[i].first);
-        undo(swap);
+        world_undo(swap);
         write_log(world, O_APPEND, "the old system\n");
-        expect_kept(world, vr_swap_row(swap), cases[i].expected);
+        world_expect_console(world, vr_swap_row(swap), cases[i].expected);
         assert_int_equal(g_atomic_int_get(&world->fake->consoles), 0);
     }
 }
@@ -286,8 +260,8 @@ static void roll_over_loses_nothing(void **state)
     write_log(world, O_APPEND, "two ");
     assert_int_equal(g_rename(log, rolled), 0);
     write_log(world, O_TRUNC, "three");
-    commit(swap);
-    expect_kept(world, vr_swap_row(swap), "one two three");
+    world_commit(swap);
+    world_expect_console(world, vr_swap_row(swap), "one two three");
 }
 
 /* It is read as root: a name that leads elsewhere is not followed, one that would block does not. */
@@ -307,12 +281,12 @@ static void what_is_no_log_is_not_read(void **state)
                                   : g_mkdir(log, 0700),
                          0);
         g_autoptr(VrSwap) swap = world_reach(world, VR_SWAP_STARTED);
-        commit(swap);
+        world_commit(swap);
         if (i == 0)
-            expect_kept(world, vr_swap_row(swap),
-                        "[virt-reimage: its log file cannot be read: Too many levels of symbolic links]\n");
+            world_expect_console(world, vr_swap_row(swap),
+                                 "[virt-reimage: its log file cannot be read: Too many levels of symbolic links]\n");
         else
-            expect_kept(world, vr_swap_row(swap), refused);
+            world_expect_console(world, vr_swap_row(swap), refused);
     }
 }
 
@@ -331,7 +305,7 @@ static void a_flood_is_passed_over(void **state)
     assert_int_equal(truncate(log, G_GUINT64_CONSTANT(1) << 40), 0);
     write_log(world, O_APPEND, "the last word");
     begun = g_get_monotonic_time();
-    commit(swap);
+    world_commit(swap);
     assert_in_range(g_get_monotonic_time() - begun, 0, SOON_US);
     bytes = vr_console_log_read(world->store, vr_swap_row(swap), &length);
     assert_in_range(length, VR_CONSOLE_HEAD + VR_CONSOLE_TAIL, VR_CONSOLE_HEAD + VR_CONSOLE_TAIL + 100);

@@ -3,7 +3,6 @@
  * The log of a guest's console on a file system that does not answer (engine/swap_console.c): FUSE that nobody serves. Row F11.
  * Exit status 77 where it may not be mounted.
  */
-#include "engine/console_log.h"
 #include "engine/support.h"
 
 #include "base/fd.h"
@@ -53,32 +52,6 @@ static int let_go(void **state)
     return 0;
 }
 
-static void expect_kept(World *world, const VrSwapRow *row, const char *expected)
-{
-    gsize length;
-    g_autofree char *bytes = vr_console_log_read(world->store, row, &length);
-    g_autofree char *text = bytes ? g_strndup(bytes, length) : NULL;
-
-    assert_non_null(text);
-    assert_string_equal(text, expected);
-}
-
-static void commit(VrSwap *swap)
-{
-    g_autoptr(GError) error = NULL;
-
-    if (!vr_swap_commit(swap, NULL, &error))
-        fail_msg("%s", error->message);
-}
-
-static void undo(VrSwap *swap)
-{
-    g_autoptr(GError) error = NULL;
-
-    if (!vr_swap_undo(swap, "not healthy", &error))
-        fail_msg("%s", error->message);
-}
-
 /* A hung NFS server, before the start and after it: a swap does not wait for its log, and the log says why it is empty. */
 static void holds_nothing_up(void **state)
 {
@@ -96,9 +69,9 @@ static void holds_nothing_up(void **state)
         fake_hv_edit(world->fake, "</devices>", devices_end);
         {
             g_autoptr(VrSwap) swap = world_reach(world, VR_SWAP_STARTED);
-            (i % 2 ? undo : commit)(swap);
-            expect_kept(world, vr_swap_row(swap),
-                        "[virt-reimage: its log file is not read: its file system does not answer]\n");
+            (i % 2 ? world_undo : world_commit)(swap);
+            world_expect_console(world, vr_swap_row(swap),
+                                 "[virt-reimage: its log file is not read: its file system does not answer]\n");
         }
         assert_in_range(g_get_monotonic_time() - begun, 0, SOON_US);
         let_go(NULL);
