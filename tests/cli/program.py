@@ -22,7 +22,7 @@ DONE, FAILED, USAGE, POLICY, REFUSED, OWNED, PARTIAL, PERSON = range(8)
 
 def without_place(err):
     """Commands to type without the libvirt and the store of these tests, which they all name (test_errors.py looks at those)."""
-    return re.sub(r"(?<='virt-reimage)( --(connect|root) [^ ']+)+(?= [a-z])", "", err)
+    return re.sub(r"(?<='virt-reimage)( --(connect|root) ('[^']*'|[^ ']+))+(?= [a-z])", "", err)
 
 
 def error_parts(err):
