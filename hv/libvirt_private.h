@@ -18,6 +18,7 @@ virDomainPtr vr_libvirt_domain(VrCall *call, GError **error);
 
 /* Fills call->info. */
 gboolean vr_libvirt_do_info(VrCall *call, GError **error);
+/* Sets call->string to what it is at (hv.h, job); NULL: nothing. */
 gboolean vr_libvirt_do_job(VrCall *call, GError **error);
 
 /* libvirt renames a definition into place and does not flush the directory (SAFETY 4.6): we do, where the
