@@ -7,6 +7,7 @@ import re
 import signal
 import sqlite3
 import subprocess
+import threading
 import time
 
 from lib import cheap_guest, schemas, unix_http
@@ -15,6 +16,7 @@ TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))
 BINARY = os.environ.get("VIRT_REIMAGE", os.path.join(TOP, "build/dev/virt-reimage"))
 NO_LIBVIRT = "qemu:///system?socket=/nonexistent"
 IMAGE = "cheap"
+LATEST = 180  # seconds; so long nothing takes
 
 # What the exit statuses mean (DESIGN, command line).
 DONE, FAILED, USAGE, POLICY, REFUSED, OWNED, PARTIAL, PERSON = range(8)
@@ -109,6 +111,20 @@ class Running(subprocess.Popen):
             schemas.check_line(self.words, line)
         schemas.check_error(err)
         return out, err
+
+    def wait_line(self, *words):
+        """What it says up to a line that has all these words. One that never says them is killed, so that a test fails and does not hang."""
+        lines = []
+        guard = threading.Timer(LATEST, self.kill)
+        guard.start()
+        try:
+            for line in self.stdout:
+                lines.append(line)
+                if all(word in line for word in words):
+                    return "".join(lines)
+        finally:
+            guard.cancel()
+        raise AssertionError(f"no line with {words}: {''.join(lines)}{self.stderr.read()}")
 
 
 class Program:

@@ -21,7 +21,7 @@ import pytest
 
 from lib import cheap_guest, unix_http
 from lib.daemon import Daemon
-from program import BINARY, DONE, FAILED, IMAGE, NO_LIBVIRT, OWNED, REFUSED, USAGE, Program, Result, wait_for
+from program import BINARY, DONE, FAILED, IMAGE, NO_LIBVIRT, OWNED, REFUSED, USAGE, Program, Result, Running, wait_for
 
 DAEMON = os.path.join(os.path.dirname(BINARY), "virt-reimaged")
 JOB_UNIT = os.path.join(os.path.dirname(BINARY), "virt-reimage-job")
@@ -58,13 +58,6 @@ def fixture_version(lab, request):
 
 def wait_end(lab):
     return wait_for(lab, lambda status: status["openRun"] is None and status["lockHolder"] is None)
-
-
-def wait_line(process, text):
-    for line in process.stdout:
-        if text in line:
-            return
-    raise AssertionError(f"ended without '{text}': {process.stderr.read()}")
 
 
 def finish(process, timeout=90):
@@ -224,7 +217,7 @@ def test_ctrl_c_once(lab, there, daemon, version):
     """G2 through the daemon; a client that is ended otherwise has pressed it, too."""
     before = lab.versions()
     run = there.start("upgrade", lab.set_name, "--version", version)
-    wait_line(run, "swapping")
+    run.wait_line("swapping")
     run.send_signal(signal.SIGINT)
     status, _, err = finish(run)
     assert status == FAILED and "finishing the batch" in err and "cancelled: 1 done, 0 put back, 1 not begun" in err
@@ -236,7 +229,7 @@ def test_ctrl_c_once(lab, there, daemon, version):
 def test_ctrl_c_twice(lab, there, version):
     before = lab.versions()
     run = there.start("upgrade", lab.set_name, "--version", version)
-    wait_line(run, "probing")
+    run.wait_line("probing")
     run.send_signal(signal.SIGINT)
     assert "Ctrl-C again" in run.stderr.readline() + run.stderr.readline()
     run.send_signal(signal.SIGTERM)
@@ -260,7 +253,7 @@ def test_what_is_no_run_dies_of_the_signal_that_was_sent(lab, there):
 def test_a_client_that_is_killed_has_pressed_ctrl_c_once(lab, there, version):
     before = lab.versions()
     run = there.start("upgrade", lab.set_name, "--version", version)
-    wait_line(run, "swapping")
+    run.wait_line("swapping")
     run.kill()
     run.communicate()
     status = wait_end(lab)
@@ -272,7 +265,7 @@ def test_a_client_that_is_killed_has_pressed_ctrl_c_once(lab, there, version):
 def test_a_daemon_that_is_killed_stops_no_run(lab, there, daemon, version):
     """B17: the client says that it cannot know; the run goes on to its end; the next daemon leaves it alone."""
     run = there.start("upgrade", lab.set_name, "--version", version)
-    wait_line(run, "swapping")
+    run.wait_line("swapping")
     daemon.kill()
     assert run.wait(10) == FAILED  # and the run writes to its terminal still
     daemon.start()
@@ -319,7 +312,7 @@ def test_a_run_that_was_paused_is_taken_over_paused(lab, there, daemon, version)
 
 def test_a_run_in_the_foreground_whose_process_is_killed_is_recovered(lab, there, daemon, version):
     run = there.start("upgrade", lab.set_name, "--version", version)
-    wait_line(run, "probing")
+    run.wait_line("probing")
     os.kill(holder_of(lab), signal.SIGKILL)
     status, _, err = finish(run)
     assert status == FAILED and "killed by signal 9" in err
@@ -335,7 +328,7 @@ def test_a_run_in_the_foreground_whose_process_is_killed_is_recovered(lab, there
 def test_a_daemon_that_stops_leaves_runs_open_at_their_border(lab, there, daemon, version):
     """B17: one in the foreground and its client, and one that was detached; no guest is between two disks."""
     run = there.start("upgrade", lab.set_name, "--version", version)
-    wait_line(run, "swapping")
+    run.wait_line("swapping")
     assert daemon.stop() == 0
     status, _, err = finish(run)
     assert status == FAILED and "stays open" in err and f"resume {lab.set_name}" in err
@@ -835,12 +828,12 @@ def test_in_units_what_http_begins(lab, daemon, units, version):
 def test_in_units_a_run_outlives_the_daemon(lab, there, daemon, units, version):
     """B17, G2: Ctrl-C reaches it; a daemon that is killed does not."""
     run = there.start("upgrade", lab.set_name, "--version", version)
-    wait_line(run, "swapping")
+    run.wait_line("swapping")
     run.send_signal(signal.SIGINT)
     status, _, err = finish(run)
     assert status == FAILED and "cancelled: 1 done" in err
     run = there.start("upgrade", lab.set_name, "--version", version)
-    wait_line(run, "swapping")
+    run.wait_line("swapping")
     daemon.kill()
     assert run.wait(10) == FAILED
     daemon.start()
@@ -873,8 +866,9 @@ def test_words_for_a_unit_with_a_timer(lab, version):
     done = subprocess.run([*begin, "set-list"], capture_output=True, text=True, check=False, env=lab.program.environment)
     assert (done.returncode, done.stdout) == (DONE, lab.program("set-list").out)
     assert subprocess.run([*begin, "status", "nope"], capture_output=True, check=False).returncode == FAILED
-    run = subprocess.Popen([*begin, "upgrade", lab.set_name, "--version", version], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    wait_line(run, "swapping")
+    words = ["upgrade", lab.set_name, "--version", version]
+    run = Running([*begin, *words], words)
+    run.wait_line("swapping")
     run.send_signal(signal.SIGTERM)
     status, _, err = finish(run)
     assert status == FAILED and "stays open" in err

@@ -55,10 +55,8 @@ def end_of(run):
 def in_flight(lab, version, name="", at="swapping"):
     """The instance, or any, has come to `at`."""
     run = lab.program.start("--json", "upgrade", lab.set_name, "--version", version)
-    for line in run.stdout:
-        if name in line and at in line:
-            return run
-    raise AssertionError(run.stderr.read())
+    run.wait_line(name, at)
+    return run
 
 
 @pytest.fixture(scope="module", name="table")

@@ -48,9 +48,7 @@ def cure(private, command):
 def interrupted(lab, version, word):
     """A run that is killed when it says that. Its guest is deaf: it runs on its old disk for a while after "swapping"."""
     run = lab.program.start("upgrade", lab.set_name, "--version", version)
-    for line in run.stdout:
-        if word in line:
-            break
+    run.wait_line(word)
     time.sleep(0.3)
     run.kill()
     run.communicate()

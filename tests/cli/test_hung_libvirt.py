@@ -92,11 +92,9 @@ def test_every_command_ends(lab, another, private):
 def swapping(lab, version):
     """A run whose first guest is being stopped."""
     run = lab.program.start("upgrade", lab.set_name, "--version", version)
-    for line in run.stdout:
-        if "swapping" in line:
-            time.sleep(0.3)
-            return run
-    raise AssertionError(run.stderr.read())
+    run.wait_line("swapping")
+    time.sleep(0.3)
+    return run
 
 
 def test_a_hang_is_waited_out(lab, private):

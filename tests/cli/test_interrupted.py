@@ -12,13 +12,6 @@ def fixture_lab(make_lab):
     return make_lab(2, "cut", batch=50)
 
 
-def wait_line(process, text):
-    for line in process.stdout:
-        if text in line:
-            return
-    raise AssertionError(f"ended without '{text}': {process.stderr.read()}")
-
-
 def finish(process):
     out, err = process.communicate(timeout=90)
     assert "Sanitizer" not in err, err
@@ -27,7 +20,7 @@ def finish(process):
 
 def test_ctrl_c_ends_at_the_batch_border(lab):
     run = lab.program.start("upgrade", lab.set_name, "--version", "2.0.0")
-    wait_line(run, "swapping")
+    run.wait_line("swapping")
     run.send_signal(signal.SIGINT)
     status, out, err = finish(run)
     assert status == FAILED and "finishing the batch" in err and "cancelled: 1 done, 0 put back, 1 not begun" in err
@@ -40,7 +33,7 @@ def test_ctrl_c_ends_at_the_batch_border(lab):
 
 def test_twice_puts_back_what_is_in_flight(lab):
     run = lab.program.start("upgrade", lab.set_name, "--version", "2.0.0")
-    wait_line(run, "probing")
+    run.wait_line("probing")
     run.send_signal(signal.SIGINT)
     assert "Ctrl-C again" in run.stderr.readline() + run.stderr.readline()
     run.send_signal(signal.SIGINT)
@@ -51,7 +44,7 @@ def test_twice_puts_back_what_is_in_flight(lab):
 
 def test_killed_between(lab):
     run = lab.program.start("upgrade", lab.set_name, "--version", "2.0.0")
-    wait_line(run, "probing")
+    run.wait_line("probing")
     run.kill()
     run.communicate()
     before = lab.program.snapshot()
@@ -70,7 +63,7 @@ def test_killed_between(lab):
 
 def test_the_next_command_recovers_first_and_goes_on(lab):
     run = lab.program.start("upgrade", lab.set_name)
-    wait_line(run, "swapping")
+    run.wait_line("swapping")
     run.kill()
     run.communicate()
     done = lab.program("upgrade", lab.set_name)
@@ -84,7 +77,7 @@ def test_killed_it_still_leaves_what_fails_when_it_was_told_to(lab):
     lab.program("image-publish", "cheap", "9.0.0", crashing_image(lab.program, "9.0.0"))
     before = lab.versions()
     run = lab.program.start("upgrade", lab.set_name, "--version", "9.0.0", "--no-auto-rollback")
-    wait_line(run, "probing")
+    run.wait_line("probing")
     run.kill()
     run.communicate()
     assert "left on generation" in lab.program("recover", lab.set_name).err

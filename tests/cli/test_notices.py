@@ -198,9 +198,7 @@ def test_killed_and_recovered(lab, told):
     """The end of a run whose process was killed is told once, by whoever recovers it."""
     log = told.hook("a")
     run = lab.program.start("reimage", lab.set_name, lab.names[0])
-    for line in run.stdout:
-        if "swapping" in line:
-            break
+    run.wait_line("swapping")
     run.kill()
     run.communicate()
     lab.program("recover", lab.set_name)

@@ -18,10 +18,8 @@ def fixture_lab(make_lab):
 def begin_upgrade(lab, version, *options):
     """A run that has its first guest on the new disk and asks for its health."""
     run = lab.program.start("upgrade", lab.set_name, "--version", version, *options)
-    for line in run.stdout:
-        if "probing" in line:
-            return run
-    raise AssertionError(run.stderr.read())
+    run.wait_line("probing")
+    return run
 
 
 def kill(run):

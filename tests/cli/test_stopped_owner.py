@@ -24,11 +24,9 @@ def new_version(lab):
 def stopped_run(lab, version, at):
     """Its first guest has come to `at`."""
     run = lab.program.start("upgrade", lab.set_name, "--version", version)
-    for line in run.stdout:
-        if at in line:
-            wait_stopped(lab.program, run)
-            return run
-    raise AssertionError(run.stderr.read())
+    run.wait_line(at)
+    wait_stopped(lab.program, run)
+    return run
 
 
 def end(run):
