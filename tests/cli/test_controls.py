@@ -14,6 +14,8 @@ from program import DONE, FAILED, OWNED, POLICY, REFUSED, USAGE, crashing_image,
 
 PAUSE = "    pauseTimeBetweenBatches: PT1S\n"
 LONG_PAUSE = "    pauseTimeBetweenBatches: PT15S\n"  # who looks late finds the run in it
+ENDLESS_PAUSE = "    pauseTimeBetweenBatches: PT5M\n"
+SILENT = "applicationHealth: {protocol: tcp, port: 1}, "  # nobody answers there: a guest is on its way until healthTimeout
 
 
 @pytest.fixture(scope="module", name="lab")
@@ -119,7 +121,7 @@ def test_killed_in_a_batch(lab, version):
 
 def test_terminated_it_ends_at_the_border_and_stays_open(lab, version):
     """A host that goes down sends SIGTERM: no guest is left between two disks."""
-    lab.define(batch=50, upgrade_domains=2, policy=LONG_PAUSE)
+    lab.define(batch=50, upgrade_domains=2, policy=ENDLESS_PAUSE)
     run = detach(lab, version)
     wait_for(lab, lambda status: status["progress"]["inProgressInstanceCount"] + status["progress"]["successfulInstanceCount"] == 1)
     status = kill(lab, signal.SIGTERM)
@@ -247,6 +249,7 @@ def test_canary(lab, version):
 def test_cancel_now_puts_back_what_is_on_its_way(lab, version):
     """G2"""
     before = lab.versions()
+    lab.define(batch=50, upgrade_domains=2, health=SILENT)
     detach(lab, version)
     wait_first_batch(lab)
     lab.program("cancel", lab.set_name, "--now")
@@ -313,6 +316,7 @@ def test_prepared_ahead(lab, version):
 def test_replace(lab, version):
     """D21: the first ends at its batch border; the second starts from what it has left."""
     lab.program.publish("99.0.0")
+    lab.define(batch=50, upgrade_domains=2, policy=LONG_PAUSE)
     first = detach(lab, version)
     wait_first_batch(lab)
     lab.program("upgrade", lab.set_name, "--version", "99.0.0", "--replace")

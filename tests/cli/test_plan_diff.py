@@ -154,6 +154,11 @@ def on_terminal(program, *words, **environment):
     return text.decode().replace("\r\n", "\n")
 
 
+def same_space(text):
+    """Others write to the disk too."""
+    return re.sub(r"[\d.]+ \wiB free", "some free", text)
+
+
 def test_colours(lab):
     planned = ("plan", lab.set_name, "--version", "3.0.0", "--print-diff")
     shown = on_terminal(lab.program, *planned)
@@ -161,7 +166,7 @@ def test_colours(lab):
     assert "\x1b[31m-" in shown and "\x1b[36m@@" in shown and "\x1b[1m--- " in shown
     plain = lab.program(*planned).out
     assert "\x1b" not in plain
-    assert [re.sub("\x1b(\\[[0-9;]*m|\\(B)", "", line) for line in shown.splitlines()] == plain.splitlines()
+    assert same_space(re.sub("\x1b(\\[[0-9;]*m|\\(B)", "", shown)).splitlines() == same_space(plain).splitlines()
     assert "\x1b" not in on_terminal(lab.program, *planned, NO_COLOR="1")
     assert "\x1b" not in on_terminal(lab.program, *planned, TERM="dumb")
 
