@@ -255,6 +255,7 @@ def test_cancel_now_puts_back_what_is_on_its_way(lab, version):
     lab.program("cancel", lab.set_name, "--now")
     status = wait_end(lab)
     assert status["runningStatus"]["code"] == "Cancelled" and status["openSwapCount"] == 0
+    assert status["instances"][0]["lastRun"] == {"phase": "restored", "batch": 1, "reason": "the run was cancelled"}  # and not for its health
     assert lab.versions() == before
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """K3: each code that only an answer over HTTP has, produced as a peer meets it. docs/errors.md has their table, and test_errors.py compares it with the program's."""
 import concurrent.futures
+import glob
 import os
 import re
 import sqlite3
@@ -29,6 +30,18 @@ def table():
         return {code: int(status) for code, status in re.findall(r"^\| `(\w+)` \| (\d{3}) \|", file.read(), re.MULTILINE)}
 
 
+def has_begun(word, database):
+    """A process with that word has the database open: it no longer dies of a first SIGTERM (docs/daemon.md), as one does that has just been started."""
+    for process in glob.glob("/proc/[0-9]*"):
+        try:
+            with open(f"{process}/cmdline", "rb") as words:
+                if word.encode() in words.read().split(b"\0") and any(os.path.realpath(fd) == database for fd in glob.glob(f"{process}/fd/*")):
+                    return True
+        except OSError:  # it has ended
+            pass
+    return False
+
+
 def while_it_stops(daemon, root, path):
     """A command that waits for the store keeps it from its end."""
     database = sqlite3.connect(f"{root}/state.db", isolation_level=None)
@@ -36,14 +49,15 @@ def while_it_stops(daemon, root, path):
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         try:
             waits = pool.submit(unix_http.request, path, "POST", f"{SHOP}/auto", {"automatic": "off"})
-            cheap_guest.wait_for(lambda: any("set-auto " in words for words in daemon.jobs()), 20, "the command has begun")
+            cheap_guest.wait_for(lambda: has_begun("set-auto", f"{root}/state.db"), 20, "the command has begun")
             daemon.process.terminate()
             cheap_guest.wait_for(lambda: unix_http.request(path, "GET", "/").json["stopping"], 20, "it is being stopped")
             answers = [unix_http.request(path, "GET", SHOP), unix_http.request(path, "POST", "/commands", None, UPGRADE)]
         finally:
             database.execute("ROLLBACK")
             database.close()
-        waits.result()  # done, or refused where the store was kept from it for longer than it waits
+        answer = waits.result()
+        assert answer.status == 200 or answer.json["error"]["code"] == "Database", answer.body  # kept from it for longer than it waits
     assert daemon.process.wait(30) == 0
     return answers
 
